@@ -1,0 +1,5 @@
+"""``python -m labelkit.cli`` is the ``labelkit`` command."""
+
+from labelkit.cli import main
+
+main()

@@ -1,0 +1,40 @@
+"""What can go wrong with a user's files and data. Every message says what was found and what to do.
+
+Wrong arguments to a function are ``ValueError``; these are for files, recipes, models and data.
+"""
+
+
+class LabelkitError(Exception):
+    """Any failure that labelkit itself explains; the command line prints it in one line."""
+
+
+class ClassListError(LabelkitError):
+    """A class list cannot be read, repeats an id, or names an id that nothing knows."""
+
+
+class ClassListMismatch(ClassListError):  # noqa: N818 -- the name states the fact
+    """Two things that must share one class list do not."""
+
+
+class TaxonomyError(LabelkitError):
+    """A child -> parents graph is broken: a cycle, an unknown id, a damaged noun graph."""
+
+
+class TreeFileError(LabelkitError):
+    """A tree file is damaged or of a version that this code does not know."""
+
+
+class DatasetError(LabelkitError):
+    """A folder holds no images, or an image that was asked for cannot be read."""
+
+
+class TeacherError(LabelkitError):
+    """A teacher is unknown, its weights do not fit, or it has no spatial grid."""
+
+
+class LabelMapError(LabelkitError):
+    """A label-map file is damaged, incomplete, or lacks the key that was asked for."""
+
+
+class RecipeError(LabelkitError):
+    """A training recipe has an unknown field, a wrong value, or names what does not exist."""

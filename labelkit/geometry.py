@@ -1,0 +1,57 @@
+"""Where a crop lies in its image, as fractions, so that any grid can be pooled over it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+
+@dataclass(frozen=True, slots=True)
+class CropBox:
+    """A crop as fractions of the original image; may reach outside it (padding).
+
+    ``left`` and ``right`` are fractions of the width, ``top`` and ``bottom`` of the height, before
+    any flip. ``flipped`` says that the crop was mirrored left to right afterwards.
+    """
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+    flipped: bool = False
+
+    def __post_init__(self) -> None:
+        if not (self.right > self.left and self.bottom > self.top):
+            raise ValueError(
+                f"a crop needs left < right and top < bottom, got left={self.left}, "
+                f"top={self.top}, right={self.right}, bottom={self.bottom}"
+            )
+
+    @classmethod
+    def whole(cls) -> Self:
+        """The whole image."""
+        return cls(0.0, 0.0, 1.0, 1.0)
+
+    @classmethod
+    def from_pixels(
+        cls, left: float, top: float, width: float, height: float, image_size: tuple[int, int]
+    ) -> Self:
+        """A crop given in pixels of an image of ``image_size`` = (height, width).
+
+        Raises:
+            ValueError: the crop or the image has no area.
+        """
+        image_height, image_width = image_size
+        if image_height < 1 or image_width < 1:
+            raise ValueError(f"an image of {image_height}x{image_width} pixels has no area")
+        return cls(
+            left / image_width,
+            top / image_height,
+            (left + width) / image_width,
+            (top + height) / image_height,
+        )
+
+    @property
+    def area(self) -> float:
+        """The crop's share of the image; above 1 only if it reaches outside."""
+        return (self.right - self.left) * (self.bottom - self.top)

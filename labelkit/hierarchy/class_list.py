@@ -1,0 +1,91 @@
+"""An ordered list of class ids with a digest, the identity that trees, maps and teachers share."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Self
+
+from labelkit.errors import ClassListError, ClassListMismatch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
+@dataclass(frozen=True)
+class ClassList:
+    """Class ids in the order of a model's outputs.
+
+    Ids are wnids such as ``n01440764`` or any other names; they must be unique and free of line
+    breaks. ``name`` is for messages only and is no part of the identity.
+
+    Raises:
+        ClassListError: no ids, an id twice, an empty id, or an id with a line break.
+
+    >>> ClassList.of(["cat", "dog"]).digest[:6]
+    '3a450e'
+    """
+
+    ids: tuple[str, ...]
+    name: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.ids:
+            raise ClassListError(f"class list {self.name or '(unnamed)'} is empty")
+        seen: set[str] = set()
+        for position, class_id in enumerate(self.ids):
+            if not class_id or class_id.splitlines() != [class_id]:
+                raise ClassListError(
+                    f"class {position} of {self.name or 'the list'} is {class_id!r}: "
+                    "an id is one non-empty line"
+                )
+            if class_id in seen:
+                raise ClassListError(
+                    f"class id {class_id!r} stands twice in {self.name or 'the list'} "
+                    f"(positions {self.ids.index(class_id)} and {position}): remove one"
+                )
+            seen.add(class_id)
+
+    @classmethod
+    def of(cls, ids: Iterable[str], name: str = "") -> Self:
+        """A class list from any iterable of ids."""
+        return cls(tuple(ids), name)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the ids joined by line feeds, in hexadecimal."""
+        return hashlib.sha256("\n".join(self.ids).encode()).hexdigest()
+
+    @cached_property
+    def index(self) -> dict[str, int]:
+        """Id -> position."""
+        return {class_id: position for position, class_id in enumerate(self.ids)}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.ids)
+
+    def __getitem__(self, position: int) -> str:
+        return self.ids[position]
+
+    def __str__(self) -> str:
+        """Name, length and the digest's first six digits, as error messages show it."""
+        return f"{self.name or 'class list'} ({len(self):,} classes, digest {self.digest[:6]})"
+
+    def require_equal(self, other: ClassList, *, ours: str, theirs: str, hint: str) -> None:
+        """Raise unless both lists hold the same ids in the same order.
+
+        Args:
+            other: the list to compare with.
+            ours: what this list belongs to, for the message.
+            theirs: what the other list belongs to.
+            hint: what the user can do about a mismatch.
+
+        Raises:
+            ClassListMismatch: they differ; the message names both.
+        """
+        if self.ids != other.ids:
+            raise ClassListMismatch(f"{ours} has {self}, {theirs} has {other}. {hint}")

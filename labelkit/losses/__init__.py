@@ -1,0 +1,1 @@
+"""Soft, sparse and semantic losses."""

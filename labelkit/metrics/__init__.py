@@ -1,0 +1,1 @@
+"""Accuracies that know the tree."""
