@@ -1,0 +1,78 @@
+"""Distillation by level: the student's distribution within each level follows the teacher's.
+
+# B batch, C classes, L levels in use, N_k classes at level k
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from labelkit.losses.levels import Compat, TreeLevels, check_logits
+
+if TYPE_CHECKING:
+    from labelkit.hierarchy import SemanticTree
+
+
+class SemanticDistillationLoss(nn.Module):
+    """Squared distance to the teacher at every level, weighted by the teacher's confidence.
+
+    ``loss = (1/B) sum_k sum_b c_bk * ||pS_bk - pT_bk||^2``
+
+    where p_bk is the softmax over the logits of level k alone, and c_bk, the sum of the teacher's
+    ``ceil(N_k / 20)`` largest probabilities there, is small where the level says nothing about the
+    image. A level with a single class adds 0. Nothing enters the ``state_dict``.
+
+    Args:
+        tree: the classes, in the order of both models' logits.
+        compat: ``"imagenet21k"`` reproduces the published code: the sum over the batch instead of
+            the mean, and the deepest level left out.
+
+    Attributes:
+        levels: the level tables.
+
+    Raises:
+        ValueError: ``compat`` is unknown, or the published code fails on this tree.
+
+    Source: Ridnik et al. 2021 (arXiv 2104.10972), the section on semantic knowledge
+    distillation.
+    """
+
+    def __init__(self, tree: SemanticTree, compat: Compat = None) -> None:
+        super().__init__()
+        self.levels = TreeLevels(tree, compat)
+        self.summed = compat is not None
+
+    def forward(self, logits: Tensor, teacher_logits: Tensor) -> Tensor:
+        """The loss as a scalar, in float32 (float64 for float64 logits).
+
+        Args:
+            logits: the student's floats (B, C).
+            teacher_logits: the teacher's floats (B, C); no gradient flows into them.
+
+        Raises:
+            ValueError: a wrong shape or type, or an empty batch.
+        """
+        check_logits(logits, self.levels.class_count)
+        check_logits(teacher_logits, self.levels.class_count, name="teacher_logits")
+        if logits.shape != teacher_logits.shape:
+            raise ValueError(
+                f"logits have shape {tuple(logits.shape)}, teacher_logits "
+                f"{tuple(teacher_logits.shape)}: expected the same batch"
+            )
+        student = self.levels.split(logits)
+        teacher = self.levels.split(teacher_logits.detach())
+        total = student[0].new_zeros(())
+        for student_logits, level_logits in zip(student, teacher, strict=True):
+            probability = level_logits.softmax(dim=1)
+            distance = (student_logits.softmax(dim=1) - probability).square().sum(dim=1)
+            total = total + (distance * _confidence(probability)).sum()
+        return total if self.summed else total / len(logits)
+
+
+def _confidence(probability: Tensor) -> Tensor:
+    """The share of the top twentieth of a level's classes: (B, N_k) -> (B,)."""
+    count = -(-probability.shape[1] // 20)
+    return torch.topk(probability, count, dim=1, sorted=False).values.sum(dim=1)

@@ -1,0 +1,49 @@
+"""Cross-entropy with a whole distribution as the target.
+
+# B batch, C classes
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class SoftTargetCrossEntropy(nn.Module):
+    """Cross-entropy between logits and dense soft targets, averaged over the batch.
+
+    ``loss = (1/B) * sum_b sum_c -target[b, c] * log softmax(logits[b])[c]``
+
+    Computed in float32 at least, whatever autocast or the inputs say: in half precision the
+    log-softmax over thousands of classes loses its digits. Targets need not sum to 1.
+
+    Source: Yun et al. 2021 (arXiv 2101.05022), section 3; Hinton et al. 2015 (arXiv 1503.02531),
+    section 2, at temperature 1.
+
+    >>> loss = SoftTargetCrossEntropy()
+    >>> round(float(loss(torch.zeros(2, 4), torch.full((2, 4), 0.25))), 4)
+    1.3863
+    """
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """The loss as a scalar, in float32 (float64 for float64 inputs).
+
+        Args:
+            logits: floats (B, C).
+            target: floats (B, C), each row a distribution over the classes.
+
+        Raises:
+            ValueError: the shapes differ or are not (B, C), the types are not floats, or B is 0.
+        """
+        shapes = f"logits {tuple(logits.shape)} and target {tuple(target.shape)}"
+        if logits.ndim != 2 or logits.shape != target.shape:
+            raise ValueError(f"got {shapes}, expected one shape (batch, classes) for both")
+        if not (logits.is_floating_point() and target.is_floating_point()):
+            raise ValueError(
+                f"got {logits.dtype} logits and {target.dtype} target, expected floats"
+            )
+        if len(logits) == 0:
+            raise ValueError(f"got {shapes}: an empty batch has no mean; skip it")
+        dtype = torch.promote_types(torch.promote_types(logits.dtype, target.dtype), torch.float32)
+        log_probability = logits.log_softmax(dim=1, dtype=dtype)
+        return -(target.to(dtype) * log_probability).sum() / len(logits)

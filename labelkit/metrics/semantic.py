@@ -1,0 +1,89 @@
+"""Semantic accuracy: is the class right at every level of the tree at which the target has one?
+
+# B batch, C classes, L levels
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from labelkit.metrics.hits import HitCount, check_predictions
+
+if TYPE_CHECKING:
+    from labelkit.hierarchy import SemanticTree
+
+
+def semantic_accuracy(logits: Tensor, target: Tensor, tree: SemanticTree) -> float:
+    """Percent of (sample, level) pairs at which the best class of the level is in the chain.
+
+    ``SemanticAccuracy`` for a single batch; see there.
+
+    Args:
+        logits: class scores (B, C).
+        target: class indices (B,), integers, of classes at any depth.
+        tree: the classes, in the order of the logits, and their chains.
+
+    Raises:
+        ValueError: a wrong shape or type, a class outside the list, or an empty batch.
+    """
+    accuracy = SemanticAccuracy(tree)
+    accuracy.update(logits, target)
+    return accuracy.compute()
+
+
+class SemanticAccuracy:
+    """Semantic accuracy over any number of batches.
+
+    At each level, from the roots to the target's own depth, the class with the highest logit among
+    the classes of that level must be the member of the target's chain. The accuracy is correct
+    over valid (sample, level) pairs, all pairs weighing the same, so a deep target counts more
+    often than a shallow one. A level of one class is always right.
+
+    Args:
+        tree: the classes, in the order of the logits, and their chains.
+
+    Source: Ridnik et al. 2021 (arXiv 2104.10972), the section on semantic softmax training.
+    """
+
+    def __init__(self, tree: SemanticTree) -> None:
+        self._sizes = [len(level) for level in tree.levels]
+        self._order = torch.from_numpy(np.concatenate(tree.levels).astype(np.int64))
+        self._chains = torch.from_numpy(tree.chain_table.astype(np.int64))
+        self._count = HitCount()
+
+    @torch.no_grad()
+    def update(self, logits: Tensor, target: Tensor) -> None:
+        """Count a batch of logits (B, C) against class indices (B,), of classes at any depth.
+
+        Raises:
+            ValueError: a wrong shape or type, or a class outside the list.
+        """
+        check_predictions(logits, target, class_count=len(self._order))
+        self._order = self._order.to(logits.device)
+        self._chains = self._chains.to(logits.device)
+        best = [
+            classes[level_logits.argmax(dim=1)]
+            for classes, level_logits in zip(
+                self._order.split(self._sizes),
+                logits.index_select(1, self._order).split(self._sizes, dim=1),
+                strict=True,
+            )
+        ]
+        chains = self._chains.index_select(0, target.long())
+        self._count.add(torch.stack(best, dim=1) == chains, chains >= 0)
+
+    def compute(self) -> float:
+        """Accuracy in percent over all batches since the start or the last reset.
+
+        Raises:
+            ValueError: no samples were counted.
+        """
+        return self._count.percent()
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        self._count = HitCount()

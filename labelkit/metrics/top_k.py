@@ -1,0 +1,75 @@
+"""Top-k accuracy.
+
+# B batch, C classes
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from labelkit.metrics.hits import HitCount, check_predictions
+
+
+def top_k_accuracy(logits: Tensor, target: Tensor, k: int = 1) -> float:
+    """Percent of samples whose class is among the k highest logits.
+
+    Between equal logits the choice is ``torch.topk``'s.
+
+    Args:
+        logits: class scores (B, C).
+        target: class indices (B,), integers.
+        k: from 1 to C.
+
+    Raises:
+        ValueError: a wrong shape or type, a class or k outside its range, or an empty batch.
+
+    >>> top_k_accuracy(torch.tensor([[0.1, 0.9], [0.8, 0.2]]), torch.tensor([1, 1]))
+    50.0
+    """
+    accuracy = TopKAccuracy(k)
+    accuracy.update(logits, target)
+    return accuracy.compute()
+
+
+class TopKAccuracy:
+    """Top-k accuracy over any number of batches; ``top_k_accuracy`` is the same for one.
+
+    Args:
+        k: how many of the highest logits may hold the target.
+
+    Raises:
+        ValueError: k is below 1.
+    """
+
+    def __init__(self, k: int = 1) -> None:
+        if k < 1:
+            raise ValueError(f"k is {k}, expected at least 1")
+        self.k = k
+        self._count = HitCount()
+
+    @torch.no_grad()
+    def update(self, logits: Tensor, target: Tensor) -> None:
+        """Count a batch of logits (B, C) against class indices (B,).
+
+        Raises:
+            ValueError: a wrong shape or type, a class outside the list, or fewer than k classes.
+        """
+        check_predictions(logits, target)
+        if self.k > logits.shape[1]:
+            raise ValueError(f"k is {self.k}, but the logits hold {logits.shape[1]} classes")
+        predicted = logits.topk(self.k, dim=1, sorted=False).indices
+        hits = (predicted == target.unsqueeze(1)).any(dim=1)
+        self._count.add(hits, torch.ones_like(hits))
+
+    def compute(self) -> float:
+        """Accuracy in percent over all batches since the start or the last reset.
+
+        Raises:
+            ValueError: no samples were counted.
+        """
+        return self._count.percent()
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        self._count = HitCount()
