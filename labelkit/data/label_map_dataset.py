@@ -1,0 +1,127 @@
+"""A data set that yields, for every random crop, the soft target of just that crop."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils.data import Dataset
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as VF
+
+from labelkit.data.crop_tracking import CropTracker
+from labelkit.errors import DatasetError, LabelMapError
+from labelkit.label_maps import LabelMapFile, pool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sized
+
+    from labelkit.geometry import CropBox
+    from labelkit.hierarchy import ClassList
+
+
+class LabelMapDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Images of a folder data set with targets pooled from label maps over the crop taken.
+
+    Yields ``(image, target)``: the image as the pipeline leaves it, and the softmax of the pooled
+    logits over the file's classes, float32 (C,), which sums to one. Plain torch loops take it as it
+    is: ``torch.nn.functional.cross_entropy(logits, target)``.
+
+    Args:
+        dataset: a torchvision ``ImageFolder``, or whatever else has ``samples`` (path, class),
+            ``loader`` and ``root``; without a transform of its own.
+        maps: a label-map file, or its path; made with ``labelkit relabel`` at the same root.
+        transform: a torchvision v2 pipeline of upright crops, resizes, flips and anything that
+            moves no pixels.
+
+    Raises:
+        ValueError: the data set has its own transform, or the pipeline is not torchvision v2.
+        LabelMapError: the file lacks one of the data set's images; the message names it.
+
+    Source: Yun et al. 2021 (arXiv 2101.05022), section 3.2.
+    """
+
+    def __init__(
+        self,
+        dataset: Sized,
+        maps: LabelMapFile | str | os.PathLike[str],
+        transform: v2.Transform,
+    ) -> None:
+        if not all(hasattr(dataset, name) for name in ("samples", "loader", "root")):
+            raise ValueError(
+                f"{type(dataset).__name__} has no samples, loader and root as torchvision's "
+                "ImageFolder has: label maps are found by a sample's path below the root"
+            )
+        if any(getattr(dataset, name, None) for name in ("transform", "target_transform")):
+            raise ValueError("give the transform to LabelMapDataset, not to the inner data set")
+        if not isinstance(transform, v2.Transform):
+            raise ValueError(
+                f"{type(transform).__module__}.{type(transform).__name__} is not a torchvision v2 "
+                "transform: build the pipeline from torchvision.transforms.v2, which can carry a "
+                "crop's place along"
+            )
+        self.dataset: Any = dataset
+        self.maps = maps if isinstance(maps, LabelMapFile) else LabelMapFile.open(maps)
+        self.transform = transform
+        root = Path(self.dataset.root)
+        self.keys = [Path(path).relative_to(root).as_posix() for path, _ in self.dataset.samples]
+        missing = self.maps.missing(self.keys)
+        if missing:
+            raise LabelMapError(
+                f"{self.maps.path} has no label map for {len(missing):,} of {len(self.keys):,} "
+                f"images, the first is {missing[0]!r}: {self.maps.why_not(missing[0])}"
+            )
+
+    @property
+    def classes(self) -> ClassList:
+        """The class list of the targets."""
+        return self.maps.classes
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, position: int) -> tuple[torch.Tensor, torch.Tensor]:
+        image, box = self.crop(position)
+        probabilities = pool(self.maps[self.keys[position]], box).probabilities(len(self.classes))
+        return image, torch.from_numpy(probabilities)
+
+    def crop(self, position: int) -> tuple[torch.Tensor, CropBox]:
+        """One random crop of an image, and where it lies.
+
+        Raises:
+            DatasetError: the image cannot be read; the message names it.
+            ValueError: the pipeline moves pixels in a way that no box describes.
+        """
+        path, _ = self.dataset.samples[position]
+        try:
+            image = self.dataset.loader(path)
+        except (OSError, RuntimeError, SyntaxError) as error:
+            raise DatasetError(f"{path} cannot be read: {error}") from error
+        return track_crop(image, self.transform)
+
+
+def track_crop(image: Any, transform: Callable[..., Any]) -> tuple[torch.Tensor, CropBox]:  # noqa: ANN401
+    """Send an image through a v2 pipeline and say which part of it came out.
+
+    Args:
+        image: a Pillow image, or a tensor (..., H, W).
+        transform: a torchvision v2 pipeline.
+
+    Returns:
+        The pipeline's output, and the box of the image that it shows.
+
+    Raises:
+        ValueError: the pipeline moves pixels in a way that no box describes.
+    """
+    height, width = VF.get_size(image)
+    output, tracker = transform(image, CropTracker.of((height, width)))
+    size = tuple(VF.get_size(output))
+    if size != tracker.canvas_size:
+        raise ValueError(
+            f"the pipeline returns {size[0]}x{size[1]} pixels, its known steps give "
+            f"{tracker.canvas_size[0]}x{tracker.canvas_size[1]}: it holds a transform of its own "
+            "that moves pixels, which label maps cannot follow"
+        )
+    return output, tracker.box

@@ -1,0 +1,77 @@
+"""The one place that lays out an HDF5 file of label maps."""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING
+
+import h5py
+import msgspec
+import numpy as np
+
+from labelkit.label_maps.layout import LIBVER, Header, check_key, encode_strings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from labelkit.hierarchy import ClassList
+
+_COMPRESSION_LEVEL = 6
+
+
+def write_file(  # noqa: PLR0913 -- each is a separate part of the file
+    path: Path,
+    header: Header,
+    classes: ClassList,
+    *,
+    rows: Iterable[tuple[bytes, bytes, int]],
+    count: int,
+    unreadable: dict[str, str],
+) -> None:
+    """Write a whole file in one go; compressed records go in as they are.
+
+    Args:
+        path: a file that does not exist.
+        header: what the file says of itself.
+        classes: the class list.
+        rows: (key, gzip-compressed record, CRC-32 of the plain record), keys ascending.
+        count: how many rows come.
+        unreadable: images without a map, key -> reason.
+
+    Raises:
+        ValueError: another number of rows came.
+    """
+    nbytes = header.record_layout(len(classes)).nbytes
+    keys: list[bytes] = []
+    checksums = np.zeros(count, "<u4")
+    with h5py.File(path, "x", libver=LIBVER) as file:
+        file.attrs["header"] = np.bytes_(msgspec.json.encode(header))
+        chunked = {"chunks": (1, nbytes), "compression": "gzip"} if count else {}
+        records = file.create_dataset(
+            "records", (count, nbytes), "u1", track_times=False, **chunked
+        )
+        for position, (key, record, checksum) in enumerate(rows):
+            if position >= count:
+                raise ValueError(f"more than the {count} rows that were announced")
+            records.id.write_direct_chunk((position, 0), record)
+            checksums[position] = checksum
+            keys.append(key)
+        if len(keys) != count:
+            raise ValueError(f"{len(keys)} rows instead of the {count} that were announced")
+        _write_column(file, "crc32", checksums)
+        _write_column(file, "keys", encode_strings(keys))
+        _write_column(file, "classes", encode_strings([text.encode() for text in classes]))
+        pairs = sorted((check_key(key), text.encode()) for key, text in unreadable.items())
+        _write_column(file, "unreadable_keys", encode_strings([key for key, _ in pairs]))
+        _write_column(file, "unreadable_reasons", encode_strings([text for _, text in pairs]))
+
+
+def compress(record: bytes) -> bytes:
+    """A record as HDF5's gzip filter stores it."""
+    return zlib.compress(record, _COMPRESSION_LEVEL)
+
+
+def _write_column(file: h5py.File, name: str, column: np.ndarray) -> None:
+    compression = {"compression": "gzip"} if len(column) else {}
+    file.create_dataset(name, data=column, track_times=False, **compression)

