@@ -1,5 +1,45 @@
-"""Class lists, WordNet, taxonomies and the semantic tree. Loads no tensors."""
+"""Class lists, WordNet, taxonomies and the semantic tree. Loads no tensors.
 
-from labelkit.hierarchy.class_list import ClassList
+Class lists need nothing but the standard library; numpy is loaded with the first tree.
+"""
 
-__all__ = ["ClassList"]
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from labelkit.hierarchy.class_list import ClassList
+    from labelkit.hierarchy.class_sources import NAMED_LISTS, identify, read_class_list
+    from labelkit.hierarchy.noun_graph import class_names
+    from labelkit.hierarchy.taxonomy import Taxonomy
+    from labelkit.hierarchy.tree import SemanticTree
+    from labelkit.hierarchy.tree_file import is_tree_file
+
+__all__ = [
+    "NAMED_LISTS",
+    "ClassList",
+    "SemanticTree",
+    "Taxonomy",
+    "class_names",
+    "identify",
+    "is_tree_file",
+    "read_class_list",
+]
+
+MODULES = {
+    "NAMED_LISTS": "class_sources",
+    "ClassList": "class_list",
+    "SemanticTree": "tree",
+    "Taxonomy": "taxonomy",
+    "class_names": "noun_graph",
+    "identify": "class_sources",
+    "is_tree_file": "tree_file",
+    "read_class_list": "class_sources",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{MODULES[name]}"), name)

@@ -1,0 +1,161 @@
+"""WordNet 3.0's nouns as packed with labelkit: ids, hypernym pointers, first lemmas.
+
+``scripts/make_noun_graph.py`` writes the file from WordNet's own ``data.noun``. It is one line of
+ASCII, ``labelkit-noun-graph 1 N H I``, and a zlib stream that holds, one after the other:
+
+    N x uint8    hypernyms (``@``) per synset
+    N x uint8    instance hypernyms (``@i``) per synset
+    H x uint32   hypernyms as synset positions, in the order of ``data.noun`` (little endian)
+    I x uint32   instance hypernyms, likewise
+    2N lines     the ids, then the first lemmas (UTF-8, joined by line feeds)
+"""
+
+# N synsets, H hypernym pointers, I instance hypernym pointers
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from labelkit.errors import TaxonomyError
+from labelkit.hierarchy.arrays import IntArray, read_only, row_starts
+
+if TYPE_CHECKING:
+    from labelkit.hierarchy.class_list import ClassList
+
+MAGIC = b"labelkit-noun-graph"
+VERSION = 1
+DATA = Path(__file__).with_name("data")
+
+
+@dataclass(frozen=True, eq=False)
+class NounGraph:
+    """Noun synsets in WordNet's order, with their hypernyms in the order of ``data.noun``.
+
+    Synset ``i`` has the hypernyms ``hypernym[hypernym_start[i]:hypernym_start[i + 1]]``, and the
+    instance hypernyms (of names such as Einstein, which are no classes) likewise.
+    """
+
+    ids: tuple[str, ...]
+    lemmas: tuple[str, ...]
+    hypernym_start: IntArray
+    hypernym: IntArray
+    instance_start: IntArray
+    instance_hypernym: IntArray
+
+    @functools.cached_property
+    def index(self) -> dict[str, int]:
+        """Wnid -> position."""
+        return dict(zip(self.ids, range(len(self.ids)), strict=True))
+
+    def hypernyms(self, wnid: str) -> tuple[str, ...]:
+        """The hypernyms of a noun in WordNet's order; none for a wnid that is not in the graph."""
+        if wnid not in self.index:
+            return ()
+        row = slice(*self.hypernym_start[self.index[wnid] :][:2])
+        return tuple(self.ids[position] for position in self.hypernym[row])
+
+
+@functools.cache
+def noun_graph() -> NounGraph:
+    """The packaged graph of WordNet 3.0, read once per process."""
+    return read_noun_graph(DATA / "noun_graph.bin")
+
+
+def read_noun_graph(path: Path) -> NounGraph:
+    """Read a packed graph.
+
+    Raises:
+        TaxonomyError: the file is damaged or of another version.
+    """
+    header, _, packed = path.read_bytes().partition(b"\n")
+    magic, *numbers = header.split(b" ")
+    if [magic, *numbers[:1]] != [MAGIC, b"%d" % VERSION]:
+        raise TaxonomyError(
+            f"{path.name} begins with {header[:40]!r}, this labelkit reads "
+            f"'{MAGIC.decode()} {VERSION}': reinstall labelkit"
+        )
+    try:
+        synsets, hypernyms, instances = map(int, numbers[1:])
+        return _unpack(zlib.decompress(packed), synsets, hypernyms, instances)
+    except (ValueError, zlib.error) as error:
+        raise TaxonomyError(f"{path.name} is damaged ({error}): reinstall labelkit") from error
+
+
+def _unpack(content: bytes, synsets: int, hypernyms: int, instances: int) -> NounGraph:
+    sections = (("u1", synsets), ("u1", synsets), ("<u4", hypernyms), ("<u4", instances))
+    arrays: list[np.ndarray] = []
+    offset = 0
+    for dtype, count in sections:
+        arrays.append(np.frombuffer(content, dtype, count, offset))
+        offset += arrays[-1].nbytes
+    lines = content[offset:].decode().split("\n")
+    starts = row_starts(arrays[0]), row_starts(arrays[1])
+    found = len(lines), int(starts[0][-1]), int(starts[1][-1])
+    if found != (2 * synsets, hypernyms, instances):
+        raise ValueError(f"it holds {found} lines and pointers")
+    if max(arrays[2].max(initial=0), arrays[3].max(initial=0)) >= synsets:
+        raise ValueError("a pointer leads outside")
+    return NounGraph(
+        ids=tuple(lines[:synsets]),
+        lemmas=tuple(lines[synsets:]),
+        hypernym_start=starts[0],
+        hypernym=read_only(arrays[2]),
+        instance_start=starts[1],
+        instance_hypernym=read_only(arrays[3]),
+    )
+
+
+@dataclass(frozen=True)
+class ParentTable:
+    """ImageNet's one parent for each noun where it is not the first hypernym."""
+
+    parent_of: dict[str, str]
+
+    @classmethod
+    def read(cls, path: Path = DATA / "imagenet_parent.tsv") -> ParentTable:
+        """Read tab-separated child and parent; the last line for a child counts.
+
+        Lines that begin with ``#`` and the heading ``child parent`` are skipped.
+
+        Raises:
+            TaxonomyError: a line has not two columns.
+        """
+        parent_of: dict[str, str] = {}
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            columns = line.split("\t")
+            if line.startswith("#") or columns == ["child", "parent"]:
+                continue
+            if len(columns) != 2:
+                raise TaxonomyError(f"{path.name}, line {number}: not 'child TAB parent': {line!r}")
+            parent_of[columns[0]] = columns[1]
+        return cls(parent_of)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the rows, sorted by child, as tab-separated lines."""
+        rows = (f"{child}\t{parent}" for child, parent in sorted(self.parent_of.items()))
+        return hashlib.sha256("\n".join(rows).encode()).hexdigest()
+
+    def not_in(self, graph: NounGraph) -> list[tuple[str, str]]:
+        """The rows whose parent is no hypernym of the child in ``graph``: none for a good table."""
+        return [
+            (child, parent)
+            for child, parent in self.parent_of.items()
+            if parent not in graph.hypernyms(child)
+        ]
+
+
+def class_names(classes: ClassList) -> tuple[str, ...]:
+    """Each class's first WordNet lemma, as ``great_white_shark``; its id where it is no wnid."""
+    graph = noun_graph()
+    index = graph.index
+    return tuple(
+        graph.lemmas[index[class_id]] if class_id in index else class_id for class_id in classes
+    )
