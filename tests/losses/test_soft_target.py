@@ -1,0 +1,70 @@
+"""SoftTargetCrossEntropy against loops, torch's own cross-entropy, and its argument checks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labelkit.losses import SoftTargetCrossEntropy
+from tests.oracles import semantic_losses as oracle
+
+
+def distributions(batch: int, classes: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(batch, classes, generator=generator, dtype=torch.float64) * 3
+    target = torch.rand(batch, classes, generator=generator, dtype=torch.float64)
+    return logits, target / target.sum(dim=1, keepdim=True)
+
+
+@given(batch=st.integers(1, 4), classes=st.integers(1, 6), seed=st.integers(0, 1000))
+def test_equals_the_loops(batch: int, classes: int, seed: int) -> None:
+    logits, target = distributions(batch, classes, seed)
+    expected = oracle.soft_target_cross_entropy(logits.tolist(), target.tolist())
+    assert float(SoftTargetCrossEntropy()(logits, target)) == pytest.approx(expected, rel=1e-10)
+
+
+def test_equals_plain_cross_entropy_for_one_hot_targets() -> None:
+    logits, _ = distributions(8, 5, seed=0)
+    target = torch.arange(8) % 5
+    soft = SoftTargetCrossEntropy()(logits, F.one_hot(target, 5).double())
+    torch.testing.assert_close(soft, F.cross_entropy(logits, target))
+
+
+def test_gradients_of_logits_and_target() -> None:
+    logits, target = (tensor.requires_grad_() for tensor in distributions(3, 4, seed=1))
+    assert torch.autograd.gradcheck(SoftTargetCrossEntropy(), (logits, target))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_logits_are_widened_before_the_softmax(dtype: torch.dtype) -> None:
+    """Over 11,221 classes the loss equals the one of the same numbers in float64."""
+    logits, target = distributions(4, 11_221, seed=2)
+    narrow = logits.to(dtype)
+    expected = SoftTargetCrossEntropy()(narrow.double(), target)
+    with torch.autocast("cpu", dtype=dtype):
+        loss = SoftTargetCrossEntropy()(narrow, target.float())
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=0)
+
+
+def test_a_narrow_target_does_not_narrow_the_loss() -> None:
+    logits, target = distributions(4, 100, seed=3)
+    loss = SoftTargetCrossEntropy()(logits, target.half())
+    assert loss.dtype == torch.float64
+
+
+@pytest.mark.parametrize("target_shape", [(2, 3), (3, 4), (4,), (2,)])
+def test_wrong_shapes_show_both(target_shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"logits \(2, 4\) and target \(") as error:
+        SoftTargetCrossEntropy()(torch.zeros(2, 4), torch.zeros(target_shape))
+    assert str(target_shape) in str(error.value)
+
+
+def test_integer_targets_and_empty_batches_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"torch\.int64"):
+        SoftTargetCrossEntropy()(torch.zeros(2, 4), torch.zeros(2, 4, dtype=torch.long))
+    with pytest.raises(ValueError, match="empty batch"):
+        SoftTargetCrossEntropy()(torch.zeros(0, 4), torch.zeros(0, 4))

@@ -1,0 +1,84 @@
+"""Top-k accuracy against sorting, exact over batches, and its argument checks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labelkit.metrics import TopKAccuracy, top_k_accuracy
+from labelkit.metrics.hits import HitCount
+from tests.oracles import semantic_losses as oracle
+
+
+@given(
+    batch=st.integers(1, 9),
+    classes=st.integers(1, 7),
+    seed=st.integers(0, 1000),
+    data=st.data(),
+)
+def test_equals_sorting_in_one_batch_or_many(
+    batch: int, classes: int, seed: int, data: st.DataObject
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(batch, classes, generator=generator)
+    target = torch.randint(0, classes, (batch,), generator=generator)
+    k = data.draw(st.integers(1, classes))
+    expected = 100 * oracle.top_k_hits(logits.tolist(), target.tolist(), k) / batch
+    assert top_k_accuracy(logits, target, k) == pytest.approx(expected)
+    split = data.draw(st.integers(0, batch))
+    accuracy = TopKAccuracy(k)
+    accuracy.update(logits[:split], target[:split])
+    accuracy.update(logits[split:], target[split:])
+    assert accuracy.compute() == pytest.approx(expected)
+
+
+def test_counts_stay_exact_beyond_the_reach_of_float32() -> None:
+    """16,777,217 hits: a float32 sum would stop one short."""
+    count, yes, no = HitCount(), torch.tensor([True]), torch.tensor([False])
+    count.add(yes.expand(2**24), yes.expand(2**24))
+    count.add(yes, yes)
+    count.add(no, yes)
+    assert count.percent() == 100 * (2**24 + 1) / (2**24 + 2)
+
+
+def test_compute_before_update_and_after_reset() -> None:
+    accuracy = TopKAccuracy()
+    with pytest.raises(ValueError, match="no samples were counted"):
+        accuracy.compute()
+    accuracy.update(torch.tensor([[1.0, 0.0]]), torch.tensor([0]))
+    assert accuracy.compute() == 100.0
+    accuracy.reset()
+    with pytest.raises(ValueError, match="no samples were counted"):
+        accuracy.compute()
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32])
+def test_any_integer_type_names_a_class(dtype: torch.dtype) -> None:
+    logits = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    assert top_k_accuracy(logits, torch.tensor([0, 1], dtype=dtype)) == 50.0
+
+
+@pytest.mark.parametrize(
+    ("logits_shape", "target", "message"),
+    [
+        ((4,), [0], r"logits have shape \(4,\), expected \(batch, classes\)"),
+        ((2, 4), [0], r"target has shape \(1,\) and logits \(2, 4\), expected \(2,\)"),
+        ((1, 4), [[0, 0, 0, 0]], r"target has shape \(1, 4\) and logits \(1, 4\)"),
+        ((2, 4), [0, 4], "classes from 0 to 4, expected 0 to 3"),
+        ((2, 4), [-1, 0], "classes from -1 to 0, expected 0 to 3"),
+        ((2, 4), [0.5, 0.5], r"type torch\.float32, expected integers"),
+        ((2, 2), [0, 1], "k is 3, but the logits hold 2 classes"),
+    ],
+)
+def test_wrong_inputs_say_what_was_found(
+    logits_shape: tuple[int, ...], target: list[int], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        top_k_accuracy(torch.zeros(logits_shape), torch.tensor(target), k=3)
+
+
+def test_k_of_at_least_one() -> None:
+    with pytest.raises(ValueError, match="k is 0, expected at least 1"):
+        TopKAccuracy(0)
