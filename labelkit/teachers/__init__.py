@@ -2,7 +2,7 @@
 
 from labelkit.teachers.card import TeacherCard, Weights, card_names, read_card
 from labelkit.teachers.loading import load_teacher
-from labelkit.teachers.teacher import EXACT_GAP, Teacher
+from labelkit.teachers.teacher import EXACT_GAP, Teacher, resize_grid
 
 __all__ = [
     "EXACT_GAP",
@@ -12,4 +12,5 @@ __all__ = [
     "card_names",
     "load_teacher",
     "read_card",
+    "resize_grid",
 ]

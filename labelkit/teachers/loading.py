@@ -10,19 +10,18 @@ import timm
 import torch
 
 from labelkit.errors import TeacherError
-from labelkit.hierarchy import ClassList, read_class_list
-from labelkit.hierarchy.named_lists import NAMED_LISTS
+from labelkit.hierarchy import NAMED_LISTS, ClassList, read_class_list
 from labelkit.teachers.card import TeacherCard, find_card, suggestion
 from labelkit.teachers.teacher import Teacher
 from labelkit.teachers.weights import load_strictly, read_state_dict, weights_path
 
 
-def load_teacher(name_or_card: str | TeacherCard, *, device: str = "cpu") -> Teacher:
+def load_teacher(name_or_card: str | TeacherCard, *, device: str = "auto") -> Teacher:
     """Load a teacher, ready to answer.
 
     Args:
         name_or_card: a card's name, the path of a card, a card, or the name of a timm model.
-        device: where the model is to run, as torch names it.
+        device: where the model is to run, as torch names it; ``auto`` takes a GPU if there is one.
 
     Raises:
         TeacherError: unknown name, missing or unfitting weights, a class list of another length,
@@ -43,7 +42,7 @@ def load_teacher(name_or_card: str | TeacherCard, *, device: str = "cpu") -> Tea
             "length: name the right list in its card"
         )
     model.eval().requires_grad_(requires_grad=False)
-    return Teacher(model.to(device), classes, card, _digest(model))
+    return Teacher(_move(model, device), classes, card, _digest(model))
 
 
 def _card_of_timm_model(name: str) -> TeacherCard:
@@ -64,12 +63,27 @@ def _card_of_timm_model(name: str) -> TeacherCard:
         classes="imagenet-1k",
         size=size if config.fixed_input_size else round(size * 4 / 3 / 32) * 32,
         native_size=size,
-        mean=config.mean,
-        std=config.std,
+        mean=_triple(config.mean),
+        std=_triple(config.std),
         interpolation="bilinear" if config.interpolation == "bilinear" else "bicubic",
         licence=str(config.license or ""),
         name=name,
     )
+
+
+def _move(model: torch.nn.Module, device: str) -> torch.nn.Module:
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return model.to(device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise TeacherError(f"no device {device!r} here: {reason}") from error
+
+
+def _triple(values: tuple[float, ...]) -> tuple[float, float, float]:
+    red, green, blue = values
+    return red, green, blue
 
 
 def _create_model(card: TeacherCard, *, pretrained: bool) -> torch.nn.Module:
@@ -79,8 +93,8 @@ def _create_model(card: TeacherCard, *, pretrained: bool) -> torch.nn.Module:
         # Hubs, proxies and timm raise dozens of types here; the user needs one line and a way out.
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise TeacherError(
-            f"timm cannot build {card.model}{' with its weights' if pretrained else ''} ({reason}). "
-            "Without network, name a weights file in a card"
+            f"timm cannot build {card.model} ({reason}). "
+            "Without network its weights must come from a file that a card names"
         ) from error
 
 

@@ -6,7 +6,7 @@ Legend: B batch, C classes, D features, S input side, H W grid.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,21 @@ if TYPE_CHECKING:
     from labelkit.teachers.card import TeacherCard
 
 EXACT_GAP = 1e-4
+
+
+def resize_grid(logits: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Logits (B, C, H, W) on another grid, bilinearly between cell centres: (B, C, *grid)."""
+    if logits.shape[2:] == grid:
+        return logits
+    return F.interpolate(logits, size=grid, mode="bilinear", align_corners=False)
+
+
+class _SplitModel(Protocol):
+    """What every timm classifier offers beside ``forward``."""
+
+    def forward_features(self, x: Tensor, /) -> object: ...
+
+    def forward_head(self, x: Tensor, /) -> Tensor: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,16 +91,12 @@ class Teacher:
         positions = features.reshape(-1, 1, 1, depth)
         if not self._channels_last:
             positions = positions.permute(0, 3, 1, 2)
-        logits = self.model.forward_head(positions)
+        logits = cast("_SplitModel", self.model).forward_head(positions)
         return logits.float().reshape(batch, height, width, -1).permute(0, 3, 1, 2)
 
-    @torch.inference_mode()
     def logits_grid(self, images: Tensor, grid: tuple[int, int]) -> Tensor:
         """``logits_map`` brought to a grid of any size, bilinearly: (B, C, *grid)."""
-        logits = self.logits_map(images)
-        if logits.shape[2:] == grid:
-            return logits
-        return F.interpolate(logits, size=grid, mode="bilinear", align_corners=False)
+        return resize_grid(self.logits_map(images), grid)
 
     @torch.inference_mode()
     def logits(self, images: Tensor) -> Tensor:
@@ -122,7 +133,7 @@ class Teacher:
 
     def _features(self, images: Tensor) -> Tensor:
         """Features (B, H, W, D) of the last stage."""
-        features = self.model.forward_features(images)
+        features = cast("_SplitModel", self.model).forward_features(images)
         if not isinstance(features, Tensor) or features.ndim != 4:
             found = (
                 list(features.shape) if isinstance(features, Tensor) else type(features).__name__

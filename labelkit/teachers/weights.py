@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import pickle
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,10 +58,10 @@ def read_state_dict(path: Path, layout: str, model: torch.nn.Module) -> StateDic
     except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError) as error:
         reason = str(error).splitlines()[0]
         raise TeacherError(f"{path} does not load as plain weights: {reason}") from error
-    state = state.get("state_dict", state.get("model", state)) if isinstance(state, dict) else None
-    if not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    tensors = _only_tensors(state)
+    if not tensors:
         raise TeacherError(f"{path} holds no state dict of tensors")
-    return _from_efficientnet_lite(state, model) if layout != "timm" else state
+    return _from_efficientnet_lite(tensors, model) if layout != "timm" else tensors
 
 
 def load_strictly(model: torch.nn.Module, state: StateDict, origin: str) -> None:
@@ -76,8 +75,18 @@ def load_strictly(model: torch.nn.Module, state: StateDict, origin: str) -> None
     except RuntimeError as error:
         lines = [line.strip() for line in str(error).splitlines()]
         raise TeacherError(
-            f"the weights of {origin} do not fit {type(model).__name__}: {' '.join(lines[:3])[:300]}"
+            f"the weights of {origin} do not fit {type(model).__name__}: "
+            f"{' '.join(lines[:3])[:300]}"
         ) from error
+
+
+def _only_tensors(loaded: object) -> StateDict:
+    """The state dict itself, or the one that a checkpoint wraps; empty if there is none."""
+    if not isinstance(loaded, dict):
+        return {}
+    inner = loaded.get("state_dict", loaded.get("model", loaded))
+    is_state = isinstance(inner, dict) and all(isinstance(v, torch.Tensor) for v in inner.values())
+    return dict(inner) if is_state else {}
 
 
 def _from_efficientnet_lite(state: StateDict, model: torch.nn.Module) -> StateDict:
@@ -92,7 +101,7 @@ def _from_efficientnet_lite(state: StateDict, model: torch.nn.Module) -> StateDi
         for s, stage in enumerate(stages.children())
         for b, _ in enumerate(stage.children())
     ]
-    expanded = {re.match(r"_blocks\.(\d+)\.", k)[1] for k in state if "_expand_conv" in k}
+    expanded = {key.split(".")[1] for key in state if "_expand_conv" in key}
     outer = {
         "_conv_stem": "conv_stem",
         "_bn0": "bn1",

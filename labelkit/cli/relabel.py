@@ -1,0 +1,103 @@
+"""``labelkit relabel``: every image of a folder gets a label map."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from labelkit.relabel import Outcome
+
+
+@click.command(
+    "relabel",
+    epilog="Example: labelkit relabel photos/train --teacher efficientnet-lite0 -o maps.h5",
+)
+@click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--teacher",
+    default="efficientnet-lite0",
+    show_default=True,
+    help="A card's name, a card's path (.toml), or a timm model.",
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, help="File to make (.h5)."
+)
+@click.option("--topk", "top_k", type=click.IntRange(1), default=5, show_default=True)
+@click.option("--grid", type=click.IntRange(1, 64), default=15, show_default=True)
+@click.option(
+    "--size", type=click.IntRange(16, 4096), help="Input side in pixels. [default: the teacher's]"
+)
+@click.option(
+    "--classes",
+    metavar="LIST",
+    help="Keep these classes of the teacher only: a text file, a folder of class folders, or a "
+    "named list.",
+)
+@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
+@click.option(
+    "--workers",
+    type=click.IntRange(0),
+    help="Processes that decode. [default: 8 at most with a GPU, else 1]",
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …")
+def command(  # noqa: PLR0913, PLR0917 -- one a command-line option
+    data: Path,
+    teacher: str,
+    output: Path,
+    top_k: int,
+    grid: int,
+    size: int | None,
+    classes: str | None,
+    batch_size: int,
+    workers: int | None,
+    device: str,
+) -> None:
+    """Give every image of the folder DATA a label map, and write one file.
+
+    A label map is a small grid (15x15) of the classes that a strong classifier sees in each part
+    of the image. Images are found at any depth; a row's key is the path below DATA. Interrupted,
+    the same command goes on where it was. Unreadable images are listed, never replaced.
+    """
+    from rich.console import Console
+
+    from labelkit.cli.progress import progress_bar
+    from labelkit.hierarchy import read_class_list
+    from labelkit.relabel import Settings, relabel
+    from labelkit.teachers import load_teacher
+
+    console = Console()
+    loaded = load_teacher(teacher, device=device)
+    settings = Settings(
+        top_k=top_k,
+        grid=(grid, grid),
+        size=size,
+        classes=read_class_list(classes) if classes else None,
+        batch_size=batch_size,
+        workers=_default_workers(loaded.device.type) if workers is None else workers,
+    )
+    with progress_bar(console, "Relabel") as advance:
+        outcome = relabel(data, loaded, output, settings, advance)
+    _report(console, outcome, data)
+
+
+def _default_workers(device: str) -> int:
+    """With a GPU, decoding is what takes the time; on the CPU, the teacher wants the cores."""
+    return min(8, os.cpu_count() or 1) if device == "cuda" else 1
+
+
+def _report(console: Console, outcome: Outcome, data: Path) -> None:
+    """What was made, what could not be read, and what to do next."""
+    size = outcome.path.stat().st_size
+    state = "made" if outcome.made else "was there already, nothing to do"
+    console.print(f"{outcome.path} {state}: {outcome.images:,} label maps, {size / 1e6:,.2f} MB")
+    if outcome.unreadable:
+        console.print(f"[yellow]{len(outcome.unreadable):,} images could not be read:[/]")
+        for key, reason in list(outcome.unreadable.items())[:5]:
+            console.print(f"  {key}: {reason}", markup=False)
+    console.print(f"Next: labelkit inspect {outcome.path} --images {data}", markup=False)

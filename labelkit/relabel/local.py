@@ -1,0 +1,257 @@
+"""Relabel a folder of images on one device: decode in workers, run the teacher, keep the top K.
+
+Legend: N images of a shard, B batch, C classes, K entries per cell, S input side, H W grid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torchvision
+from torch.utils.data import DataLoader
+
+from labelkit import __version__
+from labelkit.data import list_images
+from labelkit.errors import ClassListMismatch, LabelMapError, TeacherError
+from labelkit.label_maps import LabelMapFile, LabelMapWriter, Shard
+from labelkit.relabel.squares import Batch, Squares
+from labelkit.teachers import EXACT_GAP, resize_grid
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from labelkit.hierarchy import ClassList
+    from labelkit.teachers import Teacher
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How label maps are made.
+
+    Attributes:
+        top_k: classes kept in every cell.
+        grid: rows and columns of a map.
+        size: side in pixels of the square that the whole image is resized to; None is the
+            teacher's own good size.
+        classes: keep these classes of the teacher only, found by id; None keeps all.
+        batch_size: images per forward pass.
+        workers: processes that decode; 0 decodes between the forward passes.
+        shard_rows: images per shard, which is what an interruption can cost at most.
+    """
+
+    top_k: int = 5
+    grid: tuple[int, int] = (15, 15)
+    size: int | None = None
+    classes: ClassList | None = None
+    batch_size: int = 32
+    workers: int = 1
+    shard_rows: int = 1024
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run did.
+
+    Attributes:
+        path: the finished file.
+        images: images with a label map.
+        unreadable: images without one, key -> reason.
+        made: images that this run went through; the others were there already.
+    """
+
+    path: Path
+    images: int
+    unreadable: dict[str, str]
+    made: int
+
+
+def relabel(
+    root: str | os.PathLike[str],
+    teacher: Teacher,
+    output: str | os.PathLike[str],
+    settings: Settings | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Outcome:
+    """Give every image of a folder a label map.
+
+    The whole image is resized to a square, the teacher answers at every position, and the logits
+    are brought to the grid bilinearly before the top K are taken. Interrupted, the same call goes
+    on after the last finished shard.
+
+    Args:
+        root: folder of images, at any depth; their paths below it are the keys.
+        teacher: the classifier.
+        output: the label-map file to make.
+        settings: how; None takes the defaults.
+        on_progress: called with (images done, images in all) after every batch.
+
+    Raises:
+        DatasetError: the folder holds no images.
+        ClassListMismatch: the teacher lacks one of the classes asked for.
+        LabelMapError: ``output`` exists and is something else, or was begun with other settings.
+        TeacherError: the model has no spatial grid, or gives a score that is not finite.
+
+    Source: Yun et al. 2021 (arXiv 2101.05022), section 3.1.
+    """
+    settings = settings or Settings()
+    maker = _MapMaker(teacher, settings)
+    keys = list_images(root)
+    finished = _finished(Path(output), maker, len(keys))
+    if finished is not None:
+        return finished
+    writer = LabelMapWriter(
+        output,
+        classes=maker.classes,
+        keys=keys,
+        top_k=settings.top_k,
+        grid=settings.grid,
+        source=maker.source,
+        shard_rows=settings.shard_rows,
+    )
+    pending = writer.pending()
+    made = sum(shard.stop - shard.start for shard in pending)
+    done = len(keys) - made
+    batches = _batches(Path(root), writer.keys, maker, pending)
+    for shard in pending:
+        rows = _Rows(maker)
+        while rows.seen < shard.stop - shard.start:
+            rows.add(next(batches))
+            if on_progress:
+                on_progress(done + rows.seen, len(keys))
+        writer.commit(shard, *rows.arrays(), rows.unreadable)
+        done += rows.seen
+    file = writer.finalize()
+    return Outcome(file.path, len(file), file.unreadable, made)
+
+
+class _MapMaker:
+    """Turns squares into top-K label maps, and knows what describes them in a file."""
+
+    def __init__(self, teacher: Teacher, settings: Settings) -> None:
+        self.teacher = teacher
+        self.settings = settings
+        self.classes = settings.classes or teacher.classes
+        self.size = settings.size or teacher.card.size
+        if settings.top_k > len(self.classes):
+            raise ValueError(f"top-k {settings.top_k} of a list of {len(self.classes)} classes")
+        self._columns = _columns(teacher, self.classes)
+        gap = teacher.gap(self.size)
+        self.source: dict[str, Any] = {
+            "teacher": teacher.describe() | {"head": "exact" if gap < EXACT_GAP else "approximate"},
+            "size": self.size,
+            "resize": "whole image to a square, antialiased",
+            "projected": self._columns is not None,
+            "labelkit": __version__,
+            "torch": str(torch.__version__),
+            "torchvision": torchvision.__version__,
+        }
+
+    def __call__(self, batch: Batch) -> tuple[NDArray[np.integer], NDArray[np.float32]]:
+        """Class indices and logits, both (B, K, H, W), strongest first."""
+        with torch.inference_mode():
+            images = self.teacher.normalize(batch.images)
+            logits = self.teacher.logits_map(images)
+            if self._columns is not None:
+                logits = logits[:, self._columns]
+            logits = resize_grid(logits, self.settings.grid)
+            score, index = logits.topk(self.settings.top_k, dim=1)
+        score, index = score.cpu(), index.cpu()
+        bad = ~torch.isfinite(score).flatten(1).all(dim=1)
+        if bad.any():
+            raise TeacherError(
+                f"{self.teacher.card.name} gives scores that are not finite for "
+                f"{batch.keys[int(bad.nonzero()[0])]!r}: its weights or this image are damaged"
+            )
+        return index.numpy(), score.numpy()
+
+
+class _Rows:
+    """The maps of one shard, as they come."""
+
+    def __init__(self, maker: _MapMaker) -> None:
+        self.seen = 0
+        self.unreadable: dict[str, str] = {}
+        self._maker = maker
+        shape = (0, maker.settings.top_k, *maker.settings.grid)
+        self._index: list[NDArray[np.integer]] = [np.empty(shape, np.int64)]
+        self._score: list[NDArray[np.float32]] = [np.empty(shape, np.float32)]
+
+    def add(self, batch: Batch) -> None:
+        """Make the maps of one more batch."""
+        self.seen += len(batch.keys) + len(batch.unreadable)
+        self.unreadable |= batch.unreadable
+        if batch.keys:
+            index, score = self._maker(batch)
+            self._index.append(index)
+            self._score.append(score)
+
+    def arrays(self) -> tuple[NDArray[np.integer], NDArray[np.float32]]:
+        """Class indices and logits (N, K, H, W) of all readable images."""
+        return np.concatenate(self._index), np.concatenate(self._score)
+
+
+def _batches(
+    root: Path, keys: Sequence[str], maker: _MapMaker, pending: Sequence[Shard]
+) -> Iterator[Batch]:
+    """All images of the pending shards, in order; no batch reaches over a shard's end.
+
+    So the batches, and with them the last bits of the scores, do not depend on where an earlier
+    run was interrupted.
+    """
+    settings, card = maker.settings, maker.teacher.card
+    squares = Squares(root, keys, maker.size, card.interpolation)
+    loader = DataLoader(
+        squares,
+        batch_sampler=[
+            list(range(start, min(start + settings.batch_size, shard.stop)))
+            for shard in pending
+            for start in range(shard.start, shard.stop, settings.batch_size)
+        ],
+        num_workers=settings.workers if pending else 0,
+        collate_fn=squares.collate,
+        pin_memory=maker.teacher.device.type == "cuda",
+    )
+    return iter(loader)
+
+
+def _columns(teacher: Teacher, classes: ClassList) -> torch.Tensor | None:
+    """Where ``classes`` stand among the teacher's outputs; None if they are the same list."""
+    if classes.ids == teacher.classes.ids:
+        return None
+    missing = [class_id for class_id in classes if class_id not in teacher.classes.index]
+    if missing:
+        raise ClassListMismatch(
+            f"teacher {teacher.card.name} ({teacher.classes}) lacks {len(missing):,} of the "
+            f"classes asked for ({classes}): {', '.join(missing[:5])}. "
+            "Leave them out, or take another teacher"
+        )
+    positions = [teacher.classes.index[class_id] for class_id in classes]
+    return torch.tensor(positions, device=teacher.device)
+
+
+def _finished(output: Path, maker: _MapMaker, count: int) -> Outcome | None:
+    """The outcome of an earlier run with the same settings; None if there is no such file."""
+    if not output.exists():
+        return None
+    way_out = "choose another name with -o, or remove it"
+    try:
+        file = LabelMapFile.open(output)
+    except (LabelMapError, FileNotFoundError):
+        raise LabelMapError(f"{output} exists and is no label-map file: {way_out}") from None
+    same = (file.attrs, file.classes, file.top_k, file.grid, len(file) + len(file.unreadable)) == (
+        maker.source,
+        maker.classes,
+        maker.settings.top_k,
+        maker.settings.grid,
+        count,
+    )
+    if not same:
+        raise LabelMapError(f"{output} exists, made from other images or settings: {way_out}")
+    return Outcome(file.path, len(file), file.unreadable, 0)

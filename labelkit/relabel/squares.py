@@ -1,0 +1,82 @@
+"""Images as the teacher takes them: the whole image, resized to a square.
+
+Legend: B batch, S side of the square.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch.utils.data import Dataset
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as VF
+
+from labelkit.data import read_image
+from labelkit.errors import DatasetError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Square:
+    """One image (3, S, S), or the reason why there is none."""
+
+    key: str
+    image: torch.Tensor | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images (B, 3, S, S) as uint8, with their keys; those that could not be read apart."""
+
+    keys: list[str]
+    images: torch.Tensor
+    unreadable: dict[str, str] = field(default_factory=dict[str, str])
+
+    def pin_memory(self) -> Batch:
+        """The same batch in page-locked memory, for a quick way to a GPU."""
+        return Batch(self.keys, self.images.pin_memory(), self.unreadable)
+
+
+class Squares(Dataset[Square]):
+    """The squares of a folder's images, by position; an unreadable image is a fact, not an error.
+
+    Args:
+        root: the folder that the keys are relative to.
+        keys: the images.
+        size: S.
+        interpolation: ``bicubic`` or ``bilinear``; always with antialiasing.
+    """
+
+    def __init__(self, root: Path, keys: Sequence[str], size: int, interpolation: str) -> None:
+        self.root = root
+        self.keys = keys
+        self.size = size
+        self.interpolation = InterpolationMode(interpolation)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, position: int) -> Square:
+        key = self.keys[position]
+        try:
+            image = read_image(self.root / key)
+        except DatasetError as error:
+            return Square(key, reason=str(error))
+        size = [self.size, self.size]
+        return Square(key, VF.resize(image, size, self.interpolation, antialias=True))
+
+    def collate(self, squares: list[Square]) -> Batch:
+        """Squares as one batch."""
+        images = [square.image for square in squares if square.image is not None]
+        empty = torch.empty(0, 3, self.size, self.size, dtype=torch.uint8)
+        return Batch(
+            keys=[square.key for square in squares if square.image is not None],
+            images=torch.stack(images) if images else empty,
+            unreadable={square.key: square.reason for square in squares if square.image is None},
+        )
