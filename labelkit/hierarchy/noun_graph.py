@@ -56,10 +56,11 @@ class NounGraph:
 
     def hypernyms(self, wnid: str) -> tuple[str, ...]:
         """The hypernyms of a noun in WordNet's order; none for a wnid that is not in the graph."""
-        if wnid not in self.index:
+        at = self.index.get(wnid)
+        if at is None:
             return ()
-        row = slice(*self.hypernym_start[self.index[wnid] :][:2])
-        return tuple(self.ids[position] for position in self.hypernym[row])
+        row = self.hypernym[self.hypernym_start[at] : self.hypernym_start[at + 1]]
+        return tuple(self.ids[above] for above in row)
 
 
 @functools.cache

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import functools
 import graphlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,11 +27,12 @@ class Taxonomy:
 
     Make one with ``wordnet``, ``from_parents`` or ``from_edges``, which check what this does not.
     Node ``i`` has the parents ``parents[parents_start[i]:parents_start[i + 1]]``, in their given
-    order; ``parent[i]`` is the one that the rule picked, -1 for a root. ``source`` says in words
-    how the graph came about; a tree keeps it.
+    order; ``parent[i]`` is the one that the rule picked, -1 for a root. ``index`` finds the node of
+    an id. ``source`` says in words how the graph came about; a tree keeps it.
     """
 
     ids: tuple[str, ...]
+    index: Mapping[str, int] = field(repr=False)
     names: tuple[str, ...]
     parents_start: IntArray
     parents: IntArray
@@ -82,6 +83,7 @@ class Taxonomy:
         names = names or {}
         return cls(
             ids=ids,
+            index=index,
             names=tuple(names.get(node, node) for node in ids),
             parents_start=start,
             parents=flat,
@@ -112,21 +114,17 @@ class Taxonomy:
             rows.setdefault(child, []).append(above)
         return cls.from_parents(rows, names=names, title=title)
 
-    @functools.cached_property
-    def index(self) -> dict[str, int]:
-        """Id -> node."""
-        return dict(zip(self.ids, range(len(self.ids)), strict=True))
-
     def parents_of(self, node_id: str) -> tuple[str, ...]:
         """Every parent of an id, in order of preference.
 
         Raises:
             TaxonomyError: the taxonomy has no such id.
         """
-        if node_id not in self.index:
+        at = self.index.get(node_id)
+        if at is None:
             raise TaxonomyError(f"{self.source['taxonomy']} has no id {node_id!r}")
-        start, stop = self.parents_start[self.index[node_id] :][:2]
-        return tuple(self.ids[node] for node in self.parents[start:stop])
+        row = self.parents[self.parents_start[at] : self.parents_start[at + 1]]
+        return tuple(self.ids[above] for above in row)
 
     def nodes(self, classes: ClassList) -> IntArray:
         """The node of each class.
@@ -156,6 +154,7 @@ def _wordnet() -> Taxonomy:
         parent[index[child]] = index[above]
     return Taxonomy(
         ids=graph.ids,
+        index=index,
         names=graph.lemmas,
         parents_start=graph.hypernym_start,
         parents=graph.hypernym,

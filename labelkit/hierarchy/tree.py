@@ -89,7 +89,7 @@ class SemanticTree:
         source = {**taxonomy.source, "labelkit": __version__}
         if classes.name:
             source["class_list"] = classes.name
-        return cls(classes, tuple(taxonomy.names[node] for node in nodes), parent, source)
+        return cls(classes, tuple(taxonomy.names[node] for node in nodes.tolist()), parent, source)
 
     @classmethod
     def load(cls, path: str | Path) -> SemanticTree:

@@ -1,0 +1,147 @@
+"""``labelkit build-tree`` as its user meets it, in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from labelkit.hierarchy import NAMED_LISTS, SemanticTree
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def build_tree(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    result = subprocess.run(
+        [sys.executable, "-m", "labelkit.cli", "build-tree", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" not in result.stderr
+    return result
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A carnivore, a dog and a corgi in wnid folders; some files beside them."""
+    for wnid in ("n02075296", "n02084071", "n02112826"):
+        (tmp_path / "photos" / wnid).mkdir(parents=True)
+    (tmp_path / "twice.txt").write_text("n02084071\nn02084071\n")
+    (tmp_path / "names.txt").write_text("n02084071 dog\n")
+    (tmp_path / "notes.json").write_text('{"mine": true}')
+    return tmp_path
+
+
+def test_a_folder_becomes_a_tree_file_and_a_summary(folder: Path) -> None:
+    result = build_tree("photos", "-o", "tree.json", folder=folder)
+    assert (result.returncode, result.stderr) == (0, "")
+    tree = SemanticTree.load(folder / "tree.json")
+    assert list(tree.classes) == ["n02075296", "n02084071", "n02112826"]
+    assert tree.parent.tolist() == [-1, -1, 1]
+    assert "photos (3 classes, digest" in result.stdout
+    assert "dog > corgi" in result.stdout
+    assert result.stdout.endswith("Next: labelkit inspect tree.json\n")
+
+
+def test_a_list_without_relations_is_told_to_have_one_level(folder: Path) -> None:
+    result = build_tree("imagenet-1k", "-o", "tree.json", folder=folder)
+    assert result.returncode == 0
+    assert "there is one level" in result.stdout
+
+
+def test_a_known_list_is_recognised_by_its_digest(folder: Path) -> None:
+    from labelkit.hierarchy import read_class_list
+
+    (folder / "classes.txt").write_text("\n".join(read_class_list("imagenet-1k")))
+    result = build_tree("classes.txt", "-o", "tree.json", folder=folder)
+    assert "the same as imagenet-1k" in " ".join(result.stdout.split())
+
+
+def test_ordering_by_level_is_said_loudly(folder: Path) -> None:
+    (folder / "classes.txt").write_text("n02112826\nn02084071\n")
+    result = build_tree("classes.txt", "-o", "tree.json", "--order", "level", folder=folder)
+    assert result.returncode == 0
+    assert "The class list is re-ordered" in result.stdout
+    tree = SemanticTree.load(folder / "tree.json")
+    assert list(tree.classes) == ["n02084071", "n02112826"]
+    assert tree.parent.tolist() == [-1, 0]
+    assert tree.classes.name == "classes.txt, ordered by level"
+
+
+def test_an_old_tree_is_replaced_and_any_other_file_is_not(folder: Path) -> None:
+    for source in ("imagenet-1k", "photos"):
+        assert build_tree(source, "-o", "tree.json", folder=folder).returncode == 0
+    assert len(SemanticTree.load(folder / "tree.json").classes) == 3
+    result = build_tree("photos", "-o", "notes.json", folder=folder)
+    assert result.returncode == 1
+    assert result.stderr.startswith("Error: notes.json is there and is no labelkit tree")
+    assert (folder / "notes.json").read_text() == '{"mine": true}'
+
+
+USAGE = {
+    "no such source": (["photoes", "-o", "t.json"], "no file, folder or named list 'photoes'"),
+    "a name nearly right": (["imagenet1k", "-o", "t.json"], "Did you mean imagenet-1k?"),
+    "no output": (["imagenet-1k"], "Missing option '-o'"),
+    "no arguments": ([], "Missing argument 'CLASSES'"),
+    "output in no folder": (["imagenet-1k", "-o", "no/t.json"], "no folder 'no'"),
+    "output is a folder": (["imagenet-1k", "-o", "photos"], "is a directory"),
+    "unknown order": (["imagenet-1k", "-o", "t.json", "--order", "x"], "'x' is not one of"),
+}
+FAILURES = {
+    "a class twice": (["twice.txt", "-o", "t.json"], "'n02084071' stands twice in twice.txt"),
+    "names beside ids": (["names.txt", "-o", "t.json"], "one a line and nothing beside them"),
+    "not wnids": ([".", "-o", "t.json"], "does not know 1 of the 1 ids"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), USAGE.values(), ids=USAGE.keys())
+def test_wrong_usage_exits_with_2_and_one_line_of_reason(
+    arguments: list[str], message: str, folder: Path
+) -> None:
+    result = build_tree(*arguments, folder=folder)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert message in result.stderr.splitlines()[-1]
+    assert not (folder / "t.json").exists()
+
+
+@pytest.mark.parametrize(("arguments", "message"), FAILURES.values(), ids=FAILURES.keys())
+def test_bad_data_exits_with_1_and_one_line(
+    arguments: list[str], message: str, folder: Path
+) -> None:
+    result = build_tree(*arguments, folder=folder)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert len(result.stderr.splitlines()) == 1
+    assert message in result.stderr
+    assert not (folder / "t.json").exists()
+
+
+def test_help_shows_an_example_and_every_named_list(folder: Path) -> None:
+    result = build_tree("--help", folder=folder)
+    assert result.returncode == 0
+    assert "labelkit build-tree imagenet-21k-p -o tree.json" in result.stdout
+    for name, known in NAMED_LISTS.items():
+        assert f"{name} " in result.stdout
+        assert f"{known.length:,}" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("statement", "forbidden"),
+    [
+        ("import labelkit.cli.build_tree", ["numpy", "rich", "torch", "timm", "h5py"]),
+        (
+            "from labelkit.hierarchy import *; read_class_list('imagenet-1k')",
+            ["rich", "torch", "torchvision", "timm", "h5py", "nltk", "networkx"],
+        ),
+    ],
+)
+def test_nothing_heavy_is_imported(statement: str, forbidden: list[str]) -> None:
+    code = f"{statement}; import sys; print([m for m in {forbidden} if m in sys.modules])"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout == "[]\n"

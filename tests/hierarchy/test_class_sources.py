@@ -1,0 +1,116 @@
+"""Class lists from text files, folders and names."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from labelkit.errors import ClassListError
+from labelkit.hierarchy import NAMED_LISTS, ClassList, identify, read_class_list
+
+
+@pytest.mark.parametrize("name", NAMED_LISTS)
+def test_a_named_list_is_the_one_that_its_digest_says(name: str) -> None:
+    classes = read_class_list(name)
+    assert (classes.name, len(classes)) == (name, NAMED_LISTS[name].length)
+    assert identify(ClassList.of(classes)) == name
+
+
+def test_another_order_is_another_list() -> None:
+    classes = read_class_list("imagenet-1k")
+    assert identify(ClassList.of(reversed(classes.ids))) == ""
+
+
+def test_a_timm_whose_list_differs_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list is known by its digest: another timm's file of the same name must not pass for it."""
+    folder = tmp_path / "timm" / "data" / "_info"
+    folder.mkdir(parents=True)
+    (tmp_path / "timm" / "__init__.py").write_text("")
+    (folder / "imagenet_synsets.txt").write_text("n01440764\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(__import__("sys").modules, "timm", raising=False)
+    with pytest.raises(ClassListError, match=r"holds 1 classes .* imagenet-1k has 1,000"):
+        read_class_list("imagenet-1k")
+    with pytest.raises(ClassListError, match=r"imagenet12k_synsets\.txt.*install timm"):
+        read_class_list("imagenet-12k")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"cat\ndog\nred fox\n",
+        b"cat\ndog\nred fox",
+        b"\xef\xbb\xbfcat\r\ndog\r\nred fox\r\n",
+        b"cat\rdog\rred fox",
+        b"# animals\n\n  cat\t\ndog\n   \n# a fox\nred fox\n\n",
+    ],
+    ids=["plain", "no last line end", "mark and CRLF", "CR", "comments, blanks and spaces"],
+)
+def test_text_files_of_every_kind_read_the_same(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "animals.txt"
+    path.write_bytes(content)
+    classes = read_class_list(path)
+    assert classes.ids == ("cat", "dog", "red fox")
+    assert classes.name == "animals.txt"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"animals\.txt is empty"),
+        (b"# only a comment\n\n", r"animals\.txt is empty"),
+        (b"cat\ndog\ncat\n", r"'cat' stands twice"),
+        (b"\x89HDF\r\n\x1a\n\x00\x00", r"no text in UTF-8"),
+        ("katze\nhündin".encode("utf-16"), r"no text in UTF-8"),
+    ],
+)
+def test_what_is_no_class_list_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "animals.txt"
+    path.write_bytes(content)
+    with pytest.raises(ClassListError, match=message):
+        read_class_list(path)
+
+
+def test_a_folder_gives_its_class_folders_as_torchvision_sorts_them(tmp_path: Path) -> None:
+    from torchvision.datasets.folder import find_classes
+
+    for name in ["b", "B", "a10", "a2", "_x", "é", "c c"]:
+        (tmp_path / name).mkdir()
+    (tmp_path / "labels.txt").write_text("no class\n")
+    expected = find_classes(str(tmp_path))[0]
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    classes = read_class_list(str(tmp_path))
+    assert list(classes) == expected
+    assert classes.name == tmp_path.name
+
+
+def test_a_folder_without_class_folders_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").touch()
+    with pytest.raises(ClassListError, match="holds no folders"):
+        read_class_list(tmp_path)
+
+
+def test_the_folder_above_the_splits_is_refused_with_a_hint(tmp_path: Path) -> None:
+    for name in ["train", "val"]:
+        (tmp_path / name).mkdir()
+    with pytest.raises(ClassListError, match=r"train, val, which are parts .* such as .*train$"):
+        read_class_list(tmp_path)
+
+
+def test_what_does_not_exist_names_the_lists_and_the_closest() -> None:
+    with pytest.raises(FileNotFoundError, match=r"Did you mean imagenet-21k-p\?.*imagenet-22k-ms"):
+        read_class_list("imagenet21k-p")
+
+
+def test_a_name_means_the_list_and_a_path_means_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "imagenet-1k" / "cat").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert len(read_class_list("imagenet-1k")) == 1000
+    assert list(read_class_list(os.path.join(".", "imagenet-1k"))) == ["cat"]  # noqa: PTH118
+    assert list(read_class_list(Path("imagenet-1k"))) == ["cat"]

@@ -1,0 +1,146 @@
+"""The packed noun graph is WordNet's data.noun, and ImageNet's table fits it."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import sys
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from labelkit.errors import TaxonomyError
+from labelkit.hierarchy import ClassList, class_names
+from labelkit.hierarchy.noun_graph import DATA, ParentTable, noun_graph, read_noun_graph
+from tests.oracles.wordnet_parents import DICT_FOLDER, hypernyms_by_wnid, needs_wordnet
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "make_noun_graph.py"
+PACKED = DATA / "noun_graph.bin"
+
+
+@pytest.fixture(scope="module")
+def make_noun_graph() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("make_noun_graph", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up there
+    spec.loader.exec_module(module)
+    return module
+
+
+@needs_wordnet
+def test_wordnet_gives_the_shipped_bytes(make_noun_graph: ModuleType) -> None:
+    header, content = make_noun_graph.pack(make_noun_graph.read_nouns(DICT_FOLDER))
+    shipped_header, _, packed = PACKED.read_bytes().partition(b"\n")
+    assert header == shipped_header + b"\n"
+    assert content == zlib.decompress(packed)
+    if "ng" not in zlib.ZLIB_RUNTIME_VERSION:  # zlib-ng compresses to other bytes
+        assert zlib.compress(content, 9) == packed
+
+
+@needs_wordnet
+def test_a_copy_with_other_line_ends_gives_the_same_graph(
+    make_noun_graph: ModuleType, tmp_path: Path
+) -> None:
+    """CRLF moves every line, so byte offsets no longer are the ids: only first fields count."""
+    lines = (DICT_FOLDER / "data.noun").read_bytes().split(b"\n")[:2029]
+    (tmp_path / "data.noun").write_bytes(b"\n".join(lines))
+    plain = make_noun_graph.read_nouns(tmp_path)
+    (tmp_path / "data.noun").write_bytes(b"\r\n".join(lines))
+    assert make_noun_graph.read_nouns(tmp_path) == plain
+    assert len(plain) == 2000
+
+
+@needs_wordnet
+def test_hypernyms_keep_the_order_of_their_line() -> None:
+    graph = noun_graph()
+    expected = hypernyms_by_wnid()
+    assert list(graph.ids) == list(expected)
+    assert {wnid: list(graph.hypernyms(wnid)) for wnid in graph.ids} == expected
+
+
+def test_instance_hypernyms_are_kept_apart() -> None:
+    """Einstein (n10954498) is an instance of a physicist, so no kind of anything."""
+    graph = noun_graph()
+    at = graph.index["n10954498"]
+    instance_of = graph.instance_hypernym[graph.instance_start[at] : graph.instance_start[at + 1]]
+    assert graph.lemmas[at] == "Einstein"
+    assert graph.hypernyms("n10954498") == ()
+    assert [graph.lemmas[above] for above in instance_of] == ["physicist"]
+
+
+def test_the_graph_cannot_be_written_to() -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        noun_graph().hypernym[0] = 1
+
+
+def test_every_parent_of_the_table_is_a_hypernym_but_not_the_first() -> None:
+    table, graph = ParentTable.read(), noun_graph()
+    assert len(table.parent_of) == 672
+    assert table.not_in(graph) == []
+    assert not [
+        child for child, parent in table.parent_of.items() if graph.hypernyms(child)[0] == parent
+    ]
+
+
+def test_a_table_with_a_parent_that_is_no_hypernym_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "table.tsv"
+    path.write_text("# a comment\nchild\tparent\nn02084071\tn00001740\nn99999999\tn00001740\n")
+    strangers = ParentTable.read(path).not_in(noun_graph())
+    assert strangers == [("n02084071", "n00001740"), ("n99999999", "n00001740")]
+
+
+def test_the_last_line_for_a_child_counts(tmp_path: Path) -> None:
+    path = tmp_path / "table.tsv"
+    path.write_text("a\tb\nc\td\na\te\n")
+    assert ParentTable.read(path).parent_of == {"a": "e", "c": "d"}
+
+
+def test_a_table_line_without_two_columns_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "table.tsv"
+    path.write_text("a\tb\nc d\n")
+    with pytest.raises(TaxonomyError, match="line 2"):
+        ParentTable.read(path)
+
+
+def test_names_are_first_lemmas_with_underscores_or_the_id() -> None:
+    classes = ClassList.of(["n01484850", "my cat", "n01440764"])
+    assert class_names(classes) == ("great_white_shark", "my cat", "tench")
+
+
+HEADER, _, STREAM = PACKED.read_bytes().partition(b"\n")
+DAMAGED = {
+    "empty": b"",
+    "another file": b"PK\x03\x04 not a graph",
+    "a later version": HEADER.replace(b"graph 1 ", b"graph 2 ") + b"\n" + STREAM,
+    "cut short": HEADER + b"\n" + STREAM[:-1000],
+    "one bit flipped": HEADER
+    + b"\n"
+    + STREAM[:400_000]
+    + bytes([STREAM[400_000] ^ 1])
+    + STREAM[400_001:],
+    "another length": HEADER.replace(b" 82115 ", b" 82114 ") + b"\n" + STREAM,
+    "no numbers": b"labelkit-noun-graph 1 x y z\n" + STREAM,
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED.keys())
+def test_a_damaged_graph_is_refused(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "noun_graph.bin"
+    path.write_bytes(content)
+    with pytest.raises(TaxonomyError, match=r"noun_graph\.bin.*reinstall labelkit"):
+        read_noun_graph(path)
+
+
+def test_a_copy_reads_as_the_original(tmp_path: Path) -> None:
+    copy = shutil.copy(PACKED, tmp_path / "copy.bin")
+    graph = read_noun_graph(Path(copy))
+    assert graph.ids == noun_graph().ids
+    assert np.array_equal(graph.hypernym, noun_graph().hypernym)

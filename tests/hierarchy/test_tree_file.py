@@ -1,0 +1,190 @@
+"""Tree files: the same bytes each time, everything checked on the way in."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from labelkit.errors import TreeFileError
+from labelkit.hierarchy import (
+    ClassList,
+    SemanticTree,
+    Taxonomy,
+    is_tree_file,
+    read_class_list,
+)
+from tests.oracles.forests import Parents, forests, tree_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PETS = SemanticTree(
+    ClassList.of(["cat", "animal", "héron"], "pets.txt"),
+    ("cat", "animal", "héron\n"),
+    np.array([1, -1, 1]),
+    {"taxonomy": "pets", "rule": "first", "class_list": "pets.txt"},
+)
+GOLDEN = """\
+{
+"format": "labelkit-tree",
+"version": 1,
+"classes": ["cat","animal","héron"],
+"names": ["cat","animal","héron\\n"],
+"parent": [1,-1,1],
+"digest": "%s",
+"source": {"taxonomy":"pets","rule":"first","class_list":"pets.txt"}
+}
+""".replace("%s", PETS.classes.digest)
+
+
+def same(one: SemanticTree, other: SemanticTree) -> bool:
+    return (one.classes, one.names, one.source, one.classes.name) == (
+        other.classes,
+        other.names,
+        other.source,
+        other.classes.name,
+    ) and np.array_equal(one.parent, other.parent)
+
+
+def test_a_tree_file_is_these_bytes(tmp_path: Path) -> None:
+    PETS.save(tmp_path / "tree.json")
+    assert (tmp_path / "tree.json").read_text(encoding="utf-8") == GOLDEN
+    assert same(SemanticTree.load(tmp_path / "tree.json"), PETS)
+
+
+def test_any_layout_of_the_json_reads_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "tree.json"
+    path.write_text(json.dumps(json.loads(GOLDEN), indent=4, sort_keys=True))
+    assert same(SemanticTree.load(path), PETS)
+
+
+@given(forests())
+@settings(deadline=None)
+def test_what_is_saved_is_loaded(
+    tmp_path_factory: pytest.TempPathFactory, parents: Parents
+) -> None:
+    path = tmp_path_factory.mktemp("trees") / "tree.json"
+    tree = tree_of(parents)
+    tree.save(path)
+    assert SemanticTree.load(path).parent.tolist() == list(parents)
+
+
+def test_a_big_tree_comes_back_whole_and_the_same_when_saved_again(tmp_path: Path) -> None:
+    tree = SemanticTree.build(read_class_list("imagenet-21k-p"), Taxonomy.wordnet())
+    tree.save(tmp_path / "one.json")
+    loaded = SemanticTree.load(str(tmp_path / "one.json"))
+    assert same(loaded, tree)
+    loaded.save(str(tmp_path / "two.json"))
+    assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
+
+
+def changed(**fields: Any) -> bytes:  # noqa: ANN401 -- any JSON value
+    return json.dumps({**json.loads(GOLDEN), **fields}).encode()
+
+
+def without(field: str) -> bytes:
+    document = json.loads(GOLDEN)
+    del document[field]
+    return json.dumps(document).encode()
+
+
+DAMAGED = {
+    "empty": (b"", "no labelkit tree"),
+    "cut short": (GOLDEN.encode()[:90], "no labelkit tree"),
+    "two documents": (GOLDEN.encode() * 2, "no labelkit tree"),
+    "not JSON": (b"\x89HDF\r\n", "no labelkit tree"),
+    "a list": (b"[1, 2]", "Expected `object`, got `array`"),
+    "not UTF-8": (GOLDEN.encode("latin-1"), "no labelkit tree"),
+    "nested without end": (b'{"x":' + b"[" * 200_000, "no labelkit tree"),
+    "another format": (
+        b'{"format": "geojson", "version": 1}',
+        "is 'geojson' version 1, this labelkit reads 'labelkit-tree' version 1",
+    ),
+    "a later version": (
+        changed(version=2, extra={"new": []}),
+        "is 'labelkit-tree' version 2, this labelkit reads 'labelkit-tree' version 1",
+    ),
+    "a field too many": (changed(extra=1), "unknown field `extra`"),
+    "a field too few": (without("names"), "missing required field `names`"),
+    "no version": (without("version"), "missing required field `version`"),
+    "a number for a class": (changed(classes=["cat", 3, "x"]), r"Expected `str`, got `int`"),
+    "a fraction for a parent": (changed(parent=[1.5, -1, 1]), r"Expected `int`"),
+    "a truth for a parent": (changed(parent=[True, -1, 1]), r"Expected `int`"),
+    "a parent below -1": (changed(parent=[-2, -1, 1]), r"Expected `int` >= -1"),
+    "a parent beyond int64": (changed(parent=[10**30, -1, 1]), r"Expected `int`"),
+    "a parent that is no class": (changed(parent=[3, -1, 1]), "parent of 'cat' is 3"),
+    "a parent too few": (changed(parent=[1, -1]), "3 classes, 3 names and 2 parents"),
+    "a name too many": (changed(names=list("abcd")), "3 classes, 4 names and 3 parents"),
+    "a class twice": (changed(classes=["cat", "cat", "x"]), "'cat' stands twice"),
+    "no classes": (changed(classes=[], names=[], parent=[]), "is empty"),
+    "its own parent": (changed(parent=[0, -1, 1]), "'cat' lies under itself"),
+    "a cycle": (changed(parent=[1, 0, 1]), "lies under itself"),
+    "another class": (
+        changed(classes=["cow", "animal", "héron"]),
+        f"have the digest {PETS.classes.digest}, but they have [0-9a-f]{{64}}",
+    ),
+    "another order": (changed(classes=["animal", "cat", "héron"]), "but they have"),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), DAMAGED.values(), ids=DAMAGED.keys())
+def test_a_damaged_file_is_refused_with_the_reason(
+    content: bytes, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "tree.json"
+    path.write_bytes(content)
+    with pytest.raises(TreeFileError, match=message) as caught:
+        SemanticTree.load(path)
+    assert str(path) in str(caught.value)
+    assert "labelkit build-tree" in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_an_os_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        SemanticTree.load(tmp_path / "tree.json")
+
+
+def test_a_save_that_fails_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "tree.json"
+    path.write_text("old")
+
+    def fail(_: int) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match="the disk is full"):
+        PETS.save(path)
+    assert [entry.read_text() for entry in tmp_path.iterdir()] == ["old"]
+
+
+def test_a_saved_file_is_readable_by_whom_the_umask_allows(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    PETS.save(tmp_path / "tree.json")
+    assert (tmp_path / "tree.json").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+BEGINNINGS = [GOLDEN.encode(), GOLDEN.encode()[:40], changed(version=9)]
+OTHER_BEGINNINGS = [
+    b"",
+    b'{"format": "labelkit-tree-house"}',
+    b'{"classes": [], "format": "labelkit-tree"}',
+    b"\x89HDF\r\n\x1a\n",
+]
+
+
+@pytest.mark.parametrize("content", BEGINNINGS)
+def test_a_tree_file_is_known_by_its_beginning(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(content)
+    assert is_tree_file(tmp_path / "file")
+
+
+@pytest.mark.parametrize("content", OTHER_BEGINNINGS)
+def test_any_other_file_is_no_tree_file(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(content)
+    assert not is_tree_file(tmp_path / "file")
