@@ -116,6 +116,9 @@ def test_names_are_first_lemmas_with_underscores_or_the_id() -> None:
 
 
 HEADER, _, STREAM = PACKED.read_bytes().partition(b"\n")
+CONTENT = zlib.decompress(STREAM)
+FIRST_POINTER = 2 * 82_115
+WILD = CONTENT[:FIRST_POINTER] + b"\xff\xff\xff\x00" + CONTENT[FIRST_POINTER + 4 :]
 DAMAGED = {
     "empty": b"",
     "another file": b"PK\x03\x04 not a graph",
@@ -127,6 +130,8 @@ DAMAGED = {
     + bytes([STREAM[400_000] ^ 1])
     + STREAM[400_001:],
     "another length": HEADER.replace(b" 82115 ", b" 82114 ") + b"\n" + STREAM,
+    "a line too many": HEADER + b"\n" + zlib.compress(CONTENT + b"\nx", 1),
+    "a pointer to no synset": HEADER + b"\n" + zlib.compress(WILD, 1),
     "no numbers": b"labelkit-noun-graph 1 x y z\n" + STREAM,
 }
 
