@@ -39,7 +39,11 @@ if TYPE_CHECKING:
     help="Keep these classes of the teacher only: a text file, a folder of class folders, or a "
     "named list.",
 )
-@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1),
+    help="Images per forward pass. [default: 128 with a GPU, else 8]",
+)
 @click.option(
     "--workers",
     type=click.IntRange(0),
@@ -54,7 +58,7 @@ def command(  # noqa: PLR0913, PLR0917 -- one a command-line option
     grid: int,
     size: int | None,
     classes: str | None,
-    batch_size: int,
+    batch_size: int | None,
     workers: int | None,
     device: str,
 ) -> None:
@@ -73,22 +77,19 @@ def command(  # noqa: PLR0913, PLR0917 -- one a command-line option
 
     console = Console()
     loaded = load_teacher(teacher, device=device)
+    on_gpu = loaded.device.type == "cuda"
     settings = Settings(
         top_k=top_k,
         grid=(grid, grid),
         size=size,
         classes=read_class_list(classes) if classes else None,
-        batch_size=batch_size,
-        workers=_default_workers(loaded.device.type) if workers is None else workers,
+        batch_size=batch_size or (128 if on_gpu else 8),
+        # With a GPU, decoding is what takes the time; on a CPU, the teacher wants the cores.
+        workers=(min(8, os.cpu_count() or 1) if on_gpu else 1) if workers is None else workers,
     )
     with progress_bar(console, "Relabel") as advance:
         outcome = relabel(data, loaded, output, settings, advance)
     _report(console, outcome, data)
-
-
-def _default_workers(device: str) -> int:
-    """With a GPU, decoding is what takes the time; on the CPU, the teacher wants the cores."""
-    return min(8, os.cpu_count() or 1) if device == "cuda" else 1
 
 
 def _report(console: Console, outcome: Outcome, data: Path) -> None:

@@ -36,7 +36,7 @@ def list_images(root: str | os.PathLike[str]) -> list[str]:
     keys: list[str] = []
     visited: set[tuple[int, int]] = set()
     for parent, children, files in os.walk(folder, followlinks=True):
-        status = os.stat(parent)
+        status = Path(parent).stat()
         if (status.st_dev, status.st_ino) in visited:
             children.clear()
             continue

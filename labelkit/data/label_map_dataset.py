@@ -37,7 +37,8 @@ class LabelMapDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             moves no pixels.
 
     Raises:
-        ValueError: the data set has its own transform, or the pipeline is not torchvision v2.
+        ValueError: the data set has its own transform, or no paths below a root.
+        TypeError: the pipeline is not torchvision v2.
         LabelMapError: the file lacks one of the data set's images; the message names it.
 
     Source: Yun et al. 2021 (arXiv 2101.05022), section 3.2.
@@ -57,7 +58,7 @@ class LabelMapDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         if any(getattr(dataset, name, None) for name in ("transform", "target_transform")):
             raise ValueError("give the transform to LabelMapDataset, not to the inner data set")
         if not isinstance(transform, v2.Transform):
-            raise ValueError(
+            raise TypeError(
                 f"{type(transform).__module__}.{type(transform).__name__} is not a torchvision v2 "
                 "transform: build the pipeline from torchvision.transforms.v2, which can carry a "
                 "crop's place along"

@@ -41,7 +41,7 @@ class Settings:
         size: side in pixels of the square that the whole image is resized to; None is the
             teacher's own good size.
         classes: keep these classes of the teacher only, found by id; None keeps all.
-        batch_size: images per forward pass.
+        batch_size: images per forward pass; on a CPU few are best, their features fit its caches.
         workers: processes that decode; 0 decodes between the forward passes.
         shard_rows: images per shard, which is what an interruption can cost at most.
     """
@@ -50,7 +50,7 @@ class Settings:
     grid: tuple[int, int] = (15, 15)
     size: int | None = None
     classes: ClassList | None = None
-    batch_size: int = 32
+    batch_size: int = 8
     workers: int = 1
     shard_rows: int = 1024
 

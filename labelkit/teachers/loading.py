@@ -75,7 +75,7 @@ def _move(model: torch.nn.Module, device: str) -> torch.nn.Module:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        return model.to(device)
+        return model.to(device, memory_format=torch.channels_last)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise TeacherError(f"no device {device!r} here: {reason}") from error

@@ -63,10 +63,15 @@ class Teacher:
         return next(self.model.parameters()).device
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Pixels (B, 3, S, S) as uint8 to the model's input, float32 on its device."""
+        """Pixels (B, 3, S, S) as uint8 to the model's input, float32 on its device.
+
+        Channels come last in memory, as in the model's weights: convolutions run up to twice as
+        fast for it on a CPU, and on a GPU in half precision.
+        """
         mean = torch.tensor(self.card.mean, device=self.device).view(1, 3, 1, 1) * 255
         std = torch.tensor(self.card.std, device=self.device).view(1, 3, 1, 1) * 255
-        return (images.to(self.device).float() - mean) / std
+        images = images.to(self.device).contiguous(memory_format=torch.channels_last)
+        return (images.float() - mean) / std
 
     @torch.inference_mode()
     def logits_map(self, images: Tensor) -> Tensor:
