@@ -213,6 +213,7 @@ def test_smoothing_outside_its_range(smoothing: float) -> None:
         ([1.0, 1.0], "holds 2 weights, expected 3"),
         ([1.0, -1.0, 1.0], "at least 0"),
         ([1.0, float("nan"), 1.0], "finite"),
+        ([1.0, float("inf"), 1.0], "finite"),
         ("papre", "'papre', expected 'paper', 'uniform' or numbers"),
     ],
 )

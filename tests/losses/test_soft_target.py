@@ -50,6 +50,14 @@ def test_half_precision_logits_are_widened_before_the_softmax(dtype: torch.dtype
     torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=0)
 
 
+def test_two_narrow_inputs_give_a_float32_loss() -> None:
+    logits, target = (tensor.bfloat16() for tensor in distributions(4, 1000, seed=4))
+    loss = SoftTargetCrossEntropy()(logits, target)
+    assert loss.dtype == torch.float32
+    expected = SoftTargetCrossEntropy()(logits.double(), target.double())
+    torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=0)
+
+
 def test_a_narrow_target_does_not_narrow_the_loss() -> None:
     logits, target = distributions(4, 100, seed=3)
     loss = SoftTargetCrossEntropy()(logits, target.half())

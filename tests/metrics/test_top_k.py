@@ -43,6 +43,12 @@ def test_counts_stay_exact_beyond_the_reach_of_float32() -> None:
     assert count.percent() == 100 * (2**24 + 1) / (2**24 + 2)
 
 
+def test_hits_outside_the_trials_do_not_count() -> None:
+    count = HitCount()
+    count.add(torch.tensor([True, True]), torch.tensor([True, False]))
+    assert count.percent() == 100.0
+
+
 def test_compute_before_update_and_after_reset() -> None:
     accuracy = TopKAccuracy()
     with pytest.raises(ValueError, match="no samples were counted"):
