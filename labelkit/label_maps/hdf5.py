@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,27 @@ def write_file(  # noqa: PLR0913 -- each is a separate part of the file
 
     Raises:
         ValueError: another number of rows came.
+        OSError: the disk is full or refuses; the error names the reason.
     """
+    try:
+        _fill(path, header, classes, rows=rows, count=count, unreadable=unreadable)
+    except (OSError, RuntimeError) as error:
+        # HDF5 that cannot flush raises once more from its close, as a RuntimeError of many lines.
+        first = error.__context__ if isinstance(error.__context__, OSError) else error
+        number = getattr(first, "errno", None)
+        reason = os.strerror(number) if number else str(first).splitlines()[0]
+        raise OSError(f"{path.parent} cannot be written to: {reason}") from error
+
+
+def _fill(  # noqa: PLR0913 -- as write_file
+    path: Path,
+    header: Header,
+    classes: ClassList,
+    *,
+    rows: Iterable[tuple[bytes, bytes, int]],
+    count: int,
+    unreadable: dict[str, str],
+) -> None:
     nbytes = header.record_layout(len(classes)).nbytes
     keys: list[bytes] = []
     checksums = np.zeros(count, "<u4")
