@@ -1,0 +1,166 @@
+"""The tracker says which part of the image came out: checked on the pixels themselves.
+
+The image is a ramp whose red channel is the x position and whose green channel is the y position of
+each pixel, so the output's own pixels say where they come from.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as VF
+
+from labelkit.data import CropTracker, track_crop
+
+H, W = 180, 240
+
+
+def ramp() -> torch.Tensor:
+    x = torch.arange(W).expand(H, W)
+    y = torch.arange(H)[:, None].expand(H, W)
+    return tv_tensors.Image(torch.stack([x, y, torch.full((H, W), 255)]).to(torch.uint8))
+
+
+def seen(output: torch.Tensor) -> tuple[float, float, float, float]:
+    """The middle of the output in the original, and the size of the part it shows, in pixels."""
+    red, green = output[0].double(), output[1].double()
+    height, width = red.shape
+    step_x = (red[:, -3] - red[:, 2]).mean() / (width - 5)
+    step_y = (green[-3] - green[2]).mean() / (height - 5)
+    middle = (slice(height // 4, -(height // 4)), slice(width // 4, -(width // 4)))
+    return (
+        float(red[middle].mean()) + 0.5,
+        float(green[middle].mean()) + 0.5,
+        float(step_x) * width,
+        float(step_y) * height,
+    )
+
+
+UPRIGHT = {
+    "random resized crop": v2.RandomResizedCrop(96, scale=(0.2, 1.0), antialias=True),
+    "flip": v2.RandomHorizontalFlip(p=1),
+    "vertical flip": v2.RandomVerticalFlip(p=1),
+    "resize": v2.Resize(64, antialias=True),
+    "resize long": v2.Resize(100, max_size=110, antialias=True),
+    "resize both": v2.Resize((50, 90), antialias=True),
+    "center crop": v2.CenterCrop((90, 100)),
+    "random crop": v2.RandomCrop(100),
+    "evaluation": v2.Compose([v2.Resize(128, antialias=True), v2.CenterCrop(112)]),
+    "everything": v2.Compose(
+        [
+            v2.Resize(150, antialias=True),
+            v2.RandomHorizontalFlip(),
+            v2.RandomCrop(120),
+            v2.RandomVerticalFlip(),
+            v2.RandomResizedCrop((80, 60), scale=(0.5, 1.0), antialias=True),
+            v2.RandomHorizontalFlip(),
+        ]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UPRIGHT)
+@pytest.mark.parametrize("seed", range(8))
+def test_the_box_is_where_the_pixels_come_from(name, seed):
+    torch.manual_seed(seed)
+    output, box = track_crop(ramp(), UPRIGHT[name])
+    x, y, width, height = seen(output)
+    assert abs((box.left + box.right) / 2 * W - x) < 1.5
+    assert abs((box.top + box.bottom) / 2 * H - y) < 1.5
+    assert abs((box.right - box.left) * W - abs(width)) < 4
+    assert abs((box.bottom - box.top) * H - abs(height)) < 4
+    assert box.flipped == (width < 0)
+
+
+def test_padding_reaches_outside_the_image():
+    _, box = track_crop(ramp(), v2.Pad([24, 18, 12, 9]))
+    assert (box.left, box.top, box.right, box.bottom) == pytest.approx((-0.1, -0.1, 1.05, 1.05))
+    _, box = track_crop(ramp(), v2.CenterCrop((H + 36, W + 48)))
+    assert (box.left, box.top, box.right, box.bottom) == pytest.approx((-0.1, -0.1, 1.1, 1.1))
+
+
+def test_a_random_resized_crop_is_exact_to_the_last_digit():
+    """The same draw, replayed: the box must be the very fractions, for pooling's ceil()."""
+    crop = v2.RandomResizedCrop(96, scale=(0.08, 1.0), antialias=True)
+    for seed in range(200):
+        torch.manual_seed(seed)
+        _, box = track_crop(ramp(), crop)
+        torch.manual_seed(seed)
+        top, left, height, width = crop.get_params(ramp(), crop.scale, crop.ratio)
+        found = np.float32([box.left, box.top, box.right, box.bottom])
+        exact = np.float32([left / W, top / H, (left + width) / W, (top + height) / H])
+        assert np.array_equal(found, exact)
+
+
+@given(
+    st.integers(1, 300),
+    st.integers(1, 300),
+    st.one_of(st.integers(1, 200), st.tuples(st.integers(1, 200), st.integers(1, 200))),
+    st.integers(201, 400),
+    st.booleans(),
+)
+def test_sizes_follow_torchvisions_resize(height, width, size, max_size, limited):
+    limit = max_size if limited and isinstance(size, int) else None
+    image = torch.zeros(1, height, width)
+    try:
+        expected = VF.resize(image, size, max_size=limit, antialias=True).shape[1:]
+    except (RuntimeError, ValueError):
+        return
+    tracker = VF.resize(CropTracker.of((height, width)), size, max_size=limit)
+    assert tracker.canvas_size == tuple(expected)
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        v2.RandomRotation(20),
+        v2.RandomAffine(10),
+        v2.RandomPerspective(p=1),
+        v2.ElasticTransform(),
+        v2.FiveCrop(60),
+    ],
+    ids=lambda transform: type(transform).__name__,
+)
+def test_what_is_no_upright_box_raises(transform):
+    """Torchvision passes an unknown type through without a word; the labels would be wrong."""
+    with pytest.raises(ValueError, match="label maps cannot follow it"):
+        track_crop(ramp(), transform)
+
+
+class Shrink(v2.Transform):
+    """A user's own transform, which knows nothing of trackers."""
+
+    def transform(self, inpt, params):
+        """Halve every side."""
+        del params
+        return inpt if isinstance(inpt, CropTracker) else inpt[..., ::2, ::2]
+
+
+def test_an_unknown_transform_that_changes_the_size_raises():
+    with pytest.raises(ValueError, match="a transform of its own"):
+        track_crop(ramp(), v2.Compose([Shrink()]))
+
+
+def test_colour_blur_and_types_move_nothing():
+    pipeline = v2.Compose(
+        [
+            v2.ToImage(),
+            v2.ColorJitter(0.4, 0.4, 0.4, 0.1),
+            v2.GaussianBlur(5),
+            v2.RandomGrayscale(),
+            v2.RandomSolarize(100),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize([0.5] * 3, [0.5] * 3),
+            v2.RandomErasing(p=0),
+        ]
+    )
+    image = Image.fromarray(ramp().permute(1, 2, 0).numpy())
+    output, box = track_crop(image, pipeline)
+    assert output.shape == (3, H, W)
+    assert (box.left, box.top, box.right, box.bottom, box.flipped) == (0, 0, 1, 1, False)

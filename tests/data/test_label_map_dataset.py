@@ -1,0 +1,124 @@
+"""The data set yields the soft target of just the crop that the pipeline took."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+from torchvision.datasets import ImageFolder
+from torchvision.transforms import v2
+
+from labelkit.data import LabelMapDataset
+from labelkit.errors import DatasetError, LabelMapError
+from labelkit.geometry import CropBox
+from labelkit.hierarchy import ClassList
+from labelkit.label_maps import LabelMapWriter
+from tests.label_maps.random_maps import random_arrays
+from tests.oracles.pooling import pooled_target
+from tests.photos import write_photos
+
+CROP = v2.RandomResizedCrop(64, scale=(0.08, 1.0), antialias=True)
+PIPELINE = v2.Compose(
+    [CROP, v2.RandomHorizontalFlip(), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
+)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    keys = write_photos(folder)
+    return folder, keys
+
+
+def write_maps(path, keys):
+    classes = ClassList.of([f"class {n}" for n in range(50)])
+    writer = LabelMapWriter(
+        path, classes=classes, keys=keys, top_k=4, grid=(15, 15), source={}, shard_rows=100
+    )
+    (shard,) = writer.pending()
+    writer.commit(shard, *random_arrays(np.random.default_rng(3), len(keys), 4, (15, 15), 50), {})
+    writer.finalize().close()
+    return path
+
+
+@pytest.fixture
+def dataset(photos, tmp_path):
+    folder, keys = photos
+    return LabelMapDataset(ImageFolder(folder), write_maps(tmp_path / "maps.h5", keys), PIPELINE)
+
+
+def test_every_target_equals_the_oracle_for_the_crop_taken(dataset):
+    """Replay the random draw, pool the dense map with RoIAlign, compare all probabilities."""
+    for seed in range(25):
+        for position, (path, _) in enumerate(dataset.dataset.samples):
+            torch.manual_seed(seed)
+            image, target = dataset[position]
+            torch.manual_seed(seed)
+            with Image.open(path) as photo:
+                top, left, height, width = CROP.get_params(photo, CROP.scale, CROP.ratio)
+                box = CropBox.from_pixels(left, top, width, height, (photo.height, photo.width))
+            expected = pooled_target(dataset.maps[dataset.keys[position]], box, 50)
+            assert image.shape == (3, 64, 64)
+            assert target.dtype == torch.float32
+            torch.testing.assert_close(target, expected, rtol=0, atol=1e-5)
+            assert target.sum().item() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_workers_yield_what_the_process_itself_yields(photos, tmp_path, context):
+    """A pipeline without chance, so that every process takes the same crop."""
+    folder, keys = photos
+    pipeline = v2.Compose([v2.Resize(80), v2.CenterCrop(64), v2.PILToTensor()])
+    maps = write_maps(tmp_path / "maps.h5", keys)
+    dataset = LabelMapDataset(ImageFolder(folder), maps, pipeline)
+    loader = DataLoader(dataset, 2, num_workers=2, multiprocessing_context=context)
+    images, targets = (torch.cat(parts) for parts in zip(*loader, strict=True))
+    for position in range(4):
+        image, target = dataset[position]
+        assert torch.equal(images[position], image)
+        assert torch.equal(targets[position], target)
+
+
+def test_plain_torch_cross_entropy_takes_the_targets(dataset):
+    images, targets = next(iter(DataLoader(dataset, 4)))
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(50))
+    loss = torch.nn.functional.cross_entropy(model(images), targets)
+    loss.backward()
+    assert torch.isfinite(loss)
+
+
+def test_an_image_without_a_map_is_named_at_once(photos, tmp_path):
+    folder, keys = photos
+    maps = write_maps(tmp_path / "maps.h5", keys[:3])
+    with pytest.raises(LabelMapError, match=r"1 of 4 images, the first is 'things/rocket.jpg'"):
+        LabelMapDataset(ImageFolder(folder), maps, PIPELINE)
+
+
+def test_a_transform_inside_the_inner_data_set_is_refused(photos, tmp_path):
+    folder, keys = photos
+    maps = write_maps(tmp_path / "maps.h5", keys)
+    with pytest.raises(ValueError, match="give the transform to LabelMapDataset"):
+        LabelMapDataset(ImageFolder(folder, transform=PIPELINE), maps, PIPELINE)
+
+
+def test_a_v1_pipeline_is_refused_with_the_way_out(photos, tmp_path):
+    from torchvision import transforms as v1
+
+    folder, keys = photos
+    maps = write_maps(tmp_path / "maps.h5", keys)
+    with pytest.raises(TypeError, match=r"torchvision\.transforms\.v2"):
+        LabelMapDataset(ImageFolder(folder), maps, v1.Compose([v1.RandomResizedCrop(64)]))
+
+
+def test_a_data_set_without_paths_is_refused(tmp_path, photos):
+    maps = write_maps(tmp_path / "maps.h5", photos[1])
+    with pytest.raises(ValueError, match="has no samples"):
+        LabelMapDataset([1, 2], maps, PIPELINE)
+
+
+def test_an_unreadable_image_is_named_and_not_replaced(dataset, photos):
+    (photos[0] / "animals" / "cat.jpg").write_bytes(b"torn")
+    with pytest.raises(DatasetError, match=r"animals/cat\.jpg cannot be read"):
+        dataset[0]
