@@ -4,6 +4,12 @@ Wrong arguments to a function are ``ValueError``; these are for files, recipes, 
 """
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of another library's message, or its type where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__
+
+
 class LabelkitError(Exception):
     """Any failure that labelkit itself explains; the command line prints it in one line."""
 
@@ -38,3 +44,7 @@ class LabelMapError(LabelkitError):
 
 class RecipeError(LabelkitError):
     """A training recipe has an unknown field, a wrong value, or names what does not exist."""
+
+
+class TrainingError(LabelkitError):
+    """Training cannot go on: the loss is not finite, or a checkpoint is damaged or another run's."""
