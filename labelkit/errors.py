@@ -47,4 +47,4 @@ class RecipeError(LabelkitError):
 
 
 class TrainingError(LabelkitError):
-    """Training cannot go on: the loss is not finite, or a checkpoint is damaged or another run's."""
+    """Training cannot go on: a loss that is not finite, a checkpoint damaged or of another run."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 from torchvision.transforms.v2 import functional as VF
 
-from labelkit.errors import DatasetError
+from labelkit.errors import DatasetError, first_line
 
 if TYPE_CHECKING:
     import torch
@@ -66,5 +66,4 @@ def read_image(path: str | os.PathLike[str]) -> torch.Tensor:
                 raise DatasetError(f"{image.width}x{image.height} pixels exceed {MAX_PIXELS:,}")
             return VF.pil_to_tensor(image.convert("RGB"))
     except (OSError, RuntimeError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DatasetError(f"{reason}"[:300]) from error
+        raise DatasetError(first_line(error)) from error

@@ -9,7 +9,7 @@ from typing import Any
 import timm
 import torch
 
-from labelkit.errors import TeacherError
+from labelkit.errors import TeacherError, first_line
 from labelkit.hierarchy import NAMED_LISTS, ClassList, read_class_list
 from labelkit.teachers.card import TeacherCard, find_card, suggestion
 from labelkit.teachers.teacher import Teacher
@@ -77,8 +77,7 @@ def _move(model: torch.nn.Module, device: str) -> torch.nn.Module:
     try:
         return model.to(device, memory_format=torch.channels_last)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise TeacherError(f"no device {device!r} here: {reason}") from error
+        raise TeacherError(f"no device {device!r} here: {first_line(error)}") from error
 
 
 def _triple(values: tuple[float, ...]) -> tuple[float, float, float]:
@@ -91,9 +90,8 @@ def _create_model(card: TeacherCard, *, pretrained: bool) -> torch.nn.Module:
         return timm.create_model(card.model, pretrained=pretrained)
     except Exception as error:
         # Hubs, proxies and timm raise dozens of types here; the user needs one line and a way out.
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise TeacherError(
-            f"timm cannot build {card.model} ({reason}). "
+            f"timm cannot build {card.model} ({first_line(error)}). "
             "Without network its weights must come from a file that a card names"
         ) from error
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from labelkit.errors import TeacherError
+from labelkit.errors import TeacherError, first_line
 
 if TYPE_CHECKING:
     from labelkit.teachers.card import TeacherCard, Weights
@@ -56,8 +56,7 @@ def read_state_dict(path: Path, layout: str, model: torch.nn.Module) -> StateDic
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError) as error:
-        reason = str(error).splitlines()[0]
-        raise TeacherError(f"{path} does not load as plain weights: {reason}") from error
+        raise TeacherError(f"{path} does not load as plain weights: {first_line(error)}") from error
     tensors = _only_tensors(state)
     if not tensors:
         raise TeacherError(f"{path} holds no state dict of tensors")

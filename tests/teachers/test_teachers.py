@@ -1,0 +1,200 @@
+"""A teacher's map is the same classifier as its model; its names, cards and weights are checked."""
+
+from __future__ import annotations
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from skimage import data
+from torchvision.transforms.v2 import functional as VF
+
+from labelkit.errors import ClassListError, TeacherError
+from labelkit.hierarchy import read_class_list
+from labelkit.teachers import EXACT_GAP, card_names, load_teacher, read_card
+
+CARD = """
+model = "{model}"
+classes = "classes.txt"
+size = 64
+native_size = 64
+mean = [0.5, 0.5, 0.5]
+std = [0.5, 0.5, 0.5]
+interpolation = "bilinear"
+"""
+
+
+@pytest.fixture(scope="module")
+def lite0():
+    return load_teacher("efficientnet-lite0", device="cpu")
+
+
+def scramble(model):
+    """Random, non-trivial weights and statistics, so that no mistake cancels out."""
+    generator = torch.Generator().manual_seed(0)
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point():
+            noise = torch.randn(tensor.shape, generator=generator) * 0.05
+            tensor.add_(noise.abs() if name.endswith(("running_var", "weight")) else noise)
+    return model
+
+
+def write_card(folder, model, suffix):
+    """A card with a thousand classes of its own and random weights."""
+    torch.manual_seed(0)
+    net = scramble(timm.create_model(model))
+    if suffix == ".pth":
+        torch.save(net.state_dict(), folder / "weights.pth")
+    else:
+        save_file(net.state_dict(), folder / "weights.safetensors")
+    (folder / "classes.txt").write_text("\n".join(f"c{n}" for n in range(1000)))
+    path = folder / "mine.toml"
+    path.write_text(CARD.format(model=model) + f'[weights]\nfile = "weights{suffix}"\n')
+    return str(path)
+
+
+@pytest.mark.parametrize("size", [224, 320])
+def test_the_mean_of_the_map_is_the_models_own_answer(lite0, size):
+    """Real weights: exact, at the native size and at a larger one."""
+    assert lite0.gap(size) < EXACT_GAP
+    grid = lite0.logits_map(torch.randn(1, 3, size, size)).shape
+    assert grid == (1, 1000, size // 32, size // 32)
+
+
+def test_real_weights_know_a_cat(lite0):
+    photo = VF.pil_to_tensor(VF.to_pil_image(data.chelsea()))
+    image = VF.resize(photo, [320, 320], antialias=True)[None]
+    logits = lite0.logits_grid(lite0.normalize(image), (15, 15))
+    assert logits.shape == (1, 1000, 15, 15)
+    egyptian_cat = read_class_list("imagenet-1k").index["n02124075"]
+    assert int(logits.mean(dim=(2, 3)).argmax()) == egyptian_cat
+    assert lite0.classes.index["n02124075"] == egyptian_cat
+
+
+def test_normalize_is_the_cards_mean_and_std(lite0):
+    image = torch.tensor([0, 255], dtype=torch.uint8).repeat(3, 1)[None, :, None, :]
+    assert lite0.normalize(image).flatten().tolist() == [-1, 1] * 3
+
+
+@pytest.mark.parametrize("name", card_names())
+def test_every_card_that_ships_is_whole(name):
+    card = load_teacher(name, device="cpu").card
+    assert card.name == name
+    assert card.licence
+
+
+def test_names_that_are_almost_right_get_a_suggestion():
+    with pytest.raises(TeacherError, match="Did you mean efficientnet-lite0"):
+        load_teacher("efficientnet-lite")
+    with pytest.raises(TeacherError, match="resnet50"):
+        load_teacher("resnet5O")
+
+
+def test_a_timm_name_whose_class_list_is_unknown_is_refused_not_guessed():
+    with pytest.raises(TeacherError, match=r"class list of .* is not known for sure"):
+        load_teacher("convnext_tiny.in12k")
+
+
+def test_a_class_token_model_is_refused_with_a_suggestion(tmp_path):
+    name = "test_vit"
+    net = timm.create_model(name)
+    torch.save(net.state_dict(), tmp_path / "w.pth")
+    (tmp_path / "mine.toml").write_text(
+        CARD.format(model=name).replace("classes.txt", "imagenet-1k")
+        + '[weights]\nfile = "w.pth"\n'
+    )
+    teacher = load_teacher(str(tmp_path / "mine.toml"), device="cpu")
+    with pytest.raises(TeacherError, match="no spatial grid here"):
+        teacher.logits_map(torch.zeros(1, 3, 160, 160))
+
+
+@pytest.mark.parametrize("model", ["resnet18", "regnetx_002", "mobilenetv2_035", "test_resnet"])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_own_weights_through_an_own_card_are_exact(tmp_path, model, suffix):
+    path = write_card(tmp_path, model, suffix)
+    teacher = load_teacher(path, device="cpu")
+    assert teacher.classes.name
+    assert teacher.gap(96) < EXACT_GAP
+
+
+def test_a_model_with_features_last_gives_a_grid(tmp_path):
+    """Some models keep (B, H, W, D) features; the grid must not be read from the wrong axes."""
+    teacher = load_teacher(write_card(tmp_path, "test_mambaout", ".safetensors"), device="cpu")
+    assert teacher.logits_map(torch.zeros(2, 3, 96, 160)).shape == (2, 1000, 3, 5)
+
+
+@pytest.mark.parametrize("model", ["test_mambaout", "test_convnext"])
+def test_a_head_that_is_not_linear_after_the_pool_is_measured_as_such(tmp_path, model):
+    """Their normalisation stands after the pool: the gap says so."""
+    teacher = load_teacher(write_card(tmp_path, model, ".pth"), device="cpu")
+    assert teacher.gap(96) > EXACT_GAP
+
+
+def test_a_class_list_of_another_length_is_refused(tmp_path):
+    path = write_card(tmp_path, "test_resnet", ".pth")
+    (tmp_path / "classes.txt").write_text("a\nb\nc")
+    with pytest.raises(TeacherError, match=r"gives 1000 scores, its class list .*3 classes"):
+        load_teacher(path)
+
+
+def test_weights_of_another_model_are_refused(tmp_path):
+    path = write_card(tmp_path, "test_resnet", ".pth")
+    torch.save(timm.create_model("resnet18").state_dict(), tmp_path / "weights.pth")
+    with pytest.raises(TeacherError, match="weights of mine do not fit"):
+        load_teacher(path)
+
+
+def test_a_pickle_with_code_is_refused(tmp_path):
+    """Weights load as plain tensors only: nothing in the file is executed."""
+    path = write_card(tmp_path, "test_resnet", ".pth")
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "weights.pth")
+    with pytest.raises(TeacherError, match="does not load as plain weights"):
+        load_teacher(path)
+    (tmp_path / "weights.pth").write_bytes(b"")
+    with pytest.raises(TeacherError, match="does not load as plain weights"):
+        load_teacher(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model = 3", r"Expected `str`, got `int`"),
+        ('model = "resnet18"', "missing required field"),
+        ("[[[", "teacher card"),
+        (CARD.format(model="resnet18") + "sizes = 3", "unknown field `sizes`"),
+        (CARD.format(model="resnet18").replace("64", "8"), ">= 16"),
+    ],
+)
+def test_a_wrong_card_names_the_field(tmp_path, text, message):
+    (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises(TeacherError, match=message):
+        read_card(tmp_path / "mine.toml")
+
+
+def test_missing_files_are_named(tmp_path):
+    with pytest.raises(TeacherError, match="no such teacher card"):
+        load_teacher(str(tmp_path / "none.toml"))
+    path = write_card(tmp_path, "test_resnet", ".pth")
+    (tmp_path / "weights.pth").unlink()
+    with pytest.raises(TeacherError, match=r"no weights at .*weights\.pth"):
+        load_teacher(path)
+
+
+def test_a_missing_class_list_is_named(tmp_path):
+    path = write_card(tmp_path, "test_resnet", ".pth")
+    (tmp_path / "classes.txt").unlink()
+    with pytest.raises((ClassListError, FileNotFoundError), match=r"classes\.txt"):
+        load_teacher(path)
+
+
+def test_an_unknown_device_is_one_clear_line():
+    with pytest.raises(TeacherError, match="no device 'tpu9' here"):
+        load_teacher("efficientnet-lite0", device="tpu9")
+
+
+def test_the_digest_depends_on_the_weights_only(tmp_path, lite0):
+    again = load_teacher("efficientnet-lite0", device="cpu")
+    assert again.weights_digest == lite0.weights_digest
+    one = load_teacher(write_card(tmp_path, "test_resnet", ".pth"), device="cpu")
+    two = load_teacher(write_card(tmp_path, "test_resnet", ".safetensors"), device="cpu")
+    assert one.weights_digest == two.weights_digest != lite0.weights_digest
