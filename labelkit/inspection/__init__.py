@@ -1,0 +1,58 @@
+"""Look at what was made: summaries, pictures and HTML pages. Loads no torch."""
+
+from labelkit.inspection.blocks import (
+    Bar,
+    Commands,
+    CropComparison,
+    CropComparisons,
+    Curve,
+    Facts,
+    Page,
+    Paragraph,
+    Picture,
+    Pictures,
+    Section,
+    Table,
+    TreePaths,
+)
+from labelkit.inspection.cards import compare_crop, label_map_card
+from labelkit.inspection.curve import curve_svg
+from labelkit.inspection.drawing import draw_label_map
+from labelkit.inspection.page import render_page, write_page
+from labelkit.inspection.presence import ClassShare, class_shares
+from labelkit.inspection.summary import (
+    FrequentClass,
+    LabelMapSummary,
+    TreeSummary,
+    open_artifact,
+    summarize,
+)
+
+__all__ = [
+    "Bar",
+    "ClassShare",
+    "Commands",
+    "CropComparison",
+    "CropComparisons",
+    "Curve",
+    "Facts",
+    "FrequentClass",
+    "LabelMapSummary",
+    "Page",
+    "Paragraph",
+    "Picture",
+    "Pictures",
+    "Section",
+    "Table",
+    "TreePaths",
+    "TreeSummary",
+    "class_shares",
+    "compare_crop",
+    "curve_svg",
+    "draw_label_map",
+    "label_map_card",
+    "open_artifact",
+    "render_page",
+    "summarize",
+    "write_page",
+]

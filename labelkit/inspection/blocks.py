@@ -1,0 +1,201 @@
+"""What an HTML page is made of: sections of typed blocks, which hold words and pictures only.
+
+Each block's ``kind`` names the part of ``templates/page.html`` that shows it. All text is escaped
+there; none of it is taken as HTML.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
+from urllib.parse import quote
+
+from labelkit.inspection.curve import curve_svg
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from labelkit.inspection.legend import Entry
+
+_THUMBNAIL = 320
+
+
+@dataclass(frozen=True, slots=True)
+class Paragraph:
+    """A paragraph of plain text."""
+
+    text: str
+    kind: ClassVar[str] = "paragraph"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """A row of tiles, each a large value over a small label: (value, label)."""
+
+    items: tuple[tuple[str, str], ...]
+    kind: ClassVar[str] = "facts"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table; columns whose every cell begins with a digit are set to the right.
+
+    Raises:
+        ValueError: a row has not one cell per column.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    caption: str = ""
+    kind: ClassVar[str] = "table"
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise ValueError(f"{len(row)} cells {row!r} for {len(self.columns)} columns")
+
+    @property
+    def numeric(self) -> tuple[bool, ...]:
+        """For each column, whether it is set to the right."""
+        return tuple(
+            bool(self.rows) and all(row[column][:1].isdigit() for row in self.rows)
+            for column in range(len(self.columns))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture with words below it.
+
+    Attributes:
+        image: the picture itself, which goes into the page; or a file's path relative to the page.
+        caption: below the picture.
+        alt: what a screen reader says; the caption if empty.
+        legend: colours or letters in the picture and what they stand for.
+    """
+
+    image: Image.Image | str
+    caption: str = ""
+    alt: str = ""
+    legend: tuple[Entry, ...] = ()
+
+    @property
+    def source(self) -> str:
+        """What stands in ``src``: the image's own bytes, or the path, quoted."""
+        return quote(self.image) if isinstance(self.image, str) else data_uri(self.image)
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """Cards in a grid; ``wide`` gives each card the page's whole width."""
+
+    cards: tuple[Picture, ...]
+    wide: bool = False
+    kind: ClassVar[str] = "pictures"
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A line of values over steps, such as a loss; see ``labelkit.inspection.curve``."""
+
+    values: tuple[float, ...]
+    caption: str = ""
+    steps: str = "step"
+    kind: ClassVar[str] = "curve"
+
+    @property
+    def svg(self) -> str:
+        """The line as inline SVG."""
+        return curve_svg(self.values, label=self.caption, steps=self.steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One class's name and its probability, 0 to 1.
+
+    Raises:
+        ValueError: the probability is not between 0 and 1.
+    """
+
+    name: str
+    probability: float
+
+    def __post_init__(self) -> None:
+        # A softmax in float32 may end a hair above 1.
+        if not 0 <= self.probability <= 1.001:
+            raise ValueError(f"probability {self.probability} of {self.name!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class CropComparison:
+    """A crop, what its pooled label says of it, and what the whole image's label would say."""
+
+    crop: Image.Image
+    pooled: tuple[Bar, ...]
+    whole: tuple[Bar, ...]
+    caption: str = ""
+
+    @property
+    def source(self) -> str:
+        """What stands in ``src``: a thumbnail of the crop."""
+        thumbnail = self.crop.convert("RGB")
+        thumbnail.thumbnail((_THUMBNAIL, _THUMBNAIL))
+        return data_uri(thumbnail)
+
+
+@dataclass(frozen=True, slots=True)
+class CropComparisons:
+    """Cards of crops with bars of both labels."""
+
+    cards: tuple[CropComparison, ...]
+    pooled_title: str = "Pooled over the crop"
+    whole_title: str = "Of the whole image"
+    kind: ClassVar[str] = "crops"
+
+
+@dataclass(frozen=True, slots=True)
+class TreePaths:
+    """Paths from a root to a class, one a line, as names."""
+
+    paths: tuple[tuple[str, ...], ...]
+    kind: ClassVar[str] = "paths"
+
+
+@dataclass(frozen=True, slots=True)
+class Commands:
+    """Command lines or lines of code, as they are typed."""
+
+    lines: tuple[str, ...]
+    kind: ClassVar[str] = "commands"
+
+
+Block: TypeAlias = (
+    Paragraph | Facts | Table | Pictures | Curve | CropComparisons | TreePaths | Commands
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading and what stands under it."""
+
+    title: str
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A whole page: title, an opening sentence, sections, and a last line in small print."""
+
+    title: str
+    sections: tuple[Section, ...]
+    lead: str = ""
+    footer: str = ""
+
+
+def data_uri(image: Image.Image) -> str:
+    """A picture as a JPEG inside an address, so that a page needs no other file."""
+    buffer = io.BytesIO()
+    image.convert("RGB").save(buffer, "JPEG", quality=90, subsampling=0)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

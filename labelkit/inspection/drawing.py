@@ -1,0 +1,230 @@
+"""A picture of a label map: the photo, where its classes are, and their names.
+
+Legend: K entries per cell, H W grid, C classes, h w pixels of a panel.
+"""
+
+from __future__ import annotations
+
+import string
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from labelkit.inspection.legend import INK, PAPER, Entry, draw_legend, font
+from labelkit.inspection.palette import PALETTE
+from labelkit.inspection.presence import class_shares, presence_of
+from labelkit.inspection.wording import percent, readable
+from labelkit.label_maps import pool
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from labelkit.geometry import CropBox
+    from labelkit.inspection.palette import Colour
+    from labelkit.label_maps import LabelMap
+
+STRENGTH = 0.72  # of the colour where a class is certain: the photo must still be seen
+MAX_CROPS = len(string.ascii_uppercase)
+_LEAST_PRESENCE = 0.005
+_DEFAULT_CLASSES = 5
+GAP = 12
+_SIDES = (160, 900)
+_LEAST_WIDTH = 320
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class LabelMapPanels:
+    """The parts of a picture of a label map, for whoever lays them out.
+
+    Attributes:
+        photo: the photo, with its crops marked, RGB (h, w).
+        overlay: the photo in grey, with its classes in colour, RGB (h, w).
+        classes: legend entries of the classes.
+        crops: legend entries of the crops.
+    """
+
+    photo: Image.Image
+    overlay: Image.Image
+    classes: tuple[Entry, ...]
+    crops: tuple[Entry, ...]
+
+    def join(self, gap: int = GAP) -> Image.Image:
+        """Both panels beside each other, or one above the other where they are wide."""
+        wide = self.photo.width > 2 * self.photo.height
+        second = (0, self.photo.height + gap) if wide else (self.photo.width + gap, 0)
+        size = second[0] + self.photo.width, second[1] + self.photo.height
+        picture = Image.new("RGB", size, PAPER)
+        picture.paste(self.photo, (0, 0))
+        picture.paste(self.overlay, second)
+        return picture
+
+
+def draw_label_map(  # noqa: PLR0913 -- what to draw, and how
+    image: Image.Image,
+    label_map: LabelMap,
+    names: Sequence[str],
+    *,
+    classes: Sequence[int] | None = None,
+    crops: Sequence[CropBox] = (),
+    side: int = 560,
+) -> Image.Image:
+    """Draw the photo, the photo in grey with its classes in colour, and a legend with their names.
+
+    The colour's strength is the class's presence (see ``labelkit.inspection.presence``), brought
+    from cells to pixels bilinearly; a pixel where no shown class is present stays grey. The grid
+    stretches over the whole photo, since the teacher saw it squashed to a square. The number beside
+    a name is the class's mean presence, its share of the image. Crops are drawn on the left photo,
+    each with a letter; the legend gives the class that training on the crop would be told.
+
+    Args:
+        image: the photo, of any size and shape.
+        label_map: its label map, on any grid.
+        names: the names of all C classes; underscores become spaces.
+        classes: the classes to show, at most 7; the most present ones if None.
+        crops: parts of the image to mark, at most 26.
+        side: length in pixels of each photo's longer side, 160 to 900.
+
+    Returns:
+        An RGB picture; the same arguments give the same pixels.
+
+    Raises:
+        ValueError: too many classes or crops, a class that does not exist, or a side out of range.
+    """
+    panels = draw_panels(image, label_map, names, classes=classes, crops=crops, side=side)
+    photos = panels.join()
+    width = max(photos.width, _LEAST_WIDTH)
+    papers = [draw_legend(part, width) for part in (panels.classes, panels.crops) if part]
+    height = photos.height + GAP + sum(paper.height for paper in papers)
+    picture = Image.new("RGB", (width + 2 * GAP, height + 2 * GAP), PAPER)
+    picture.paste(photos, (GAP, GAP))
+    top = photos.height + 2 * GAP
+    for paper in papers:
+        picture.paste(paper, (GAP, top))
+        top += paper.height
+    return picture
+
+
+def draw_panels(  # noqa: PLR0913 -- as draw_label_map
+    image: Image.Image,
+    label_map: LabelMap,
+    names: Sequence[str],
+    *,
+    classes: Sequence[int] | None = None,
+    crops: Sequence[CropBox] = (),
+    side: int = 560,
+) -> LabelMapPanels:
+    """The parts that ``draw_label_map`` lays out, from the same arguments.
+
+    Raises:
+        ValueError: too many classes or crops, a class that does not exist, or a side out of range.
+    """
+    if not _SIDES[0] <= side <= _SIDES[1]:
+        raise ValueError(f"side={side} is not between {_SIDES[0]} and {_SIDES[1]} pixels")
+    if len(crops) > MAX_CROPS:
+        raise ValueError(f"{len(crops)} crops, but only {MAX_CROPS} letters for them")
+    shown = most_present(label_map, len(names)) if classes is None else tuple(classes)
+    colours = _colours(shown, len(names))
+    photo = fit(image, side)
+    return LabelMapPanels(
+        photo=_mark_crops(photo, crops),
+        overlay=tint(photo.convert("L"), label_map, colours, len(names)),
+        classes=_class_entries(label_map, names, colours),
+        crops=_crop_entries(label_map, names, crops),
+    )
+
+
+def most_present(
+    label_map: LabelMap, num_classes: int, limit: int = _DEFAULT_CLASSES
+) -> tuple[int, ...]:
+    """The classes worth drawing: at most ``limit``, at least one, none of under half a percent."""
+    shares = class_shares(label_map, num_classes)[:limit]
+    kept = [share for share in shares if share.presence >= _LEAST_PRESENCE] or shares[:1]
+    return tuple(share.class_index for share in kept)
+
+
+def fit(image: Image.Image, side: int) -> Image.Image:
+    """The image as RGB with its longer side at ``side`` pixels, enlarged or reduced."""
+    scale = side / max(image.size)
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    return image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+
+
+def tint(
+    photo: Image.Image, label_map: LabelMap, colours: dict[int, Colour], num_classes: int
+) -> Image.Image:
+    """The photo with each class of ``colours`` laid over it, as strongly as it is present there.
+
+    Raises:
+        ValueError: the map stores more entries per cell than there are classes.
+    """
+    pixels = np.asarray(photo.convert("RGB"), dtype=np.float32)
+    bare = np.ones(pixels.shape[:2], np.float32)
+    coloured = np.zeros_like(pixels)
+    for class_index, colour in colours.items():
+        presence = presence_of(label_map, class_index, num_classes)
+        alpha = STRENGTH * _to_pixels(presence, photo.size)
+        bare -= alpha
+        coloured += alpha[..., None] * np.array(colour, np.float32)
+    mixed = pixels * bare[..., None] + coloured
+    return Image.fromarray(np.clip(np.rint(mixed), 0, 255).astype(np.uint8))
+
+
+def _to_pixels(grid: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Stretch cells (H, W) to pixels (h, w), linearly between the cells' centres."""
+    cells = Image.fromarray(grid.astype(np.float32))
+    return np.clip(np.asarray(cells.resize(size, Image.Resampling.BILINEAR)), 0.0, 1.0)
+
+
+def _colours(classes: Sequence[int], num_classes: int) -> dict[int, Colour]:
+    if len(set(classes)) > len(PALETTE):
+        raise ValueError(f"{len(set(classes))} classes, but only {len(PALETTE)} clear colours")
+    for class_index in classes:
+        if not 0 <= class_index < num_classes:
+            raise ValueError(f"class {class_index} is not one of {num_classes}")
+    return dict(zip(dict.fromkeys(classes), PALETTE, strict=False))
+
+
+def _class_entries(
+    label_map: LabelMap, names: Sequence[str], colours: dict[int, Colour]
+) -> tuple[Entry, ...]:
+    presence = {s.class_index: s.presence for s in class_shares(label_map, len(names))}
+    return tuple(
+        Entry(readable(names[at]), percent(presence.get(at, 0.0)), colour)
+        for at, colour in colours.items()
+    )
+
+
+def _crop_entries(
+    label_map: LabelMap, names: Sequence[str], crops: Sequence[CropBox]
+) -> tuple[Entry, ...]:
+    entries: list[Entry] = []
+    for letter, box in zip(string.ascii_uppercase, crops, strict=False):
+        probabilities = pool(label_map, box).probabilities(len(names))
+        best = int(probabilities.argmax())
+        entries.append(
+            Entry(
+                f"crop: {readable(names[best])}", percent(float(probabilities[best])), mark=letter
+            )
+        )
+    return tuple(entries)
+
+
+def _mark_crops(photo: Image.Image, crops: Sequence[CropBox]) -> Image.Image:
+    """The photo with every crop's outline and, in its corner, its letter."""
+    if not crops:
+        return photo
+    marked = photo.copy()
+    draw = ImageDraw.Draw(marked)
+    for letter, box in zip(string.ascii_uppercase, crops, strict=False):
+        x = [min(max(round(f * photo.width), 0), photo.width - 1) for f in (box.left, box.right)]
+        y = [min(max(round(f * photo.height), 0), photo.height - 1) for f in (box.top, box.bottom)]
+        right, bottom = max(x[1], x[0] + 2), max(y[1], y[0] + 2)
+        draw.rectangle((x[0], y[0], right, bottom), outline=INK, width=4)
+        draw.rectangle((x[0] + 1, y[0] + 1, right - 1, bottom - 1), outline=PAPER, width=2)
+        draw.rectangle((x[0], y[0], x[0] + 21, y[0] + 21), fill=INK)
+        draw.text((x[0] + 11, y[0] + 11), letter, PAPER, font(), anchor="mm")
+    return marked

@@ -1,0 +1,77 @@
+"""How strongly each class stands in each part of an image.
+
+A class's presence in a cell is the probability that the training target of a crop of just that cell
+would give it: the softmax over all classes, those that the cell does not store counted as logit 0,
+as ``labelkit.label_maps.pool`` counts them. So a cell in which the teacher saw nothing certain
+shows nothing, however its five weak classes compare.
+
+Legend: K entries per cell, H W grid, C classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from labelkit.label_maps import LabelMap
+
+
+@dataclass(frozen=True, slots=True)
+class ClassShare:
+    """One class and how much of the image it takes.
+
+    Attributes:
+        class_index: position in the class list.
+        presence: mean presence over the grid, 0 to 1; over all classes at most 1.
+        area: the share of cells in which no other class is stronger, 0 to 1.
+    """
+
+    class_index: int
+    presence: float
+    area: float
+
+
+def stored_presence(label_map: LabelMap, num_classes: int) -> NDArray[np.float64]:
+    """The presence of every stored entry: (K, H, W), at most 1 in sum over a cell.
+
+    Raises:
+        ValueError: the map stores more entries per cell than there are classes.
+    """
+    absent = num_classes - label_map.top_k
+    if absent < 0:
+        raise ValueError(f"{label_map.top_k} entries a cell, but only {num_classes} classes")
+    score = label_map.score.astype(np.float64)
+    highest = np.maximum(score.max(axis=0), 0.0)
+    exponentials = np.exp(score - highest)
+    return exponentials / (exponentials.sum(axis=0) + absent * np.exp(-highest))
+
+
+def presence_of(label_map: LabelMap, class_index: int, num_classes: int) -> NDArray[np.float64]:
+    """One class's presence in every cell, 0 where it is not stored: (H, W).
+
+    Raises:
+        ValueError: the map stores more entries per cell than there are classes.
+    """
+    entries = stored_presence(label_map, num_classes)
+    return np.where(label_map.index == class_index, entries, 0.0).sum(axis=0)
+
+
+def class_shares(label_map: LabelMap, num_classes: int) -> list[ClassShare]:
+    """Every class that is stored anywhere, the most present first.
+
+    Raises:
+        ValueError: the map stores more entries per cell than there are classes.
+    """
+    cells = label_map.grid[0] * label_map.grid[1]
+    entries = stored_presence(label_map, num_classes)
+    classes, position = np.unique(label_map.index, return_inverse=True)
+    mean = np.bincount(position.ravel(), entries.ravel(), len(classes)) / cells
+    area = dict(label_map.classes_by_area())
+    order = np.argsort(-mean, kind="stable").tolist()
+    found = classes.tolist()
+    return [ClassShare(found[at], float(mean[at]), area.get(found[at], 0.0)) for at in order]

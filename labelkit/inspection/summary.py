@@ -1,0 +1,242 @@
+"""What a tree or a label-map file holds, as plain records; which of the two a file is."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from labelkit.errors import LabelkitError
+from labelkit.hierarchy import SemanticTree, class_names, is_tree_file
+from labelkit.inspection.presence import class_shares
+from labelkit.inspection.wording import readable
+from labelkit.label_maps import LabelMapFile
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+_HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_EXAMPLES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class TreeSummary:
+    """A semantic tree in numbers.
+
+    Attributes:
+        path: the file.
+        classes_name: what the class list is called; may be empty.
+        num_classes: length of the class list.
+        digest: the class list's digest.
+        counts: classes at each depth, from 0.
+        roots: classes with no class above them.
+        largest_root: the name of the root with the most classes below it.
+        largest_root_classes: how many classes that root heads, itself included.
+        deepest_chain: names from a root down to a class of the last level.
+        source: how the tree was made, (what, value).
+    """
+
+    path: Path
+    classes_name: str
+    num_classes: int
+    digest: str
+    counts: tuple[int, ...]
+    roots: int
+    largest_root: str
+    largest_root_classes: int
+    deepest_chain: tuple[str, ...]
+    source: tuple[tuple[str, str], ...]
+
+    @property
+    def levels(self) -> int:
+        """How many depths have classes."""
+        return len(self.counts)
+
+
+@dataclass(frozen=True, slots=True)
+class FrequentClass:
+    """A class and how often it takes the largest area of an image.
+
+    Attributes:
+        class_id: its id.
+        name: its name, for people.
+        images: in how many of the sampled images no other class is strongest in more cells.
+        area: mean share of the cells of those images, 0 to 1.
+    """
+
+    class_id: str
+    name: str
+    images: int
+    area: float
+
+
+@dataclass(frozen=True, slots=True)
+class LabelMapSummary:
+    """A label-map file in numbers.
+
+    Attributes:
+        path: the file.
+        images: rows, one an image.
+        grid: rows and columns of every map.
+        top_k: classes stored per cell.
+        classes_name: what the class list is called; may be empty.
+        num_classes: length of the class list.
+        digest: the class list's digest.
+        teacher: the teacher's name; empty if the file does not say.
+        settings: everything else the file says of how it was made, (what, value).
+        file_bytes: size of the file.
+        unreadable: images without a map.
+        unreadable_examples: the first of them, (key, reason).
+        sampled: rows that were read for ``frequent``, evenly spread.
+        frequent: the classes that take the largest area most often, most frequent first.
+        example_keys: the first keys.
+    """
+
+    path: Path
+    images: int
+    grid: tuple[int, int]
+    top_k: int
+    classes_name: str
+    num_classes: int
+    digest: str
+    teacher: str
+    settings: tuple[tuple[str, str], ...]
+    file_bytes: int
+    unreadable: int
+    unreadable_examples: tuple[tuple[str, str], ...]
+    sampled: int
+    frequent: tuple[FrequentClass, ...]
+    example_keys: tuple[str, ...]
+
+    @property
+    def bytes_per_image(self) -> float:
+        """The file's size shared out among its images."""
+        return self.file_bytes / max(self.images, 1)
+
+
+def summarize(
+    path: str | os.PathLike[str], *, sample: int = 256, frequent: int = 8
+) -> TreeSummary | LabelMapSummary:
+    """Summarise a tree or a label-map file; its first bytes tell which it is, not its name.
+
+    Args:
+        path: the file.
+        sample: how many rows of a label-map file are read to find the frequent classes.
+        frequent: how many of those to name.
+
+    Raises:
+        LabelkitError: neither of the two, or damaged; the message says what was found.
+        FileNotFoundError: no such file.
+        ValueError: a negative ``sample`` or ``frequent``.
+    """
+    if sample < 0 or frequent < 0:
+        raise ValueError(f"sample={sample} and frequent={frequent} cannot be negative")
+    opened = open_artifact(path)
+    if isinstance(opened, SemanticTree):
+        return _summarize_tree(Path(path), opened)
+    with opened:
+        return _summarize_label_maps(opened, sample, frequent)
+
+
+def open_artifact(path: str | os.PathLike[str]) -> SemanticTree | LabelMapFile:
+    """Open a tree or a label-map file, whichever it is.
+
+    Raises:
+        LabelkitError: neither of the two, or damaged; the message says what was found.
+        FileNotFoundError: no such file.
+    """
+    path = Path(path)
+    with path.open("rb") as file:
+        beginning = file.read(64)
+    if beginning.startswith(_HDF5_SIGNATURE):
+        return LabelMapFile.open(path)
+    if is_tree_file(path):
+        return SemanticTree.load(path)
+    found = f"begins with {beginning[:16]!r}" if beginning else "is empty"
+    raise LabelkitError(
+        f"{path} {found}, expected a tree (from labelkit build-tree) or label maps (from labelkit "
+        "relabel)"
+    )
+
+
+def _summarize_tree(path: Path, tree: SemanticTree) -> TreeSummary:
+    sizes = np.bincount(tree.chain_table[:, 0], minlength=len(tree.classes))
+    largest = int(sizes.argmax())
+    deepest = tree.chain(int(tree.depth.argmax())).tolist()
+    return TreeSummary(
+        path=path,
+        classes_name=tree.classes.name,
+        num_classes=len(tree.classes),
+        digest=tree.classes.digest,
+        counts=tree.counts,
+        roots=tree.counts[0],
+        largest_root=readable(tree.names[largest]),
+        largest_root_classes=int(sizes[largest]),
+        deepest_chain=tuple(readable(tree.names[at]) for at in deepest),
+        source=tuple(flatten(tree.source)),
+    )
+
+
+def _summarize_label_maps(file: LabelMapFile, sample: int, frequent: int) -> LabelMapSummary:
+    settings = flatten(file.attrs)
+    teacher = next((value for what, value in settings if what in {"teacher", "teacher.name"}), "")
+    rows = np.unique(np.linspace(0, len(file) - 1, min(sample, len(file))).astype(int)).tolist()
+    keys = file.keys()
+    return LabelMapSummary(
+        path=file.path,
+        images=len(file),
+        grid=file.grid,
+        top_k=file.top_k,
+        classes_name=file.classes.name,
+        num_classes=len(file.classes),
+        digest=file.classes.digest,
+        teacher=teacher,
+        settings=tuple(row for row in settings if row[0] not in {"teacher", "teacher.name"}),
+        file_bytes=file.path.stat().st_size,
+        unreadable=len(file.unreadable),
+        unreadable_examples=tuple(file.unreadable.items())[:_EXAMPLES],
+        sampled=len(rows),
+        frequent=_frequent_classes(file, rows, frequent),
+        example_keys=tuple(key for key, _ in zip(keys, range(_EXAMPLES), strict=False)),
+    )
+
+
+def _frequent_classes(file: LabelMapFile, rows: list[int], limit: int) -> tuple[FrequentClass, ...]:
+    counts: Counter[int] = Counter()
+    areas: Counter[int] = Counter()
+    for row in rows:
+        label_map = file.at(row)
+        shares = class_shares(label_map, len(file.classes))
+        # Of two classes with one area, the more present one: shares come in that order.
+        largest = max(shares, key=lambda share: share.area)
+        counts[largest.class_index] += 1
+        areas[largest.class_index] += round(largest.area * file.grid[0] * file.grid[1])
+    names = class_names(file.classes) if rows else ()
+    cells = file.grid[0] * file.grid[1]
+    return tuple(
+        FrequentClass(file.classes[at], readable(names[at]), count, areas[at] / count / cells)
+        for at, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:limit]
+    )
+
+
+def flatten(
+    values: Mapping[str, object], prefix: str = "", depth: int = 3
+) -> list[tuple[str, str]]:
+    """Nested JSON values as (dotted name, text) in their order; below ``depth`` as JSON text.
+
+    >>> flatten({"teacher": {"name": "lite0", "mean": [0.5]}, "size": 320})
+    [('teacher.name', 'lite0'), ('teacher.mean', '[0.5]'), ('size', '320')]
+    """
+    rows: list[tuple[str, str]] = []
+    for name, value in values.items():
+        if isinstance(value, dict) and depth:
+            rows += flatten(value, f"{prefix}{name}.", depth - 1)
+        else:
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            rows.append((f"{prefix}{name}", text))
+    return rows
