@@ -28,7 +28,12 @@ if TYPE_CHECKING:
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, help="File to make (.h5)."
 )
-@click.option("--topk", "top_k", type=click.IntRange(1), default=5, show_default=True)
+@click.option(
+    "--topk",
+    "top_k",
+    type=click.IntRange(1),
+    help="Classes kept in every cell. [default: 5, or all if there are fewer]",
+)
 @click.option("--grid", type=click.IntRange(1, 64), default=15, show_default=True)
 @click.option(
     "--size", type=click.IntRange(16, 4096), help="Input side in pixels. [default: the teacher's]"
@@ -54,7 +59,7 @@ def command(  # noqa: PLR0913, PLR0917 -- one a command-line option
     data: Path,
     teacher: str,
     output: Path,
-    top_k: int,
+    top_k: int | None,
     grid: int,
     size: int | None,
     classes: str | None,
@@ -78,11 +83,12 @@ def command(  # noqa: PLR0913, PLR0917 -- one a command-line option
     console = Console()
     loaded = load_teacher(teacher, device=device)
     on_gpu = loaded.device.type == "cuda"
+    subset = read_class_list(classes) if classes else None
     settings = Settings(
-        top_k=top_k,
+        top_k=top_k or min(5, len(subset or loaded.classes)),
         grid=(grid, grid),
         size=size,
-        classes=read_class_list(classes) if classes else None,
+        classes=subset,
         batch_size=batch_size or (128 if on_gpu else 8),
         # With a GPU, decoding is what takes the time; on a CPU, the teacher wants the cores.
         workers=(min(8, os.cpu_count() or 1) if on_gpu else 1) if workers is None else workers,

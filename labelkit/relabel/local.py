@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from labelkit import __version__
 from labelkit.data import list_images
-from labelkit.errors import ClassListMismatch, LabelMapError, TeacherError
+from labelkit.errors import ClassListError, ClassListMismatch, LabelMapError, TeacherError
 from labelkit.label_maps import LabelMapFile, LabelMapWriter, Shard
 from labelkit.relabel.squares import Batch, Squares
 from labelkit.teachers import EXACT_GAP, resize_grid
@@ -95,6 +95,7 @@ def relabel(
     Raises:
         DatasetError: the folder holds no images.
         ClassListMismatch: the teacher lacks one of the classes asked for.
+        ClassListError: there are fewer classes than ``top_k``.
         LabelMapError: ``output`` exists and is something else, or was begun with other settings.
         TeacherError: the model has no spatial grid, or gives a score that is not finite.
 
@@ -140,7 +141,9 @@ class _MapMaker:
         self.classes = settings.classes or teacher.classes
         self.size = settings.size or teacher.card.size
         if settings.top_k > len(self.classes):
-            raise ValueError(f"top-k {settings.top_k} of a list of {len(self.classes)} classes")
+            raise ClassListError(
+                f"top-k {settings.top_k} of a list of {len(self.classes):,} classes"
+            )
         self._columns = _columns(teacher, self.classes)
         gap = teacher.gap(self.size)
         self.source: dict[str, Any] = {

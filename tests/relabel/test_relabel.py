@@ -1,0 +1,180 @@
+"""Relabelling real photos with a real teacher, as a user does."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as VF
+
+from labelkit.data import read_image
+from labelkit.errors import ClassListMismatch, LabelMapError, TeacherError
+from labelkit.hierarchy import ClassList
+from labelkit.label_maps import LabelMapFile
+from labelkit.relabel import Settings, relabel
+from labelkit.teachers import load_teacher
+from tests.command import labelkit
+from tests.photos import CHECKOUT, SHARED, needs_shared, write_photos
+from tests.relabel import killable
+
+
+@pytest.fixture(scope="module")
+def teacher():
+    return load_teacher("efficientnet-lite0", device="cpu")
+
+
+@pytest.fixture
+def photos(tmp_path):
+    write_photos(tmp_path / "photos")
+    return tmp_path / "photos"
+
+
+def test_maps_are_the_teachers_strongest_logits(teacher, photos, tmp_path):
+    """Against the plain way: resize, all logits, bilinear grid, sort."""
+    outcome = relabel(photos, teacher, tmp_path / "maps.h5", Settings(batch_size=3))
+    assert (outcome.images, outcome.made, outcome.unreadable) == (4, 4, {})
+    file = LabelMapFile.open(tmp_path / "maps.h5")
+    assert file.classes == teacher.classes
+    assert file.grid == (15, 15)
+    assert file.attrs["teacher"]["head"] == "exact"
+    for key in file:
+        square = VF.resize(
+            read_image(photos / key), [320, 320], InterpolationMode.BICUBIC, antialias=True
+        )
+        with torch.inference_mode():
+            logits = teacher.logits_map(teacher.normalize(square[None]))
+        logits = torch.nn.functional.interpolate(logits, (15, 15), mode="bilinear")[0]
+        score, index = logits.sort(dim=0, descending=True)
+        label_map = file[key]
+        assert (label_map.index == index[:5].numpy()).mean() > 0.995
+        step = (label_map.score.max() - label_map.score.min()) / 255
+        assert np.abs(label_map.score - score[:5].numpy()).max() < step * 0.51 + 1e-3
+
+
+def test_workers_and_the_way_of_interruption_change_no_byte(teacher, photos, tmp_path):
+    settings = {"batch_size": 2, "size": 96, "shard_rows": 2}
+    relabel(photos, teacher, tmp_path / "a.h5", Settings(workers=0, **settings))
+    seen = []
+
+    def stop_in_the_second_shard(done: int, total: int) -> None:
+        seen.append((done, total))
+        if done > 2:
+            raise KeyboardInterrupt
+
+    output = tmp_path / "b.h5"
+    with pytest.raises(KeyboardInterrupt):
+        relabel(photos, teacher, output, Settings(**settings), stop_in_the_second_shard)
+    assert seen == [(2, 4), (4, 4)]
+    outcome = relabel(photos, teacher, output, Settings(workers=2, **settings))
+    assert outcome.made == 2
+    assert output.read_bytes() == (tmp_path / "a.h5").read_bytes()
+
+
+def test_a_finished_file_is_left_as_it_is(teacher, photos, tmp_path):
+    output = tmp_path / "maps.h5"
+    relabel(photos, teacher, output, Settings(size=96))
+    before = output.read_bytes()
+    assert relabel(photos, teacher, output, Settings(size=96)).made == 0
+    with pytest.raises(LabelMapError, match="made from other images or settings"):
+        relabel(photos, teacher, output, Settings(size=128))
+    assert output.read_bytes() == before
+
+
+def test_unreadable_images_are_recorded_and_never_replaced(teacher, photos, tmp_path):
+    (photos / "animals" / "empty.jpg").touch()
+    (photos / "things" / "torn.jpg").write_bytes((photos / "animals/cat.jpg").read_bytes()[:999])
+    outcome = relabel(photos, teacher, tmp_path / "maps.h5", Settings(size=96, batch_size=1))
+    assert outcome.images == 4
+    assert set(outcome.unreadable) == {"animals/empty.jpg", "things/torn.jpg"}
+    assert all(outcome.unreadable.values())
+    assert LabelMapFile.open(tmp_path / "maps.h5").unreadable == outcome.unreadable
+
+
+def test_a_subset_of_classes_is_taken_before_the_strongest(teacher, photos, tmp_path):
+    """--classes: the rows hold these classes only, in this list's order."""
+    wnids = ["n02124075", "n07920052", "n04008634"]  # Egyptian cat, espresso, projectile
+    classes = ClassList.of(wnids, "three")
+    settings = Settings(size=320, classes=classes, top_k=3)
+    relabel(photos, teacher, tmp_path / "maps.h5", settings)
+    file = LabelMapFile.open(tmp_path / "maps.h5")
+    assert file.classes == classes
+    strongest = [file[key].classes_by_area()[0][0] for key in file]
+    assert strongest[0] == 0
+    assert strongest[2] == 1
+    assert strongest[3] == 2
+
+
+def test_a_class_that_the_teacher_lacks_is_named(teacher, photos, tmp_path):
+    classes = ClassList.of(["n02124075", "no such class"])
+    with pytest.raises(ClassListMismatch, match=r"lacks 1 of the classes.*no such class"):
+        relabel(photos, teacher, tmp_path / "maps.h5", Settings(classes=classes, top_k=1))
+
+
+def test_scores_that_are_not_finite_name_the_image(photos, tmp_path):
+    broken = load_teacher("efficientnet-lite0", device="cpu")
+    broken.model.classifier.bias.data[3] = float("nan")
+    with pytest.raises(TeacherError, match=r"not finite for 'animals/cat\.jpg'"):
+        relabel(photos, broken, tmp_path / "maps.h5", Settings(size=96))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["none", "-o", "x.h5"], 2, "does not exist"),
+        ([".", "-o", "x.h5"], 1, "holds no images"),
+        (["photos", "-o", "taken.txt"], 1, "exists and is no label-map file"),
+        (["photos", "-o", "x.h5", "--teacher", "resnet5"], 1, "unknown teacher 'resnet5'"),
+        (["photos", "-o", "x.h5", "--classes", "imagenet-2k"], 1, "imagenet-12k"),
+        (["photos", "-o", "x.h5", "--topk", "0"], 2, "--topk"),
+        (["photos", "-o", "x.h5", "--topk", "1001"], 1, "top-k 1001 of a list of 1,000 classes"),
+        (["photos"], 2, "--output"),
+    ],
+)
+def test_bad_input_is_one_clear_line(tmp_path, monkeypatch, arguments, code, message):
+    monkeypatch.chdir(tmp_path)
+    if "photos" in arguments:
+        write_photos(tmp_path / "photos")
+    (tmp_path / "taken.txt").write_text("mine")
+    run = labelkit("relabel", *arguments)
+    assert run.code == code
+    assert message in run.text
+    assert "Traceback" not in run.text
+    assert (tmp_path / "taken.txt").read_text() == "mine"
+
+
+def test_killed_and_run_again_the_command_goes_on(photos, tmp_path):
+    """Kill -9 in the middle, the same command again: the same file as an unbroken run."""
+    output, marker = tmp_path / "maps.h5", tmp_path / "maps.h5.parts" / "000000.json"
+    command = [sys.executable, "-m", "tests.relabel.killable", photos, output, "slowly"]
+    process = subprocess.Popen(command, cwd=CHECKOUT)
+    while not marker.exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not output.exists()
+    killable.main(str(photos), str(output))
+    killable.main(str(photos), str(tmp_path / "b.h5"))
+    assert output.read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
+@needs_shared
+def test_the_teacher_knows_the_imagenet_photos(teacher, tmp_path):
+    """On 40 ImageNet photos of 40 classes, the whole map's answer is the photo's class."""
+    folders = sorted((SHARED / "data" / "imagenet_sample").iterdir())[:40]
+    (tmp_path / "photos").mkdir()
+    for folder in folders:
+        (tmp_path / "photos" / folder.name).symlink_to(folder)
+    relabel(tmp_path / "photos", teacher, tmp_path / "maps.h5")
+    file = LabelMapFile.open(tmp_path / "maps.h5")
+    right = 0
+    for key in file:
+        dense = file[key].dense(1000).mean(axis=(1, 2))
+        right += file.classes[int(dense.argmax())] == key.split("/")[0]
+    assert right / len(file) > 0.75
