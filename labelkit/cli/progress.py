@@ -32,7 +32,10 @@ class _Rate(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text(f"{speed:,.0f} {self.unit}/s" if speed else "", style="progress.data.speed")
+        return Text(
+            f"{speed:,.{1 if speed < 10 else 0}f} {self.unit}/s" if speed else "",
+            style="progress.data.speed",
+        )
 
 
 @contextmanager

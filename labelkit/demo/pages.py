@@ -1,0 +1,167 @@
+"""What the demo draws: a picture for every photo, and a page that tells the whole path."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from labelkit.data import track_crop
+from labelkit.geometry import CropBox
+from labelkit.hierarchy import class_names
+from labelkit.inspection import (
+    Commands,
+    CropComparison,
+    CropComparisons,
+    Curve,
+    Facts,
+    Page,
+    Paragraph,
+    Pictures,
+    Section,
+    Table,
+    TreePaths,
+    compare_crop,
+    draw_label_map,
+    label_map_card,
+    write_page,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from labelkit.data import LabelMapDataset
+    from labelkit.hierarchy import SemanticTree
+    from labelkit.label_maps import LabelMapFile
+
+QUARTERS = (
+    CropBox(0.0, 0.0, 0.5, 0.5),
+    CropBox(0.5, 0.0, 1.0, 0.5),
+    CropBox(0.0, 0.5, 0.5, 1.0),
+    CropBox(0.5, 0.5, 1.0, 1.0),
+)
+
+
+def draw_pictures(photos: Path, maps: LabelMapFile, folder: Path) -> Iterator[Path]:
+    """Draw one PNG for every label map into ``folder``; yields each as it is written."""
+    folder.mkdir(exist_ok=True)
+    names = class_names(maps.classes)
+    for key in maps:
+        path = folder / f"{key.replace('/', '-').rsplit('.', 1)[0]}.png"
+        with Image.open(photos / key) as photo:
+            draw_label_map(photo, maps[key], names).save(path)
+        yield path
+
+
+def tree_paths(tree: SemanticTree, maps: LabelMapFile) -> tuple[tuple[str, ...], ...]:
+    """The path from the root to the strongest class of every photo that the tree knows."""
+    strongest = {maps.classes[maps[key].classes_by_area()[0][0]] for key in maps}
+    known = sorted(strongest & set(tree.classes))
+    return tuple(
+        tuple(tree.names[node].replace("_", " ") for node in tree.chain(class_id))
+        for class_id in known
+    )
+
+
+def write_index(  # noqa: PLR0913 -- the page tells of all that was made
+    path: Path,
+    *,
+    tree: SemanticTree,
+    maps: LabelMapFile,
+    dataset: LabelMapDataset,
+    divergences: Sequence[float],
+    commands: Sequence[str],
+) -> None:
+    """Write the page that shows the tree, the label maps, the training and what to do next."""
+    page = Page(
+        title="labelkit demo",
+        lead="Better labels for the same images, from a class list to a trained student.",
+        sections=(
+            _tree_section(tree, maps),
+            _maps_section(maps, dataset),
+            _crops_section(maps, dataset),
+            _training_section(divergences),
+            Section("What to try next", (Commands(tuple(commands)),)),
+        ),
+        footer="Photos: scikit-image and scikit-learn. Teacher: EfficientNet-Lite0 (Apache-2.0).",
+    )
+    write_page(path, page)
+
+
+def _tree_section(tree: SemanticTree, maps: LabelMapFile) -> Section:
+    counts = tuple((str(depth), f"{count:,}") for depth, count in enumerate(tree.counts))
+    return Section(
+        "A class list becomes a tree",
+        (
+            Paragraph(
+                f"{len(tree.classes):,} classes of {tree.classes.name}, each under its nearest "
+                "ancestor in the list. These are the paths of some classes seen in the photos:"
+            ),
+            TreePaths(tree_paths(tree, maps)),
+            Table(("depth", "classes"), counts),
+        ),
+    )
+
+
+def _maps_section(maps: LabelMapFile, dataset: LabelMapDataset) -> Section:
+    names = class_names(maps.classes)
+    size = maps.path.stat().st_size / len(maps)
+    cards = tuple(
+        label_map_card(_photo(dataset, key), maps[key], names, caption=key) for key in maps
+    )
+    return Section(
+        "Every photo gets a small map of what is where",
+        (
+            Facts(
+                (
+                    (f"{len(maps)}", "photos"),
+                    (f"{maps.grid[0]}x{maps.grid[1]}", "cells"),
+                    (f"{maps.top_k}", "classes a cell"),
+                    (f"{size / 1000:.1f} kB", "a photo on disk"),
+                )
+            ),
+            Pictures(cards),
+        ),
+    )
+
+
+def _crops_section(maps: LabelMapFile, dataset: LabelMapDataset) -> Section:
+    names = class_names(maps.classes)
+    four = "composite/four.jpg"
+    cards: list[CropComparison] = [
+        compare_crop(_photo(dataset, four), maps[four], box, names, caption=f"a quarter of {four}")
+        for box in QUARTERS
+    ]
+    for key in ("composite/cat-coffee.jpg", "single/motorcycle.jpg"):
+        photo = _photo(dataset, key)
+        _, box = track_crop(photo, dataset.transform)
+        cards.append(compare_crop(photo, maps[key], box, names, caption=f"a random crop of {key}"))
+    return Section(
+        "Every random crop gets its own label",
+        (
+            Paragraph(
+                "A crop often shows something else than the whole image does. The label map is "
+                "pooled over just the part that the crop shows."
+            ),
+            CropComparisons(tuple(cards)),
+        ),
+    )
+
+
+def _training_section(divergences: Sequence[float]) -> Section:
+    return Section(
+        "A student learns from them",
+        (
+            Paragraph(
+                "A small net, trained from scratch on random crops. It never sees a class of the "
+                "whole image, only the pooled label of each crop."
+            ),
+            Curve(tuple(divergences), "KL divergence from the student's answer to the labels"),
+        ),
+    )
+
+
+def _photo(dataset: LabelMapDataset, key: str) -> Image.Image:
+    path, _ = dataset.dataset.samples[dataset.keys.index(key)]
+    return dataset.dataset.loader(path)
