@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from labelkit.train.checkpoint import Checkpoint, read_checkpoint
-    from labelkit.train.evaluate import MeanLoss, Metric, evaluate
+    from labelkit.train.evaluation import MeanLoss, Metric, evaluate
     from labelkit.train.loop import train
     from labelkit.train.recipe import Recipe
     from labelkit.train.recipe_file import read_recipe
@@ -39,15 +39,15 @@ MODULES = {
     "Checkpoint": "checkpoint",
     "EpochRecord": "records",
     "Event": "records",
-    "MeanLoss": "evaluate",
-    "Metric": "evaluate",
+    "MeanLoss": "evaluation",
+    "Metric": "evaluation",
     "Outcome": "records",
     "Recipe": "recipe",
     "RunStarted": "records",
     "StepRecord": "records",
     "Task": "tasks",
     "build_task": "tasks",
-    "evaluate": "evaluate",
+    "evaluate": "evaluation",
     "read_checkpoint": "checkpoint",
     "read_recipe": "recipe_file",
     "train": "loop",

@@ -103,6 +103,8 @@ def make_loader(
         persistent_workers=workers > 0,
         pin_memory=pin_memory,
         collate_fn=_collate,
+        # The loader draws a number at each start of its workers: not from the student's drop-out.
+        generator=torch.Generator(),
         worker_init_fn=_ignore_interrupts,
     )
 

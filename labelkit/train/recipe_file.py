@@ -62,7 +62,7 @@ def read_recipe(path: str | os.PathLike[str], changes: Iterable[str] = ()) -> Re
 def _parse_change(change: str) -> tuple[list[str], object]:
     name, equals, text = change.partition("=")
     names = name.strip().split(".")
-    if not equals or len(names) < 2 or not all(names):
+    if not equals or not all(names):
         raise ValueError(f"{change!r} is not of the form table.field=value, such as run.seed=1")
     try:
         parsed = tomllib.loads(f"value = {text}")

@@ -16,7 +16,7 @@ from labelkit.hierarchy import ClassList, SemanticTree
 from labelkit.label_maps import LabelMapFile
 from labelkit.losses import SemanticSoftmaxLoss, SoftTargetCrossEntropy
 from labelkit.metrics import SemanticAccuracy, TopKAccuracy
-from labelkit.train.evaluate import MeanLoss, Metric
+from labelkit.train.evaluation import MeanLoss, Metric
 from labelkit.train.folders import FolderSamples, folder_classes, make_transforms, open_folder
 from labelkit.train.recipe import HardLabels, LabelMapLabels, Recipe, SemanticSoftmaxLabels
 
