@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from labelkit.errors import DatasetError, LabelMapError
 from labelkit.label_maps import LabelMapFile, pool
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Sized
 
     from labelkit.geometry import CropBox

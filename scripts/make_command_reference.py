@@ -1,0 +1,30 @@
+"""Write docs/commands.md from every command's own --help."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import click
+
+from labelkit.cli import COMMANDS, group
+
+TARGET = Path(__file__).parents[1] / "docs" / "commands.md"
+
+
+def reference() -> str:
+    """The page's text."""
+    parts = [
+        "# Commands\n\nEach command's own `--help`. Made by `scripts/make_command_reference.py`.\n"
+    ]
+    for name in COMMANDS:
+        command = importlib.import_module(f"labelkit.cli.{name.replace('-', '_')}").command
+        parent = click.Context(group, info_name="labelkit", help_option_names=["-h", "--help"])
+        context = click.Context(command, info_name=name, parent=parent, terminal_width=90)
+        help_text = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
+        parts.append(f"## labelkit {name}\n\n```text\n{help_text}\n```\n")
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    TARGET.write_text(reference())
