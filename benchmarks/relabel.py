@@ -31,17 +31,17 @@ def main(folder: str) -> str:
     squares = torch.stack(
         [VF.resize(read_image(Path(folder) / key), size, InterpolationMode.BICUBIC) for key in keys]
     )
+    settings = Settings(batch_size=BATCH)
     bare, whole = [], []
-    for number in range(ROUNDS):
+    bytes_per_image = 0.0
+    for _ in range(ROUNDS):
         start = time.perf_counter()
         for batch in squares.split(BATCH):
             teacher.logits(teacher.normalize(batch))
         bare.append(time.perf_counter() - start)
         with tempfile.TemporaryDirectory() as output:
             start = time.perf_counter()
-            outcome = relabel(
-                folder, teacher, Path(output) / f"{number}.h5", Settings(batch_size=BATCH)
-            )
+            outcome = relabel(folder, teacher, Path(output) / "maps.h5", settings)
             whole.append(time.perf_counter() - start)
             bytes_per_image = outcome.path.stat().st_size / len(keys)
     forward, total = statistics.median(bare), statistics.median(whole)

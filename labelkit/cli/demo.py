@@ -153,16 +153,17 @@ def _write_page(  # noqa: PLR0913, PLR0917 -- the page tells of all that was mad
 
 
 def _summarize(console: Console, output: Path, maps: LabelMapFile, commands: list[str]) -> None:
-    from rich.table import Table
-
-    table = Table("what", "where", box=None, header_style="bold")
-    table.add_row("a page that shows all of it", f"{output}/index.html")
-    table.add_row("a picture for every photo", f"{output}/pictures/")
+    """What lies where, and what to try next; long paths are never broken."""
     size = maps.path.stat().st_size
-    table.add_row(f"label maps of {len(maps)} photos, {size / 1000:.0f} kB", f"{output}/maps.h5")
-    table.add_row("the tree of ImageNet-21K-P", f"{output}/tree.json")
-    table.add_row("the photos", f"{output}/photos/")
-    console.print(table)
+    places = {
+        "a page that shows all of it": "index.html",
+        "a picture for every photo": "pictures/",
+        f"label maps of {len(maps)} photos, {size / 1000:.0f} kB": "maps.h5",
+        "the tree of ImageNet-21K-P": "tree.json",
+        "the photos": "photos/",
+    }
+    for what, name in places.items():
+        console.print(f"{what:34} {output}/{name}", highlight=False, markup=False, soft_wrap=True)
     console.print("\nTry next:", style="bold")
     for line in commands:
-        console.print(f"  {line}", highlight=False, soft_wrap=True)
+        console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)

@@ -102,9 +102,11 @@ def _report(console: Console, outcome: Outcome, data: Path) -> None:
     """What was made, what could not be read, and what to do next."""
     size = outcome.path.stat().st_size
     state = "made" if outcome.made else "was there already, nothing to do"
-    console.print(f"{outcome.path} {state}: {outcome.images:,} label maps, {size / 1e6:,.2f} MB")
+    lines = [f"{outcome.path} {state}: {outcome.images:,} label maps, {size / 1e6:,.2f} MB"]
     if outcome.unreadable:
-        console.print(f"[yellow]{len(outcome.unreadable):,} images could not be read:[/]")
-        for key, reason in list(outcome.unreadable.items())[:5]:
-            console.print(f"  {key}: {reason}", markup=False)
-    console.print(f"Next: labelkit inspect {outcome.path} --images {data}", markup=False)
+        lines.append(f"{len(outcome.unreadable):,} images could not be read:")
+        lines += [f"  {key}: {why}" for key, why in list(outcome.unreadable.items())[:5]]
+        lines.append(f"all of them: labelkit inspect {outcome.path}")
+    lines.append(f"Next: labelkit inspect {outcome.path} --images {data}")
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)

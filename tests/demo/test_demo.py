@@ -1,0 +1,88 @@
+"""The demo makes what it says, and its label maps lie on the objects."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from labelkit.cli import demo
+from labelkit.demo import crop_dataset, train_student
+from labelkit.demo.pages import QUARTERS
+from labelkit.hierarchy import SemanticTree
+from labelkit.label_maps import LabelMapFile, pool
+from tests.command import labelkit
+
+KNOWN = {  # what the teacher may call the photos that it knows
+    "cat": {"n02124075", "n02123159", "n02123045"},  # Egyptian cat, tiger cat, tabby
+    "coffee": {"n07920052", "n03063599", "n07930864"},  # espresso, coffee mug, cup
+    "motorcycle": {"n03785016", "n03791053"},  # moped, motor scooter
+    "dahlia": {"n11939491", "n02206856"},  # daisy, bee: the class list has no dahlia
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """One demo with a few training steps, for all tests."""
+    path = tmp_path_factory.mktemp("demo") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo, "QUICK_STEPS", 4)
+        run = labelkit("demo", "--quick", "-o", path)
+    assert run.code == 0, run.text
+    (path / "printed.txt").write_text(run.out)
+    return path
+
+
+def test_everything_that_the_summary_names_is_there(folder):
+    printed = (folder / "printed.txt").read_text()
+    for name in ("index.html", "pictures/", "maps.h5", "tree.json", "photos/"):
+        assert f"{folder}/{name}" in printed
+        assert (folder / name).exists()
+    assert "302 1,378 2,100 2,605 2,204 1,371 716 290 146 82 26 1" in printed
+    assert "domestic cat > Egyptian cat" in printed
+    assert len(SemanticTree.load(folder / "tree.json").classes) == 11_221
+    assert len(LabelMapFile.open(folder / "maps.h5")) == 12
+
+
+def test_every_photo_has_a_picture_and_the_page_shows_it(folder):
+    pictures = sorted((folder / "pictures").glob("*.png"))
+    assert len(pictures) == 12
+    for picture in pictures:
+        with Image.open(picture) as image:
+            assert min(image.size) > 100
+    page = (folder / "index.html").read_text()
+    assert page.count("composite/four.jpg") >= 5
+    assert "Egyptian cat" in page
+
+
+def test_the_peak_of_each_class_lies_in_its_own_quarter(folder):
+    """Four photos in a square: where each photo's class is strongest, and what its quarter says."""
+    maps = LabelMapFile.open(folder / "maps.h5")
+    label_map = maps["composite/four.jpg"]
+    dense = label_map.dense(1000)
+    for names, box in zip(KNOWN.values(), QUARTERS, strict=True):
+        columns = [maps.classes.index[wnid] for wnid in names]
+        row, column = np.unravel_index(dense[columns].max(axis=0).argmax(), (15, 15))
+        assert box.top <= (row + 0.5) / 15 <= box.bottom
+        assert box.left <= (column + 0.5) / 15 <= box.right
+        pooled = pool(label_map, box).dense(1000)
+        assert maps.classes[int(pooled.argmax())] in names
+
+
+def test_the_student_comes_closer_to_the_labels(folder):
+    dataset = crop_dataset(folder / "photos", folder / "maps.h5")
+    divergences = list(train_student(dataset, 12))
+    assert np.mean(divergences[-3:]) < np.mean(divergences[:3]) - 0.3
+
+
+def test_a_second_demo_goes_on_in_its_folder(folder, monkeypatch):
+    monkeypatch.setattr(demo, "QUICK_STEPS", 1)
+    assert labelkit("demo", "--quick", "-o", folder).code == 0
+
+
+def test_a_folder_with_other_things_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    run = labelkit("demo", "-o", tmp_path)
+    assert run.code == 1
+    assert "choose another folder" in run.text
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
