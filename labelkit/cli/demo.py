@@ -95,7 +95,7 @@ def _make_maps(console: Console, output: Path, tree: SemanticTree) -> LabelMapFi
             advance(done, count)
     console.print("Paths in the tree of classes seen there:")
     for path in tree_paths(tree, maps):
-        console.print("  " + " > ".join(path), highlight=False)
+        console.print("  " + " > ".join(path), highlight=False, soft_wrap=True)
     return maps
 
 
@@ -113,6 +113,7 @@ def _train(
             divergences.append(divergence)
             advance(len(divergences), steps)
             if time.monotonic() - start > seconds:
+                advance(len(divergences), len(divergences))
                 break
     tenth = max(len(divergences) // 10, 1)
     first, last = sum(divergences[:tenth]) / tenth, sum(divergences[-tenth:]) / tenth
