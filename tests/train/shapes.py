@@ -1,0 +1,79 @@
+"""Tiny image folders in which colour and shape tell the class, their tree, and their label maps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy
+from labelkit.label_maps import LabelMapWriter
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SIDE = 40
+COLOURS = {"apple": (200, 40, 40), "leaf": (40, 180, 60), "sky": (60, 80, 220)}
+EDGES = [("apple", "thing"), ("leaf", "thing"), ("sky", "nothing")]
+
+
+def draw_folders(root: Path, *, train: int = 24, val: int = 8, seed: int = 0) -> Path:
+    """``root/train`` and ``root/val`` with one folder per colour: noise with a coloured square."""
+    rng = np.random.default_rng(seed)
+    for split, count in (("train", train), ("val", val)):
+        for name, colour in COLOURS.items():
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.integers(60, 160, (SIDE, SIDE, 3)).astype(np.uint8)
+                top, left = rng.integers(0, 12, 2)
+                pixels[top : top + 28, left : left + 28] = colour
+                Image.fromarray(pixels).save(folder / f"{number:03}.png")
+    return root
+
+
+def save_tree(path: Path) -> Path:
+    """A tree of two levels: the three colours under two classes that have no folder."""
+    classes = ClassList.of(["thing", "sky", "nothing", "leaf", "apple"], "colours")
+    SemanticTree.build(classes, Taxonomy.from_edges(EDGES)).save(path)
+    return path
+
+
+def save_maps(path: Path, root: Path, classes: tuple[str, ...] = ("sky", "leaf", "apple")) -> Path:
+    """Label maps that see each train image's own class everywhere; another order than folders'."""
+    keys = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.png"))
+    listed = ClassList.of(classes, "a teacher's colours")
+    writer = LabelMapWriter(path, classes=listed, keys=keys, top_k=1, grid=(3, 3), source={})
+    index = np.array([listed.index[key.split("/")[0]] for key in sorted(keys)], np.uint16)
+    index = np.broadcast_to(index[:, None, None, None], (len(keys), 1, 3, 3))
+    for shard in writer.pending():
+        part = index[shard.start : shard.stop]
+        writer.commit(shard, part, np.full(part.shape, 6.0, np.float32), {})
+    writer.finalize()
+    return path
+
+
+def recipe_text(root: Path, labels: str = 'kind = "hard"', *, epochs: int = 3) -> str:
+    """A recipe that learns the colours in seconds."""
+    return f"""
+[data]
+train = "{root}/train"
+val = "{root}/val"
+image_size = 32
+crop_scale = [0.5, 1.0]
+workers = 0
+[labels]
+{labels}
+[model]
+name = "test_resnet"
+kwargs = {{ drop_rate = 0.1 }}
+[optimizer]
+name = "adamw"
+lr = 3e-3
+[schedule]
+epochs = {epochs}
+[run]
+batch_size = 12
+device = "cpu"
+"""

@@ -1,0 +1,203 @@
+"""Real runs: every kind of labels learns, and neither workers nor interruptions change a number."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from torchvision.datasets import ImageFolder
+
+from labelkit.errors import TrainingError
+from labelkit.train import (
+    EpochRecord,
+    Outcome,
+    RunStarted,
+    StepRecord,
+    build_task,
+    read_recipe,
+    train,
+)
+from tests.train.shapes import recipe_text, save_maps, save_tree
+
+if TYPE_CHECKING:
+    from labelkit.train import Event
+
+
+def run(folder: Path, text: str, *changes: str, name: str = "run") -> Outcome:
+    path = folder / "recipe.toml"
+    path.write_text(text)
+    return train(read_recipe(path, [f"run.output={folder / name}", *changes]))
+
+
+def numbers(outcome: Outcome) -> list[EpochRecord]:
+    """All that a repeated run must give again: everything but the clock."""
+    return [replace(record, seconds=0, images_per_second=0) for record in outcome.records]
+
+
+def test_hard_labels_are_learned(tmp_path: Path, photos: Path) -> None:
+    """Three classes, so chance is 33 %; the log holds each epoch once, as it was returned."""
+    outcome = run(tmp_path, recipe_text(photos, epochs=4))
+    assert outcome.best.metrics["top1"] > 80
+    assert outcome.records[-1].train_loss < outcome.records[0].train_loss
+    lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    assert [EpochRecord(**json.loads(line)) for line in lines] == list(outcome.records)
+    assert "top5" not in outcome.best.metrics
+
+
+def test_semantic_softmax_is_learned_on_a_tree_with_inner_classes(
+    tmp_path: Path, photos: Path
+) -> None:
+    """Folders meet the tree's classes by name: the tree's order is not the folders'."""
+    tree = save_tree(tmp_path / "tree.json")
+    labels = f'kind = "semantic-softmax"\ntree = "{tree}"\nlabel_smoothing = 0.1'
+    outcome = run(tmp_path, recipe_text(photos, labels, epochs=4))
+    assert outcome.measure == "semantic_accuracy"
+    assert set(outcome.best.metrics) == {"loss", "semantic_accuracy"}
+    assert outcome.best.metrics["semantic_accuracy"] > 80
+    assert outcome.classes.ids == ("thing", "sky", "nothing", "leaf", "apple")
+
+
+@pytest.mark.parametrize("kind", ["hard", "semantic-softmax", "label-maps"])
+def test_folders_meet_the_class_list_by_name(tmp_path: Path, photos: Path, kind: str) -> None:
+    """The tree's and the file's orders are not the folders'."""
+    labels = {
+        "hard": 'kind = "hard"',
+        "semantic-softmax": f'kind = "semantic-softmax"\ntree = "{tmp_path / "tree.json"}"',
+        "label-maps": f'kind = "label-maps"\nmaps = "{tmp_path / "maps.h5"}"',
+    }
+    save_tree(tmp_path / "tree.json")
+    save_maps(tmp_path / "maps.h5", photos / "train")
+    (tmp_path / "recipe.toml").write_text(recipe_text(photos, labels[kind]))
+    task = build_task(read_recipe(tmp_path / "recipe.toml"))
+    for split, samples in (("train", task.train_set), ("val", task.val_set)):
+        paths = ImageFolder(str(photos / split)).samples
+        for position in range(len(samples)):
+            folder = Path(paths[position][0]).parent.name
+            _, target = samples[position]
+            found = int(target.argmax()) if target.ndim else int(target)
+            assert task.classes[found] == folder
+
+
+def test_label_maps_are_learned(tmp_path: Path, photos: Path) -> None:
+    """The val folders meet the file's classes by name: the file's order is not the folders'."""
+    maps = save_maps(tmp_path / "maps.h5", photos / "train")
+    outcome = run(tmp_path, recipe_text(photos, f'kind = "label-maps"\nmaps = "{maps}"', epochs=4))
+    assert outcome.best.metrics["top1"] > 80
+
+
+def test_workers_change_nothing(tmp_path: Path, photos: Path) -> None:
+    """Crops follow from (seed, epoch, image), whichever process draws them."""
+    text = recipe_text(photos, epochs=2)
+    alone = run(tmp_path, text, name="alone")
+    shared = run(tmp_path, text, "data.workers=2", name="shared")
+    assert numbers(alone) == numbers(shared)
+
+
+def test_another_seed_is_another_run(tmp_path: Path, photos: Path) -> None:
+    text = recipe_text(photos, epochs=1)
+    first, second = (run(tmp_path, text, f"run.seed={seed}", name=str(seed)) for seed in (1, 2))
+    assert numbers(first) != numbers(second)
+
+
+class StoppedError(Exception):
+    """Stands for whatever ends a run in the middle of an epoch."""
+
+
+def test_a_resumed_run_gives_the_numbers_of_an_uninterrupted_one(
+    tmp_path: Path, photos: Path
+) -> None:
+    """Momentum, learning rate, drop-out, order and crops all go on where they were."""
+    text = recipe_text(photos, epochs=3)
+    whole = run(tmp_path, text, name="whole")
+
+    def stop(event: Event) -> None:
+        if isinstance(event, StepRecord) and event.epoch == 2:
+            raise StoppedError
+
+    recipe = read_recipe(tmp_path / "recipe.toml", [f"run.output={tmp_path / 'parts'}"])
+    with pytest.raises(StoppedError):
+        train(recipe, on_event=stop)
+    events: list[Event] = []
+    parts = train(recipe, on_event=events.append)
+    assert isinstance(events[0], RunStarted)
+    assert events[0].done == 1
+    assert numbers(parts) == numbers(whole)
+    assert weights(tmp_path / "parts").keys() == weights(tmp_path / "whole").keys()
+    for name, tensor in weights(tmp_path / "whole").items():
+        assert torch.equal(tensor, weights(tmp_path / "parts")[name])
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path: Path, photos: Path) -> None:
+    first = run(tmp_path, recipe_text(photos, epochs=1))
+    before = (tmp_path / "run" / "last.pt").stat().st_mtime_ns
+    assert run(tmp_path, recipe_text(photos, epochs=1)) == first
+    assert (tmp_path / "run" / "last.pt").stat().st_mtime_ns == before
+
+
+KILLED_RUN = """
+import os, signal, sys
+import torch
+torch.set_num_threads(1)
+from labelkit.train import StepRecord, read_recipe, train
+def die(event):
+    if isinstance(event, StepRecord) and event.epoch == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+train(read_recipe(sys.argv[1], ["run.output=" + sys.argv[2]]), on_event=die)
+"""
+
+
+def test_a_killed_run_goes_on(tmp_path: Path, photos: Path) -> None:
+    """Killed with SIGKILL in the third epoch; the log then holds every epoch once."""
+    text = recipe_text(photos, epochs=4)
+    whole = run(tmp_path, text, name="whole")
+    arguments = [sys.executable, "-c", KILLED_RUN, tmp_path / "recipe.toml", tmp_path / "killed"]
+    killed = subprocess.run(arguments, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert killed.returncode == -signal.SIGKILL
+    log = tmp_path / "killed" / "log.jsonl"
+    assert len(log.read_text().splitlines()) == 2
+    # As if it had been killed between the log line of an epoch and its checkpoint.
+    log.write_text(log.read_text() + log.read_text().splitlines()[-1] + "\n")
+    resumed = run(tmp_path, text, name="killed")
+    assert numbers(resumed) == numbers(whole)
+    assert [json.loads(line)["epoch"] for line in log.read_text().splitlines()] == [1, 2, 3, 4]
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path, photos: Path) -> None:
+    """Nothing is written over: there is no checkpoint of damaged weights."""
+    with pytest.raises(TrainingError, match=r"the loss is nan in epoch 1.*optimizer\.lr"):
+        run(tmp_path, recipe_text(photos), "optimizer.name=sgd", "optimizer.lr=1e30")
+    assert not (tmp_path / "run" / "last.pt").exists()
+
+
+def test_bfloat16_and_every_schedule_run(tmp_path: Path, photos: Path) -> None:
+    text = recipe_text(photos, epochs=1)
+    for name in ("cosine", "tanh", "step", "multistep", "poly"):
+        changes = [f"schedule.name={name}", "run.precision=bfloat16"]
+        assert run(tmp_path, text, *changes, name=name).records[-1].epoch == 1
+
+
+def test_the_rate_rises_and_falls_as_the_recipe_says(tmp_path: Path, photos: Path) -> None:
+    """Warm-up of one epoch of six updates from 0: its last update runs at 5/6 of the peak."""
+    outcome = run(tmp_path, recipe_text(photos, epochs=2), "schedule.warmup_epochs=1")
+    assert outcome.records[0].lr == pytest.approx(3e-3 * 5 / 6)
+    assert outcome.records[1].lr < 3e-3
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return torch.load(folder / "last.pt", weights_only=True)["model"]
+
+
+def test_a_changed_recipe_refuses_the_checkpoint(tmp_path: Path, photos: Path) -> None:
+    """Where a run happens may change between its halves; what it computes may not."""
+    run(tmp_path, recipe_text(photos, epochs=1))
+    run(tmp_path, recipe_text(photos, epochs=1), "data.workers=1")
+    with pytest.raises(TrainingError, match=r"optimizer\.lr = 0\.003, the recipe has 0\.1"):
+        run(tmp_path, recipe_text(photos, epochs=1), "optimizer.lr=0.1")

@@ -1,0 +1,210 @@
+"""Whatever is wrong with a recipe or its data is one line that names it, with exit code 1 or 2."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from labelkit.cli import run as run_command
+from labelkit.errors import RecipeError
+from labelkit.train import read_recipe
+from labelkit.train.recipe import FREE_FIELDS, recipe_fields
+from tests.train.shapes import recipe_text, save_maps, save_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+RECIPES = sorted((Path(__file__).parents[2] / "train").glob("*/*.toml"))
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, photos: Path) -> Path:
+    path = tmp_path / "colours.toml"
+    path.write_text(recipe_text(photos, epochs=1))
+    return path
+
+
+WRONG = {
+    "run.batchsize=3": r"\[run\] has no field batchsize; did you mean batch_size\?",
+    "seed=3": r"the recipe has no field seed; It has data, labels, model",
+    "runs.seed=3": r"the recipe has no field runs; did you mean run\?",
+    "labels.maps=m.h5": r"\[labels\] has no field maps; It has label_smoothing",
+    "labels.kind=soft": r"labels.kind is 'soft', expected one of hard, semantic-softmax,",
+    'labels={"x" = 1}': r"\[labels\] lacks kind: one of hard, semantic-softmax, label-maps",
+    "labels.kind=label-maps": r"\[labels\] lacks maps",
+    "run.batch_size=many": r"run.batch_size is 'many', expected int",
+    "run.batch_size=0": r"run.batch_size is 0, expected int >= 1",
+    "optimizer.lr=-1": r"optimizer.lr is -1, expected float > 0",
+    "optimizer.lr=nan": r"optimizer.lr is nan",
+    "data.crop_scale=[0.5, 0.1]": r"data: crop_scale is \[0.5, 0.1\], expected 0 < smallest",
+    "data.crop_scale=[0.5, 'a']": r"data.crop_scale\[1\] is 'a', expected float",
+    "schedule.name=plateau": r"schedule",
+    "data.train.deeper=1": r"data.train.deeper cannot be set: train is no table",
+    "data=3": r"data is 3, expected object",
+}
+
+
+@pytest.mark.parametrize("change", WRONG)
+def test_a_wrong_field_is_named(recipe: Path, change: str) -> None:
+    with pytest.raises(RecipeError, match=WRONG[change]) as caught:
+        read_recipe(recipe, [change])
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(str(recipe)) or "cannot be set" in str(caught.value)
+
+
+def test_what_is_no_toml_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "broken.toml"
+    path.write_text("[data\n")
+    with pytest.raises(RecipeError, match="is not TOML"):
+        read_recipe(path)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(RecipeError, match="is not TOML"):
+        read_recipe(path)
+
+
+def test_changes_are_toml_or_else_plain_text(recipe: Path) -> None:
+    """In order; a path needs no quotes, and a value cannot smuggle in a second field."""
+    changes = ["run.seed=1", "run.seed=2", "data.train=a/b c", "model.kwargs={drop_rate = 0.5}"]
+    loaded = read_recipe(recipe, [*changes, "data.val=1\nworkers = 9"])
+    assert loaded.run.seed == 2
+    assert loaded.data.train == "a/b c"
+    assert loaded.model.kwargs == {"drop_rate": 0.5}
+    assert (loaded.data.val, loaded.data.workers) == ("1\nworkers = 9", 0)
+    assert loaded.run.output == "runs/colours"
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_the_recipes_that_come_along_are_valid_and_open_with_their_claim(path: Path) -> None:
+    read_recipe(path)
+    head = path.read_text().split("\n\n")[0]
+    for part in ("# Claim: ", "# Paper: ", "# Command: "):
+        assert part in head
+
+
+def test_free_fields_exist(recipe: Path) -> None:
+    """A typing error there would quietly make two different runs one."""
+    loaded = read_recipe(recipe)
+    assert not FREE_FIELDS & recipe_fields(loaded).keys()
+    for name in FREE_FIELDS:
+        table, field = name.split(".")
+        assert hasattr(getattr(loaded, table), field)
+
+
+def fails(capfd: pytest.CaptureFixture[str], code: int, *arguments: str | Path) -> str:
+    """Run the command, and return its only line on stderr."""
+    assert run_command(["train", *map(str, arguments)]) == code
+    error = capfd.readouterr().err
+    if code == 1:
+        assert error.startswith("Error: ")
+        assert error.count("\n") == 1
+    return error
+
+
+@pytest.fixture
+def error_of(tmp_path: Path, recipe: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """The error line of the recipe with changes, in a folder of its own."""
+
+    def run(*changes: str, code: int = 1) -> str:
+        arguments = [part for change in changes for part in ("--set", change)]
+        return fails(capfd, code, recipe, *arguments, "-o", tmp_path / "out")
+
+    return run
+
+
+LATE = {
+    "model.name=test_resnett": r"model.name is 'test_resnett', .* did you mean test_resnet",
+    "optimizer.name=adamv": r"optimizer.name is 'adamv', .* did you mean adam",
+    "model.kwargs.wings=2": r"model: timm cannot build test_resnet: .*wings",
+    "optimizer.kwargs.wings=2": r"optimizer: timm cannot build adamw: .*wings",
+    "schedule.kwargs.wings=2": r"schedule: timm cannot build cosine: .*wings",
+    "model.name=vit_tiny_patch16_224": r"data.image_size: vit_.* 32x32 images .*img_size",
+    "run.device=warp": r"run.device is 'warp', which torch cannot use here",
+    "data.train=nowhere": r"data.train: no folder 'nowhere' .* --set data.train=PATH",
+    'labels={kind="label-maps", maps="m.h5"}': r"labels.maps: no file 'm.h5'. .*labelkit relabel",
+    'labels={kind="semantic-softmax", tree="t"}': r"labels.tree: no file 't'. .*build-tree",
+}
+
+
+@pytest.mark.parametrize("change", LATE)
+def test_what_does_not_exist_is_named(error_of: Callable[..., str], change: str) -> None:
+    assert re.search(LATE[change], error_of(change))
+
+
+def test_maps_over_another_class_list_are_refused(
+    error_of: Callable[..., str], tmp_path: Path, photos: Path
+) -> None:
+    """Here a teacher that has no sky; the way out is to make maps over the data set's classes."""
+    (tmp_path / "few").mkdir()
+    for name in ("apple", "leaf"):
+        (tmp_path / "few" / name).symlink_to(photos / "train" / name)
+    maps = save_maps(tmp_path / "maps.h5", tmp_path / "few", classes=("leaf", "apple"))
+    error = error_of(f'labels={{kind="label-maps", maps="{maps}"}}')
+    assert "does not hold: sky." in error
+    assert "--classes DATA" in error
+
+
+def test_a_tree_that_lacks_a_folder_is_refused(
+    error_of: Callable[..., str], tmp_path: Path, photos: Path
+) -> None:
+    more = tmp_path / "more" / "stone"
+    more.mkdir(parents=True)
+    (more / "0.png").symlink_to(photos / "train" / "sky" / "000.png")
+    tree = save_tree(tmp_path / "tree.json")
+    labels = f'labels={{kind="semantic-softmax", tree="{tree}"}}'
+    error = error_of(labels, f"data.train={tmp_path / 'more'}")
+    assert "does not hold: stone." in error
+    assert "labelkit build-tree" in error
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_image_is_named(
+    error_of: Callable[..., str], tmp_path: Path, photos: Path, workers: int
+) -> None:
+    for name in ("apple", "leaf", "sky"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        (tmp_path / "data" / name / "0.png").symlink_to(photos / "train" / name / "000.png")
+    (tmp_path / "data" / "sky" / "1.png").write_bytes(b"no image")
+    changes = (f"data.train={tmp_path / 'data'}", "run.batch_size=4", f"data.workers={workers}")
+    assert "sky/1.png cannot be read" in error_of(*changes)
+
+
+def test_a_damaged_checkpoint_is_named(error_of: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "last.pt").write_bytes(b"PK\x03\x04 torn")
+    assert "last.pt is no labelkit-checkpoint of version 1, or damaged" in error_of()
+
+
+@pytest.mark.parametrize("change", ["run.seed", "=1", "run.=1"])
+def test_a_change_of_the_wrong_form_is_wrong_usage(
+    error_of: Callable[..., str], change: str
+) -> None:
+    assert "table.field=value" in error_of(change, code=2)
+
+
+def test_a_recipe_that_is_not_there_is_wrong_usage(capfd: pytest.CaptureFixture[str]) -> None:
+    assert "does not exist" in fails(capfd, 2, "nowhere.toml")
+
+
+def test_the_whole_command_says_what_lies_where(tmp_path: Path, recipe: Path) -> None:
+    """In a process of its own, as users run it."""
+    command = [sys.executable, "-m", "labelkit.cli", "train", recipe, "-o", tmp_path / "out"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert re.search(r"epoch 1/1  train loss \d\.\d{4}  val loss .*top1", done.stdout)
+    for name in ("best.safetensors", "last.pt", "log.jsonl"):
+        assert str(tmp_path / "out" / name) in done.stdout
+    assert done.stderr == ""
+
+
+def test_help_loads_nothing_heavy_and_shows_an_example() -> None:
+    code = (
+        "import sys, labelkit.cli; assert labelkit.cli.run(['train', '--help']) == 0;"
+        "print(sorted({'torch', 'timm', 'numpy', 'rich', 'h5py'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert "labelkit train train/imagenette/hard.toml" in done.stdout
+    assert done.stdout.endswith("[]\n")
