@@ -32,15 +32,15 @@ _CERTAIN, _LIKELY = 0.5, 0.1
 def print_tree(summary: TreeSummary) -> None:
     """Print a tree's summary."""
     console = _console()
-    largest = f"{summary.largest_root} with {summary.largest_root_classes:,} classes"
+    size = _counted(summary.largest_root_classes, "class", "classes")
     rows = [
-        ("tree", str(summary.path)),
         ("classes", _classes(summary.classes_name, summary.num_classes, summary.digest)),
         ("levels", f"{summary.levels}"),
         ("classes by depth", "  ".join(map(str, summary.counts))),
-        ("roots", f"{summary.roots:,}, the largest is {largest}"),
+        ("roots", f"{summary.roots:,}, the largest is {summary.largest_root} with {size}"),
         ("deepest chain", " > ".join(summary.deepest_chain)),
     ]
+    _print_heading(console, "Tree", summary.path)
     console.print(_facts([*rows, *summary.source]))
     example = shlex.join(["labelkit", "inspect", str(summary.path), "--key"])
     console.print(
@@ -56,7 +56,7 @@ def print_tree_path(tree: SemanticTree, class_index: int) -> None:
     for depth, at in enumerate(chain):
         name = Text(readable(tree.names[at]), style="bold" if at == class_index else "")
         console.print(Text("   " * depth) + name + Text(f"  {printable(tree.classes[at])}", "dim"))
-    direct = f"{below:,} {'class' if below == 1 else 'classes'} directly below it"
+    direct = f"{_counted(below, 'class', 'classes')} directly below it"
     console.print(Text(f"depth {len(chain) - 1}, {direct}", style="dim"))
 
 
@@ -64,24 +64,26 @@ def print_label_maps(summary: LabelMapSummary, images: Path | None) -> None:
     """Print a label-map file's summary, and what can be done with it next."""
     console = _console()
     rows, columns = summary.grid
+    _print_heading(console, "Label maps", summary.path)
     each = f"{file_size(summary.bytes_per_image)} an image"
     console.print(
         _facts(
             [
-                ("label maps", str(summary.path)),
                 ("images", f"{summary.images:,}"),
                 ("grid", f"{rows} x {columns} cells, {summary.top_k} classes each"),
                 ("classes", _classes(summary.classes_name, summary.num_classes, summary.digest)),
                 ("size", f"{file_size(summary.file_bytes)}, {each}"),
                 *settings(summary),
-                ("unreadable", f"{summary.unreadable:,} images"),
+                ("unreadable", _counted(summary.unreadable, "image", "images")),
                 *(("", f"{key}: {reason}") for key, reason in summary.unreadable_examples),
                 *(("keys such as" if not n else "", k) for n, k in enumerate(summary.example_keys)),
             ]
         )
     )
     if summary.frequent:
+        console.print()
         console.print(_frequent(summary))
+        console.print()
     where = shlex.join(["labelkit", "inspect", str(summary.path), "--images"])
     folder = shlex.quote(printable(str(images))) if images else "DATA"
     console.print(f"Next: {where} {folder} -o report.html", soft_wrap=True)
@@ -167,6 +169,15 @@ def _facts(rows: Iterable[tuple[str, str]]) -> Table:
 
 def _classes(name: str, count: int, digest: str) -> str:
     return f"{name or 'class list'} ({count:,} classes, digest {digest[:6]})"
+
+
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"
+
+
+def _print_heading(console: Console, what: str, path: Path) -> None:
+    """One line that never breaks, so that the path can be copied."""
+    console.print(Text(f"{what} {printable(str(path))}", style="bold"), soft_wrap=True)
 
 
 def _console() -> Console:

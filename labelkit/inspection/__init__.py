@@ -18,8 +18,10 @@ from labelkit.inspection.blocks import (
 from labelkit.inspection.cards import compare_crop, label_map_card
 from labelkit.inspection.curve import curve_svg
 from labelkit.inspection.drawing import draw_label_map
+from labelkit.inspection.lookup import find_classes, find_label_map, open_photo
 from labelkit.inspection.page import render_page, write_page
 from labelkit.inspection.presence import ClassShare, class_shares
+from labelkit.inspection.report import label_map_report
 from labelkit.inspection.summary import (
     FrequentClass,
     LabelMapSummary,
@@ -50,8 +52,12 @@ __all__ = [
     "compare_crop",
     "curve_svg",
     "draw_label_map",
+    "find_classes",
+    "find_label_map",
     "label_map_card",
+    "label_map_report",
     "open_artifact",
+    "open_photo",
     "render_page",
     "summarize",
     "write_page",

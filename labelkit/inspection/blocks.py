@@ -84,7 +84,9 @@ class Picture:
     @property
     def source(self) -> str:
         """What stands in ``src``: the image's own bytes, or the path, quoted."""
-        return quote(self.image) if isinstance(self.image, str) else data_uri(self.image)
+        if isinstance(self.image, str):
+            return quote(self.image, errors="surrogateescape")
+        return data_uri(self.image)
 
 
 @dataclass(frozen=True, slots=True)

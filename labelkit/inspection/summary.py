@@ -138,9 +138,9 @@ def summarize(
         raise ValueError(f"sample={sample} and frequent={frequent} cannot be negative")
     opened = open_artifact(path)
     if isinstance(opened, SemanticTree):
-        return _summarize_tree(Path(path), opened)
+        return summarize_tree(Path(path), opened)
     with opened:
-        return _summarize_label_maps(opened, sample, frequent)
+        return summarize_label_maps(opened, sample, frequent)
 
 
 def open_artifact(path: str | os.PathLike[str]) -> SemanticTree | LabelMapFile:
@@ -164,7 +164,8 @@ def open_artifact(path: str | os.PathLike[str]) -> SemanticTree | LabelMapFile:
     )
 
 
-def _summarize_tree(path: Path, tree: SemanticTree) -> TreeSummary:
+def summarize_tree(path: Path, tree: SemanticTree) -> TreeSummary:
+    """Summarise a tree that was read from ``path``."""
     sizes = np.bincount(tree.chain_table[:, 0], minlength=len(tree.classes))
     largest = int(sizes.argmax())
     deepest = tree.chain(int(tree.depth.argmax())).tolist()
@@ -182,7 +183,14 @@ def _summarize_tree(path: Path, tree: SemanticTree) -> TreeSummary:
     )
 
 
-def _summarize_label_maps(file: LabelMapFile, sample: int, frequent: int) -> LabelMapSummary:
+def summarize_label_maps(
+    file: LabelMapFile, sample: int = 256, frequent: int = 8
+) -> LabelMapSummary:
+    """Summarise an open label-map file; arguments as for ``summarize``.
+
+    Raises:
+        LabelMapError: a row is damaged.
+    """
     settings = flatten(file.attrs)
     teacher = next((value for what, value in settings if what in {"teacher", "teacher.name"}), "")
     rows = np.unique(np.linspace(0, len(file) - 1, min(sample, len(file))).astype(int)).tolist()

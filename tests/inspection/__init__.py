@@ -1,0 +1,1 @@
+"""Summaries, pictures and pages of what was made."""

@@ -1,0 +1,132 @@
+"""``labelkit inspect`` as a user starts it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from labelkit.inspection.palette import PALETTE
+from tests.command import labelkit
+from tests.inspection.conftest import KEYS
+
+
+def test_a_label_map_file_is_summarised(maps):
+    run = labelkit("inspect", maps)
+    assert (run.code, run.err) == (0, "")
+    for words in (
+        f"Label maps {maps} images 3",
+        "4 x 6 cells, 2 classes each",
+        "five (5 classes",
+        "teacher test-teacher",
+        "1 image b/torn.jpg: truncated file",
+        "tabby n02123045 1 50 %",
+        "keys such as a/cat.jpg",
+    ):
+        assert words in run.text
+    assert "--images DATA -o report.html" in run.text
+
+
+def test_a_tree_is_summarised_and_paths_are_shown(tree_file):
+    run = labelkit("inspect", tree_file)
+    assert run.code == 0
+    assert f"Tree {tree_file} classes" in run.text
+    assert "classes by depth 2 2 2" in run.text
+    assert "roots 2, the largest is animal with 5 classes" in run.text
+    assert "animal > cat > tabby cat" in run.text
+    run = labelkit("inspect", tree_file, "--key", "tabby cat")
+    assert run.out.splitlines()[:3] == ["animal  animal", "   cat  cat", "      tabby cat  tabby"]
+    # Two classes share a name: both are shown.
+    assert re.findall(r"crane  (\w+)", labelkit("inspect", tree_file, "--key", "crane").out) == [
+        "c1",
+        "c2",
+    ]
+
+
+def test_a_key_without_images_is_shown_in_the_terminal(maps):
+    run = labelkit("inspect", maps, "--key", KEYS[0])
+    assert run.code == 0
+    assert re.search(r"A\s+tabby\s+n02123045\s+50 %\s+50 %", run.out)
+    assert run.out.count("  A A A · · · ") == 4
+
+
+def test_a_key_with_images_is_drawn(maps, photos, tmp_path):
+    target = tmp_path / "cat.png"
+    arguments = ("inspect", maps, "--images", photos, "--key", KEYS[0], "-o", target)
+    assert labelkit(*arguments).code == 0
+    with Image.open(target) as picture:
+        assert picture.format == "PNG"
+        assert PALETTE[0] in {color for _, color in picture.getcolors(1 << 20)}
+    # What is there stays, unless it is asked for.
+    target.write_bytes(b"mine")
+    run = labelkit(*arguments)
+    assert (run.code, target.read_bytes()) == (1, b"mine")
+    assert "--overwrite" in run.err
+    assert labelkit(*arguments, "--overwrite").code == 0
+    assert target.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_picture_has_a_sensible_name_of_its_own(maps, photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert labelkit("inspect", maps, "--images", photos, "--key", KEYS[2]).code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["cup_one.labels.png"]
+
+
+def test_several_images_become_a_page(maps, photos, tmp_path):
+    target = tmp_path / "report.html"
+    run = labelkit("inspect", maps, "--images", photos, "-o", target)
+    assert run.code == 0
+    assert target.read_text().count('<img src="data:image/jpeg') == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["nothing.h5"], 2, "does not exist"),
+        (["PHOTO"], 1, "expected a tree"),
+        (["MAPS", "--key", "a/cta.jpg"], 1, "did you mean 'a/cat.jpg'?"),
+        (["MAPS", "--key", "b/torn.jpg"], 1, "truncated file"),
+        (["MAPS", "-o", "x.png"], 2, "needs --images"),
+        (["MAPS", "--images", "PHOTOS", "-o", "x.png"], 2, "must end in .html"),
+        (["MAPS", "--images", "PHOTOS", "--key", "k", "-o", "x.h5"], 2, "must end in .png"),
+        (["MAPS", "--images", "PHOTOS", "-o", "no/x.html"], 2, "no folder 'no'"),
+        (["MAPS", "--images", "nowhere"], 2, "does not exist"),
+        (["TREE", "--images", "PHOTOS"], 2, "is a tree"),
+        (["TREE", "--key", "tiger"], 1, "no class 'tiger'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_failures_are_one_line(arguments, code, message, maps, tree_file, photos):
+    places = {"MAPS": maps, "TREE": tree_file, "PHOTOS": photos, "PHOTO": photos / KEYS[0]}
+    run = labelkit("inspect", *(places.get(argument, argument) for argument in arguments))
+    assert run.code == code
+    *usage, last = run.err.splitlines()
+    assert message in last
+    assert "Traceback" not in run.err
+    assert len(usage) == (3 if code == 2 else 0)
+
+
+@pytest.mark.parametrize(("target", "code"), [("maps", 0), ("photo", 1), ("nothing", 2)])
+def test_a_process_of_its_own_ends_with_the_same_codes(target, code, maps, photos):
+    path = {"maps": maps, "photo": photos / KEYS[0], "nothing": maps / "nothing"}[target]
+    run = subprocess.run(
+        [sys.executable, "-m", "labelkit.cli", "inspect", path],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == code
+    assert "Traceback" not in run.stderr
+    assert bool(run.stderr) == (code != 0)
+
+
+def test_a_summary_loads_no_torch(maps):
+    code = (
+        "import sys; from labelkit.cli import run; "
+        f"code = run(['inspect', {str(maps)!r}]); sys.exit(code or ('torch' in sys.modules))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert run.returncode == 0

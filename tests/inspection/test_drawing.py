@@ -1,0 +1,160 @@
+"""What a picture of a label map must show, whatever the photo and the grid."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from labelkit.geometry import CropBox
+from labelkit.inspection import draw_label_map
+from labelkit.inspection.drawing import STRENGTH, draw_panels, most_present, tint
+from labelkit.inspection.legend import draw_legend, shorten
+from labelkit.inspection.palette import PALETTE
+from labelkit.inspection.wording import file_size, percent, readable
+from labelkit.label_maps import LabelMap, pool
+from tests.inspection.conftest import left_half
+
+NAMES = ["tabby_cat", "dog", "cup", "thing", "other"]
+
+
+def noise(width: int, height: int, seed: int = 0) -> Image.Image:
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    return Image.fromarray(pixels)
+
+
+def test_the_colour_lies_where_the_class_is_and_nowhere_else():
+    """Class 0 fills the left three of six columns; from the next cell's centre on all is grey."""
+    grey = noise(600, 400).convert("L")
+    base = np.asarray(grey.convert("RGB"), np.int64)
+    drawn = np.asarray(tint(grey, left_half(0, 1), {0: PALETTE[0]}, 5), np.int64)
+    assert (drawn[:, 360:] == base[:, 360:]).all()
+    expected = base[:, :250] * (1 - STRENGTH) + np.array(PALETTE[0]) * STRENGTH
+    np.testing.assert_allclose(drawn[:, :250], expected, atol=1)
+
+
+def test_a_class_in_a_corner_colours_that_corner_of_the_photo():
+    """Rows run down and columns to the right, whatever the photo's shape."""
+    index = np.full((1, 8, 8), 1, np.uint16)
+    score = np.full((1, 8, 8), -30, np.float32)
+    index[0, 5:, :2], score[0, 5:, :2] = 0, 30
+    grey = Image.new("RGB", (900, 300), (128, 128, 128))
+    drawn = np.asarray(tint(grey, LabelMap(index, score), {0: PALETTE[1]}, 5), np.int64)
+    rows, columns = np.nonzero((drawn != 128).any(axis=2))
+    assert rows.min() >= 4 * 300 // 8
+    assert rows.max() == 299
+    assert columns.min() == 0
+    assert columns.max() < 3 * 900 // 8
+
+
+def test_colour_grows_with_presence():
+    grey = Image.new("RGB", (90, 60), (0, 0, 0))
+    sums = []
+    for logit in (0.0, 3.0, 6.0, 12.0):
+        label_map = LabelMap(np.zeros((1, 2, 3), np.uint16), np.full((1, 2, 3), logit, np.float32))
+        sums.append(int(np.asarray(tint(grey, label_map, {0: PALETTE[0]}, 100)).astype(int).sum()))
+    assert sums == sorted(set(sums))
+
+
+@settings(max_examples=12)
+@given(
+    size=st.sampled_from([(1, 1), (7, 3), (3, 900), (2000, 2), (120, 80), (2400, 1600)]),
+    grid=st.tuples(st.integers(1, 20), st.integers(1, 20)),
+    side=st.integers(160, 300),
+)
+def test_any_photo_and_any_grid(size, grid, side):
+    index = np.random.default_rng(1).integers(0, 5, (1, *grid)).astype(np.uint16)
+    label_map = LabelMap(index, np.full((1, *grid), 8, np.float32))
+    boxes = [CropBox.whole(), CropBox(-0.5, -0.5, 0.001, 0.001), CropBox(0.9, 0.9, 1.5, 1.5)]
+    panels = draw_panels(noise(*size), label_map, NAMES, crops=boxes, side=side)
+    assert panels.photo.size == panels.overlay.size
+    assert max(panels.photo.size) == side
+    exact = size[0] * side / max(size), size[1] * side / max(size)
+    assert panels.photo.size == tuple(max(1, round(pixels)) for pixels in exact)
+    picture = draw_label_map(noise(*size), label_map, NAMES, crops=boxes, side=side)
+    assert picture.mode == "RGB"
+    assert picture.width >= 320
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P", "CMYK", "1", "I;16"])
+def test_every_kind_of_image(mode):
+    image = Image.new(mode, (40, 30)) if mode == "I;16" else noise(40, 30).convert(mode)
+    assert draw_label_map(image, left_half(0, 1), NAMES, side=160).mode == "RGB"
+
+
+def test_the_same_arguments_give_the_same_pixels():
+    first, second = (
+        draw_label_map(noise(64, 48), left_half(0, 1), NAMES, crops=[CropBox(0, 0, 0.5, 0.5)])
+        for _ in range(2)
+    )
+    assert first.tobytes() == second.tobytes()
+
+
+def test_the_photo_on_the_left_is_untouched_without_crops():
+    photo = noise(200, 160)
+    picture = draw_label_map(photo, left_half(0, 1), NAMES, side=200)
+    shown = picture.crop((12, 12, 212, 172))
+    assert shown.tobytes() == photo.tobytes()
+
+
+def test_each_class_has_a_colour_of_its_own():
+    panels = draw_panels(noise(50, 50), left_half(0, 1), NAMES, classes=[2, 0, 1, 3, 4, 0])
+    colours = [entry.colour for entry in panels.classes]
+    assert len(set(colours)) == len(colours) == 5
+    assert len(set(PALETTE)) == len(PALETTE)
+    assert [entry.text for entry in panels.classes] == ["cup", "tabby cat", "dog", "thing", "other"]
+
+
+def test_the_legend_shows_the_colours_and_the_shares():
+    panels = draw_panels(noise(50, 50), left_half(0, 1), NAMES)
+    assert [(entry.text, entry.value) for entry in panels.classes] == [("tabby cat", "50 %")]
+    legend = draw_legend(panels.classes, 400)
+    assert PALETTE[0] in {colour for _, colour in legend.getcolors(100_000)}
+
+
+def test_crops_are_told_what_pooling_says():
+    label_map, box = left_half(0, 1), CropBox(0.0, 0.0, 0.3, 1.0)
+    panels = draw_panels(noise(50, 50), label_map, NAMES, crops=[box, CropBox.whole()])
+    told = pool(label_map, box).probabilities(5)
+    assert panels.crops[0].text == "crop: tabby cat"
+    assert panels.crops[0].value == percent(float(told[0]))
+    assert [entry.mark for entry in panels.crops] == ["A", "B"]
+
+
+def test_weak_classes_are_left_out_but_one_is_always_shown():
+    assert most_present(left_half(0, 1), 5) == (0,)
+    nothing = LabelMap(np.zeros((1, 2, 2), np.uint16), np.full((1, 2, 2), -30, np.float32))
+    assert most_present(nothing, 5) == (0,)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"classes": [5]}, "class 5 is not one of 5"),
+        ({"classes": [-1]}, "class -1"),
+        ({"side": 100}, "side=100"),
+        ({"crops": [CropBox.whole()] * 27}, "27 crops"),
+    ],
+)
+def test_wrong_arguments_are_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        draw_label_map(noise(50, 50), left_half(0, 1), NAMES, **wrong)
+    with pytest.raises(ValueError, match="8 classes, but only 7"):
+        draw_label_map(noise(50, 50), left_half(0, 1), [*NAMES] * 2, classes=range(8))
+
+
+def test_words():
+    assert readable("great_white\x1b[31m") == "great white\ufffd[31m"
+    assert [percent(share) for share in (1.0, 0.0995, 0.0994, 0.006, 0.0)] == [
+        "100 %",
+        "10 %",
+        "9.9 %",
+        "0.6 %",
+        "0.0 %",
+    ]
+    assert file_size(999) == "999 bytes"
+    assert file_size(12e9) == "12.0 GB"
+    assert shorten("a very long name of a class", 60).endswith("…")
+    assert shorten("short", 200) == "short"

@@ -1,0 +1,177 @@
+"""A page is well formed, needs nothing from elsewhere, and takes no text for HTML."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from labelkit.errors import DatasetError
+from labelkit.geometry import CropBox
+from labelkit.inspection import (
+    Bar,
+    Commands,
+    CropComparison,
+    CropComparisons,
+    Curve,
+    Facts,
+    Page,
+    Paragraph,
+    Picture,
+    Pictures,
+    Section,
+    Table,
+    TreePaths,
+    compare_crop,
+    curve_svg,
+    label_map_card,
+    label_map_report,
+    render_page,
+    write_page,
+)
+from labelkit.inspection.legend import Entry
+from labelkit.label_maps import LabelMapFile, pool
+from tests.inspection.conftest import KEYS, left_half
+
+PHOTO = Image.new("RGB", (60, 40), (200, 30, 30))
+HOSTILE = "<script>alert('1 & 2')</script>\"><img src=x onerror=y>\x00\x1b\ud800"
+NAMES = ["tabby_cat", HOSTILE, "cup", "thing", "other"]
+
+
+def page_of_everything(text: str) -> Page:
+    """Every kind of block, with ``text`` wherever a text can stand."""
+    bars = (Bar(text, 0.75), Bar(text, 0.0))
+    entries = (Entry(text, text, (1, 2, 3)), Entry(text, mark=text))
+    blocks = (
+        Paragraph(text),
+        Facts(((text, text),)),
+        Table((text, "n"), ((text, "1"), (text, "2")), text),
+        Pictures(
+            (Picture(PHOTO, text, text, entries), Picture(text.replace("\ud800", "\udcff"), text)),
+            wide=True,
+        ),
+        Curve((1.0, 2.0, 0.5), text, text),
+        CropComparisons((CropComparison(PHOTO, bars, bars, text),), text, text),
+        TreePaths(((text, text),)),
+        Commands((text,)),
+    )
+    return Page(text, (Section(text, blocks),), text, text)
+
+
+def parse(html: str) -> ET.Element:
+    """The page as a tree; fails unless every element is closed and every mark escaped."""
+    assert html.startswith("<!DOCTYPE html>")
+    return ET.fromstring(html.removeprefix("<!DOCTYPE html>"))  # noqa: S314 -- our own output
+
+
+@pytest.mark.parametrize("text", ["plain words", HOSTILE, "", "Ünïcödé 猫"])
+def test_every_block_is_well_formed_and_self_contained(text):
+    html = render_page(page_of_everything(text))
+    root = parse(html)
+    assert {element.tag for element in root.iter()}.isdisjoint({"script", "link", "iframe"})
+    for element in root.iter():
+        assert not any(name.startswith("on") for name in element.attrib)
+        for name in ("src", "href"):
+            address = element.get(name, "")
+            assert address.startswith("data:image/") or not re.match(r"\w+:|//", address)
+    assert not re.search(r"url\(|@import", html)
+
+
+@settings(max_examples=25)
+@given(st.text(max_size=20))
+def test_any_text_comes_back_as_it_was(text):
+    """What a reader sees is the text, but for control marks."""
+    root = parse(render_page(Page("t", (Section("s", (TreePaths(((text,),)),)),))))
+    shown = "".join(root.find(".//ul[@class='paths']/li/span").itertext())
+    assert shown == "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
+
+
+@pytest.mark.parametrize("path", ["javascript:alert(1)", "http://example.org/x.png", "a b/ü#?.png"])
+def test_a_picture_given_as_a_path_stays_a_relative_path(path):
+    source = Picture(path).source
+    assert re.fullmatch(r"[\w.~/%-]+", source)
+
+
+def test_the_bars_are_as_long_as_the_probabilities():
+    card = CropComparison(PHOTO, (Bar("a", 0.25),), (Bar("b", 1.0),))
+    root = parse(render_page(Page("t", (Section("s", (CropComparisons((card,)),)),))))
+    assert [bar.get("style") for bar in root.iter("i")] == ["width:25.0%", "width:100.0%"]
+    for wrong in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ValueError, match="probability"):
+            Bar("a", wrong)
+
+
+def test_a_curve_goes_through_its_values():
+    root = ET.fromstring(curve_svg([3.0, 1.0, 2.0], label="<loss>"))  # noqa: S314 -- our own output
+    points = [tuple(map(float, pair.split(","))) for pair in root[-4].get("points").split()]
+    assert [x for x, _ in points] == sorted(x for x, _ in points)
+    (_, top), (_, bottom), (_, middle) = points
+    assert top < middle < bottom
+    assert middle == pytest.approx((top + bottom) / 2, abs=0.1)
+    assert root[0].text == "<loss>"
+
+
+@pytest.mark.parametrize("values", [[5.0], [0.0, 0.0], [-1e300, 1e300], list(range(100_000))])
+def test_any_finite_curve_stays_within_its_frame(values):
+    root = ET.fromstring(curve_svg(values))  # noqa: S314 -- our own output
+    (line,) = [element for element in root if element.tag == "polyline"]
+    points = [tuple(map(float, pair.split(","))) for pair in line.get("points").split()]
+    assert len(points) <= 400
+    assert all(0 <= x <= 600 and 0 <= y <= 220 for x, y in points)
+
+
+@pytest.mark.parametrize("values", [[], [float("nan")], [1.0, float("inf")]])
+def test_a_curve_without_finite_values_is_refused(values):
+    with pytest.raises(ValueError, match="finite"):
+        curve_svg(values)
+
+
+def test_a_table_with_a_cell_too_few_is_refused():
+    with pytest.raises(ValueError, match="1 cells"):
+        Table(("a", "b"), (("1",),))
+    assert Table(("a", "b"), (("x", "1"), ("y", "2 %"))).numeric == (False, True)
+
+
+def test_the_same_page_gives_the_same_bytes(tmp_path):
+    for name in ("a.html", "b.html"):
+        write_page(tmp_path / name, page_of_everything("text"))
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.html", "b.html"]
+
+
+def test_a_crop_beside_both_labels():
+    photo = Image.new("RGB", (100, 50))
+    photo.paste((255, 0, 0), (0, 0, 50, 50))
+    label_map, box = left_half(0, 2), CropBox(0.25, 0.0, 1.2, 1.0, flipped=True)
+    np.maximum(label_map.score, 0, out=label_map.score)
+    card = compare_crop(photo, label_map, box, NAMES, top=2)
+    assert card.crop.size == (75, 50)
+    assert card.crop.getpixel((74, 0)) == (255, 0, 0)
+    told = pool(label_map, box).probabilities(5)
+    assert [bar.probability for bar in card.pooled] == sorted(told.tolist(), reverse=True)[:2]
+    assert card.whole[0].name == "tabby cat"
+    with pytest.raises(ValueError, match="no pixel"):
+        compare_crop(photo, label_map, CropBox(2, 2, 3, 3), NAMES)
+
+
+def test_a_report_shows_every_image_once(maps, photos):
+    with LabelMapFile.open(maps) as file:
+        root = parse(render_page(label_map_report(file, photos)))
+        captions = [caption.text for caption in root.iter("figcaption")]
+        assert captions == KEYS
+        assert len([s for s in root.iter("img") if s.get("src").startswith("data:")]) == 3
+        fewer = label_map_report(file, photos, pictures=2)
+        assert [card.caption for card in fewer.sections[1].blocks[0].cards] == [KEYS[0], KEYS[2]]
+        with pytest.raises(DatasetError, match=r"has no file 'a/cat\.jpg'"):
+            label_map_report(file, maps.parent)
+
+
+def test_a_card_tells_its_classes_in_words():
+    card = label_map_card(PHOTO, left_half(0, 1), NAMES, caption="cat.jpg")
+    assert [entry.text for entry in card.legend] == ["tabby cat"]
+    assert card.alt == "cat.jpg (tabby cat 50 %)"

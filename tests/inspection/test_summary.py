@@ -1,0 +1,164 @@
+"""Summaries say what the real writer and the real builder put into the files."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+from labelkit.errors import LabelkitError, LabelMapError, TreeFileError
+from labelkit.hierarchy import SemanticTree
+from labelkit.inspection import (
+    FrequentClass,
+    LabelMapSummary,
+    TreeSummary,
+    class_shares,
+    find_classes,
+    find_label_map,
+    summarize,
+)
+from labelkit.inspection.summary import flatten
+from labelkit.label_maps import LabelMap, LabelMapFile, LabelMapWriter, pool
+from tests.inspection.conftest import CLASSES, GRID, KEYS, SOURCE, left_half
+
+
+def test_label_maps(maps):
+    summary = summarize(maps)
+    assert isinstance(summary, LabelMapSummary)
+    assert (summary.images, summary.grid, summary.top_k) == (3, GRID, 2)
+    assert (summary.classes_name, summary.num_classes) == ("five", 5)
+    assert summary.digest == CLASSES.digest
+    assert summary.teacher == "test-teacher"
+    assert summary.settings == (("teacher.mean", "[0.5, 0.5, 0.5]"), ("size", "96"))
+    assert summary.file_bytes == maps.stat().st_size
+    assert summary.bytes_per_image == maps.stat().st_size / 3
+    assert (summary.unreadable, summary.sampled) == (1, 3)
+    assert summary.unreadable_examples == (("b/torn.jpg", "truncated file"),)
+    assert summary.example_keys == tuple(KEYS)
+
+
+def test_frequent_classes_are_counted_by_area_and_named(tmp_path):
+    path = tmp_path / "maps.h5"
+    keys = ["1", "2", "3"]
+    writer = LabelMapWriter(path, classes=CLASSES, keys=keys, top_k=2, grid=GRID, source=SOURCE)
+    third = left_half(3, 1, background=1)
+    third.index[0, :, 2] = 1
+    rows = [left_half(0, 1), left_half(0, 2), third]
+    index, score = (np.stack([getattr(row, name) for row in rows]) for name in ("index", "score"))
+    writer.commit(writer.shards[0], index, score, {})
+    writer.finalize().close()
+    frequent = summarize(path).frequent
+    # Half the cells each: the more present of two equal areas counts, class 0 and not class 4.
+    assert frequent == (
+        FrequentClass("n02123045", "tabby", 2, 0.5),
+        FrequentClass("n02084071", "dog", 1, pytest.approx(4 / 6)),
+    )
+    assert summarize(path, sample=1).sampled == 1
+    assert summarize(path, sample=0).frequent == ()
+    assert len(summarize(path, frequent=1).frequent) == 1
+
+
+def test_a_file_without_rows(tmp_path):
+    path = tmp_path / "maps.h5"
+    LabelMapWriter(path, classes=CLASSES, keys=[], top_k=2, grid=GRID, source={}).finalize().close()
+    summary = summarize(path)
+    assert (summary.images, summary.sampled, summary.frequent, summary.teacher) == (0, 0, (), "")
+
+
+def test_tree(tree_file):
+    summary = summarize(tree_file)
+    assert isinstance(summary, TreeSummary)
+    assert (summary.num_classes, summary.classes_name) == (6, "six")
+    assert (summary.counts, summary.levels) == ((2, 2, 2), 3)
+    assert (summary.roots, summary.largest_root, summary.largest_root_classes) == (2, "animal", 5)
+    assert summary.deepest_chain == ("animal", "cat", "tabby cat")
+    assert summary.digest == SemanticTree.load(tree_file).classes.digest
+    assert ("taxonomy", "house") in summary.source
+
+
+def test_content_tells_which_file_it_is_not_the_suffix(maps, tree_file, tmp_path):
+    shutil.copy(maps, tmp_path / "maps.json")
+    shutil.copy(tree_file, tmp_path / "tree.h5")
+    assert isinstance(summarize(tmp_path / "maps.json"), LabelMapSummary)
+    assert isinstance(summarize(tmp_path / "tree.h5"), TreeSummary)
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [(b"", "is empty"), (b"\xff\xd8\xff\xe0 photo", "begins with"), (b'{"a": 1}', "begins with")],
+)
+def test_something_else_is_refused_with_what_was_found(tmp_path, content, found):
+    path = tmp_path / "maps.h5"
+    path.write_bytes(content)
+    with pytest.raises(LabelkitError, match=f"{found}.*expected a tree .* or label maps"):
+        summarize(path)
+
+
+def test_torn_files_are_refused(maps, tree_file, tmp_path):
+    path = tmp_path / "torn"
+    path.write_bytes(maps.read_bytes()[:2000])
+    with pytest.raises(LabelMapError):
+        summarize(path)
+    path.write_bytes(tree_file.read_bytes()[:100])
+    with pytest.raises(TreeFileError):
+        summarize(path)
+    with pytest.raises(FileNotFoundError):
+        summarize(tmp_path / "none")
+
+
+def test_wrong_numbers_are_refused(maps):
+    with pytest.raises(ValueError, match="negative"):
+        summarize(maps, sample=-1)
+
+
+def test_presence_is_the_target_of_a_crop_of_one_cell():
+    """On a map whose cells are all alike, any crop's target is the presence."""
+    index = np.array([3, 1]).reshape(2, 1, 1).repeat(5, 1).repeat(5, 2).astype(np.uint16)
+    score = np.where(index == 3, 4.0, 2.5).astype(np.float32)
+    label_map = LabelMap(index, score)
+    from labelkit.geometry import CropBox
+
+    target = pool(label_map, CropBox(0.2, 0.2, 0.4, 0.4)).probabilities(7)
+    shares = class_shares(label_map, 7)
+    assert [share.class_index for share in shares] == [3, 1]
+    assert [share.presence for share in shares] == pytest.approx(target[[3, 1]].tolist(), rel=1e-5)
+    assert [share.area for share in shares] == [1.0, 0.0]
+
+
+def test_presence_survives_extreme_scores():
+    label_map = LabelMap(np.zeros((1, 2, 2), np.uint16), np.full((1, 2, 2), 3e4, np.float32))
+    assert class_shares(label_map, 5)[0].presence == 1.0
+    label_map = LabelMap(np.zeros((1, 2, 2), np.uint16), np.full((1, 2, 2), -3e4, np.float32))
+    assert class_shares(label_map, 5)[0].presence == 0.0
+    with pytest.raises(ValueError, match="only 0 classes"):
+        class_shares(label_map, 0)
+
+
+def test_classes_are_found_by_id_and_by_name(tree_file):
+    tree = SemanticTree.load(tree_file)
+    assert find_classes(tree, "c1") == [4]
+    assert find_classes(tree, "Tabby_Cat") == find_classes(tree, "tabby cat") == [3]
+    assert find_classes(tree, "crane") == [4, 5]
+    with pytest.raises(LabelkitError, match=r"no class 'tabby cta'.*Did you mean tabby cat\?"):
+        find_classes(tree, "tabby cta")
+
+
+def test_a_missing_key_suggests_close_ones(maps):
+    with LabelMapFile.open(maps) as file:
+        assert find_label_map(file, "a/cat.jpg").index[0, 0, 0] == 0
+        with pytest.raises(LabelMapError, match=r"did you mean 'a/cat\.jpg'\?"):
+            find_label_map(file, "wrong/folder/cat.jpg")
+        with pytest.raises(LabelMapError, match=r"did you mean 'b/cup one\.jpg'\?"):
+            find_label_map(file, "b/cup_one.jpg")
+        with pytest.raises(LabelMapError, match=r"could not be read [(]truncated file"):
+            find_label_map(file, "b/torn.jpg")
+
+
+def test_settings_stop_at_a_depth():
+    deep: dict[str, object] = {"end": 1}
+    for _ in range(10):
+        deep = {"x": deep}
+    ((name, text),) = flatten(deep)
+    assert name == "x.x.x.x"
+    assert text.startswith('{"x"')
