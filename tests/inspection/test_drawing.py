@@ -33,6 +33,9 @@ def test_the_colour_lies_where_the_class_is_and_nowhere_else():
     assert (drawn[:, 360:] == base[:, 360:]).all()
     expected = base[:, :250] * (1 - STRENGTH) + np.array(PALETTE[0]) * STRENGTH
     np.testing.assert_allclose(drawn[:, :250], expected, atol=1)
+    # A quarter of the way to the next centre, a quarter of the colour is gone.
+    three_quarters = base[:, 275] * (1 - 0.75 * STRENGTH) + np.array(PALETTE[0]) * 0.75 * STRENGTH
+    np.testing.assert_allclose(drawn[:, 275], three_quarters, atol=2.5)
 
 
 def test_a_class_in_a_corner_colours_that_corner_of_the_photo():
