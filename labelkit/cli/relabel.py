@@ -73,6 +73,10 @@ def command(  # noqa: PLR0913, PLR0917 -- one a command-line option
     of the image. Images are found at any depth; a row's key is the path below DATA. Interrupted,
     the same command goes on where it was. Unreadable images are listed, never replaced.
     """
+    from labelkit.data import list_images
+
+    list_images(data)  # an empty folder is told at once, before seconds of loading
+
     from rich.console import Console
 
     from labelkit.cli.progress import progress_bar

@@ -1,14 +1,37 @@
-"""Images, crops that know where they lie, and the data set that joins them with label maps."""
+"""Images, crops that know where they lie, and the data set that joins them with label maps.
 
-from labelkit.data.crop_tracking import CropTracker
-from labelkit.data.images import EXTENSIONS, list_images, read_image
-from labelkit.data.label_map_dataset import LabelMapDataset, track_crop
+Listing and opening images needs no torch; it is loaded with the first crop.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from labelkit.data.images import EXTENSIONS, list_images, open_image, read_image
+
+if TYPE_CHECKING:
+    from labelkit.data.crop_tracking import CropTracker
+    from labelkit.data.label_map_dataset import LabelMapDataset, track_crop
 
 __all__ = [
     "EXTENSIONS",
     "CropTracker",
     "LabelMapDataset",
     "list_images",
+    "open_image",
     "read_image",
     "track_crop",
 ]
+
+_MODULES = {
+    "CropTracker": "crop_tracking",
+    "LabelMapDataset": "label_map_dataset",
+    "track_crop": "label_map_dataset",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image
-from torchvision.transforms.v2 import functional as VF
 
 from labelkit.errors import DatasetError, first_line
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 # torchvision's ImageFolder takes the same endings.
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")
-MAX_PIXELS = 1 << 28
 
 
 def list_images(root: str | os.PathLike[str]) -> list[str]:
@@ -51,19 +49,29 @@ def list_images(root: str | os.PathLike[str]) -> list[str]:
     return sorted(keys)
 
 
-def read_image(path: str | os.PathLike[str]) -> torch.Tensor:
-    """An image's pixels as RGB, uint8 (3, H, W).
+def open_image(path: str | os.PathLike[str]) -> Image.Image:
+    """An image as RGB, with the very pixels that torchvision's and timm's loaders give.
 
-    The very pixels that torchvision's and timm's loaders give, so that the label map lies on what
-    training sees: decoded by Pillow, orientation tags not applied.
+    So that the label map lies on what training sees: decoded by Pillow, the first frame of several,
+    orientation tags not applied.
 
     Raises:
-        DatasetError: not an image of the allowed formats, damaged, or above 2^28 pixels.
+        DatasetError: not an image of the allowed formats, damaged, or above Pillow's limit of
+            178,956,970 pixels.
     """
     try:
         with Image.open(path, formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise DatasetError(f"{image.width}x{image.height} pixels exceed {MAX_PIXELS:,}")
-            return VF.pil_to_tensor(image.convert("RGB"))
+            return image.convert("RGB")
     except (OSError, RuntimeError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DatasetError(first_line(error)) from error
+
+
+def read_image(path: str | os.PathLike[str]) -> torch.Tensor:
+    """``open_image`` as a tensor, uint8 (3, H, W).
+
+    Raises:
+        DatasetError: as ``open_image``.
+    """
+    from torchvision.transforms.v2.functional import pil_to_tensor
+
+    return pil_to_tensor(open_image(path))

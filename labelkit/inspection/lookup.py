@@ -7,13 +7,14 @@ import difflib
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from PIL import Image
-
+from labelkit.data import open_image
 from labelkit.errors import DatasetError, LabelkitError, LabelMapError
 from labelkit.inspection.wording import readable
 
 if TYPE_CHECKING:
     import os
+
+    from PIL import Image
 
     from labelkit.hierarchy import SemanticTree
     from labelkit.label_maps import LabelMap, LabelMapFile
@@ -80,14 +81,12 @@ def open_photo(images: str | os.PathLike[str], key: str) -> Image.Image:
     Raises:
         DatasetError: no such file below the folder, or not a readable image.
     """
-    from labelkit.data import read_image
-
     path = Path(images) / key
     if not path.is_file():
         raise DatasetError(
             f"{images} has no file {key!r}: give the folder that the label maps were made from"
         )
     try:
-        return Image.fromarray(read_image(path).permute(1, 2, 0).numpy())
+        return open_image(path)
     except DatasetError as error:
         raise DatasetError(f"{path} cannot be read: {error}") from error

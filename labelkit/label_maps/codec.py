@@ -89,7 +89,8 @@ class RecordLayout:
         low, high = extremes[:, :1].astype(np.float64), extremes[:, 1:].astype(np.float64)
         steps = np.rint((flat - low) * (_STEPS / np.maximum(high - low, np.finfo(np.float32).tiny)))
         planes = index.reshape(count, self.entries).astype(f"<u{self.index_bytes}")[..., None]
-        planes = planes.view(np.uint8).transpose(0, 2, 1).reshape(count, -1)
+        planes = planes.view(np.uint8).transpose(0, 2, 1)
+        planes = planes.reshape(count, self.entries * self.index_bytes)
         ranges = extremes.astype("<f4").view(np.uint8)
         return np.concatenate([ranges, steps.astype(np.uint8), planes], axis=1)
 

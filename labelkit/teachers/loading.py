@@ -75,7 +75,7 @@ def _move(model: torch.nn.Module, device: str) -> torch.nn.Module:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        return model.to(device, memory_format=torch.channels_last)
+        return model.to(device).to(memory_format=torch.channels_last)
     except (RuntimeError, AssertionError) as error:
         raise TeacherError(f"no device {device!r} here: {first_line(error)}") from error
 

@@ -82,7 +82,7 @@ def test_a_big_tree_comes_back_whole_and_the_same_when_saved_again(tmp_path: Pat
     assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
 
 
-def changed(**fields: Any) -> bytes:  # noqa: ANN401 -- any JSON value
+def changed(**fields: Any) -> bytes:
     return json.dumps({**json.loads(GOLDEN), **fields}).encode()
 
 

@@ -96,6 +96,18 @@ def test_unreadable_images_are_recorded_and_never_replaced(teacher, photos, tmp_
     assert LabelMapFile.open(tmp_path / "maps.h5").unreadable == outcome.unreadable
 
 
+def test_a_folder_of_nothing_but_junk_gives_an_empty_file_that_says_so(tmp_path):
+    (tmp_path / "photos").mkdir()
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / "photos" / name).write_text("junk")
+    run = labelkit("relabel", tmp_path / "photos", "--size", 64, "-o", tmp_path / "maps.h5")
+    assert run.code == 0
+    assert "2 images could not be read" in run.text
+    file = LabelMapFile.open(tmp_path / "maps.h5")
+    assert (len(file), len(file.unreadable)) == (0, 2)
+    assert labelkit("inspect", tmp_path / "maps.h5").code == 0
+
+
 def test_a_subset_of_classes_is_taken_before_the_strongest(teacher, photos, tmp_path):
     """--classes: the rows hold these classes only, in this list's order."""
     wnids = ["n02124075", "n07920052", "n04008634"]  # Egyptian cat, espresso, projectile
