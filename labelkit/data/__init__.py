@@ -5,10 +5,10 @@ Listing and opening images needs no torch; it is loaded with the first crop.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
 from labelkit.data.images import EXTENSIONS, list_images, open_image, read_image
+from labelkit.lazy import lazy_names
 
 if TYPE_CHECKING:
     from labelkit.data.crop_tracking import CropTracker
@@ -24,14 +24,11 @@ __all__ = [
     "track_crop",
 ]
 
-_MODULES = {
-    "CropTracker": "crop_tracking",
-    "LabelMapDataset": "label_map_dataset",
-    "track_crop": "label_map_dataset",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "CropTracker": "crop_tracking",
+        "LabelMapDataset": "label_map_dataset",
+        "track_crop": "label_map_dataset",
+    },
+)

@@ -5,8 +5,9 @@ Class lists need nothing but the standard library; numpy is loaded with the firs
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from labelkit.lazy import lazy_names
 
 if TYPE_CHECKING:
     from labelkit.hierarchy.class_list import ClassList
@@ -27,19 +28,16 @@ __all__ = [
     "read_class_list",
 ]
 
-MODULES = {
-    "NAMED_LISTS": "class_sources",
-    "ClassList": "class_list",
-    "SemanticTree": "tree",
-    "Taxonomy": "taxonomy",
-    "class_names": "noun_graph",
-    "identify": "class_sources",
-    "is_tree_file": "tree_file",
-    "read_class_list": "class_sources",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{MODULES[name]}"), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "NAMED_LISTS": "class_sources",
+        "ClassList": "class_list",
+        "SemanticTree": "tree",
+        "Taxonomy": "taxonomy",
+        "class_names": "noun_graph",
+        "identify": "class_sources",
+        "is_tree_file": "tree_file",
+        "read_class_list": "class_sources",
+    },
+)

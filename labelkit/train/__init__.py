@@ -5,8 +5,9 @@ Reading a recipe loads no tensors; everything else does, when it is first asked 
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from labelkit.lazy import lazy_names
 
 if TYPE_CHECKING:
     from labelkit.train.checkpoint import Checkpoint, read_checkpoint
@@ -35,26 +36,23 @@ __all__ = [
     "train",
 ]
 
-MODULES = {
-    "Checkpoint": "checkpoint",
-    "EpochRecord": "records",
-    "Event": "records",
-    "MeanLoss": "evaluation",
-    "Metric": "evaluation",
-    "Outcome": "records",
-    "Recipe": "recipe",
-    "RunStarted": "records",
-    "StepRecord": "records",
-    "Task": "tasks",
-    "build_task": "tasks",
-    "evaluate": "evaluation",
-    "read_checkpoint": "checkpoint",
-    "read_recipe": "recipe_file",
-    "train": "loop",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{MODULES[name]}"), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "Checkpoint": "checkpoint",
+        "EpochRecord": "records",
+        "Event": "records",
+        "MeanLoss": "evaluation",
+        "Metric": "evaluation",
+        "Outcome": "records",
+        "Recipe": "recipe",
+        "RunStarted": "records",
+        "StepRecord": "records",
+        "Task": "tasks",
+        "build_task": "tasks",
+        "evaluate": "evaluation",
+        "read_checkpoint": "checkpoint",
+        "read_recipe": "recipe_file",
+        "train": "loop",
+    },
+)
