@@ -34,6 +34,10 @@ class DatasetError(LabelkitError):
     """A folder holds no images, or an image that was asked for cannot be read."""
 
 
+class DeviceError(LabelkitError):
+    """A device was named that torch cannot compute on here."""
+
+
 class TeacherError(LabelkitError):
     """A teacher is unknown, its weights do not fit, or it has no spatial grid."""
 

@@ -50,8 +50,3 @@ class CropBox:
             (left + width) / image_width,
             (top + height) / image_height,
         )
-
-    @property
-    def area(self) -> float:
-        """The crop's share of the image; above 1 only if it reaches outside."""
-        return (self.right - self.left) * (self.bottom - self.top)

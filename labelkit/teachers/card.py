@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from labelkit.errors import TeacherError
+from labelkit.errors import TeacherError, first_line
 
 Side = Annotated[int, msgspec.Meta(ge=16, le=4096)]
 Triple = tuple[float, float, float]
@@ -86,8 +86,8 @@ def read_card(path: Path) -> TeacherCard:
         card = msgspec.toml.decode(path.read_bytes(), type=TeacherCard)
     except FileNotFoundError:
         raise TeacherError(f"no such teacher card: {path}") from None
-    except msgspec.DecodeError as error:
-        raise TeacherError(f"teacher card {path}: {error}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, OSError) as error:
+        raise TeacherError(f"teacher card {path}: {first_line(error)}") from error
     return msgspec.structs.replace(card, name=path.stem, folder=str(path.parent))
 
 

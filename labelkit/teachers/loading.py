@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
 
+from labelkit.device import choose_device
 from labelkit.errors import TeacherError, first_line
 from labelkit.hierarchy import NAMED_LISTS, ClassList, read_class_list
 from labelkit.teachers.card import TeacherCard, find_card, suggestion
@@ -26,7 +28,9 @@ def load_teacher(name_or_card: str | TeacherCard, *, device: str = "auto") -> Te
     Raises:
         TeacherError: unknown name, missing or unfitting weights, a class list of another length,
             or a model that gives no grid.
+        DeviceError: torch cannot compute on ``device`` here.
     """
+    where = choose_device(device)
     card = name_or_card
     if isinstance(card, str):
         card = find_card(card) or _card_of_timm_model(card)
@@ -42,7 +46,8 @@ def load_teacher(name_or_card: str | TeacherCard, *, device: str = "auto") -> Te
             "length: name the right list in its card"
         )
     model.eval().requires_grad_(requires_grad=False)
-    return Teacher(_move(model, device), classes, card, _digest(model))
+    model.to(where).to(memory_format=torch.channels_last)
+    return Teacher(model, classes, card, _digest(model))
 
 
 def _card_of_timm_model(name: str) -> TeacherCard:
@@ -52,7 +57,7 @@ def _card_of_timm_model(name: str) -> TeacherCard:
     config = timm.get_pretrained_cfg(name, allow_unregistered=False)
     if config is None or not config.has_weights:
         raise TeacherError(f"timm has no weights for {name!r}: write a card that names a file")
-    if not str(config.tag).endswith("in1k") and "in1k_" not in str(config.tag):
+    if config.num_classes != 1000 or not re.search(r"in1k(_\d+)?$", str(config.tag)):
         raise TeacherError(
             f"the class list of {name} (weights tag {config.tag!r}, {config.num_classes} classes) "
             "is not known for sure: write a card that names it"
@@ -69,15 +74,6 @@ def _card_of_timm_model(name: str) -> TeacherCard:
         licence=str(config.license or ""),
         name=name,
     )
-
-
-def _move(model: torch.nn.Module, device: str) -> torch.nn.Module:
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        return model.to(device).to(memory_format=torch.channels_last)
-    except (RuntimeError, AssertionError) as error:
-        raise TeacherError(f"no device {device!r} here: {first_line(error)}") from error
 
 
 def _triple(values: tuple[float, ...]) -> tuple[float, float, float]:

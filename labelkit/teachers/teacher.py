@@ -52,11 +52,6 @@ class Teacher:
     card: TeacherCard
     weights_digest: str
 
-    def to(self, device: torch.device | str) -> Teacher:
-        """The same teacher with its model on ``device``."""
-        self.model.to(device)
-        return self
-
     @property
     def device(self) -> torch.device:
         """Where the model is."""
@@ -99,10 +94,6 @@ class Teacher:
         logits = cast("_SplitModel", self.model).forward_head(positions)
         return logits.float().reshape(batch, height, width, -1).permute(0, 3, 1, 2)
 
-    def logits_grid(self, images: Tensor, grid: tuple[int, int]) -> Tensor:
-        """``logits_map`` brought to a grid of any size, bilinearly: (B, C, *grid)."""
-        return resize_grid(self.logits_map(images), grid)
-
     @torch.inference_mode()
     def logits(self, images: Tensor) -> Tensor:
         """The model's own answer for whole images: (B, 3, S, S) to (B, C), float32."""
@@ -120,8 +111,6 @@ class Teacher:
 
     def describe(self) -> dict[str, Any]:
         """What identifies this teacher in a file, as JSON values."""
-        import timm
-
         return {
             "name": self.card.name,
             "model": self.card.model,
@@ -129,7 +118,6 @@ class Teacher:
             "mean": list(self.card.mean),
             "std": list(self.card.std),
             "interpolation": self.card.interpolation,
-            "timm": timm.__version__,
         }
 
     @property
@@ -146,6 +134,6 @@ class Teacher:
             raise TeacherError(
                 f"{self.card.model} gives features of shape {found}, not one vector a position: "
                 "it has no spatial grid here. Take a convolutional or average-pooled model, such "
-                "as efficientnet-lite0, convnext_tiny.fb_in1k or swin_tiny_patch4_window7_224"
+                "as efficientnet-lite0, resnet50.a1_in1k or swin_tiny_patch4_window7_224.ms_in1k"
             )
         return features if self._channels_last else features.permute(0, 2, 3, 1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,15 +24,21 @@ def weights_path(card: TeacherCard, weights: Weights) -> Path:
     """
     folder = Path(card.folder)
     if weights.package:
-        spec = importlib.util.find_spec(weights.package)
+        try:
+            spec = importlib.util.find_spec(weights.package)
+        except ModuleNotFoundError:
+            spec = None
         if spec is None or spec.origin is None:
+            install = weights.install or f"pip install {weights.package}"
             raise TeacherError(
-                f"teacher {card.name} needs the package {weights.package}: {weights.install}"
+                f"teacher {card.name} needs the package {weights.package}: {install}"
             )
         folder = Path(spec.origin).parent
     path = folder / weights.file
     if not path.is_file():
-        raise TeacherError(f"teacher {card.name}: no weights at {path}")
+        raise TeacherError(
+            f"teacher {card.name}: no weights at {path}; put them there or correct the card"
+        )
     return path
 
 
@@ -55,12 +60,21 @@ def read_state_dict(path: Path, layout: str, model: torch.nn.Module) -> StateDic
             state = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError) as error:
+    except Exception as error:
+        # Damaged pickles, zips and safetensors raise a dozen types; the user needs one line.
         raise TeacherError(f"{path} does not load as plain weights: {first_line(error)}") from error
     tensors = _only_tensors(state)
     if not tensors:
         raise TeacherError(f"{path} holds no state dict of tensors")
-    return _from_efficientnet_lite(tensors, model) if layout != "timm" else tensors
+    if layout == "timm":
+        return tensors
+    try:
+        return _from_efficientnet_lite(tensors, model)
+    except (AttributeError, KeyError, ValueError, IndexError) as error:
+        raise TeacherError(
+            f"{path} is not laid out as {layout} for {type(model).__name__} "
+            f"({first_line(error)}): correct layout or model in the card"
+        ) from error
 
 
 def load_strictly(model: torch.nn.Module, state: StateDict, origin: str) -> None:
@@ -75,7 +89,7 @@ def load_strictly(model: torch.nn.Module, state: StateDict, origin: str) -> None
         lines = [line.strip() for line in str(error).splitlines()]
         raise TeacherError(
             f"the weights of {origin} do not fit {type(model).__name__}: "
-            f"{' '.join(lines[:3])[:300]}"
+            f"{' '.join(lines[:3])[:300]}. Correct model or weights in the card"
         ) from error
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from labelkit.device import choose_device
 from labelkit.errors import TrainingError
 from labelkit.train.batches import EpochSampler, Loader, make_loader, whole_batches
 from labelkit.train.checkpoint import Checkpoint, read_checkpoint, save_student
@@ -31,7 +32,6 @@ from labelkit.train.records import (
 )
 from labelkit.train.student import (
     check_model_name,
-    choose_device,
     create_optimizer,
     create_schedule,
     create_student,

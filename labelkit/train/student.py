@@ -16,7 +16,7 @@ import timm.scheduler
 import torch
 from torch import nn
 
-from labelkit.errors import RecipeError
+from labelkit.errors import RecipeError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -29,27 +29,6 @@ if TYPE_CHECKING:
 _optim: Any = timm.optim
 _scheduler: Any = timm.scheduler
 _create_model: Callable[..., nn.Module] = timm.create_model
-
-
-def choose_device(name: str) -> torch.device:
-    """A device by torch's name; ``auto`` is a GPU where there is one.
-
-    Raises:
-        RecipeError: no such device here.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise RecipeError(
-            f"run.device is {name!r}, which torch cannot use here ({_first_line(error)}). "
-            "Take auto or cpu"
-        ) from error
-    return device
 
 
 def check_model_name(model: Model) -> None:
@@ -143,11 +122,7 @@ def _explained(field: str, problem: str) -> Generator[None]:
             yield
     except Exception as error:
         # Hubs and models raise dozens of types here, and each means that the recipe is wrong.
-        raise RecipeError(f"{field}: {problem}: {_first_line(error)}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise RecipeError(f"{field}: {problem}: {first_line(error)}") from error
 
 
 def _unknown(field: str, name: str, known: list[str], what: str) -> str:

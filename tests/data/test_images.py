@@ -21,17 +21,35 @@ def test_keys_are_sorted_relative_paths_of_images_only(tmp_path):
     assert list_images(tmp_path) == keys
 
 
-def test_links_to_folders_are_followed_once(tmp_path):
+def test_links_to_folders_are_followed_but_not_in_circles(tmp_path):
     write_photos(tmp_path / "real")
     root = tmp_path / "root"
     root.mkdir()
     (root / "a").symlink_to(tmp_path / "real")
+    (root / "b").symlink_to(tmp_path / "real")
     (tmp_path / "real" / "loop").symlink_to(root)
-    assert list_images(root) == [
-        f"a/{key}"
-        for key in sorted(list_images(tmp_path / "real" / "."))
-        if not key.startswith("loop")
-    ]
+    keys = list_images(root)
+    assert {f"{link}/animals/cat.jpg" for link in "ab"} <= set(keys)
+    assert not [key for key in keys if key.count("loop") > 1]
+
+
+def test_a_link_beside_the_real_folder_hides_neither(tmp_path):
+    """ImageFolder reads both; a map for each key is needed."""
+    keys = write_photos(tmp_path / "z")
+    (tmp_path / "a").symlink_to(tmp_path / "z")
+    assert list_images(tmp_path) == [f"{folder}/{key}" for folder in "az" for key in keys]
+
+
+def test_what_is_no_file_is_told_apart_from_a_failing_disk(tmp_path):
+    """A broken link or a pipe is the image's fault; a vanished file or folder is not."""
+    (tmp_path / "link.jpg").symlink_to(tmp_path / "gone")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(DatasetError, match="broken link"):
+        read_image(tmp_path / "link.jpg")
+    with pytest.raises(DatasetError, match="not a regular file"):
+        read_image(tmp_path / "pipe.jpg")
+    with pytest.raises(FileNotFoundError):
+        read_image(tmp_path / "vanished.jpg")
 
 
 def test_a_folder_without_images_is_an_error_that_names_it(tmp_path):

@@ -9,9 +9,9 @@ from safetensors.torch import save_file
 from skimage import data
 from torchvision.transforms.v2 import functional as VF
 
-from labelkit.errors import ClassListError, TeacherError
+from labelkit.errors import ClassListError, DeviceError, TeacherError
 from labelkit.hierarchy import read_class_list
-from labelkit.teachers import EXACT_GAP, card_names, load_teacher, read_card
+from labelkit.teachers import EXACT_GAP, card_names, load_teacher, read_card, resize_grid
 
 CARD = """
 model = "{model}"
@@ -64,7 +64,7 @@ def test_the_mean_of_the_map_is_the_models_own_answer(lite0, size):
 def test_real_weights_know_a_cat(lite0):
     photo = VF.pil_to_tensor(VF.to_pil_image(data.chelsea()))
     image = VF.resize(photo, [320, 320], antialias=True)[None]
-    logits = lite0.logits_grid(lite0.normalize(image), (15, 15))
+    logits = resize_grid(lite0.logits_map(lite0.normalize(image)), (15, 15))
     assert logits.shape == (1, 1000, 15, 15)
     egyptian_cat = read_class_list("imagenet-1k").index["n02124075"]
     assert int(logits.mean(dim=(2, 3)).argmax()) == egyptian_cat
@@ -150,9 +150,41 @@ def test_a_pickle_with_code_is_refused(tmp_path):
     torch.save(torch.nn.Linear(2, 2), tmp_path / "weights.pth")
     with pytest.raises(TeacherError, match="does not load as plain weights"):
         load_teacher(path)
-    (tmp_path / "weights.pth").write_bytes(b"")
+    for junk in (b"", b"junk", b"PK\x03\x04junk"):
+        (tmp_path / "weights.pth").write_bytes(junk)
+        with pytest.raises(TeacherError, match="does not load as plain weights"):
+            load_teacher(path)
+
+
+def test_damaged_safetensors_are_refused(tmp_path):
+    path = write_card(tmp_path, "test_resnet", ".safetensors")
+    (tmp_path / "weights.safetensors").write_bytes(b"\xff" * 100)
     with pytest.raises(TeacherError, match="does not load as plain weights"):
         load_teacher(path)
+
+
+def test_a_layout_of_another_model_is_refused(tmp_path):
+    path = write_card(tmp_path, "test_resnet", ".pth")
+    text = (tmp_path / "mine.toml").read_text() + 'layout = "efficientnet-lite-pytorch"\n'
+    (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises(TeacherError, match="not laid out as"):
+        load_teacher(path)
+
+
+def test_a_package_that_is_not_here_is_named(tmp_path):
+    path = write_card(tmp_path, "test_resnet", ".pth")
+    text = (tmp_path / "mine.toml").read_text() + 'package = "no_such.package"\n'
+    (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises(TeacherError, match=r"needs the package no_such\.package"):
+        load_teacher(path)
+
+
+def test_a_card_that_is_not_text_is_refused(tmp_path):
+    (tmp_path / "mine.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(TeacherError, match="teacher card"):
+        read_card(tmp_path / "mine.toml")
+    with pytest.raises(TeacherError, match="teacher card"):
+        read_card(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -188,8 +220,9 @@ def test_a_missing_class_list_is_named(tmp_path):
 
 
 def test_an_unknown_device_is_one_clear_line():
-    with pytest.raises(TeacherError, match="no device 'tpu9' here"):
-        load_teacher("efficientnet-lite0", device="tpu9")
+    for name in ("tpu9", "meta", "cuda:99"):
+        with pytest.raises(DeviceError, match=f"no device '{name}'"):
+            load_teacher("efficientnet-lite0", device=name)
 
 
 def test_the_digest_depends_on_the_weights_only(tmp_path, lite0):
