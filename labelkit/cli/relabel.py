@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,11 @@ if TYPE_CHECKING:
     help="A card's name, a card's path (.toml), or a timm model.",
 )
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), required=True, help="File to make (.h5)."
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="File to make (.h5).",
 )
 @click.option(
     "--topk",
@@ -73,21 +78,27 @@ def command(  # noqa: PLR0913, PLR0917 -- one a command-line option
     of the image. Images are found at any depth; a row's key is the path below DATA. Interrupted,
     the same command goes on where it was. Unreadable images are listed, never replaced.
     """
-    from labelkit.data import list_images
+    from labelkit.data import EXTENSIONS, list_images
+    from labelkit.hierarchy import read_class_list
 
-    list_images(data)  # an empty folder is told at once, before seconds of loading
+    # What can be told at once is told before seconds of loading.
+    list_images(data)
+    if output.name.lower().endswith(EXTENSIONS):
+        raise click.UsageError(f"{output} ends like an image: take a name such as maps.h5")
+    try:
+        subset = read_class_list(classes) if classes else None
+    except FileNotFoundError as error:
+        raise click.UsageError(str(error)) from error
 
     from rich.console import Console
 
     from labelkit.cli.progress import progress_bar
-    from labelkit.hierarchy import read_class_list
     from labelkit.relabel import Settings, relabel
     from labelkit.teachers import load_teacher
 
     console = Console()
     loaded = load_teacher(teacher, device=device)
     on_gpu = loaded.device.type == "cuda"
-    subset = read_class_list(classes) if classes else None
     settings = Settings(
         top_k=top_k or min(5, len(subset or loaded.classes)),
         grid=(grid, grid),
@@ -104,13 +115,24 @@ def command(  # noqa: PLR0913, PLR0917 -- one a command-line option
 
 def _report(console: Console, outcome: Outcome, data: Path) -> None:
     """What was made, what could not be read, and what to do next."""
+    from labelkit.inspection.wording import printable
+    from labelkit.label_maps import LabelMapFile
+
     size = outcome.path.stat().st_size
-    state = "made" if outcome.made else "was there already, nothing to do"
+    with LabelMapFile.open(outcome.path) as file:
+        approximate = file.made_with["head"] == "approximate"
+    state = "was there already, nothing to do" if outcome.existed else "made"
     lines = [f"{outcome.path} {state}: {outcome.images:,} label maps, {size / 1e6:,.2f} MB"]
+    if approximate:
+        lines.append(
+            "The teacher's head is not linear after its pool: each cell is its answer to that cell "
+            "alone, and their mean is not its answer to the image."
+        )
     if outcome.unreadable:
-        lines.append(f"{len(outcome.unreadable):,} images could not be read:")
-        lines += [f"  {key}: {why}" for key, why in list(outcome.unreadable.items())[:5]]
-        lines.append(f"all of them: labelkit inspect {outcome.path}")
-    lines.append(f"Next: labelkit inspect {outcome.path} --images {data}")
+        lines.append(f"{len(outcome.unreadable):,} images could not be read and have no map:")
+        lines += [f"  {printable(key)}: {why}" for key, why in [*outcome.unreadable.items()][:5]]
+        lines.append("Repair or remove them, remove the file and run again, to have it whole.")
+    inspect = ["labelkit", "inspect", str(outcome.path), "--images", str(data)]
+    lines.append(f"Next: {shlex.join(inspect)}")
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import torch
 from torchvision import tv_tensors
+from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as VF
 
 from labelkit.geometry import CropBox
@@ -19,6 +20,7 @@ from labelkit.geometry import CropBox
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_UNTRACED = (v2.AutoAugment, v2.RandAugment, v2.TrivialAugmentWide, v2.AugMix)
 _UNSUPPORTED = ("affine", "rotate", "perspective", "elastic", "five_crop", "ten_crop")
 
 
@@ -31,17 +33,20 @@ class CropTracker(tv_tensors.TVTensor):
     Attributes:
         image_size: height and width of the original image.
         canvas_size: height and width of the current one.
+        trail: all trackers of one image so far, the latest last; it outlives a step that turns
+            the tracker itself into a plain tensor, as ``ToPureTensor`` does.
     """
 
     image_size: tuple[int, int]
     canvas_size: tuple[int, int]
+    trail: list[CropTracker]
 
     @classmethod
     def of(cls, image_size: Sequence[int]) -> Self:
         """A tracker for an untouched image of (height, width) pixels."""
         height, width = image_size
         identity = torch.tensor([[1.0, 0.0], [1.0, 0.0]], dtype=torch.float64)
-        return cls._build(identity, (height, width), (height, width))
+        return cls._build(identity, (height, width), (height, width), [])
 
     def then(self, scale: Sequence[float], offset: Sequence[float], size: Sequence[int]) -> Self:
         """The tracker after one more step, ``previous = scale * new + offset`` in (x, y).
@@ -56,7 +61,7 @@ class CropTracker(tv_tensors.TVTensor):
             ],
             dim=1,
         )
-        return self._build(new, self.image_size, (int(size[0]), int(size[1])))
+        return self._build(new, self.image_size, (int(size[0]), int(size[1])), self.trail)
 
     @property
     def box(self) -> CropBox:
@@ -78,10 +83,15 @@ class CropTracker(tv_tensors.TVTensor):
 
     @classmethod
     def _build(
-        cls, data: torch.Tensor, image_size: tuple[int, int], canvas_size: tuple[int, int]
+        cls,
+        data: torch.Tensor,
+        image_size: tuple[int, int],
+        canvas_size: tuple[int, int],
+        trail: list[CropTracker],
     ) -> Self:
         tracker = data.as_subclass(cls)
-        tracker.image_size, tracker.canvas_size = image_size, canvas_size
+        tracker.image_size, tracker.canvas_size, tracker.trail = image_size, canvas_size, trail
+        trail.append(tracker)
         return tracker
 
 
@@ -148,6 +158,31 @@ def _center_crop(tracker: CropTracker, output_size: int | Sequence[int]) -> Crop
     height, width = padded.canvas_size
     top, left = round((height - crop_height) / 2.0), round((width - crop_width) / 2.0)
     return _crop(padded, top, left, crop_height, crop_width)
+
+
+def require_trackable(transform: object) -> None:
+    """Refuse a pipeline with a step that moves pixels without a trace.
+
+    A ``Lambda``, or a transform of the user's own that moves pixels and keeps the size, cannot be
+    noticed.
+
+    Raises:
+        TypeError: the pipeline, or a step of it, is not of torchvision's v2 transforms.
+        ValueError: a step rotates and shears images without telling other inputs.
+    """
+    if not isinstance(transform, v2.Transform):
+        kind = type(transform)
+        raise TypeError(
+            f"{kind.__module__}.{kind.__name__} is not a torchvision v2 transform: build the "
+            "pipeline from torchvision.transforms.v2, which can carry a crop's place along"
+        )
+    if isinstance(transform, _UNTRACED):
+        raise ValueError(  # noqa: TRY004 -- a fitting type whose work has no box
+            f"{type(transform).__name__} rotates, shears and shifts images without a trace, so "
+            "label maps cannot follow it: take colour steps such as ColorJitter or RandomPosterize"
+        )
+    for step in getattr(transform, "transforms", ()):
+        require_trackable(step)
 
 
 def _refuse(name: str) -> None:

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils.data import Dataset
-from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as VF
 
-from labelkit.data.crop_tracking import CropTracker
+from labelkit.data.crop_tracking import CropTracker, require_trackable
 from labelkit.errors import DatasetError, LabelMapError
 from labelkit.label_maps import LabelMapFile, pool
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sized
+
+    from torchvision.transforms import v2
 
     from labelkit.geometry import CropBox
     from labelkit.hierarchy import ClassList
@@ -37,7 +38,8 @@ class LabelMapDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             moves no pixels.
 
     Raises:
-        ValueError: the data set has its own transform, or no paths below a root.
+        ValueError: the data set has its own transform, or no paths below a root, or the pipeline
+            holds a step that moves pixels without a trace.
         TypeError: the pipeline is not torchvision v2.
         LabelMapError: the file lacks one of the data set's images; the message names it.
 
@@ -57,17 +59,11 @@ class LabelMapDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             )
         if any(getattr(dataset, name, None) for name in ("transform", "target_transform")):
             raise ValueError("give the transform to LabelMapDataset, not to the inner data set")
-        if not isinstance(transform, v2.Transform):
-            raise TypeError(
-                f"{type(transform).__module__}.{type(transform).__name__} is not a torchvision v2 "
-                "transform: build the pipeline from torchvision.transforms.v2, which can carry a "
-                "crop's place along"
-            )
+        require_trackable(transform)
         self.dataset: Any = dataset
         self.maps = maps if isinstance(maps, LabelMapFile) else LabelMapFile.open(maps)
         self.transform = transform
-        root = Path(self.dataset.root)
-        self.keys = [Path(path).relative_to(root).as_posix() for path, _ in self.dataset.samples]
+        self.keys = _keys(self.dataset)
         missing = self.maps.missing(self.keys)
         if missing:
             raise LabelMapError(
@@ -103,6 +99,18 @@ class LabelMapDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return track_crop(image, self.transform)
 
 
+def _keys(dataset: Any) -> list[str]:  # noqa: ANN401 -- whatever has samples and a root
+    """Each sample's path below the root, with ``/``."""
+    root = Path(dataset.root)
+    try:
+        return [Path(path).relative_to(root).as_posix() for path, _ in dataset.samples]
+    except ValueError as error:
+        raise ValueError(
+            f"a sample lies outside the data set's root {root} ({error}): label maps are found by "
+            "the path below it"
+        ) from error
+
+
 def track_crop(image: Any, transform: Callable[..., Any]) -> tuple[torch.Tensor, CropBox]:  # noqa: ANN401
     """Send an image through a v2 pipeline and say which part of it came out.
 
@@ -117,7 +125,9 @@ def track_crop(image: Any, transform: Callable[..., Any]) -> tuple[torch.Tensor,
         ValueError: the pipeline moves pixels in a way that no box describes.
     """
     height, width = VF.get_size(image)
-    output, tracker = transform(image, CropTracker.of((height, width)))
+    start = CropTracker.of((height, width))
+    output, _ = transform(image, start)
+    tracker = start.trail[-1]
     size = tuple(VF.get_size(output))
     if size != tracker.canvas_size:
         raise ValueError(

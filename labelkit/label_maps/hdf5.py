@@ -51,7 +51,7 @@ def write_file(  # noqa: PLR0913 -- each is a separate part of the file
         first = error.__context__ if isinstance(error.__context__, OSError) else error
         number = getattr(first, "errno", None)
         reason = os.strerror(number) if number else str(first).splitlines()[0]
-        raise OSError(f"{path.parent} cannot be written to: {reason}") from error
+        raise OSError(reason) from error
 
 
 def _fill(  # noqa: PLR0913 -- as write_file

@@ -1,6 +1,6 @@
 """The names and types inside a label-map file, shared by the one writer and the one reader.
 
-The format is a draft (version 0) until ``label_maps/SPEC.md`` fixes it. Root attribute ``header``
+The format is a draft, version 0, and may still change. Root attribute ``header``
 holds JSON; datasets are ``classes``, ``keys``, ``records``, ``crc32``, ``unreadable_keys`` and
 ``unreadable_reasons``. ``keys`` ascend by their UTF-8 bytes, so that a look-up is a binary search.
 """
@@ -23,6 +23,13 @@ DATASETS = ("classes", "keys", "records", "crc32", "unreadable_keys", "unreadabl
 MAX_KEY_BYTES = 4096
 
 
+class Kind(msgspec.Struct, frozen=True):
+    """The part of the header that every version has."""
+
+    format: str
+    version: int
+
+
 class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a file says of itself; JSON in the root attribute ``header``."""
 
@@ -33,6 +40,7 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     classes_name: str
     classes_digest: str
     source: dict[str, Any]
+    made_with: dict[str, Any]
 
     def record_layout(self, num_classes: int) -> RecordLayout:
         """The layout of this file's records."""

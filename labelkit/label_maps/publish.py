@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from typing import TYPE_CHECKING
@@ -11,12 +12,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def publish(target: Path, write: Callable[[Path], object]) -> bool:
+def publish(target: Path, write: Callable[[Path], object], scratch: Path) -> bool:
     """Write under a unique temporary name, flush to disk, then hard-link to ``target``.
 
     Args:
         target: the name that the file is to have.
         write: writes the whole file to the path that it is given.
+        scratch: a folder on the same disk for the temporary file; after ``kill -9`` it stays there.
 
     Returns:
         False where ``target`` existed already: it is left as it is, the first writer wins.
@@ -24,7 +26,7 @@ def publish(target: Path, write: Callable[[Path], object]) -> bool:
     Raises:
         OSError: the disk is full, or the folder cannot be written to; ``target`` is untouched.
     """
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
+    temporary = scratch / f".{os.urandom(8).hex()}.tmp"
     try:
         write(temporary)
         with temporary.open("rb") as file:
@@ -33,6 +35,13 @@ def publish(target: Path, write: Callable[[Path], object]) -> bool:
             os.link(temporary, target)
         except FileExistsError:
             return False
+        except OSError as error:
+            if error.errno not in {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}:
+                raise
+            raise OSError(
+                f"the disk of {target.parent} has no hard links, which keep a half-written file "
+                "from ever being seen: write to another disk, then copy"
+            ) from error
         _sync_folder(target.parent)
         return True
     finally:

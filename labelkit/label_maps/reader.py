@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from labelkit.errors import LabelMapError
-from labelkit.label_maps.checks import open_datasets, read_identity, read_keys
+from labelkit.label_maps.checks import (
+    damage_explained,
+    open_datasets,
+    read_identity,
+    read_keys,
+)
+from labelkit.label_maps.layout import check_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,7 +36,8 @@ class LabelMapFile:
     Attributes:
         path: the file.
         classes: the class list of its indices.
-        attrs: how the maps were made: teacher, weights, preprocessing, versions.
+        attrs: how the maps were made: teacher, weights, input size.
+        made_with: what does not identify the maps: versions, how exact the teacher's head is.
         unreadable: images of the data set without a map, key -> reason.
     """
 
@@ -41,14 +48,16 @@ class LabelMapFile:
         self._opened: dict[str, h5py.Dataset] = {}
         datasets = self._datasets()
         try:
-            header, self.classes = read_identity(datasets, self.path)
-            self._layout = header.record_layout(len(self.classes))
-            self.attrs: dict[str, Any] = header.source
-            self._keys = read_keys(datasets["keys"], self.path)
-            self._crc32 = datasets["crc32"][()]
-            reasons = [text.decode() for text in datasets["unreadable_reasons"][()]]
-            keys = [key.decode() for key in datasets["unreadable_keys"][()]]
-            self.unreadable = dict(zip(keys, reasons, strict=True))
+            with damage_explained(self.path):
+                header, self.classes = read_identity(datasets, self.path)
+                self._layout = header.record_layout(len(self.classes))
+                self.attrs: dict[str, Any] = header.source
+                self.made_with: dict[str, Any] = header.made_with
+                self._keys = read_keys(datasets["keys"])
+                self._crc32 = datasets["crc32"][()]
+                reasons = [text.decode() for text in datasets["unreadable_reasons"][()]]
+                keys = [key.decode() for key in datasets["unreadable_keys"][()]]
+                self.unreadable = dict(zip(keys, reasons, strict=True))
         except BaseException:
             self.close()
             raise
@@ -77,8 +86,15 @@ class LabelMapFile:
         return len(self._keys)
 
     def keys(self) -> Iterator[str]:
-        """The keys of all rows, ascending by their UTF-8 bytes."""
-        return (key.decode() for key in self._keys)
+        """The keys of all rows, ascending by their UTF-8 bytes.
+
+        Raises:
+            LabelMapError: a key that leaves the data set's folder.
+        """
+        for encoded in self._keys:
+            key = encoded.decode(errors="replace")
+            check_key(key)
+            yield key
 
     def __iter__(self) -> Iterator[str]:
         return self.keys()
@@ -99,16 +115,19 @@ class LabelMapFile:
 
     def missing(self, keys: Sequence[str]) -> list[str]:
         """Those of ``keys`` that the file has no label map for, in their order."""
-        wanted = [key.encode(errors="surrogateescape") for key in keys]
+        wanted = [key.encode(errors="surrogatepass") for key in keys]
         found = np.isin(np.array(wanted, dtype=np.bytes_), self._keys)
         return [key for key, known in zip(keys, found.tolist(), strict=True) if not known]
 
     def why_not(self, key: str) -> str:
         """Why a key has no label map, as far as the file can tell."""
         if key in self.unreadable:
-            return f"the image could not be read ({self.unreadable[key]})"
-        example = f"its keys look like {self._keys[0].decode()!r}" if len(self) else "it is empty"
-        return f"{example}; is it a file of this data set, at the same root?"
+            reason = self.unreadable[key]
+            return f"the image could not be read ({reason}): repair it and relabel, or remove it"
+        if not len(self):
+            return "it is empty"
+        example = self._keys[0].decode(errors="replace")
+        return f"its keys look like {example!r}; is it a file of this data set, at the same root?"
 
     def at(self, position: int) -> LabelMap:
         """The label map at a row number, 0 to len - 1.
@@ -121,7 +140,10 @@ class LabelMapFile:
             raise IndexError(f"row {position} of a file with {len(self._keys)} rows")
         record = self._record(position)
         if zlib.crc32(record) != self._crc32[position]:
-            raise LabelMapError(f"{self._row_name(position)}: checksum differs, the row is damaged")
+            raise LabelMapError(
+                f"{self._row_name(position)}: checksum differs, the row is damaged. "
+                "Copy the file again, or remove it and make it anew"
+            )
         try:
             return self._layout.decode(record)
         except ValueError as error:
@@ -170,10 +192,10 @@ class LabelMapFile:
         return record
 
     def _row_name(self, position: int) -> str:
-        return f"{self.path}, row {position} ({self._keys[position].decode()})"
+        return f"{self.path}, row {position} ({self._keys[position].decode(errors='replace')})"
 
     def _position(self, key: str) -> int | None:
-        encoded = key.encode(errors="surrogateescape")
+        encoded = key.encode(errors="surrogatepass")
         if len(encoded) > self._keys.dtype.itemsize:
             return None
         position = int(np.searchsorted(self._keys, np.bytes_(encoded)))

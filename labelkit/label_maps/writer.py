@@ -9,6 +9,7 @@ and goes on with what is missing.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import zlib
 from dataclasses import dataclass
@@ -25,8 +26,7 @@ from labelkit.label_maps.publish import file_sha256, publish
 from labelkit.label_maps.reader import LabelMapFile
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -43,6 +43,9 @@ class Shard:
     stop: int
 
 
+_NO_IDENTITY = ("classes_name", "made_with")
+
+
 class _Marker(msgspec.Struct, frozen=True):
     plan: str
     sha256: str
@@ -57,7 +60,8 @@ class LabelMapWriter:
         keys: every image of the data set; sorted here, so their order does not matter.
         top_k: entries per cell.
         grid: rows and columns.
-        source: how the maps are made, JSON values; part of the plan's identity.
+        source: how the maps are made, JSON values; shards of another source never mix.
+        made_with: what else the file is to say, such as versions; no part of the identity.
         shard_rows: images per shard: what an interruption can cost at most.
 
     Raises:
@@ -74,6 +78,7 @@ class LabelMapWriter:
         top_k: int,
         grid: tuple[int, int],
         source: dict[str, Any],
+        made_with: dict[str, Any] | None = None,
         shard_rows: int = 1024,
     ) -> None:
         self.path = Path(path).absolute()
@@ -84,7 +89,9 @@ class LabelMapWriter:
         for key, following in zip(self.keys, self.keys[1:], strict=False):
             if key == following:
                 raise LabelMapError(f"key {key!r} stands twice in the data set")
-        self.header = Header(FORMAT, VERSION, top_k, grid, classes.name, classes.digest, source)
+        self.header = Header(
+            FORMAT, VERSION, top_k, grid, classes.name, classes.digest, source, made_with or {}
+        )
         starts = range(0, len(self.keys), shard_rows)
         stops = (min(start + shard_rows, len(self.keys)) for start in starts)
         self.shards = [Shard(n, *ends) for n, ends in enumerate(zip(starts, stops, strict=True))]
@@ -124,9 +131,9 @@ class LabelMapWriter:
             for key, record in zip(keys, plain, strict=True)
         )
         target = self.parts / f"{shard.number:06d}.h5"
-        publish(target, lambda path: self._write(path, rows, len(keys), unreadable))
+        self._publish(target, lambda path: self._write(path, rows, len(keys), unreadable))
         marker = msgspec.json.encode(_Marker(self._plan, file_sha256(target)))
-        publish(target.with_suffix(".json"), lambda path: path.write_bytes(marker))
+        self._publish(target.with_suffix(".json"), lambda path: path.write_bytes(marker))
 
     def finalize(self) -> LabelMapFile:
         """Join all shards into the finished file, check it, and remove the shards.
@@ -135,6 +142,7 @@ class LabelMapWriter:
             LabelMapError: a shard is missing or damaged (a damaged one is to be made again).
             FileExistsError: the file appeared meanwhile.
         """
+        self._require_no_file()
         missing = self.pending()
         if missing:
             raise LabelMapError(
@@ -147,17 +155,17 @@ class LabelMapWriter:
         }
         count = len(self.keys) - len(unreadable)
         rows = (row for file in self._open_shards() for row in file.raw_rows())
-        if not publish(self.path, lambda path: self._write(path, rows, count, unreadable)):
-            raise FileExistsError(f"{self.path} exists: another run finished first")
-        shutil.rmtree(self.parts)
+        if not self._publish(self.path, lambda path: self._write(path, rows, count, unreadable)):
+            self._require_no_file()
+        shutil.rmtree(self.parts, ignore_errors=True)
         return LabelMapFile.open(self.path)
 
     def _claim_parts(self, shard_rows: int) -> None:
         """Make the folder of shards, or check that the one there is of the same plan."""
-        if self.path.exists():
-            raise FileExistsError(f"{self.path} exists: choose another name or remove it")
+        self._require_no_file()
+        header: dict[str, Any] = msgspec.to_builtins(self.header)
         plan = {
-            "header": msgspec.to_builtins(self.header),
+            "header": {k: v for k, v in header.items() if k not in _NO_IDENTITY},
             "keys": hashlib.sha256("\0".join(self.keys).encode()).hexdigest(),
             "count": len(self.keys),
             "shard_rows": shard_rows,
@@ -166,7 +174,9 @@ class LabelMapWriter:
         self._plan = hashlib.sha256(encoded).hexdigest()
         self.parts.mkdir(parents=True, exist_ok=True)
         file = self.parts / "plan.json"
-        publish(file, lambda path: path.write_bytes(encoded))
+        if not file.exists() and any(self.parts.glob("*.h5")):
+            raise LabelMapError(f"{self.parts} has lost its plan.json: remove the folder")
+        self._publish(file, lambda path: path.write_bytes(encoded))
         found, wanted = msgspec.json.decode(file.read_bytes()), msgspec.json.decode(encoded)
         if found != wanted:
             raise LabelMapError(
@@ -174,6 +184,21 @@ class LabelMapWriter:
                 f"({_difference(found, wanted)}). "
                 "Repeat the first command to go on with them, or remove the folder to start anew"
             )
+
+    def _require_no_file(self) -> None:
+        if os.path.lexists(self.path):
+            raise FileExistsError(f"{self.path} exists: choose another name or remove it")
+
+    def _publish(self, target: Path, write: Callable[[Path], object]) -> bool:
+        """Make a file appear whole; a failing disk is told with what is safe already."""
+        try:
+            return publish(target, write, self.parts)
+        except OSError as error:
+            done = len(self.shards) - len(self.pending())
+            raise OSError(
+                f"{target.parent} cannot be written to: {error}. {done} of {len(self.shards)} "
+                "shards are kept; mend it and run the same command again"
+            ) from error
 
     def _marker(self, shard: Shard) -> _Marker | None:
         file = self.parts / f"{shard.number:06d}.json"

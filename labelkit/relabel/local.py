@@ -5,24 +5,33 @@ Legend: N images of a shard, B batch, C classes, K entries per cell, S input sid
 
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import timm
 import torch
 import torchvision
 from torch.utils.data import DataLoader
 
 from labelkit import __version__
 from labelkit.data import list_images
-from labelkit.errors import ClassListError, ClassListMismatch, LabelMapError, TeacherError
+from labelkit.errors import (
+    ClassListError,
+    ClassListMismatch,
+    DatasetError,
+    LabelMapError,
+    TeacherError,
+    first_line,
+)
 from labelkit.label_maps import LabelMapFile, LabelMapWriter, Shard
 from labelkit.relabel.squares import Batch, Squares
 from labelkit.teachers import EXACT_GAP, resize_grid
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
@@ -64,12 +73,14 @@ class Outcome:
         images: images with a label map.
         unreadable: images without one, key -> reason.
         made: images that this run went through; the others were there already.
+        existed: an earlier run had finished the file.
     """
 
     path: Path
     images: int
     unreadable: dict[str, str]
     made: int
+    existed: bool = False
 
 
 def relabel(
@@ -93,43 +104,79 @@ def relabel(
         on_progress: called with (images done, images in all) after every batch.
 
     Raises:
-        DatasetError: the folder holds no images.
+        DatasetError: the folder holds no images, or the disk with them fails.
         ClassListMismatch: the teacher lacks one of the classes asked for.
         ClassListError: there are fewer classes than ``top_k``.
         LabelMapError: ``output`` exists and is something else, or was begun with other settings.
-        TeacherError: the model has no spatial grid, or gives a score that is not finite.
+        TeacherError: the model has no spatial grid, does not take such an input size, or gives a
+            score that is not finite.
+        OSError: the disk fails; finished shards are kept.
 
     Source: Yun et al. 2021 (arXiv 2101.05022), section 3.1.
     """
-    settings = settings or Settings()
-    maker = _MapMaker(teacher, settings)
+    maker = _MapMaker(teacher, settings or Settings())
     keys = list_images(root)
-    finished = _finished(Path(output), maker, len(keys))
+    output = Path(output)
+    finished = _finished(output, maker, keys)
     if finished is not None:
         return finished
+    try:
+        return _make(Path(root), keys, maker, output, on_progress or (lambda _done, _total: None))
+    except (OSError, LabelMapError):
+        # Another run of the same command may have finished, and removed the shards under this one.
+        finished = _finished(output, maker, keys)
+        if finished is None:
+            raise
+        return finished
+
+
+def _make(
+    root: Path,
+    keys: list[str],
+    maker: _MapMaker,
+    output: Path,
+    on_progress: Callable[[int, int], None],
+) -> Outcome:
     writer = LabelMapWriter(
         output,
         classes=maker.classes,
         keys=keys,
-        top_k=settings.top_k,
-        grid=settings.grid,
+        top_k=maker.settings.top_k,
+        grid=maker.settings.grid,
         source=maker.source,
-        shard_rows=settings.shard_rows,
+        made_with=maker.made_with,
+        shard_rows=maker.settings.shard_rows,
     )
     pending = writer.pending()
     made = sum(shard.stop - shard.start for shard in pending)
     done = len(keys) - made
-    batches = _batches(Path(root), writer.keys, maker, pending)
+    batches = _batches(root, writer.keys, maker, pending)
     for shard in pending:
         rows = _Rows(maker)
         while rows.seen < shard.stop - shard.start:
-            rows.add(next(batches))
-            if on_progress:
-                on_progress(done + rows.seen, len(keys))
+            rows.add(_next(batches))
+            on_progress(done + rows.seen, len(keys))
         writer.commit(shard, *rows.arrays(), rows.unreadable)
         done += rows.seen
     file = writer.finalize()
     return Outcome(file.path, len(file), file.unreadable, made)
+
+
+def _next(batches: Iterator[Batch]) -> Batch:
+    """The next batch; a lost worker or disk ends the run with all finished shards kept."""
+    try:
+        batch = next(batches)
+    except RuntimeError as error:
+        raise DatasetError(
+            f"a process that decodes was lost ({first_line(error)}): finished shards are kept; run "
+            "again with --workers 0 or a smaller --batch-size"
+        ) from error
+    if batch.disk_error:
+        raise DatasetError(
+            f"{batch.disk_error}: not the image but the disk, the network or a permission failed. "
+            "Finished shards are kept; mend it and run the same command again"
+        )
+    return batch
 
 
 class _MapMaker:
@@ -145,13 +192,16 @@ class _MapMaker:
                 f"top-k {settings.top_k} of a list of {len(self.classes):,} classes"
             )
         self._columns = _columns(teacher, self.classes)
-        gap = teacher.gap(self.size)
         self.source: dict[str, Any] = {
-            "teacher": teacher.describe() | {"head": "exact" if gap < EXACT_GAP else "approximate"},
+            "teacher": teacher.describe(),
             "size": self.size,
             "resize": "whole image to a square, antialiased",
             "projected": self._columns is not None,
+        }
+        self.made_with: dict[str, Any] = {
+            "head": "exact" if _gap(teacher, self.size) < EXACT_GAP else "approximate",
             "labelkit": __version__,
+            "timm": timm.__version__,
             "torch": str(torch.__version__),
             "torchvision": torchvision.__version__,
         }
@@ -224,6 +274,16 @@ def _batches(
     return iter(loader)
 
 
+def _gap(teacher: Teacher, size: int) -> float:
+    try:
+        return teacher.gap(size)
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise TeacherError(
+            f"{teacher.card.name} does not take {size}x{size} pixels ({first_line(error)}): try "
+            f"--size {teacher.card.native_size}, its own"
+        ) from error
+
+
 def _columns(teacher: Teacher, classes: ClassList) -> torch.Tensor | None:
     """Where ``classes`` stand among the teacher's outputs; None if they are the same list."""
     if classes.ids == teacher.classes.ids:
@@ -239,22 +299,34 @@ def _columns(teacher: Teacher, classes: ClassList) -> torch.Tensor | None:
     return torch.tensor(positions, device=teacher.device)
 
 
-def _finished(output: Path, maker: _MapMaker, count: int) -> Outcome | None:
-    """The outcome of an earlier run with the same settings; None if there is no such file."""
-    if not output.exists():
+def _finished(output: Path, maker: _MapMaker, keys: list[str]) -> Outcome | None:
+    """The outcome of an earlier run of the same command; None if there is no such file."""
+    if not os.path.lexists(output):
         return None
     way_out = "choose another name with -o, or remove it"
     try:
         file = LabelMapFile.open(output)
-    except (LabelMapError, FileNotFoundError):
-        raise LabelMapError(f"{output} exists and is no label-map file: {way_out}") from None
-    same = (file.attrs, file.classes, file.top_k, file.grid, len(file) + len(file.unreadable)) == (
-        maker.source,
-        maker.classes,
-        maker.settings.top_k,
-        maker.settings.grid,
-        count,
-    )
-    if not same:
-        raise LabelMapError(f"{output} exists, made from other images or settings: {way_out}")
-    return Outcome(file.path, len(file), file.unreadable, 0)
+    except (LabelMapError, FileNotFoundError) as error:
+        raise LabelMapError(f"{output} exists and is no whole label-map file: {way_out}") from error
+    wanted = {
+        "settings": maker.source,
+        "classes": maker.classes.ids,
+        "topk": maker.settings.top_k,
+        "grid": maker.settings.grid,
+        "images": sorted(keys),
+    }
+    found = {
+        "settings": file.attrs,
+        "classes": file.classes.ids,
+        "topk": file.top_k,
+        "grid": file.grid,
+        "images": sorted([*file, *file.unreadable]),
+    }
+    differing = [name for name, value in wanted.items() if found[name] != value]
+    if differing:
+        raise LabelMapError(
+            f"{output} exists, made from other images or settings ({', '.join(differing)} differ): "
+            f"{way_out}"
+        )
+    shutil.rmtree(output.with_name(f"{output.name}.parts"), ignore_errors=True)
+    return Outcome(file.path, len(file), file.unreadable, made=0, existed=True)

@@ -5,7 +5,7 @@ Legend: B batch, S side of the square.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,24 +23,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Square:
-    """One image (3, S, S), or the reason why there is none."""
+    """One image (3, S, S), or why there is none: its own fault, or the disk's."""
 
     key: str
     image: torch.Tensor | None = None
     reason: str = ""
+    disk_error: str = ""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Images (B, 3, S, S) as uint8, with their keys; those that could not be read apart."""
+    """Images (B, 3, S, S) as uint8, with their keys; those that could not be read apart.
+
+    ``disk_error`` names an image that the disk, the network or a permission kept back: it may well
+    be whole, so it must not be recorded as unreadable.
+    """
 
     keys: list[str]
     images: torch.Tensor
     unreadable: dict[str, str] = field(default_factory=dict[str, str])
+    disk_error: str = ""
 
     def pin_memory(self) -> Batch:
         """The same batch in page-locked memory, for a quick way to a GPU."""
-        return Batch(self.keys, self.images.pin_memory(), self.unreadable)
+        return replace(self, images=self.images.pin_memory())
 
 
 class Squares(Dataset[Square]):
@@ -68,6 +74,8 @@ class Squares(Dataset[Square]):
             image = read_image(self.root / key)
         except DatasetError as error:
             return Square(key, reason=str(error))
+        except OSError as error:
+            return Square(key, disk_error=str(error))
         size = [self.size, self.size]
         return Square(key, VF.resize(image, size, self.interpolation, antialias=True))
 
@@ -79,4 +87,5 @@ class Squares(Dataset[Square]):
             keys=[square.key for square in squares if square.image is not None],
             images=torch.stack(images) if images else empty,
             unreadable={square.key: square.reason for square in squares if square.image is None},
+            disk_error=next((square.disk_error for square in squares if square.disk_error), ""),
         )

@@ -12,11 +12,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from torchvision import transforms as v1
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as VF
 
 from labelkit.data import CropTracker, track_crop
+from labelkit.data.crop_tracking import require_trackable
 
 H, W = 180, 240
 
@@ -131,6 +133,26 @@ def test_what_is_no_upright_box_raises(transform):
     """Torchvision passes an unknown type through without a word; the labels would be wrong."""
     with pytest.raises(ValueError, match="label maps cannot follow it"):
         track_crop(ramp(), transform)
+
+
+@pytest.mark.parametrize("kind", [v2.AutoAugment, v2.RandAugment, v2.TrivialAugmentWide, v2.AugMix])
+def test_what_moves_pixels_without_a_trace_is_refused_wherever_it_stands(kind):
+    """These rotate and shear the image alone; the tracker would never know."""
+    inner = v2.RandomApply([v2.Compose([v2.Resize(99), kind()])])
+    with pytest.raises(ValueError, match=f"{kind.__name__} rotates, shears and shifts"):
+        require_trackable(v2.Compose([v2.RandomHorizontalFlip(), inner]))
+
+
+def test_a_v1_step_inside_a_v2_pipeline_is_refused():
+    with pytest.raises(TypeError, match="not a torchvision v2 transform"):
+        require_trackable(v2.Compose([v1.RandomResizedCrop(64)]))
+
+
+def test_a_last_step_that_makes_plain_tensors_keeps_the_box():
+    pipeline = v2.Compose([v2.CenterCrop(90), v2.ToPureTensor()])
+    output, box = track_crop(ramp(), pipeline)
+    assert type(output) is torch.Tensor
+    assert (box.left, box.top, box.right, box.bottom) == (75 / W, 45 / H, 165 / W, 135 / H)
 
 
 class Shrink(v2.Transform):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
 import subprocess
 import sys
@@ -14,7 +16,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as VF
 
 from labelkit.data import read_image
-from labelkit.errors import ClassListMismatch, LabelMapError, TeacherError
+from labelkit.errors import ClassListMismatch, DatasetError, LabelMapError, TeacherError
 from labelkit.hierarchy import ClassList
 from labelkit.label_maps import LabelMapFile
 from labelkit.relabel import Settings, relabel
@@ -42,7 +44,7 @@ def test_maps_are_the_teachers_strongest_logits(teacher, photos, tmp_path):
     file = LabelMapFile.open(tmp_path / "maps.h5")
     assert file.classes == teacher.classes
     assert file.grid == (15, 15)
-    assert file.attrs["teacher"]["head"] == "exact"
+    assert file.made_with["head"] == "exact"
     for key in file:
         square = VF.resize(
             read_image(photos / key), [320, 320], InterpolationMode.BICUBIC, antialias=True
@@ -80,9 +82,12 @@ def test_a_finished_file_is_left_as_it_is(teacher, photos, tmp_path):
     output = tmp_path / "maps.h5"
     relabel(photos, teacher, output, Settings(size=96))
     before = output.read_bytes()
-    assert relabel(photos, teacher, output, Settings(size=96)).made == 0
-    with pytest.raises(LabelMapError, match="made from other images or settings"):
+    assert relabel(photos, teacher, output, Settings(size=96)).existed
+    with pytest.raises(LabelMapError, match=r"other images or settings \(settings differ\)"):
         relabel(photos, teacher, output, Settings(size=128))
+    (photos / "animals" / "cat.jpg").rename(photos / "animals" / "tiger.jpg")
+    with pytest.raises(LabelMapError, match=r"other images or settings \(images differ\)"):
+        relabel(photos, teacher, output, Settings(size=96))
     assert output.read_bytes() == before
 
 
@@ -94,6 +99,51 @@ def test_unreadable_images_are_recorded_and_never_replaced(teacher, photos, tmp_
     assert set(outcome.unreadable) == {"animals/empty.jpg", "things/torn.jpg"}
     assert all(outcome.unreadable.values())
     assert LabelMapFile.open(tmp_path / "maps.h5").unreadable == outcome.unreadable
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_vanished_disk_is_not_recorded_as_unreadable_images(teacher, photos, tmp_path, workers):
+    """Once it is back, the same command makes the file of an undisturbed run."""
+    away = photos.with_name("away")
+
+    def unmount(done: int, _: int) -> None:
+        if done == 1:
+            photos.rename(away)
+
+    settings = Settings(size=96, batch_size=1, shard_rows=1, workers=workers)
+    output = tmp_path / "maps.h5"
+    with pytest.raises(DatasetError, match="not the image but the disk"):
+        relabel(photos, teacher, output, settings, unmount)
+    away.rename(photos)
+    outcome = relabel(photos, teacher, output, settings)
+    assert (outcome.images, outcome.unreadable) == (4, {})
+
+
+def test_a_worker_that_is_killed_is_one_clear_error(teacher, photos, tmp_path):
+    """As the kernel does when memory runs out."""
+
+    def kill(*_: int) -> None:
+        for child in multiprocessing.active_children():
+            os.kill(child.pid, signal.SIGKILL)
+
+    settings = Settings(size=96, batch_size=1, shard_rows=1, workers=1)
+    with pytest.raises(DatasetError, match="finished shards are kept"):
+        relabel(photos, teacher, tmp_path / "maps.h5", settings, kill)
+
+
+def test_a_run_that_another_one_overtakes_ends_well(teacher, photos, tmp_path):
+    """Two runs of the same command: the slower finds the shards gone and the file there."""
+    settings, output = Settings(size=96, batch_size=1, shard_rows=1), tmp_path / "maps.h5"
+    overtaken = []
+
+    def overtake(*_: int) -> None:
+        if not overtaken:
+            overtaken.append(relabel(photos, teacher, output, settings))
+
+    outcome = relabel(photos, teacher, output, settings, overtake)
+    assert outcome.existed
+    assert outcome.images == overtaken[0].images == 4
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["maps.h5", "photos"]
 
 
 def test_a_folder_of_nothing_but_junk_gives_an_empty_file_that_says_so(tmp_path):
@@ -140,12 +190,15 @@ def test_scores_that_are_not_finite_name_the_image(photos, tmp_path):
     [
         (["none", "-o", "x.h5"], 2, "does not exist"),
         ([".", "-o", "x.h5"], 1, "holds no images"),
-        (["photos", "-o", "taken.txt"], 1, "exists and is no label-map file"),
+        (["photos", "-o", "taken.txt"], 1, "exists and is no whole label-map file"),
         (["photos", "-o", "x.h5", "--teacher", "resnet5"], 1, "unknown teacher 'resnet5'"),
-        (["photos", "-o", "x.h5", "--classes", "imagenet-2k"], 1, "imagenet-12k"),
+        (["photos", "-o", "x.h5", "--classes", "imagenet-2k"], 2, "imagenet-12k"),
         (["photos", "-o", "x.h5", "--topk", "0"], 2, "--topk"),
         (["photos", "-o", "x.h5", "--topk", "1001"], 1, "top-k 1001 of a list of 1,000 classes"),
         (["photos"], 2, "--output"),
+        (["photos", "-o", "photos"], 2, "is a directory"),
+        (["photos", "-o", "photos/maps.PNG"], 2, "ends like an image"),
+        (["photos", "-o", "x.h5", "--device", "tpu"], 1, "no device 'tpu'"),
     ],
 )
 def test_bad_input_is_one_clear_line(tmp_path, monkeypatch, arguments, code, message):
