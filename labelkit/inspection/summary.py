@@ -191,7 +191,7 @@ def summarize_label_maps(
     Raises:
         LabelMapError: a row is damaged.
     """
-    settings = flatten(file.attrs)
+    settings = flatten(file.attrs | file.made_with)
     teacher = next((value for what, value in settings if what in {"teacher", "teacher.name"}), "")
     rows = np.unique(np.linspace(0, len(file) - 1, min(sample, len(file))).astype(int)).tolist()
     keys = file.keys()

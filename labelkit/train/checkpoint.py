@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ import msgspec
 import torch
 
 from labelkit import __version__
-from labelkit.errors import TrainingError
+from labelkit.errors import TrainingError, first_line
 from labelkit.hierarchy import ClassList
 from labelkit.train.files import replace_file
 from labelkit.train.recipe import recipe_fields
@@ -105,25 +104,23 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     if not source.is_file():
         raise FileNotFoundError(f"no such checkpoint: {source}")
     try:
-        content = torch.load(source, map_location="cpu", weights_only=True)
-        if (content["format"], content["version"]) != (FORMAT, VERSION):
-            raise ValueError(f"{content['format']} version {content['version']}")
-        classes = ClassList.of(content["classes"], content["classes_name"])
-        records = msgspec.convert(content["records"], tuple[EpochRecord, ...])
-        if classes.digest != content["classes_digest"]:
-            raise ValueError(f"its class list has the digest {classes.digest[:6]}")
-        return Checkpoint(
-            content["recipe"], classes, records, content["model"], content["optimizer"]
-        )
-    except (
-        *(RuntimeError, ValueError, KeyError, TypeError, EOFError),
-        *(OSError, pickle.UnpicklingError, msgspec.ValidationError),
-    ) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        return _parse(torch.load(source, map_location="cpu", weights_only=True))
+    except Exception as error:
+        # Damaged pickles and zips raise a dozen types; the user needs one line and a way out.
         raise TrainingError(
-            f"{source} is no {FORMAT} of version {VERSION}, or damaged ({reason}). "
+            f"{source} is no {FORMAT} of version {VERSION}, or damaged ({first_line(error)}). "
             "Delete it to begin anew"
         ) from error
+
+
+def _parse(content: dict[str, Any]) -> Checkpoint:
+    if (content["format"], content["version"]) != (FORMAT, VERSION):
+        raise ValueError(f"{content['format']} version {content['version']}")
+    classes = ClassList.of(content["classes"], content["classes_name"])
+    records = msgspec.convert(content["records"], tuple[EpochRecord, ...])
+    if classes.digest != content["classes_digest"]:
+        raise ValueError(f"its class list has the digest {classes.digest[:6]}")
+    return Checkpoint(content["recipe"], classes, records, content["model"], content["optimizer"])
 
 
 def save_student(

@@ -175,8 +175,9 @@ def test_a_damaged_image_is_named(
 
 def test_a_damaged_checkpoint_is_named(error_of: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "last.pt").write_bytes(b"PK\x03\x04 torn")
-    assert "last.pt is no labelkit-checkpoint of version 1, or damaged" in error_of()
+    for content in (b"PK\x03\x04 torn", b"junk", b""):
+        (tmp_path / "out" / "last.pt").write_bytes(content)
+        assert "last.pt is no labelkit-checkpoint of version 1, or damaged" in error_of()
 
 
 @pytest.mark.parametrize("change", ["run.seed", "=1", "run.=1"])
