@@ -23,6 +23,7 @@ from labelkit.errors import (
     ClassListError,
     ClassListMismatch,
     DatasetError,
+    LabelkitError,
     LabelMapError,
     TeacherError,
     first_line,
@@ -111,6 +112,7 @@ def relabel(
         TeacherError: the model has no spatial grid, does not take such an input size, or gives a
             score that is not finite.
         OSError: the disk fails; finished shards are kept.
+        LabelkitError: a worker was killed, or memory ran out; finished shards are kept.
 
     Source: Yun et al. 2021 (arXiv 2101.05022), section 3.1.
     """
@@ -128,6 +130,12 @@ def relabel(
         if finished is None:
             raise
         return finished
+    except RuntimeError as error:
+        # A killed worker is told by a signal, anywhere; a GPU without memory, in the forward pass.
+        raise LabelkitError(
+            f"relabelling stopped ({first_line(error)}): finished shards are kept. Run the same "
+            "command again; if memory was short, with --workers 0 or a smaller --batch-size"
+        ) from error
 
 
 def _make(
@@ -163,14 +171,8 @@ def _make(
 
 
 def _next(batches: Iterator[Batch]) -> Batch:
-    """The next batch; a lost worker or disk ends the run with all finished shards kept."""
-    try:
-        batch = next(batches)
-    except RuntimeError as error:
-        raise DatasetError(
-            f"a process that decodes was lost ({first_line(error)}): finished shards are kept; run "
-            "again with --workers 0 or a smaller --batch-size"
-        ) from error
+    """The next batch; a failing disk ends the run, with all finished shards kept."""
+    batch = next(batches)
     if batch.disk_error:
         raise DatasetError(
             f"{batch.disk_error}: not the image but the disk, the network or a permission failed. "

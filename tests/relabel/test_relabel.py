@@ -16,7 +16,13 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as VF
 
 from labelkit.data import read_image
-from labelkit.errors import ClassListMismatch, DatasetError, LabelMapError, TeacherError
+from labelkit.errors import (
+    ClassListMismatch,
+    DatasetError,
+    LabelkitError,
+    LabelMapError,
+    TeacherError,
+)
 from labelkit.hierarchy import ClassList
 from labelkit.label_maps import LabelMapFile
 from labelkit.relabel import Settings, relabel
@@ -127,7 +133,7 @@ def test_a_worker_that_is_killed_is_one_clear_error(teacher, photos, tmp_path):
             os.kill(child.pid, signal.SIGKILL)
 
     settings = Settings(size=96, batch_size=1, shard_rows=1, workers=1)
-    with pytest.raises(DatasetError, match="finished shards are kept"):
+    with pytest.raises(LabelkitError, match="finished shards are kept"):
         relabel(photos, teacher, tmp_path / "maps.h5", settings, kill)
 
 
