@@ -132,10 +132,14 @@ def relabel(
         return finished
     except RuntimeError as error:
         # A killed worker is told by a signal, anywhere; a GPU without memory, in the forward pass.
-        raise LabelkitError(
-            f"relabelling stopped ({first_line(error)}): finished shards are kept. Run the same "
-            "command again; if memory was short, with --workers 0 or a smaller --batch-size"
-        ) from error
+        raise _stopped(error) from error
+
+
+def _stopped(error: BaseException) -> LabelkitError:
+    return LabelkitError(
+        f"relabelling stopped ({first_line(error)}): finished shards are kept. Run the same "
+        "command again; if memory was short, with --workers 0 or a smaller --batch-size"
+    )
 
 
 def _make(
@@ -171,8 +175,12 @@ def _make(
 
 
 def _next(batches: Iterator[Batch]) -> Batch:
-    """The next batch; a failing disk ends the run, with all finished shards kept."""
-    batch = next(batches)
+    """The next batch; a lost worker or a failing disk ends the run with finished shards kept."""
+    try:
+        batch = next(batches)
+    except (OSError, EOFError) as error:
+        # The workers report their own disk's errors; this is the channel from a dead one.
+        raise _stopped(error) from error
     if batch.disk_error:
         raise DatasetError(
             f"{batch.disk_error}: not the image but the disk, the network or a permission failed. "
