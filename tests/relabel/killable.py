@@ -1,7 +1,10 @@
-"""Relabel a folder in shards of one image; with a third argument, slowly, to be killed."""
+"""Relabel a folder in shards of one image, in a process that a test can kill."""
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 import sys
 import time
 
@@ -9,17 +12,19 @@ from labelkit.relabel import Settings, relabel
 from labelkit.teachers import load_teacher
 
 
-def main(photos: str, output: str, *slowly: str) -> None:
-    """Relabel; where asked to, wait in the second shard."""
+def main(photos: str, output: str, how: str = "") -> None:
+    """Relabel; ``slowly`` waits in the second shard, ``without worker`` kills whoever decodes."""
     teacher = load_teacher("efficientnet-lite0", device="cpu")
-    settings = Settings(size=96, batch_size=1, shard_rows=1, workers=0)
-    relabel(
-        photos,
-        teacher,
-        output,
-        settings,
-        lambda done, _: time.sleep(99 if slowly and done > 1 else 0),
-    )
+    workers = 1 if how == "without worker" else 0
+    settings = Settings(size=96, batch_size=1, shard_rows=1, workers=workers)
+
+    def disturb(done: int, _: int) -> None:
+        if how == "slowly" and done > 1:
+            time.sleep(99)
+        for child in multiprocessing.active_children():
+            os.kill(int(child.pid or 0), signal.SIGKILL)
+
+    relabel(photos, teacher, output, settings, disturb)
 
 
 if __name__ == "__main__":

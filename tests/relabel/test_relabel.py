@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import signal
 import subprocess
 import sys
@@ -19,7 +17,6 @@ from labelkit.data import read_image
 from labelkit.errors import (
     ClassListMismatch,
     DatasetError,
-    LabelkitError,
     LabelMapError,
     TeacherError,
 )
@@ -125,16 +122,19 @@ def test_a_vanished_disk_is_not_recorded_as_unreadable_images(teacher, photos, t
     assert (outcome.images, outcome.unreadable) == (4, {})
 
 
-def test_a_worker_that_is_killed_is_one_clear_error(teacher, photos, tmp_path):
-    """As the kernel does when memory runs out."""
-
-    def kill(*_: int) -> None:
-        for child in multiprocessing.active_children():
-            os.kill(child.pid, signal.SIGKILL)
-
-    settings = Settings(size=96, batch_size=1, shard_rows=1, workers=1)
-    with pytest.raises(LabelkitError, match="finished shards are kept"):
-        relabel(photos, teacher, tmp_path / "maps.h5", settings, kill)
+def test_a_worker_that_is_killed_is_one_clear_error(photos, tmp_path):
+    """As the kernel does when memory runs out. In a process of its own, for the signals' sake."""
+    arguments = [photos, tmp_path / "maps.h5", "without worker"]
+    run = subprocess.run(
+        [sys.executable, "-m", "tests.relabel.killable", *arguments],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 1
+    assert "LabelkitError: relabelling stopped" in run.stderr
+    assert "finished shards are kept" in run.stderr
 
 
 def test_a_run_that_another_one_overtakes_ends_well(teacher, photos, tmp_path):
