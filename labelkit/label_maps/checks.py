@@ -11,7 +11,7 @@ import numpy as np
 
 from labelkit.errors import ClassListError, LabelMapError, first_line
 from labelkit.hierarchy import ClassList
-from labelkit.label_maps.layout import DATASETS, FORMAT, VERSION, Header, Kind
+from labelkit.label_maps.layout import DATASETS, FORMAT, VERSION, Header, Kind, is_foreign
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -31,6 +31,8 @@ def damage_explained(path: Path) -> Generator[None]:
     except (LabelMapError, FileNotFoundError):
         raise
     except (KeyError, OSError, RuntimeError, ValueError, MemoryError, OverflowError) as error:
+        if is_foreign(error):
+            raise
         reason = first_line(error).strip("'\"")
         raise LabelMapError(
             f"{path} is damaged ({reason}): copy it again, or remove it and make it anew"

@@ -10,7 +10,7 @@ import h5py
 import msgspec
 import numpy as np
 
-from labelkit.label_maps.layout import LIBVER, Header, check_key, encode_strings
+from labelkit.label_maps.layout import LIBVER, Header, check_key, encode_strings, is_foreign
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,6 +48,8 @@ def write_file(  # noqa: PLR0913 -- each is a separate part of the file
         _fill(path, header, classes, rows=rows, count=count, unreadable=unreadable)
     except (OSError, RuntimeError) as error:
         # HDF5 that cannot flush raises once more from its close, as a RuntimeError of many lines.
+        if is_foreign(error):
+            raise
         first = error.__context__ if isinstance(error.__context__, OSError) else error
         number = getattr(first, "errno", None)
         reason = os.strerror(number) if number else str(first).splitlines()[0]

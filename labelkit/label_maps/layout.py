@@ -47,6 +47,16 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return RecordLayout(self.top_k, self.grid, num_classes)
 
 
+def is_foreign(error: BaseException) -> bool:
+    """Whether a RuntimeError comes from elsewhere than HDF5, and says nothing about the file.
+
+    torch raises one in the middle of anything when a data loader's worker is killed. h5py's own
+    begin with the words below.
+    """
+    words = ("Can't", "Unable to", "Unspecified error")
+    return isinstance(error, RuntimeError) and not str(error).startswith(words)
+
+
 def check_key(key: str) -> bytes:
     """A row's key as UTF-8 bytes.
 

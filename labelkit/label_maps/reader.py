@@ -16,7 +16,7 @@ from labelkit.label_maps.checks import (
     read_identity,
     read_keys,
 )
-from labelkit.label_maps.layout import check_key
+from labelkit.label_maps.layout import check_key, is_foreign
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -188,6 +188,8 @@ class LabelMapFile:
             mask, chunk = self._datasets()["records"].id.read_direct_chunk((position, 0))
             record = chunk if mask else zlib.decompressobj().decompress(chunk, self._layout.nbytes)
         except (OSError, RuntimeError, zlib.error) as error:
+            if is_foreign(error):
+                raise
             raise LabelMapError(f"{self._row_name(position)} cannot be read: {error}") from error
         return record
 
