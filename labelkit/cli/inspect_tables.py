@@ -72,7 +72,7 @@ def print_label_maps(summary: LabelMapSummary, images: Path | None) -> None:
                 ("images", f"{summary.images:,}"),
                 ("grid", f"{rows} x {columns} cells, {summary.top_k} classes each"),
                 ("classes", _classes(summary.classes_name, summary.num_classes, summary.digest)),
-                ("size", f"{file_size(summary.file_bytes)}, {each}"),
+                ("file size", f"{file_size(summary.file_bytes)}, {each}"),
                 *settings(summary),
                 ("unreadable", _counted(summary.unreadable, "image", "images")),
                 *(("", f"{key}: {reason}") for key, reason in summary.unreadable_examples),

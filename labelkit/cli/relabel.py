@@ -132,7 +132,7 @@ def _report(console: Console, outcome: Outcome, data: Path) -> None:
         lines.append(f"{len(outcome.unreadable):,} images could not be read and have no map:")
         lines += [f"  {printable(key)}: {why}" for key, why in [*outcome.unreadable.items()][:5]]
         lines.append("Repair or remove them, remove the file and run again, to have it whole.")
-    inspect = ["labelkit", "inspect", str(outcome.path), "--images", str(data)]
+    inspect = ["labelkit", "inspect", str(outcome.path), "--images", str(data), "-o", "report.html"]
     lines.append(f"Next: {shlex.join(inspect)}")
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

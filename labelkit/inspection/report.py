@@ -65,7 +65,7 @@ def _facts(summary: LabelMapSummary) -> Facts:
             (f"{summary.images:,}", "images"),
             (f"{rows} × {columns}", "cells"),  # noqa: RUF001 -- the sign people read
             (f"{summary.top_k}", "classes a cell"),
-            (f"{summary.num_classes:,}", summary.classes_name or "classes"),
+            (f"{summary.num_classes:,}", f"classes of {summary.classes_name}".removesuffix(" of ")),
             (file_size(summary.file_bytes), "file"),
             (file_size(summary.bytes_per_image), "an image"),
         )

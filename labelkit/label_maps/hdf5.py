@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import zlib
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import h5py
 import msgspec
 import numpy as np
 
+from labelkit.errors import first_line
 from labelkit.label_maps.layout import LIBVER, Header, check_key, encode_strings, is_foreign
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Generator, Iterable
     from pathlib import Path
 
     from labelkit.hierarchy import ClassList
@@ -44,50 +46,45 @@ def write_file(  # noqa: PLR0913 -- each is a separate part of the file
         ValueError: another number of rows came.
         OSError: the disk is full or refuses; the error names the reason.
     """
+    with _disk_errors():
+        nbytes = header.record_layout(len(classes)).nbytes
+        keys: list[bytes] = []
+        checksums = np.zeros(count, "<u4")
+        with h5py.File(path, "x", libver=LIBVER) as file:
+            file.attrs["header"] = np.bytes_(msgspec.json.encode(header))
+            chunked = {"chunks": (1, nbytes), "compression": "gzip"} if count else {}
+            records = file.create_dataset(
+                "records", (count, nbytes), "u1", track_times=False, **chunked
+            )
+            for position, (key, record, checksum) in enumerate(rows):
+                if position >= count:
+                    raise ValueError(f"more than the {count} rows that were announced")
+                records.id.write_direct_chunk((position, 0), record)
+                checksums[position] = checksum
+                keys.append(key)
+            if len(keys) != count:
+                raise ValueError(f"{len(keys)} rows instead of the {count} that were announced")
+            _write_column(file, "crc32", checksums)
+            _write_column(file, "keys", encode_strings(keys))
+            _write_column(file, "classes", encode_strings([text.encode() for text in classes]))
+            pairs = sorted((check_key(key), text.encode()) for key, text in unreadable.items())
+            _write_column(file, "unreadable_keys", encode_strings([key for key, _ in pairs]))
+            _write_column(file, "unreadable_reasons", encode_strings([text for _, text in pairs]))
+
+
+@contextmanager
+def _disk_errors() -> Generator[None]:
+    """Turn what HDF5 raises over a disk that is full or fails into an OSError of one line."""
     try:
-        _fill(path, header, classes, rows=rows, count=count, unreadable=unreadable)
+        yield
     except (OSError, RuntimeError) as error:
         # HDF5 that cannot flush raises once more from its close, as a RuntimeError of many lines.
         if is_foreign(error):
             raise
         first = error.__context__ if isinstance(error.__context__, OSError) else error
         number = getattr(first, "errno", None)
-        reason = os.strerror(number) if number else str(first).splitlines()[0]
+        reason = os.strerror(number) if number else first_line(first)
         raise OSError(reason) from error
-
-
-def _fill(  # noqa: PLR0913 -- as write_file
-    path: Path,
-    header: Header,
-    classes: ClassList,
-    *,
-    rows: Iterable[tuple[bytes, bytes, int]],
-    count: int,
-    unreadable: dict[str, str],
-) -> None:
-    nbytes = header.record_layout(len(classes)).nbytes
-    keys: list[bytes] = []
-    checksums = np.zeros(count, "<u4")
-    with h5py.File(path, "x", libver=LIBVER) as file:
-        file.attrs["header"] = np.bytes_(msgspec.json.encode(header))
-        chunked = {"chunks": (1, nbytes), "compression": "gzip"} if count else {}
-        records = file.create_dataset(
-            "records", (count, nbytes), "u1", track_times=False, **chunked
-        )
-        for position, (key, record, checksum) in enumerate(rows):
-            if position >= count:
-                raise ValueError(f"more than the {count} rows that were announced")
-            records.id.write_direct_chunk((position, 0), record)
-            checksums[position] = checksum
-            keys.append(key)
-        if len(keys) != count:
-            raise ValueError(f"{len(keys)} rows instead of the {count} that were announced")
-        _write_column(file, "crc32", checksums)
-        _write_column(file, "keys", encode_strings(keys))
-        _write_column(file, "classes", encode_strings([text.encode() for text in classes]))
-        pairs = sorted((check_key(key), text.encode()) for key, text in unreadable.items())
-        _write_column(file, "unreadable_keys", encode_strings([key for key, _ in pairs]))
-        _write_column(file, "unreadable_reasons", encode_strings([text for _, text in pairs]))
 
 
 def compress(record: bytes) -> bytes:

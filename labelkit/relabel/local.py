@@ -204,7 +204,7 @@ class _MapMaker:
         self._columns = _columns(teacher, self.classes)
         self.source: dict[str, Any] = {
             "teacher": teacher.describe(),
-            "size": self.size,
+            "input_size": self.size,
             "resize": "whole image to a square, antialiased",
             "projected": self._columns is not None,
         }
