@@ -3,8 +3,8 @@
     python scripts/make_noun_graph.py /usr/share/wordnet
 
 reads ``data.noun`` from that folder, checks ImageNet's parent table against it, and writes
-``labelkit/hierarchy/data/noun_graph.bin``. The same input gives the same content, and with the same
-zlib the same bytes.
+``labelkit/hierarchy/wordnet/data/noun_graph.bin``. The same input gives the same content, and with
+the same zlib the same bytes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from array import array
 from dataclasses import dataclass
 from pathlib import Path
 
-from labelkit.hierarchy.noun_graph import DATA, MAGIC, VERSION, ParentTable, read_noun_graph
+from labelkit.hierarchy.wordnet.noun_graph import DATA, MAGIC, VERSION, ParentTable, read_noun_graph
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def read_nouns(folder: Path) -> list[Noun]:
 
 
 def pack(nouns: list[Noun]) -> tuple[bytes, bytes]:
-    """The graph's header line and its content; labelkit.hierarchy.noun_graph says what they are.
+    """The graph's header line and its content; ``noun_graph.py`` in labelkit says what they are.
 
     Raises:
         ValueError: an id stands twice, a pointer leads nowhere, or hypernyms run in a circle.

@@ -12,10 +12,10 @@ from labelkit.lazy import lazy_names
 if TYPE_CHECKING:
     from labelkit.hierarchy.class_list import ClassList
     from labelkit.hierarchy.class_sources import NAMED_LISTS, identify, read_class_list
-    from labelkit.hierarchy.noun_graph import class_names
     from labelkit.hierarchy.taxonomy import Taxonomy
     from labelkit.hierarchy.tree import SemanticTree
     from labelkit.hierarchy.tree_file import is_tree_file
+    from labelkit.hierarchy.wordnet.noun_graph import class_names
 
 __all__ = [
     "NAMED_LISTS",
@@ -35,7 +35,7 @@ __getattr__ = lazy_names(
         "ClassList": "class_list",
         "SemanticTree": "tree",
         "Taxonomy": "taxonomy",
-        "class_names": "noun_graph",
+        "class_names": "wordnet.noun_graph",
         "identify": "class_sources",
         "is_tree_file": "tree_file",
         "read_class_list": "class_sources",

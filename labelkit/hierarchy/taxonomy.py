@@ -13,7 +13,7 @@ import numpy as np
 
 from labelkit.errors import ClassListError, TaxonomyError
 from labelkit.hierarchy.arrays import IntArray, read_only, row_starts
-from labelkit.hierarchy.noun_graph import ParentTable, noun_graph
+from labelkit.hierarchy.wordnet.noun_graph import ParentTable, noun_graph
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

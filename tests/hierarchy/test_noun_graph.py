@@ -14,7 +14,7 @@ import pytest
 
 from labelkit.errors import TaxonomyError
 from labelkit.hierarchy import ClassList, class_names
-from labelkit.hierarchy.noun_graph import DATA, ParentTable, noun_graph, read_noun_graph
+from labelkit.hierarchy.wordnet.noun_graph import DATA, ParentTable, noun_graph, read_noun_graph
 from tests.oracles.wordnet_parents import DICT_FOLDER, hypernyms_by_wnid, needs_wordnet
 
 if TYPE_CHECKING:

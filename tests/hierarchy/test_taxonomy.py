@@ -6,7 +6,7 @@ import pytest
 
 from labelkit.errors import ClassListError, TaxonomyError
 from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy
-from labelkit.hierarchy.noun_graph import DATA
+from labelkit.hierarchy.wordnet.noun_graph import DATA
 from tests.oracles.wordnet_parents import hypernyms_by_wnid, imagenet_parents, needs_wordnet
 
 

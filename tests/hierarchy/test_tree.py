@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy, read_class_list
-from labelkit.hierarchy.noun_graph import DATA
+from labelkit.hierarchy.wordnet.noun_graph import DATA
 from tests.oracles.forests import Parents, chain_of, forests, levels_of, tree_of
 from tests.oracles.wordnet_parents import (
     class_chain,
