@@ -107,19 +107,26 @@ def identify(classes: ClassList) -> str:
     return next(matches, "")
 
 
-def _read_named(name: str) -> ClassList:
-    # timm keeps the lists as text files; importing timm for them would take six seconds.
-    known = NAMED_LISTS[name]
+def timm_file(file: str) -> Path | None:
+    """The path of a file in timm's ``data/_info``, which holds ImageNet's facts; None without it.
+
+    timm keeps them as text files; importing timm for them would take six seconds.
+    """
     spec = importlib.util.find_spec("timm")
     folders = (spec.submodule_search_locations if spec else None) or []
-    for folder in folders:
-        path = Path(folder, "data", "_info", known.file)
-        if path.is_file():
-            return _checked(ClassList.of(_read_lines(path), name), known)
-    raise ClassListError(
-        f"{name} stands in timm's data/_info/{known.file}, which is not installed: "
-        "install timm 1.0.20 or newer, or give the ids as a text file"
-    )
+    paths = (Path(folder, "data", "_info", file) for folder in folders)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _read_named(name: str) -> ClassList:
+    known = NAMED_LISTS[name]
+    path = timm_file(known.file)
+    if path is None:
+        raise ClassListError(
+            f"{name} stands in timm's data/_info/{known.file}, which is not installed: "
+            "install timm 1.0.20 or newer, or give the ids as a text file"
+        )
+    return _checked(ClassList.of(_read_lines(path), name), known)
 
 
 def _checked(classes: ClassList, known: NamedList) -> ClassList:
