@@ -1,35 +1,49 @@
 """The semantic tree: which class of a list lies under which other, and at what depth."""
 
-# C classes, D levels (depths 0 to D - 1)
+# C classes (with inner nodes that were added, if any), L levels
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from labelkit import __version__
 from labelkit.hierarchy.arrays import IntArray, read_only
 from labelkit.hierarchy.class_list import ClassList
+from labelkit.hierarchy.forest import by_depth, depths
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from labelkit.hierarchy.granularity import Coarsening
     from labelkit.hierarchy.taxonomy import Taxonomy
+
+
+def _none() -> IntArray:
+    return read_only([])
 
 
 @dataclass(frozen=True, eq=False)
 class SemanticTree:
     """A class list with each class's nearest ancestor that is a class itself.
 
-    ``parent`` (C,) holds the index of the parent class, -1 for a class with no class above it.
-    ``names`` are for people, ``source`` says how the tree was made. All arrays are read-only int64.
+    All arrays are read-only int64.
+
+    Attributes:
+        classes: C ids, in the order of a model's outputs.
+        names: C names, for people.
+        parent: (C,) the index of the parent class, -1 for a class with no class above it.
+        source: how the tree was made.
+        inner: ascending indices of those of the C that are inner nodes: no classes of the data, but
+            added for the sake of more levels. Empty for most trees.
+        level: (C,) in which level's softmax each class stands. Left out, it is the class's depth.
 
     Raises:
-        ValueError: lengths differ, a parent is no class, or classes run in a cycle.
+        ValueError: lengths differ, a parent is no class, classes run in a cycle, a class does not
+            stand on a deeper level than its parent, or a level is empty.
 
     >>> from labelkit.hierarchy import Taxonomy
     >>> taxonomy = Taxonomy.from_edges([("tabby", "cat"), ("cat", "mammal"), ("mammal", "animal")])
@@ -44,6 +58,8 @@ class SemanticTree:
     names: tuple[str, ...]
     parent: IntArray
     source: Mapping[str, str] = field(default_factory=dict[str, str])
+    inner: IntArray = field(default_factory=_none)
+    level: IntArray = field(default_factory=_none)
 
     def __post_init__(self) -> None:
         count = len(self.classes)
@@ -61,35 +77,47 @@ class SemanticTree:
             )
         object.__setattr__(self, "parent", parent)
         object.__setattr__(self, "source", dict(self.source))
+        object.__setattr__(self, "inner", _checked_inner(self.inner, self.classes))
+        level = _checked_level(self.level, self) if len(self.level) else self.depth
+        object.__setattr__(self, "level", level)
         _ = self.depth  # refuses a cycle
 
     @classmethod
-    def build(cls, classes: ClassList, taxonomy: Taxonomy) -> SemanticTree:
+    def build(
+        cls, classes: ClassList, taxonomy: Taxonomy, *, inner_levels: int | Literal["all"] = 0
+    ) -> SemanticTree:
         """Place every class under the first class that its chain of parents meets on the way up.
 
         Each node of the taxonomy has one parent (the one its rule picked), so each class has one
         chain; nodes that are no classes are passed over.
 
+        A list such as ImageNet-1k, in which no class lies under another, so has a single level.
+        With ``inner_levels`` nodes of the taxonomy that are no classes are added behind the
+        classes: those that part the classes into ever more groups of like size (see
+        ``choose_inner_nodes``). A model then needs ``len(tree.classes)`` outputs, the first of
+        which are the classes as before.
+
+        - If no class lies under another, all classes stand together in the last level, so that
+          their softmax is the usual one. A class that no inner node of a level covers has no target
+          there.
+        - Else levels are depths, as without inner nodes, and there may be more of them.
+
+        Args:
+            classes: the class list.
+            taxonomy: what is a kind of what.
+            inner_levels: how many levels of inner nodes to add at most. 0 adds none; ``"all"`` adds
+                every node with classes in two branches or more, by depth.
+
         Raises:
             ClassListError: the taxonomy does not know some of the classes.
+            ValueError: ``inner_levels`` is negative or another word.
 
-        Source: Ridnik et al. 2021, section 3.2.1; reproduces the tree published with it.
+        Source: Ridnik et al. 2021, section 3.2.1, for trees without added nodes; reproduces the
+        tree published with it.
         """
-        nodes = taxonomy.nodes(classes)
-        class_at = np.full(len(taxonomy.ids), -1, dtype=np.int64)
-        class_at[nodes] = np.arange(len(nodes))
-        parent = np.full(len(nodes), -1, dtype=np.int64)
-        walking, above = np.arange(len(nodes)), taxonomy.parent[nodes]
-        while walking.size:
-            inside = above >= 0
-            walking, above = walking[inside], above[inside]
-            parent[walking] = class_at[above]
-            on = class_at[above] < 0
-            walking, above = walking[on], taxonomy.parent[above[on]]
-        source = {**taxonomy.source, "labelkit": __version__}
-        if classes.name:
-            source["class_list"] = classes.name
-        return cls(classes, tuple(taxonomy.names[node] for node in nodes.tolist()), parent, source)
+        from labelkit.hierarchy.tree_building import build_tree
+
+        return build_tree(classes, taxonomy, inner_levels)
 
     @classmethod
     def load(cls, path: str | Path) -> SemanticTree:
@@ -118,42 +146,46 @@ class SemanticTree:
     @cached_property
     def depth(self) -> IntArray:
         """How many classes lie above each class: (C,)."""
-        # Jumps double in length, so that even one long chain takes log2(C) rounds. The last slot
-        # stands for "above every root": index -1 finds it, and it leads to itself.
-        jump = np.append(self.parent, -1)
-        steps = (jump >= 0).astype(np.int64)
-        for _ in range(len(jump).bit_length()):
-            steps += steps[jump]
-            jump = jump[jump]
-        if (jump >= 0).any():
-            at = int(jump[jump >= 0][0])
+        depth = depths(self.parent)
+        if (depth < 0).any():
+            at = int(np.argmax(depth < 0))
+            for _ in depth:  # a class may hang below the circle: so many steps up lead into it
+                at = int(self.parent[at])
             above = int(self.parent[at])
             raise ValueError(
                 f"class {self.classes[at]!r} lies under itself, by way of {self.classes[above]!r}"
             )
-        return read_only(steps[:-1])
+        return depth
 
     @cached_property
     def levels(self) -> tuple[IntArray, ...]:
-        """For each depth the indices of its classes, ascending: D arrays."""
-        order = np.argsort(self.depth, kind="stable")
-        return tuple(map(read_only, np.split(order, np.cumsum(self.counts)[:-1])))
+        """For each level the indices of its classes, ascending: L arrays."""
+        return tuple(by_depth(self.level))
 
     @cached_property
     def counts(self) -> tuple[int, ...]:
-        """How many classes each level has, from depth 0: D numbers."""
-        return tuple(np.bincount(self.depth).tolist())
+        """How many classes each level has, from the top: L numbers."""
+        return tuple(np.bincount(self.level).tolist())
 
     @cached_property
     def chain_table(self) -> IntArray:
-        """The member of each class's chain at each depth, -1 below the class itself: (C, D)."""
+        """The member of each class's chain at each level, -1 where it has none: (C, L)."""
         table = np.full((len(self.classes), len(self.counts)), -1, dtype=np.int64)
-        for depth, level in enumerate(self.levels):
-            if depth:
-                table[level] = table[self.parent[level]]
-            table[level, depth] = level
+        for number, nodes in enumerate(self.levels):
+            below = nodes[self.parent[nodes] >= 0]
+            table[below] = table[self.parent[below]]
+            table[nodes, number] = nodes
         table.flags.writeable = False
         return table
+
+    @cached_property
+    def own_classes(self) -> ClassList:
+        """The classes of the data: all but the inner nodes that were added."""
+        if not len(self.inner):
+            return self.classes
+        inner = set(self.inner.tolist())
+        ids = (class_id for at, class_id in enumerate(self.classes) if at not in inner)
+        return ClassList.of(ids, self.source.get("class_list", ""))
 
     def chain(self, class_: str | int) -> IntArray:
         """The indices of a class's ancestors from the topmost down, then its own: (depth + 1,).
@@ -172,18 +204,94 @@ class SemanticTree:
             upwards.append(at)
         return read_only(upwards[::-1])
 
+    def at_depth(self, depth: int) -> Coarsening:
+        """Coarse classes for the data: each class's ancestor at this depth, or itself if shallower.
+
+        Depth 0 keeps the roots only. See ``Coarsening`` for how to label a data set with them.
+
+        Raises:
+            ValueError: the depth is negative.
+
+        Source: the label granularities of Hong et al. 2023 (arXiv 2303.16887), section 4.
+        """
+        from labelkit.hierarchy.granularity import cut_at_depth
+
+        return cut_at_depth(self, depth)
+
+    def coarsen(self, number_of_classes: int) -> Coarsening:
+        """Coarse classes of about equal size: at most so many, as many as whole splits give.
+
+        From the roots down, the group with the most classes is split into its parts until the next
+        split would make too many. So every such cut refines every smaller one. A class that has
+        others below it stays as a group of its own where it is split from them.
+
+        Raises:
+            ValueError: the tree has more roots than that.
+        """
+        from labelkit.hierarchy.granularity import cut_to_size
+
+        return cut_to_size(self, number_of_classes)
+
+    def ancestor(self, ids: Iterable[str]) -> Coarsening:
+        """These classes as the coarse ones: each class goes to itself or the nearest one above.
+
+        Classes under none of them are ``left_out``.
+
+        Raises:
+            ClassListError: the tree has no such id, or an id stands twice.
+        """
+        from labelkit.hierarchy.granularity import cut_at_ancestors
+
+        return cut_at_ancestors(self, ids)
+
     def ordered_by_level(self) -> SemanticTree:
-        """The same tree over a re-ordered class list: depth 0 first, each level a contiguous slice.
+        """The same tree over a re-ordered class list: level 0 first, each level a contiguous slice.
 
         Its class list is another one than ours: targets and model outputs must follow it.
         """
         order = np.concatenate(self.levels)
         place = np.empty(len(order) + 1, dtype=np.int64)
         place[order], place[-1] = np.arange(len(order)), -1
-        name = f"{self.classes.name or 'class list'}, ordered by level"
+        name = f"{self.own_classes.name or 'class list'}, ordered by level"
+        ids = (self.classes[at] for at in order.tolist())
         return SemanticTree(
-            classes=ClassList.of((self.classes[at] for at in order), name),
-            names=tuple(self.names[at] for at in order),
+            classes=ClassList.of(ids, list_name(name, inner=len(self.inner))),
+            names=tuple(self.names[at] for at in order.tolist()),
             parent=place[self.parent[order]],
             source={**self.source, "class_list": name, "order": "level"},
+            inner=np.sort(place[self.inner]),
+            level=self.level[order],
         )
+
+
+def list_name(name: str, *, inner: int) -> str:
+    """What to call a class list of this name with so many inner nodes behind it."""
+    return f"{name or 'class list'} + inner" if inner else name
+
+
+def _checked_inner(inner: IntArray, classes: ClassList) -> IntArray:
+    inner = read_only(inner)
+    if len(inner) and (inner[0] < 0 or inner[-1] >= len(classes) or (np.diff(inner) < 1).any()):
+        raise ValueError(
+            f"inner nodes must be ascending indices of the {len(classes)} classes, each once"
+        )
+    if len(inner) == len(classes):
+        raise ValueError("all classes are inner nodes: at least one must be a class of the data")
+    return inner
+
+
+def _checked_level(level: IntArray, tree: SemanticTree) -> IntArray:
+    level = read_only(level)
+    if len(level) != len(tree.classes):
+        raise ValueError(f"{len(level)} levels for {len(tree.classes)} classes: one each")
+    if level.min() < 0 or not np.bincount(level).all():
+        raise ValueError("levels must be counted from 0 without a gap")
+    below = np.flatnonzero(tree.parent >= 0)
+    wrong = below[level[below] <= level[tree.parent[below]]]
+    if wrong.size:
+        at = int(wrong[0])
+        raise ValueError(
+            f"class {tree.classes[at]!r} stands on level {level[at]}, its parent "
+            f"{tree.classes[int(tree.parent[at])]!r} on {level[tree.parent[at]]}: not above it"
+        )
+    return level

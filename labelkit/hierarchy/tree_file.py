@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 import msgspec
+import numpy as np
 
 from labelkit.errors import ClassListError, TreeFileError
 from labelkit.hierarchy.arrays import read_only
 from labelkit.hierarchy.class_list import ClassList
-from labelkit.hierarchy.tree import SemanticTree
+from labelkit.hierarchy.tree import SemanticTree, list_name
 
 FORMAT = "labelkit-tree"
 VERSION = 1
@@ -32,7 +33,7 @@ class TreeHeader(msgspec.Struct):
 
 
 class TreeDocument(msgspec.Struct, forbid_unknown_fields=True):
-    """A whole tree file, its fields in their order."""
+    """A whole tree file, its fields in their order; the last two where they say something."""
 
     format: str
     version: int
@@ -41,6 +42,8 @@ class TreeDocument(msgspec.Struct, forbid_unknown_fields=True):
     parent: list[ClassIndex]
     digest: str
     source: dict[str, str]
+    inner: list[ClassIndex] | msgspec.UnsetType = msgspec.UNSET
+    level: list[ClassIndex] | msgspec.UnsetType = msgspec.UNSET
 
 
 def read_tree(path: str | Path) -> SemanticTree:
@@ -59,16 +62,22 @@ def read_tree(path: str | Path) -> SemanticTree:
         )
     document = _decode(content, TreeDocument, path)
     try:
-        classes = ClassList.of(document.classes, document.source.get("class_list", ""))
+        inner = document.inner or []
+        name = list_name(document.source.get("class_list", ""), inner=len(inner))
         tree = SemanticTree(
-            classes, tuple(document.names), read_only(document.parent), document.source
+            classes=ClassList.of(document.classes, name),
+            names=tuple(document.names),
+            parent=read_only(document.parent),
+            source=document.source,
+            inner=read_only(inner),
+            level=read_only(document.level or []),
         )
     except (ClassListError, ValueError) as error:
         raise TreeFileError(f"{path} is damaged: {error}. {REBUILD}") from error
-    if document.digest != classes.digest:
+    if document.digest != tree.classes.digest:
         raise TreeFileError(
             f"{path} is damaged: it says that its classes have the digest {document.digest[:64]}, "
-            f"but they have {classes.digest}. {REBUILD}"
+            f"but they have {tree.classes.digest}. {REBUILD}"
         )
     return tree
 
@@ -94,10 +103,13 @@ def write_tree(tree: SemanticTree, path: str | Path) -> None:
         parent=tree.parent.tolist(),
         digest=tree.classes.digest,
         source=dict(tree.source),
+        inner=tree.inner.tolist() or msgspec.UNSET,
+        level=msgspec.UNSET if np.array_equal(tree.level, tree.depth) else tree.level.tolist(),
     )
     fields = (
         msgspec.json.encode(name) + b": " + msgspec.json.encode(value)
         for name, value in msgspec.structs.asdict(document).items()
+        if value is not msgspec.UNSET
     )
     replace_file(Path(path), b"{\n" + b",\n".join(fields) + b"\n}\n")
 

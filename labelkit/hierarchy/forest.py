@@ -1,0 +1,118 @@
+"""Forests as parent arrays: what lies above and below each node, without a loop over nodes.
+
+A parent array (N,) holds the index of each node's parent, -1 for a root.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from labelkit.hierarchy.arrays import IntArray, read_only
+
+Mask: TypeAlias = npt.NDArray[np.bool_]
+
+
+def depths(parent: IntArray) -> IntArray:
+    """How many nodes lie above each node: (N,); -1 where the parents run in a circle.
+
+    Jumps double in length, so that even one long chain takes log2(N) rounds.
+    """
+    # The last slot stands for "above every root": index -1 finds it, and it leads to itself.
+    jump = np.append(parent, -1)
+    steps = (jump >= 0).astype(np.int64)
+    for _ in range(len(jump).bit_length()):
+        if (jump < 0).all():
+            break
+        steps += steps[jump]
+        jump = jump[jump]
+    steps[jump >= 0] = -1
+    return read_only(steps[:-1])
+
+
+def by_depth(depth: IntArray) -> list[IntArray]:
+    """The nodes of each depth, ascending, from depth 0 down."""
+    order = np.argsort(depth, kind="stable")
+    ends = np.cumsum(np.bincount(depth))
+    return [read_only(nodes) for nodes in np.split(order, ends[:-1])]
+
+
+def nearest(parent: IntArray, kept: Mask) -> IntArray:
+    """The first node above each node that is kept, -1 where there is none: (N,).
+
+    Args:
+        parent: a forest of N nodes.
+        kept: (N,) which nodes count.
+    """
+    above = np.array(parent)
+    todo = np.flatnonzero(above >= 0)
+    todo = todo[~kept[above[todo]]]
+    while todo.size:
+        # Everything between a node and its ``above`` is not kept: jumps double here, too.
+        above[todo] = above[above[todo]]
+        todo = todo[above[todo] >= 0]
+        todo = todo[~kept[above[todo]]]
+    return read_only(above)
+
+
+def among(parent: IntArray, nodes: IntArray) -> IntArray:
+    """For each of some nodes the place of the first one above it among them, -1 for none."""
+    place = np.full(len(parent) + 1, -1, dtype=np.int64)
+    place[nodes] = np.arange(len(nodes))
+    return read_only(place[nearest(parent, place[:-1] >= 0)[nodes]])
+
+
+def roots(parent: IntArray) -> IntArray:
+    """The root over each node, itself for a root: (N,)."""
+    top = np.where(parent < 0, np.arange(len(parent)), parent)
+    while (parent[top] >= 0).any():
+        top = top[top]
+    return read_only(top)
+
+
+def totals_below(parent: IntArray, depth: IntArray, amount: IntArray) -> IntArray:
+    """The sum of ``amount`` over each node and all nodes below it: (N,)."""
+    total = np.array(amount)
+    for nodes in by_depth(depth)[:0:-1]:
+        np.add.at(total, parent[nodes], total[nodes])
+    return read_only(total)
+
+
+def heights(parent: IntArray, depth: IntArray) -> IntArray:
+    """The longest way down from each node to a leaf, 0 for a leaf: (N,)."""
+    height = np.zeros(len(parent), dtype=np.int64)
+    for nodes in by_depth(depth)[:0:-1]:
+        np.maximum.at(height, parent[nodes], height[nodes] + 1)
+    return read_only(height)
+
+
+def with_all_above(parent: IntArray, nodes: IntArray) -> IntArray:
+    """These nodes and everything above them, ascending."""
+    seen = np.zeros(len(parent), dtype=bool)
+    while nodes.size:
+        seen[nodes] = True
+        nodes = parent[nodes]
+        nodes = np.unique(nodes[nodes >= 0])
+        nodes = nodes[~seen[nodes]]
+    return read_only(np.flatnonzero(seen))
+
+
+@dataclass(frozen=True, eq=False)
+class Children:
+    """The children of every node of a forest, ascending: ``Children.of(parent)[node]``."""
+
+    nodes: IntArray
+    start: IntArray
+
+    @classmethod
+    def of(cls, parent: IntArray) -> Children:
+        """The children in a parent array."""
+        order = np.argsort(parent, kind="stable")
+        start = np.searchsorted(parent[order], np.arange(len(parent) + 1))
+        return cls(read_only(order), read_only(start))
+
+    def __getitem__(self, node: int) -> IntArray:
+        return self.nodes[self.start[node] : self.start[node + 1]]

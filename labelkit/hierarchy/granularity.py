@@ -1,0 +1,146 @@
+"""Cut a tree to fewer, coarser classes, and tell which fine class goes where."""
+
+# C classes of the fine tree, G coarse classes
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from labelkit.errors import ClassListError
+from labelkit.hierarchy.arrays import IntArray, read_only
+from labelkit.hierarchy.class_list import ClassList
+from labelkit.hierarchy.forest import Mask, nearest
+from labelkit.hierarchy.splits import Splits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from labelkit.hierarchy.tree import SemanticTree
+
+
+@dataclass(frozen=True, eq=False)
+class Coarsening:
+    """Coarse classes for the classes of a tree.
+
+    Give ``label`` to a data set as its ``target_transform``, or index with whole arrays of targets:
+    ``coarse.index[targets]``.
+
+    Attributes:
+        tree: the fine tree.
+        classes: the coarse classes, in the order in which the tree has them.
+        index: (C,) the coarse class of each class of the tree, -1 where it has none.
+    """
+
+    tree: SemanticTree
+    classes: ClassList
+    index: IntArray
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """A name for each coarse class, as the tree has it: G strings."""
+        position = self.tree.classes.index
+        return tuple(self.tree.names[position[coarse]] for coarse in self.classes)
+
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """How many of the data's own classes each coarse class takes in: G numbers."""
+        own = np.delete(self.index, self.tree.inner)
+        return tuple(np.bincount(own[own >= 0], minlength=len(self.classes)).tolist())
+
+    @cached_property
+    def left_out(self) -> tuple[str, ...]:
+        """The ids of the data's own classes that no coarse class takes in."""
+        without = np.setdiff1d(np.flatnonzero(self.index < 0), self.tree.inner)
+        return tuple(self.tree.classes[at] for at in without.tolist())
+
+    def label(self, target: int) -> int:
+        """The coarse class of one target.
+
+        Raises:
+            ValueError: the target is no class of the tree, or no coarse class takes it in.
+        """
+        if not 0 <= target < len(self.index):
+            raise ValueError(f"target {target} is none of the {len(self.index)} classes")
+        coarse = int(self.index[target])
+        if coarse < 0:
+            raise ValueError(
+                f"class {self.tree.classes[target]!r} lies under none of the coarse classes: "
+                "leave its images out (see left_out), or add an ancestor of it"
+            )
+        return coarse
+
+    def then(self, coarser: Coarsening) -> IntArray:
+        """(G,) the class of a coarser cut of the same tree for each of these classes.
+
+        Raises:
+            ValueError: the other is of another tree, or some class here is spread over several
+                of its classes.
+        """
+        if coarser.tree is not self.tree:
+            raise ValueError("the two are cuts of different trees")
+        onto = np.full(len(self.classes), -2, dtype=np.int64)
+        inside = self.index >= 0
+        onto[self.index[inside]] = coarser.index[inside]
+        spread = np.flatnonzero(inside & (onto[self.index] != coarser.index))
+        if spread.size:
+            raise ValueError(
+                f"class {self.classes[int(self.index[spread[0]])]!r} is spread over several classes "
+                "of the other cut: it is not the coarser of the two"
+            )
+        return read_only(onto)
+
+
+def cut_at_depth(tree: SemanticTree, depth: int) -> Coarsening:
+    """``SemanticTree.at_depth``; see there."""
+    if depth < 0:
+        raise ValueError(f"depth is {depth}, expected at least 0")
+    kept = (tree.depth == depth) | (own_nodes(tree) & (tree.depth < depth))
+    return _coarsening(tree, np.flatnonzero(kept))
+
+
+def cut_to_size(tree: SemanticTree, number_of_classes: int) -> Coarsening:
+    """``SemanticTree.coarsen``; see there."""
+    splits = Splits.of(tree.parent, own_nodes(tree), tree.classes.ids)
+    roots = int(splits.groups[0])
+    if number_of_classes < roots:
+        raise ValueError(
+            f"{tree.classes} cannot be coarsened to {number_of_classes:,} classes: "
+            f"{roots:,} of them have nothing above them. Build the tree with inner nodes "
+            "(inner_levels='all', or build-tree --inner-levels all), or ask for more classes"
+        )
+    return _coarsening(tree, np.flatnonzero(splits.at_most(number_of_classes)))
+
+
+def cut_at_ancestors(tree: SemanticTree, ids: Iterable[str]) -> Coarsening:
+    """``SemanticTree.ancestor``; see there."""
+    coarse = ClassList.of(ids, "ancestors")
+    unknown = [class_id for class_id in coarse if class_id not in tree.classes.index]
+    if unknown:
+        raise ClassListError(
+            f"the tree of {tree.classes} has no {', '.join(map(repr, unknown[:5]))}. For ids that "
+            "are no classes of the tree use labelkit.hierarchy.project"
+        )
+    return _coarsening(tree, np.array([tree.classes.index[class_id] for class_id in coarse]))
+
+
+def own_nodes(tree: SemanticTree) -> Mask:
+    """Which nodes are classes of the data, and not inner nodes that were added: (C,)."""
+    own = np.ones(len(tree.classes), dtype=bool)
+    own[tree.inner] = False
+    return own
+
+
+def _coarsening(tree: SemanticTree, nodes: IntArray) -> Coarsening:
+    """Every class goes to itself or to the first of ``nodes`` above it."""
+    kept = np.zeros(len(tree.classes), dtype=bool)
+    kept[nodes] = True
+    place = np.full(len(kept) + 1, -1, dtype=np.int64)
+    place[nodes] = np.arange(len(nodes))
+    itself_or_above = np.where(kept, np.arange(len(kept)), nearest(tree.parent, kept))
+    name = f"{tree.classes.name or 'class list'}, {len(nodes):,} coarse classes"
+    coarse = ClassList.of((tree.classes[at] for at in nodes.tolist()), name)
+    return Coarsening(tree, coarse, read_only(place[itself_or_above]))
