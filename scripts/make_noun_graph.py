@@ -10,82 +10,34 @@ the same zlib the same bytes.
 from __future__ import annotations
 
 import argparse
-import graphlib
 import sys
 import zlib
-from array import array
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
+
+from labelkit.hierarchy.wordnet.dict_files import read_data_noun
 from labelkit.hierarchy.wordnet.noun_graph import DATA, MAGIC, VERSION, ParentTable, read_noun_graph
 
-
-@dataclass(frozen=True)
-class Noun:
-    """One line of data.noun: its wnid, first lemma, and pointers in the order of the line."""
-
-    wnid: str
-    lemma: str
-    hypernyms: tuple[str, ...]
-    instance_hypernyms: tuple[str, ...]
+if TYPE_CHECKING:
+    from labelkit.hierarchy.wordnet.noun_graph import NounGraph
 
 
-def read_noun(line: str) -> Noun:
-    """Parse a line of data.noun (see wndb(5WN)); the id is its first field, not its byte offset."""
-    fields = line.split(" ")
-    words = int(fields[3], 16)
-    start = 4 + 2 * words
-    pointers = [
-        (fields[at], f"n{fields[at + 1]}")
-        for at in range(start + 1, start + 1 + 4 * int(fields[start]), 4)
-    ]
-    return Noun(
-        wnid=f"n{fields[0]}",
-        lemma=fields[4],
-        hypernyms=tuple(target for symbol, target in pointers if symbol == "@"),
-        instance_hypernyms=tuple(target for symbol, target in pointers if symbol == "@i"),
-    )
-
-
-def read_nouns(folder: Path) -> list[Noun]:
-    """Every noun of a WordNet ``dict`` folder, in its order; LF and CRLF copies read the same."""
-    with (folder / "data.noun").open(encoding="ascii") as lines:
-        return [read_noun(line) for line in lines if not line.startswith("  ")]
-
-
-def pack(nouns: list[Noun]) -> tuple[bytes, bytes]:
-    """The graph's header line and its content; ``noun_graph.py`` in labelkit says what they are.
-
-    Raises:
-        ValueError: an id stands twice, a pointer leads nowhere, or hypernyms run in a circle.
-    """
-    position = {noun.wnid: at for at, noun in enumerate(nouns)}
-    if len(position) != len(nouns):
-        raise ValueError("a synset id stands twice")
-    graphlib.TopologicalSorter({noun.wnid: noun.hypernyms for noun in nouns}).prepare()
-    rows = [[position[wnid] for wnid in noun.hypernyms] for noun in nouns]
-    instance_rows = [[position[wnid] for wnid in noun.instance_hypernyms] for noun in nouns]
-    text = [noun.wnid for noun in nouns] + [noun.lemma for noun in nouns]
+def pack(graph: NounGraph) -> tuple[bytes, bytes]:
+    """The graph's header line and its content; ``noun_graph.py`` in labelkit says what they are."""
     content = b"".join(
         [
-            bytes(map(len, rows)),
-            bytes(map(len, instance_rows)),
-            little_endian(rows),
-            little_endian(instance_rows),
-            "\n".join(text).encode(),
+            bytes(np.diff(graph.hypernym_start).tolist()),
+            bytes(np.diff(graph.instance_start).tolist()),
+            graph.hypernym.astype("<u4").tobytes(),
+            graph.instance_hypernym.astype("<u4").tobytes(),
+            "\n".join(graph.ids + graph.lemmas).encode(),
         ]
     )
-    numbers = len(nouns), sum(map(len, rows)), sum(map(len, instance_rows))
+    numbers = len(graph.ids), len(graph.hypernym), len(graph.instance_hypernym)
     header = b"%s %d %d %d %d\n" % (MAGIC, VERSION, *numbers)
     return header, content
-
-
-def little_endian(rows: list[list[int]]) -> bytes:
-    """All rows, one after the other, as little-endian uint32."""
-    numbers = array("I", [number for row in rows for number in row])
-    if sys.byteorder == "big":
-        numbers.byteswap()
-    return numbers.tobytes()
 
 
 def main() -> None:
@@ -96,7 +48,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=DATA / "noun_graph.bin")
     arguments = parser.parse_args()
 
-    header, content = pack(read_nouns(arguments.dict_folder))
+    header, content = pack(read_data_noun(arguments.dict_folder / "data.noun"))
     arguments.output.write_bytes(header + zlib.compress(content, 9))
     graph = read_noun_graph(arguments.output)
     strangers = ParentTable.read(arguments.table).not_in(graph)

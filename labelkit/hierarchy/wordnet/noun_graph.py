@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 MAGIC = b"labelkit-noun-graph"
 VERSION = 1
+WORDNET_VERSION = "3.0"
 DATA = Path(__file__).with_name("data")
 
 
@@ -48,6 +49,8 @@ class NounGraph:
     hypernym: IntArray
     instance_start: IntArray
     instance_hypernym: IntArray
+    version: str
+    """WordNet's version, such as ``3.0``; empty where a copy's licence does not name it."""
 
     @functools.cached_property
     def index(self) -> dict[str, int]:
@@ -110,6 +113,7 @@ def _unpack(content: bytes, synsets: int, hypernyms: int, instances: int) -> Nou
         hypernym=read_only(arrays[2]),
         instance_start=starts[1],
         instance_hypernym=read_only(arrays[3]),
+        version=WORDNET_VERSION,
     )
 
 
