@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from labelkit.hierarchy.class_list import ClassList
     from labelkit.hierarchy.class_sources import NAMED_LISTS, identify, read_class_list
     from labelkit.hierarchy.taxonomy import Taxonomy
+    from labelkit.hierarchy.taxonomy_files import read_taxonomy
     from labelkit.hierarchy.tree import SemanticTree
     from labelkit.hierarchy.tree_file import is_tree_file
     from labelkit.hierarchy.wordnet.noun_graph import class_names
@@ -26,6 +27,7 @@ __all__ = [
     "identify",
     "is_tree_file",
     "read_class_list",
+    "read_taxonomy",
 ]
 
 __getattr__ = lazy_names(
@@ -39,5 +41,6 @@ __getattr__ = lazy_names(
         "identify": "class_sources",
         "is_tree_file": "tree_file",
         "read_class_list": "class_sources",
+        "read_taxonomy": "taxonomy_files",
     },
 )

@@ -1,0 +1,133 @@
+"""Tables of columns from coarse to fine, such as kingdom, phylum, ..., species."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from labelkit.errors import TaxonomyError
+from labelkit.hierarchy.taxonomy_files.graph import FileGraph
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from labelkit.hierarchy.taxonomy_files.table import Table
+
+ROOT = -1
+
+
+@dataclass
+class InnerNodes:
+    """The nodes above the classes, each known by the path of cells that leads to it."""
+
+    texts: list[str] = field(default_factory=list[str])
+    paths: list[str] = field(default_factory=list[str])
+    parents: list[int] = field(default_factory=list[int])
+    below: dict[tuple[int, str], int] = field(default_factory=dict[tuple[int, str], int])
+    ends: dict[tuple[str, ...], int] = field(default_factory=dict[tuple[str, ...], int])
+
+    def end_of(self, cells: tuple[str, ...]) -> int:
+        """The node at the end of a row's cells, made if need be; empty cells are passed over."""
+        node = self.ends.get(cells)
+        if node is not None:
+            return node
+        node = ROOT
+        for text in filter(None, cells):
+            node = self._child(node, text)
+        self.ends[cells] = node
+        return node
+
+    def _child(self, node: int, text: str) -> int:
+        child = self.below.get((node, text))
+        if child is None:
+            child = self.below[node, text] = len(self.texts)
+            self.texts.append(text)
+            self.paths.append(text if node == ROOT else f"{self.paths[node]}/{text}")
+            self.parents.append(node)
+        return child
+
+
+def columns_graph(table: Table, columns: Sequence[str] | None) -> FileGraph:
+    """Every class under the cells before it.
+
+    Raises:
+        TaxonomyError: a column is missing or named twice, a class id is empty, stands twice or at
+            two places, or a node's path is another node's id.
+    """
+    picked = _picked(table, columns)
+    rows = [tuple([row[at] for at in picked]) for row in table.rows[1:]]
+    inner = InnerNodes()
+    classes: dict[str, int] = {}
+    seen: dict[str, int] = {}
+    for number, row in enumerate(rows):
+        above = inner.end_of(row[:-1])
+        class_id = row[-1]
+        if not class_id:
+            raise TaxonomyError(
+                f"{table.path}, line {table.lines[number + 1]} has no class: its column "
+                f"{table.first[picked[-1]]!r} is empty. Fill it in, or remove the line"
+            )
+        before = seen.setdefault(class_id, number)
+        if before != number:
+            _refuse_repeat(table, rows, before, number)
+        classes[class_id] = above
+    ids = _inner_ids(table, inner, classes)
+    names = {node: text for node, text in zip(ids, inner.texts, strict=True) if node != text}
+    parents = {
+        class_id: () if above == ROOT else (ids[above],) for class_id, above in classes.items()
+    }
+    for node, above in zip(ids, inner.parents, strict=True):
+        parents[node] = () if above == ROOT else (ids[above],)
+    return FileGraph(parents, names)
+
+
+def _picked(table: Table, columns: Sequence[str] | None) -> list[int]:
+    """The positions of the columns to read, in their order."""
+    header = table.first
+    twice = [name for name, count in Counter(header).items() if count > 1 or not name]
+    if twice:
+        what = f"{twice[0]!r} twice" if twice[0] else "an empty name"
+        raise TaxonomyError(
+            f"{table.path}, line {table.lines[0]} has {what} in its header: name every column once"
+        )
+    missing = [name for name in columns or () if name not in header]
+    if missing:
+        raise TaxonomyError(
+            f"{table.path} has no column {missing[0]!r}; its header has: {', '.join(header[:20])}"
+        )
+    return [header.index(name) for name in columns or header]
+
+
+def _refuse_repeat(table: Table, rows: list[tuple[str, ...]], before: int, number: int) -> None:
+    """Refuse a class that was seen before, unless only the columns left out tell the rows apart."""
+    class_id = rows[number][-1]
+    lines = f"lines {table.lines[before + 1]} and {table.lines[number + 1]}"
+    if table.rows[before + 1] == table.rows[number + 1]:
+        raise TaxonomyError(f"{table.path}: {class_id!r} stands twice ({lines}). Remove one line")
+    one, other = (tuple(filter(None, rows[at][:-1])) for at in (before, number))
+    if one != other:
+        raise TaxonomyError(
+            f"{table.path}: the class {class_id!r} stands at two places ({lines}): "
+            f"{' > '.join(one) or 'on top'}, and {' > '.join(other) or 'on top'}. Class ids must "
+            "be unique: correct one line, or make a last column of ids that differ"
+        )
+
+
+def _inner_ids(table: Table, inner: InnerNodes, classes: dict[str, int]) -> list[str]:
+    """Each inner node's text where nothing else has it, and its path where something does."""
+    uses = Counter(inner.texts)
+    ids: list[str] = []
+    taken = set(classes)
+    for text, path in zip(inner.texts, inner.paths, strict=True):
+        node = text if uses[text] == 1 and text not in classes else path
+        if node in classes and path == text:
+            node = f"/{text}"  # on top, over a class of that name: its path alone is no other id
+        if node in taken:
+            raise TaxonomyError(
+                f"{table.path}: two nodes would have the id {node!r}, since a cell holds a '/'. "
+                "Write that cell with another sign"
+            )
+        taken.add(node)
+        ids.append(node)
+    return ids

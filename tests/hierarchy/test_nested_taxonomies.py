@@ -1,0 +1,147 @@
+"""Nested taxonomies in JSON: each shape as people have it; broken ones refused by place."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy, read_taxonomy
+from tests.oracles.forests import Parents, forests
+from tests.taxonomy_files import forest_rows, parents, refusal, written
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+OPEN_IMAGES = {
+    "LabelName": "/m/0bl9f",
+    "Subcategory": [
+        {"LabelName": "/m/0jbk", "Subcategory": [{"LabelName": "/m/01yrx"}]},
+        {
+            "LabelName": "/m/0k4j",
+            "Part": [{"LabelName": "/m/0h9mv"}, {"LabelName": "/m/01bqk0"}],
+            "Subcategory": [{"LabelName": "/m/01yrx"}],
+        },
+    ],
+}
+
+
+def test_open_images_kinds_are_read_and_parts_left_out() -> None:
+    """A wheel is a part of a car and no kind of it."""
+    assert parents(read_taxonomy(written("hierarchy.json", OPEN_IMAGES))) == {
+        "/m/0bl9f": (),
+        "/m/0jbk": ("/m/0bl9f",),
+        "/m/01yrx": ("/m/0jbk", "/m/0k4j"),
+        "/m/0k4j": ("/m/0bl9f",),
+    }
+
+
+ANIMALS = {"animal": (), "cat": ("animal",), "dog": ("animal",), "spitz": ("dog",)}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"animal": {"cat": {}, "dog": ["spitz"]}},
+        {"animal": ["cat", {"dog": {"spitz": None}}]},
+        [{"animal": {"cat": None, " dog ": {"spitz": []}}}],
+        {"id": "animal", "children": [{"id": "cat"}, {"id": "dog", "children": ["spitz"]}]},
+        [{"name": "animal", "n": 3, "children": ["cat", {"name": "dog", "children": ["spitz"]}]}],
+        {
+            "LabelName": "animal",
+            "Subcategory": [
+                {"LabelName": "cat", "Subcategory": []},
+                {"LabelName": "dog", "Subcategory": [{"LabelName": "spitz"}]},
+            ],
+        },
+    ],
+)
+def test_nested_files_look_many_ways(content: Any) -> None:
+    taxonomy = read_taxonomy(written("animals.json", content))
+    assert parents(taxonomy) == ANIMALS
+    assert taxonomy.ids == ("animal", "cat", "dog", "spitz")
+
+
+def test_nodes_have_names_beside_their_ids() -> None:
+    content = [{"id": "a", "name": "animal", "children": [{"id": "c"}]}, "x"]
+    taxonomy = read_taxonomy(written("named.txt", content), form="nested")
+    assert taxonomy.ids == ("a", "c", "x")
+    assert taxonomy.names == ("animal", "c", "x")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"a": {"b": {}, "b": {}}}', "one object has the key 'b' twice"),
+        ('{"a": \n["b",]}', "line 2 is no JSON"),
+        ("[" * 200_000, "nested too deep"),
+        ('{"a": [' + "1" * 5_000 + "]}", "no JSON that can be read"),
+        ('{"a": "b"}', "at $['a']: 'b' holds no labels. Labels within labels look like"),
+        ('{"a": {"b": 3}}', "at $['a']['b']: 3 holds no labels"),
+        ('{"a": ["b", 3]}', "at $['a'][1]: 3 is neither a label nor an object"),
+        ('{"a": ["b", [1]]}', "at $['a'][1]: [1] is neither a label nor an object"),
+        ('{"a": {"": {}}}', "at $['a']['']: '' is no label"),
+        ('{"a": {"b\\n": {}, "c\\nd": {}}}', r"'c\nd' is no label"),
+        ('{"a": ["\\ud800"]}', "is no label"),
+        ('{"a": {"b": ["a"]}}', "cycle"),
+        ('{"a": ["a"]}', "cycle"),
+        ('"animal"', "at $: 'animal' holds no labels"),
+        ("3", "at $: 3 holds no labels"),
+        ("null", "holds no class"),
+        ("{}", "holds no class"),
+        ("[[]]", "at $[0]: [] is neither a label nor an object"),
+        ('{"id": 3, "name": "cat"}', "at $: 3 is no label"),
+        ('{"id": "a", "name": 3}', "at $: the name 3 is no text"),
+        ('{"id": "a", "children": {"b": {}}}', "at $.children: {'b': {}} holds no labels"),
+        ('{"id": "a", "children": [{"x": 1}]}', "$.children[0]: an object without LabelName"),
+        ('{"id": "a", "kinds": [{"id": "b"}]}', "'kinds' is unknown: call it"),
+        ('{"id": "a", "children": [], "Subcategory": []}', "both Subcategory and children"),
+        ('[{"id": "a", "name": "x"}, {"id": "a", "name": "y"}]', "at $[1]: 'a' is named 'y' here"),
+    ],
+)  # fmt: skip
+def test_a_broken_nesting_is_refused_with_its_place(content: str, message: str) -> None:
+    assert message in refusal(written("broken.json", content))
+
+
+def test_a_trees_own_file_is_no_taxonomy() -> None:
+    taxonomy = Taxonomy.from_edges([("cat", "animal")])
+    SemanticTree.build(ClassList.of(["cat"]), taxonomy).save("tree.json")
+    assert "is a labelkit tree" in refusal(Path("tree.json"))
+
+
+def test_a_long_chain_needs_no_deep_stack() -> None:
+    """Only the decoder nests; our own walk keeps its place in a list."""
+    text = "".join(f'{{"id":"{at}","children":[' for at in range(300)) + "]}" * 300
+    taxonomy = read_taxonomy(written("chain.json", text))
+    assert taxonomy.parents_of("299") == ("298",)
+    assert len(taxonomy.ids) == 300
+
+
+def nested(rows: Parents, above: int) -> dict[str, Any]:
+    return {f"n{at}": nested(rows, at) for at, up in enumerate(rows) if up == above}
+
+
+def nodes(rows: Parents, above: int) -> list[dict[str, Any]]:
+    return [
+        {"id": f"n{at}", "children": nodes(rows, at)} for at, up in enumerate(rows) if up == above
+    ]
+
+
+@given(forests(), st.sampled_from([nested, nodes]))
+@settings(deadline=None, max_examples=60)
+def test_any_forest_comes_back_from_json(
+    tmp_path_factory: pytest.TempPathFactory, rows: Parents, write: Callable[[Parents, int], Any]
+) -> None:
+    path = tmp_path_factory.mktemp("nested") / "forest.json"
+    path.write_text(json.dumps(write(rows, -1)))
+    assert parents(read_taxonomy(path)) == forest_rows(rows)
