@@ -88,8 +88,8 @@ class Coarsening:
         spread = np.flatnonzero(inside & (onto[self.index] != coarser.index))
         if spread.size:
             raise ValueError(
-                f"class {self.classes[int(self.index[spread[0]])]!r} is spread over several classes "
-                "of the other cut: it is not the coarser of the two"
+                f"class {self.classes[int(self.index[spread[0]])]!r} is spread over several of "
+                "the other cut: it is not the coarser of the two"
             )
         return read_only(onto)
 

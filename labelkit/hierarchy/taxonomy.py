@@ -4,21 +4,23 @@
 
 from __future__ import annotations
 
-import functools
-import graphlib
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+import hashlib
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from labelkit.errors import ClassListError, TaxonomyError
 from labelkit.hierarchy.arrays import IntArray, read_only, row_starts
-from labelkit.hierarchy.wordnet.noun_graph import ParentTable, noun_graph
+from labelkit.hierarchy.class_list import ClassList
+from labelkit.hierarchy.parent_rules import Rule, extreme_parents, first_parents
+from labelkit.hierarchy.taxonomy_checks import check_ids, refuse_cycle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Hashable, Iterable, Mapping
+    from pathlib import Path
 
-    from labelkit.hierarchy.class_list import ClassList
+    import networkx as nx
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,14 +42,25 @@ class Taxonomy:
     source: Mapping[str, str]
 
     @classmethod
-    def wordnet(cls) -> Taxonomy:
-        """WordNet 3.0's nouns, each with the parent that ImageNet gives it.
+    def wordnet(cls, copy: str | Path | None = None, *, rule: Rule = "imagenet") -> Taxonomy:
+        """WordNet's nouns, each with the parent that ImageNet gives it.
 
         That is the one in ImageNet's own table where several hypernyms leave a choice, and the
-        first hypernym pointer (``@``) otherwise. Instance hypernyms (``@i``) are left out. The
-        graph comes with labelkit and is read once per process.
+        first hypernym pointer (``@``) otherwise. Instance hypernyms (``@i``) are left out.
+
+        Args:
+            copy: which WordNet. None takes the nouns of WordNet 3.0 that come with labelkit, read
+                once per process; a path is a ``dict`` folder; ``"nltk"`` is NLTK's copy, which is
+                fetched if it is missing (see ``open_noun_graph``). Copies of one version give the
+                same taxonomy.
+            rule: the one parent among several; see ``with_rule``. ``"imagenet"`` needs WordNet 3.0.
+
+        Raises:
+            TaxonomyError: the copy is missing, damaged, or not of the version that the rule needs.
         """
-        return _wordnet()
+        from labelkit.hierarchy.wordnet.taxonomies import packaged_wordnet, wordnet_copy
+
+        return packaged_wordnet(rule) if copy is None else wordnet_copy(copy, rule)
 
     @classmethod
     def from_parents(
@@ -74,20 +87,20 @@ class Taxonomy:
         """
         rows = {child: _distinct(above) for child, above in parents.items()}
         ids = tuple(dict.fromkeys([*rows, *(above for row in rows.values() for above in row)]))
-        if not ids:
-            raise TaxonomyError(f"the taxonomy {title!r} is empty: give it at least one id")
-        _refuse_cycle(rows, title)
-        index = {node: position for position, node in enumerate(ids)}
+        check_ids(ids, title)
+        index = dict(zip(ids, range(len(ids)), strict=True))
         start = row_starts([len(rows.get(node, ())) for node in ids])
-        flat = read_only([index[above] for node in ids for above in rows.get(node, ())])
+        # Keys come first among the ids, in their order: so do their rows.
+        flat = read_only([index[above] for row in rows.values() for above in row])
+        refuse_cycle(ids, start, flat, title)
         names = names or {}
         return cls(
             ids=ids,
             index=index,
-            names=tuple(names.get(node, node) for node in ids),
+            names=tuple(names.get(node, node) for node in ids) if names else ids,
             parents_start=start,
             parents=flat,
-            parent=read_only(_first_parents(start, flat)),
+            parent=first_parents(start, flat),
             source={"taxonomy": title, "rule": "first"},
         )
 
@@ -113,6 +126,133 @@ class Taxonomy:
         for child, above in edges:
             rows.setdefault(child, []).append(above)
         return cls.from_parents(rows, names=names, title=title)
+
+    @classmethod
+    def from_networkx(
+        cls,
+        graph: nx.DiGraph[Hashable],
+        *,
+        edges_to: Literal["parent", "child"],
+        title: str = "networkx graph",
+    ) -> Taxonomy:
+        """A taxonomy from a directed graph; a node's first edge is the one that trees follow.
+
+        Args:
+            graph: the nodes become ids as text; a node's attribute ``name`` is its name.
+            edges_to: whether an edge leads from a child to its parent or from a parent to its
+                child. Graphs of both kinds are common, so it must be said.
+            title: what to call the taxonomy in messages and in the tree's ``source``.
+
+        Raises:
+            ValueError: the graph has no directions, or ``edges_to`` is another word.
+            TaxonomyError: an empty graph, a cycle, or two nodes with the same text.
+        """
+        if not graph.is_directed():
+            raise ValueError("the graph has no directions: give a networkx.DiGraph")
+        if edges_to not in {"parent", "child"}:
+            raise ValueError(f"edges_to is {edges_to!r}, expected 'parent' or 'child'")
+        rows: dict[str, list[str]] = {str(node): [] for node in graph}
+        if len(rows) < len(graph):
+            raise TaxonomyError(f"two nodes of {title!r} have the same text: rename one")
+        for source, target in graph.edges():
+            child, above = (source, target) if edges_to == "parent" else (target, source)
+            rows[str(child)].append(str(above))
+        names = {str(node): str(name) for node, name in graph.nodes(data="name") if name}
+        return cls.from_parents(rows, names=names, title=title)
+
+    def with_rule(self, rule: Rule) -> Taxonomy:
+        """The same graph, with another one of each node's parents for trees to follow.
+
+        Args:
+            rule: ``"first"``: the first one given. ``"shortest"`` and ``"longest"``: the one with
+                the fewest or the most steps from there to a root; the first of several.
+                ``"imagenet"``: WordNet only, what ImageNet's own tree has.
+
+        Raises:
+            ValueError: no such rule.
+            TaxonomyError: ImageNet's table does not fit this graph.
+        """
+        match rule:
+            case "first":
+                parent = first_parents(self.parents_start, self.parents)
+            case "shortest" | "longest":
+                parent = extreme_parents(self.parents_start, self.parents, rule)
+            case "imagenet":
+                from labelkit.hierarchy.wordnet.taxonomies import with_imagenet_parents
+
+                return with_imagenet_parents(self)
+            case _:
+                raise ValueError(f"rule is {rule!r}: expected imagenet, first, shortest or longest")
+        choice = {"rule", "parent_table", "own_parents"}
+        kept = {what: value for what, value in self.source.items() if what not in choice}
+        return replace(self, parent=parent, source={**kept, "rule": rule})
+
+    def with_parents(self, parents: Mapping[str, str]) -> Taxonomy:
+        """The same graph; some nodes follow another one of their parents.
+
+        Args:
+            parents: child -> the one of its parents to follow; all others stay as they are.
+
+        Raises:
+            TaxonomyError: an id is unknown, or a parent is none of the child's.
+        """
+        chosen = np.array(self.parent)
+        for child, above in parents.items():
+            possible = self.parents_of(child)
+            if above not in possible:
+                raise TaxonomyError(
+                    f"{above!r} is no parent of {child!r} in {self.source['taxonomy']}: it has "
+                    f"{', '.join(map(repr, possible)) or 'none'}. A row is a child, then a parent"
+                )
+            chosen[self.index[child]] = self.index[above]
+        source = {**self.source, "own_parents": f"sha256:{_digest(parents)}"}
+        return replace(self, parent=read_only(chosen), source=source)
+
+    def with_ids(self, nodes: Mapping[str, str]) -> Taxonomy:
+        """The same graph, with ids of the user's own for some of its nodes.
+
+        So plain class names can stand for WordNet's nouns: the new id is the node's name, too.
+
+        Args:
+            nodes: the new id -> the id of its node.
+
+        Raises:
+            TaxonomyError: an unknown node, two new ids for one node, or an id that another node
+                has.
+        """
+        ids, names = list(self.ids), list(self.names)
+        given: dict[str, str] = {}
+        for new, old in nodes.items():
+            if old not in self.index:
+                raise TaxonomyError(f"{self.source['taxonomy']} has no id {old!r} (for {new!r})")
+            if old in given:
+                raise TaxonomyError(
+                    f"{given[old]!r} and {new!r} are both {old}: one class to a node. Merge the "
+                    "two, or give one of them a node above or below"
+                )
+            given[old] = new
+            ids[self.index[old]] = names[self.index[old]] = new
+        taken = [new for new in nodes if new in self.index and new not in given]
+        if taken:
+            raise TaxonomyError(
+                f"{taken[0]!r} is the id of another node of {self.source['taxonomy']}: take another"
+            )
+        return replace(
+            self,
+            ids=tuple(ids),
+            index=dict(zip(ids, range(len(ids)), strict=True)),
+            names=tuple(names),
+            source={**self.source, "own_ids": f"sha256:{_digest(nodes)}"},
+        )
+
+    def leaves(self) -> ClassList:
+        """The ids that are no parent of any other, in the order in which they were given."""
+        is_parent = np.zeros(len(self.ids), dtype=bool)
+        is_parent[self.parents] = True
+        return ClassList.of(
+            (self.ids[node] for node in np.flatnonzero(~is_parent).tolist()),
+            self.source["taxonomy"],
+        )
 
     def parents_of(self, node_id: str) -> tuple[str, ...]:
         """Every parent of an id, in order of preference.
@@ -144,35 +284,10 @@ class Taxonomy:
         return read_only([index[class_id] for class_id in classes])
 
 
-@functools.cache
-def _wordnet() -> Taxonomy:
-    graph = noun_graph()
-    table = ParentTable.read()
-    parent = _first_parents(graph.hypernym_start, graph.hypernym)
-    index = graph.index
-    for child, above in table.parent_of.items():
-        parent[index[child]] = index[above]
-    return Taxonomy(
-        ids=graph.ids,
-        index=index,
-        names=graph.lemmas,
-        parents_start=graph.hypernym_start,
-        parents=graph.hypernym,
-        parent=read_only(parent),
-        source={
-            "taxonomy": "WordNet 3.0",
-            "rule": "imagenet",
-            "parent_table": f"sha256:{table.digest}",
-        },
-    )
-
-
-def _first_parents(start: IntArray, parents: IntArray) -> IntArray:
-    """The first parent of each node, -1 where there is none: (N,)."""
-    has_parent = start[1:] > start[:-1]
-    first = np.full(len(has_parent), -1, dtype=np.int64)
-    first[has_parent] = parents[start[:-1][has_parent]]
-    return first
+def _digest(rows: Mapping[str, str]) -> str:
+    """SHA-256 of the rows, sorted, as tab-separated lines."""
+    lines = (f"{first}\t{second}" for first, second in sorted(rows.items()))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _distinct(above: str | Iterable[str] | None) -> tuple[str, ...]:
@@ -181,22 +296,11 @@ def _distinct(above: str | Iterable[str] | None) -> tuple[str, ...]:
     return (above,) if isinstance(above, str) else tuple(dict.fromkeys(above))
 
 
-def _refuse_cycle(rows: Mapping[str, tuple[str, ...]], title: str) -> None:
-    try:
-        graphlib.TopologicalSorter(rows).prepare()
-    except graphlib.CycleError as error:
-        cycle: list[str] = error.args[1][::-1]
-        shown = cycle if len(cycle) <= 8 else [*cycle[:4], "...", *cycle[-3:]]
-        raise TaxonomyError(
-            f"the taxonomy {title!r} has a cycle (child -> parent): {' -> '.join(shown)}. "
-            "Remove one of these pairs"
-        ) from error
-
-
 def _advice(taxonomy: Taxonomy) -> str:
-    if taxonomy.source["rule"] == "imagenet":
+    if taxonomy.source["taxonomy"].startswith("WordNet "):
         return (
-            "Ids of its nouns look like n01440764, one a line and nothing beside them; other ids "
-            "need a taxonomy of your own: SemanticTree.build(classes, Taxonomy.from_edges(...))"
+            "Ids of its nouns look like n01440764, one a line and nothing beside them. For plain "
+            "names make a file of their nouns: labelkit match-names CLASSES -o names.tsv. Other "
+            "ids need a taxonomy of your own: labelkit build-tree --taxonomy FILE"
         )
     return "Add them to the taxonomy (None as the parent makes a root), or take them off the list"

@@ -1,0 +1,69 @@
+"""WordNet's nouns as a taxonomy, and ImageNet's choice of one parent for each."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from labelkit.errors import TaxonomyError
+from labelkit.hierarchy.parent_rules import Rule, first_parents
+from labelkit.hierarchy.taxonomy import Taxonomy
+from labelkit.hierarchy.wordnet.noun_graph import NounGraph, ParentTable, noun_graph
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@functools.cache
+def packaged_wordnet(rule: Rule) -> Taxonomy:
+    """The WordNet 3.0 that comes with labelkit.
+
+    Raises:
+        ValueError: no such rule.
+    """
+    return _of_nouns(noun_graph(), rule)
+
+
+def wordnet_copy(copy: str | Path, rule: Rule) -> Taxonomy:
+    """Another copy of WordNet; ``Taxonomy.wordnet`` says what it may be.
+
+    Raises:
+        TaxonomyError: the copy is missing, damaged, or not of the version that the rule needs.
+        ValueError: no such rule.
+    """
+    from labelkit.hierarchy.wordnet.copies import open_noun_graph
+
+    return _of_nouns(open_noun_graph(copy), rule)
+
+
+def with_imagenet_parents(taxonomy: Taxonomy) -> Taxonomy:
+    """The same graph, each noun with the parent that ImageNet's own tree gives it.
+
+    Raises:
+        TaxonomyError: ImageNet's table names parents that this graph does not have.
+    """
+    table = ParentTable.read()
+    first = taxonomy.with_rule("first")
+    try:
+        chosen = first.with_parents(table.parent_of)
+    except TaxonomyError as error:
+        raise TaxonomyError(
+            f"ImageNet's parents are those of WordNet 3.0, not of {taxonomy.source['taxonomy']}: "
+            "take another rule (first, shortest, longest), or the WordNet that comes with labelkit"
+        ) from error
+    source = {**first.source, "rule": "imagenet", "parent_table": f"sha256:{table.digest}"}
+    return replace(chosen, source=source)
+
+
+def _of_nouns(graph: NounGraph, rule: Rule) -> Taxonomy:
+    taxonomy = Taxonomy(
+        ids=graph.ids,
+        index=graph.index,
+        names=graph.lemmas,
+        parents_start=graph.hypernym_start,
+        parents=graph.hypernym,
+        parent=first_parents(graph.hypernym_start, graph.hypernym),
+        source={"taxonomy": f"WordNet {graph.version}".strip(), "rule": "first"},
+    )
+    return taxonomy if rule == "first" else taxonomy.with_rule(rule)
