@@ -1,4 +1,4 @@
-"""What ``labelkit inspect`` prints: summaries as tables, one label map as a grid of letters."""
+"""What ``labelkit inspect`` prints of label maps: a summary; one map as a grid of letters."""
 
 from __future__ import annotations
 
@@ -21,84 +21,56 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from labelkit.hierarchy import ClassList, SemanticTree
-    from labelkit.inspection import LabelMapSummary, TreeSummary
+    from labelkit.hierarchy import ClassList
+    from labelkit.inspection import LabelMapSummary
     from labelkit.label_maps import LabelMap
 
 _MOST_ROWS = 12
 _CERTAIN, _LIKELY = 0.5, 0.1
 
 
-def print_tree(summary: TreeSummary) -> None:
-    """Print a tree's summary."""
-    console = _console()
-    size = _counted(summary.largest_root_classes, "class", "classes")
-    rows = [
-        ("classes", _classes(summary.classes_name, summary.num_classes, summary.digest)),
-        ("levels", f"{summary.levels}"),
-        ("classes by depth", "  ".join(map(str, summary.counts))),
-        ("roots", f"{summary.roots:,}, the largest is {summary.largest_root} with {size}"),
-        ("deepest chain", " > ".join(summary.deepest_chain)),
-    ]
-    _print_heading(console, "Tree", summary.path)
-    console.print(_facts([*rows, *summary.source]))
-    example = shlex.join(["labelkit", "inspect", str(summary.path), "--key"])
-    console.print(
-        f"Next: {example} {shlex.quote(printable(summary.deepest_chain[-1]))}", soft_wrap=True
-    )
-
-
-def print_tree_path(tree: SemanticTree, class_index: int) -> None:
-    """Print a class's path from its root, one class a line, deeper ones further right."""
-    console = _console()
-    below = int((tree.parent == class_index).sum())
-    chain: list[int] = tree.chain(class_index).tolist()
-    for depth, at in enumerate(chain):
-        name = Text(readable(tree.names[at]), style="bold" if at == class_index else "")
-        console.print(Text("   " * depth) + name + Text(f"  {printable(tree.classes[at])}", "dim"))
-    direct = f"{_counted(below, 'class', 'classes')} directly below it"
-    console.print(Text(f"depth {len(chain) - 1}, {direct}", style="dim"))
-
-
 def print_label_maps(summary: LabelMapSummary, images: Path | None) -> None:
     """Print a label-map file's summary, and what can be done with it next."""
-    console = _console()
+    screen = console()
     rows, columns = summary.grid
-    _print_heading(console, "Label maps", summary.path)
+    print_heading(screen, "Label maps", summary.path)
     each = f"{file_size(summary.bytes_per_image)} an image"
-    console.print(
-        _facts(
+    screen.print(
+        facts(
             [
                 ("images", f"{summary.images:,}"),
                 ("grid", f"{rows} x {columns} cells, {summary.top_k} classes each"),
-                ("classes", _classes(summary.classes_name, summary.num_classes, summary.digest)),
+                (
+                    "classes",
+                    classes_line(summary.classes_name, summary.num_classes, summary.digest),
+                ),
                 ("file size", f"{file_size(summary.file_bytes)}, {each}"),
                 *settings(summary),
-                ("unreadable", _counted(summary.unreadable, "image", "images")),
+                ("unreadable", counted(summary.unreadable, "image", "images")),
                 *(("", f"{key}: {reason}") for key, reason in summary.unreadable_examples),
                 *(("keys such as" if not n else "", k) for n, k in enumerate(summary.example_keys)),
             ]
         )
     )
     if summary.frequent:
-        console.print()
-        console.print(_frequent(summary))
-        console.print()
+        screen.print()
+        screen.print(_frequent(summary))
+        screen.print()
     where = shlex.join(["labelkit", "inspect", str(summary.path), "--images"])
     folder = shlex.quote(printable(str(images))) if images else "DATA"
-    console.print(f"Next: {where} {folder} -o report.html", soft_wrap=True)
+    screen.print(f"Next: {where} {folder} -o report.html", soft_wrap=True)
 
 
 def print_label_map(label_map: LabelMap, classes: ClassList, key: str) -> None:
     """Print one image's classes, most present first, and where the first few of them are."""
-    console = _console()
+    screen = console()
     names = class_names(classes)
     shares = class_shares(label_map, len(classes))
     letters = {
         share.class_index: (letter, hexadecimal(colour))
         for share, letter, colour in zip(shares, string.ascii_uppercase, PALETTE, strict=False)
     }
-    table = _table("", "class", "id", numbers=("area", "presence"))
+    table = plain_table("", "class", "id", numbers=("area", "presence"))
     for share in shares[:_MOST_ROWS]:
         letter, colour = letters.get(share.class_index, ("", ""))
         table.add_row(
@@ -108,13 +80,13 @@ def print_label_map(label_map: LabelMap, classes: ClassList, key: str) -> None:
             percent(share.area),
             percent(share.presence),
         )
-    console.print(Text(printable(key), style="bold"))
-    console.print(table)
+    screen.print(Text(printable(key), style="bold"))
+    screen.print(table)
     if len(shares) > _MOST_ROWS:
-        console.print(f"and {len(shares) - _MOST_ROWS:,} classes with less", style="dim")
+        screen.print(f"and {len(shares) - _MOST_ROWS:,} classes with less", style="dim")
     for line in _letter_grid(label_map, len(classes), letters):
-        console.print(line, no_wrap=True, overflow="ignore", crop=False)
-    console.print(
+        screen.print(line, no_wrap=True, overflow="ignore", crop=False)
+    screen.print(
         "Area: cells where it is strongest. Presence: its mean probability over the cells.\n"
         "A: at least 50 % in this cell, a: at least 10 %, +: another class, dot: none is likely.",
         style="dim",
@@ -140,7 +112,7 @@ def _letter_grid(
 
 
 def _frequent(summary: LabelMapSummary) -> Table:
-    table = _table("class", "id", numbers=("images", "mean area"))
+    table = plain_table("class", "id", numbers=("images", "mean area"))
     table.title = f"Classes with the largest area, in {summary.sampled:,} images"
     table.title_justify = "left"
     for kind in summary.frequent:
@@ -150,7 +122,7 @@ def _frequent(summary: LabelMapSummary) -> Table:
     return table
 
 
-def _table(*columns: str, numbers: tuple[str, ...]) -> Table:
+def plain_table(*columns: str, numbers: tuple[str, ...]) -> Table:
     """A plain table; ``numbers`` are columns that are set to the right."""
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
     for column in columns:
@@ -160,25 +132,29 @@ def _table(*columns: str, numbers: tuple[str, ...]) -> Table:
     return table
 
 
-def _facts(rows: Iterable[tuple[str, str]]) -> Table:
+def facts(rows: Iterable[tuple[str, str]]) -> Table:
+    """A grid of labels and values."""
     table = Table.grid(padding=(0, 2))
     for label, value in rows:
         table.add_row(Text(printable(label), "bold"), Text(printable(value), overflow="fold"))
     return table
 
 
-def _classes(name: str, count: int, digest: str) -> str:
+def classes_line(name: str, count: int, digest: str) -> str:
+    """A class list by name, length and digest."""
     return f"{name or 'class list'} ({count:,} classes, digest {digest[:6]})"
 
 
-def _counted(count: int, one: str, many: str) -> str:
+def counted(count: int, one: str, many: str) -> str:
+    """A number and its noun."""
     return f"{count:,} {one if count == 1 else many}"
 
 
-def _print_heading(console: Console, what: str, path: Path) -> None:
+def print_heading(console: Console, what: str, path: Path) -> None:
     """One line that never breaks, so that the path can be copied."""
     console.print(Text(f"{what} {printable(str(path))}", style="bold"), soft_wrap=True)
 
 
-def _console() -> Console:
+def console() -> Console:
+    """Where to print; neither markup nor highlighting reads what names hold."""
     return Console(highlight=False, markup=False)

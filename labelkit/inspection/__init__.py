@@ -18,17 +18,18 @@ from labelkit.inspection.blocks import (
 from labelkit.inspection.cards import compare_crop, label_map_card
 from labelkit.inspection.curve import curve_svg
 from labelkit.inspection.drawing import draw_label_map
-from labelkit.inspection.lookup import find_classes, find_label_map, open_photo
+from labelkit.inspection.lookup import find_classes, find_label_map, open_photo, search_classes
 from labelkit.inspection.page import render_page, write_page
 from labelkit.inspection.presence import ClassShare, class_shares
 from labelkit.inspection.report import label_map_report
 from labelkit.inspection.summary import (
     FrequentClass,
     LabelMapSummary,
-    TreeSummary,
     open_artifact,
     summarize,
 )
+from labelkit.inspection.tree_page import write_tree_page
+from labelkit.inspection.tree_summary import TreeLevel, TreeRoot, TreeSummary, summarize_tree
 
 __all__ = [
     "Bar",
@@ -46,7 +47,9 @@ __all__ = [
     "Pictures",
     "Section",
     "Table",
+    "TreeLevel",
     "TreePaths",
+    "TreeRoot",
     "TreeSummary",
     "class_shares",
     "compare_crop",
@@ -59,6 +62,9 @@ __all__ = [
     "open_artifact",
     "open_photo",
     "render_page",
+    "search_classes",
     "summarize",
+    "summarize_tree",
     "write_page",
+    "write_tree_page",
 ]

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from labelkit.data import open_image
 from labelkit.errors import DatasetError, LabelkitError, LabelMapError
-from labelkit.inspection.wording import readable
+from labelkit.inspection.wording import printable, readable
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
 
     from PIL import Image
 
@@ -33,14 +34,63 @@ def find_classes(tree: SemanticTree, wanted: str) -> list[int]:
     """
     if wanted in tree.classes.index:
         return [tree.classes.index[wanted]]
-    names = [readable(name).casefold() for name in tree.names]
-    name = readable(wanted).casefold()
+    names = [plain(name) for name in tree.names]
+    name = plain(wanted)
     found = [at for at, known in enumerate(names) if known == name]
     if not found:
-        close = difflib.get_close_matches(name, {*names, *tree.classes.ids}, n=3, cutoff=_CLOSE)
-        hint = f"Did you mean {' or '.join(close)}?" if close else "Give an id or a name."
-        raise LabelkitError(f"no class {wanted!r} in the tree of {tree.classes}. {hint}")
+        raise LabelkitError(
+            f"no class {wanted!r} in the tree of {tree.classes}. {_hint(tree, name)}"
+        )
     return found
+
+
+def search_classes(tree: SemanticTree, text: str, definitions: Mapping[str, str]) -> list[int]:
+    """The indices of the classes whose id, name or definition contains a text, best first.
+
+    Case does not count; spaces and underscores are one. An id or a name that is the text comes
+    first, then those that begin with it, then those that contain it, then definitions.
+
+    Args:
+        tree: where to look.
+        text: what to look for.
+        definitions: what classes mean, by id.
+
+    Raises:
+        LabelkitError: there is none; the message names classes that are close.
+    """
+    wanted = plain(text)
+    ranked: list[tuple[int, int]] = []
+    for at, (identity, name) in enumerate(zip(tree.classes, tree.names, strict=True)):
+        words = (plain(identity), plain(name))
+        if wanted in words:
+            ranked.append((0, at))
+        elif any(word.startswith(wanted) for word in words):
+            ranked.append((1, at))
+        elif any(wanted in word for word in words):
+            ranked.append((2, at))
+        elif wanted in plain(definitions.get(identity, "")):
+            ranked.append((3, at))
+    if not ranked:
+        where = "id, name or definition" if definitions else "id or name"
+        raise LabelkitError(
+            f"no class with {text!r} in its {where} in the tree of {tree.classes}. "
+            f"{_hint(tree, wanted)}"
+        )
+    return [at for _, at in sorted(ranked)]
+
+
+def plain(text: str) -> str:
+    """A name for comparing: no case, and no difference between spaces and underscores."""
+    return readable(text).casefold()
+
+
+def _hint(tree: SemanticTree, name: str) -> str:
+    """What may have been meant instead."""
+    known = {*map(plain, tree.names), *tree.classes.ids}
+    close = difflib.get_close_matches(name, known, n=3, cutoff=_CLOSE)
+    if not close:
+        return "Give an id or a name: labelkit inspect TREE --find TEXT looks for a part of it."
+    return f"Did you mean {' or '.join(map(printable, close))}?"
 
 
 def find_label_map(file: LabelMapFile, key: str) -> LabelMap:

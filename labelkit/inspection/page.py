@@ -37,7 +37,12 @@ def render_page(page: Page) -> str:
     Raises:
         ValueError: a curve without values, or with one that is not finite.
     """
-    environment = jinja2.Environment(
+    return environment().get_template("page.html").render(page=page)
+
+
+def environment() -> jinja2.Environment:
+    """Where every page's template comes from; it escapes every text."""
+    pages = jinja2.Environment(
         loader=jinja2.PackageLoader("labelkit.inspection"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -45,10 +50,10 @@ def render_page(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["percent"] = percent
-    environment.filters["hexadecimal"] = hexadecimal
-    environment.filters["svg"] = Markup
-    return environment.get_template("page.html").render(page=page)
+    pages.filters["percent"] = percent
+    pages.filters["hexadecimal"] = hexadecimal
+    pages.filters["svg"] = Markup
+    return pages
 
 
 def _clean(value: object) -> object:

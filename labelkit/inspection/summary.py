@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,49 +12,15 @@ import numpy as np
 from labelkit.errors import LabelkitError
 from labelkit.hierarchy import SemanticTree, class_names, is_tree_file
 from labelkit.inspection.presence import class_shares
-from labelkit.inspection.wording import readable
+from labelkit.inspection.tree_summary import TreeSummary, summarize_tree
+from labelkit.inspection.wording import flatten, readable
 from labelkit.label_maps import LabelMapFile
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _EXAMPLES = 3
-
-
-@dataclass(frozen=True, slots=True)
-class TreeSummary:
-    """A semantic tree in numbers.
-
-    Attributes:
-        path: the file.
-        classes_name: what the class list is called; may be empty.
-        num_classes: length of the class list.
-        digest: the class list's digest.
-        counts: classes at each depth, from 0.
-        roots: classes with no class above them.
-        largest_root: the name of the root with the most classes below it.
-        largest_root_classes: how many classes that root heads, itself included.
-        deepest_chain: names from a root down to a class of the last level.
-        source: how the tree was made, (what, value).
-    """
-
-    path: Path
-    classes_name: str
-    num_classes: int
-    digest: str
-    counts: tuple[int, ...]
-    roots: int
-    largest_root: str
-    largest_root_classes: int
-    deepest_chain: tuple[str, ...]
-    source: tuple[tuple[str, str], ...]
-
-    @property
-    def levels(self) -> int:
-        """How many depths have classes."""
-        return len(self.counts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,25 +129,6 @@ def open_artifact(path: str | os.PathLike[str]) -> SemanticTree | LabelMapFile:
     )
 
 
-def summarize_tree(path: Path, tree: SemanticTree) -> TreeSummary:
-    """Summarise a tree that was read from ``path``."""
-    sizes = np.bincount(tree.chain_table[:, 0], minlength=len(tree.classes))
-    largest = int(sizes.argmax())
-    deepest = tree.chain(int(tree.depth.argmax())).tolist()
-    return TreeSummary(
-        path=path,
-        classes_name=tree.classes.name,
-        num_classes=len(tree.classes),
-        digest=tree.classes.digest,
-        counts=tree.counts,
-        roots=tree.counts[0],
-        largest_root=readable(tree.names[largest]),
-        largest_root_classes=int(sizes[largest]),
-        deepest_chain=tuple(readable(tree.names[at]) for at in deepest),
-        source=tuple(flatten(tree.source)),
-    )
-
-
 def summarize_label_maps(
     file: LabelMapFile, sample: int = 256, frequent: int = 8
 ) -> LabelMapSummary:
@@ -230,21 +176,3 @@ def _frequent_classes(file: LabelMapFile, rows: list[int], limit: int) -> tuple[
         FrequentClass(file.classes[at], readable(names[at]), count, areas[at] / count / cells)
         for at, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:limit]
     )
-
-
-def flatten(
-    values: Mapping[str, object], prefix: str = "", depth: int = 3
-) -> list[tuple[str, str]]:
-    """Nested JSON values as (dotted name, text) in their order; below ``depth`` as JSON text.
-
-    >>> flatten({"teacher": {"name": "lite0", "mean": [0.5]}, "size": 320})
-    [('teacher.name', 'lite0'), ('teacher.mean', '[0.5]'), ('size', '320')]
-    """
-    rows: list[tuple[str, str]] = []
-    for name, value in values.items():
-        if isinstance(value, dict) and depth:
-            rows += flatten(value, f"{prefix}{name}.", depth - 1)
-        else:
-            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            rows.append((f"{prefix}{name}", text))
-    return rows

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 _UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
 
 
 def printable(text: str) -> str:
     """The text with every control mark replaced, so that no file can steer a terminal."""
+    if text.isprintable():
+        return text
     return "".join(mark if mark.isprintable() else _UNPRINTABLE for mark in text)
 
 
@@ -35,3 +43,21 @@ def file_size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} GB"
+
+
+def flatten(
+    values: Mapping[str, object], prefix: str = "", depth: int = 3
+) -> list[tuple[str, str]]:
+    """Nested JSON values as (dotted name, text) in their order; below ``depth`` as JSON text.
+
+    >>> flatten({"teacher": {"name": "lite0", "mean": [0.5]}, "size": 320})
+    [('teacher.name', 'lite0'), ('teacher.mean', '[0.5]'), ('size', '320')]
+    """
+    rows: list[tuple[str, str]] = []
+    for name, value in values.items():
+        if isinstance(value, dict) and depth:
+            rows += flatten(value, f"{prefix}{name}.", depth - 1)
+        else:
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            rows.append((f"{prefix}{name}", text))
+    return rows

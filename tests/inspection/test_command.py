@@ -30,20 +30,15 @@ def test_a_label_map_file_is_summarised(maps):
     assert "--images DATA -o report.html" in run.text
 
 
-def test_a_tree_is_summarised_and_paths_are_shown(tree_file):
+def test_a_tree_is_summarised(tree_file):
     run = labelkit("inspect", tree_file)
     assert run.code == 0
     assert f"Tree {tree_file} classes" in run.text
-    assert "classes by depth 2 2 2" in run.text
-    assert "roots 2, the largest is animal with 5 classes" in run.text
-    assert "animal > cat > tabby cat" in run.text
-    run = labelkit("inspect", tree_file, "--key", "tabby cat")
-    assert run.out.splitlines()[:3] == ["animal  animal", "   cat  cat", "      tabby cat  tabby"]
-    # Two classes share a name: both are shown.
-    assert re.findall(r"crane  (\w+)", labelkit("inspect", tree_file, "--key", "crane").out) == [
-        "c1",
-        "c2",
-    ]
+    # Of six classes two stand on each level: 6 / 6, 6 / 4 and 6 / 2.
+    assert "level classes share weight 0 2 33 % 1.00 1 2 33 % 1.50 2 2 33 % 3.00" in run.text
+    assert "roots 2 deepest chain animal > cat > tabby cat" in run.text
+    assert "largest roots id classes animal animal 5 thing thing 1" in run.text
+    assert f"labelkit inspect {tree_file} --path 'tabby cat'" in run.text
 
 
 def test_a_key_without_images_is_shown_in_the_terminal(maps):
@@ -95,7 +90,17 @@ def test_several_images_become_a_page(maps, photos, tmp_path):
         (["MAPS", "--images", "PHOTOS", "-o", "no/x.html"], 2, "no folder 'no'"),
         (["MAPS", "--images", "nowhere"], 2, "does not exist"),
         (["TREE", "--images", "PHOTOS"], 2, "is a tree"),
-        (["TREE", "--key", "tiger"], 1, "no class 'tiger'"),
+        (["TREE", "--key", "cat"], 2, "--path shows a class"),
+        (["TREE", "--path", "tiger"], 1, "no class 'tiger'"),
+        (["TREE", "--subtree", "taby"], 1, "Did you mean tabby?"),
+        (["TREE", "--find", "tabyb cat"], 1, "Did you mean tabby cat?"),
+        (["TREE", "--find", "x", "--path", "cat"], 2, "--path and --find exclude each other"),
+        (["TREE", "--subtree", "cat", "-o", "x.html"], 2, "--subtree and -o exclude"),
+        (["TREE", "--path", "cat", "--depth", "2"], 2, "--depth is for --subtree"),
+        (["TREE", "--limit", "2"], 2, "--limit is for --find"),
+        (["TREE", "-o", "x.png"], 2, "must end in .html"),
+        (["MAPS", "--path", "cat"], 2, "--path is for trees, --key shows an image"),
+        (["MAPS", "--key", "k", "--depth", "2"], 2, "--depth is for trees"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -12,13 +12,14 @@ from labelkit.hierarchy import SemanticTree
 from labelkit.inspection import (
     FrequentClass,
     LabelMapSummary,
+    TreeRoot,
     TreeSummary,
     class_shares,
     find_classes,
     find_label_map,
     summarize,
 )
-from labelkit.inspection.summary import flatten
+from labelkit.inspection.wording import flatten
 from labelkit.label_maps import LabelMap, LabelMapFile, LabelMapWriter, pool
 from tests.inspection.conftest import CLASSES, GRID, KEYS, SOURCE, left_half
 
@@ -70,9 +71,11 @@ def test_tree(tree_file):
     summary = summarize(tree_file)
     assert isinstance(summary, TreeSummary)
     assert (summary.num_classes, summary.classes_name) == (6, "six")
-    assert (summary.counts, summary.levels) == ((2, 2, 2), 3)
-    assert (summary.roots, summary.largest_root, summary.largest_root_classes) == (2, "animal", 5)
-    assert summary.deepest_chain == ("animal", "cat", "tabby cat")
+    assert [(level.nodes, level.inner) for level in summary.levels] == [(2, 0)] * 3
+    assert [level.weight for level in summary.levels] == pytest.approx([1.0, 1.5, 3.0])
+    assert summary.roots == 2
+    assert summary.largest_roots == (TreeRoot("animal", "animal", 5), TreeRoot("thing", "thing", 1))
+    assert summary.deepest_chains == (("animal", "cat", "tabby cat"),)
     assert summary.digest == SemanticTree.load(tree_file).classes.digest
     assert ("taxonomy", "house") in summary.source
 

@@ -1,0 +1,94 @@
+"""A tree from above: what lies below each class, and which of it to draw on a screen."""
+
+# C nodes of a tree: its classes and, if it has some, inner nodes that are no classes of the data
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from labelkit.hierarchy.forest import totals_below
+from labelkit.inspection.wording import readable
+
+if TYPE_CHECKING:
+    from labelkit.hierarchy import SemanticTree
+    from labelkit.hierarchy.arrays import IntArray
+
+Children = list[list[int]]
+
+
+def classes_below(tree: SemanticTree) -> IntArray:
+    """How many classes lie anywhere below each node, itself and inner nodes not counted: (C,)."""
+    amount = np.ones(len(tree.classes), dtype=np.int64)
+    amount[tree.inner] = 0
+    return totals_below(tree.parent, tree.depth, amount) - amount
+
+
+def sorted_children(tree: SemanticTree) -> Children:
+    """The children of each node in the order of their names, and last the roots: C + 1 lists."""
+    keys = [
+        (readable(name).casefold(), identity)
+        for name, identity in zip(tree.names, tree.classes, strict=True)
+    ]
+    children: Children = [[] for _ in range(len(keys) + 1)]
+    parent: list[int] = tree.parent.tolist()
+    for at in sorted(range(len(keys)), key=keys.__getitem__):
+        children[parent[at]].append(at)
+    return children
+
+
+def top_down(children: Children) -> list[int]:
+    """Every node, each before its children and these in their order.
+
+    >>> top_down([[2], [], [1], [0]])
+    [0, 2, 1]
+    """
+    order: list[int] = []
+    stack = children[-1][::-1]
+    while stack:
+        order.append(stack.pop())
+        stack += reversed(children[order[-1]])
+    return order
+
+
+def drawn_children(children: Children, top: int, depth: int, rows: int) -> dict[int, list[int]]:
+    """Which children of a node and of those below it to draw, parents first.
+
+    A level is drawn whole if it fits. The first that does not is drawn in part: each parent gets
+    as many rows as all can have, and keeps one of them to say how many children are not drawn.
+
+    Args:
+        children: as ``sorted_children`` gives them.
+        top: the node that is drawn at the top, in a row of its own.
+        depth: how many levels below it at most.
+        rows: how many rows there are.
+    """
+    drawn: dict[int, list[int]] = {}
+    level = [top] if children[top] else []
+    left = rows - 1
+    while level and depth > 0:
+        depth -= 1
+        counts = [len(children[at]) for at in level]
+        each = _rows_each(counts, left)
+        if not each:
+            break
+        for at, count in zip(level, counts, strict=True):
+            drawn[at] = children[at] if count <= each else children[at][: each - 1]
+        left -= sum(min(count, each) for count in counts)
+        level = [kid for at in level for kid in drawn[at] if children[kid]]
+    return drawn
+
+
+def _rows_each(counts: list[int], rows: int) -> int:
+    """The most rows that every parent can have, 0 if that is not enough to show anything."""
+    low, high = 1, max(counts)
+    while low < high:
+        each = (low + high + 1) // 2
+        if sum(min(count, each) for count in counts) <= rows:
+            low = each
+        else:
+            high = each - 1
+    # One row for several children would hold none of them.
+    fits = sum(min(count, low) for count in counts) <= rows
+    return low if fits and (low > 1 or max(counts) == 1) else 0

@@ -1,0 +1,166 @@
+
+"use strict";
+
+/** The forest of the page: nodes in the order of the unfolded tree, each before its children. */
+class TreeModel {
+  constructor(data) {
+    const n = data.ids.length;
+    this.n = n;
+    this.ids = data.ids;
+    this.names = data.names;
+    this.definitions = data.definitions;
+    this.index = data.index;
+    this.parent = Int32Array.from(data.parent);
+    this.inner = new Uint8Array(n);
+    for (const at of data.inner) this.inner[at] = 1;
+    this.depth = new Int32Array(n);
+    this.below = new Int32Array(n); // classes anywhere below; inner nodes are none
+    for (let at = 0; at < n; at++) {
+      if (this.parent[at] >= 0) this.depth[at] = this.depth[this.parent[at]] + 1;
+    }
+    for (let at = n - 1; at >= 0; at--) {
+      if (this.parent[at] >= 0) this.below[this.parent[at]] += this.below[at] + 1 - this.inner[at];
+    }
+    this.level = data.level.length ? Int32Array.from(data.level) : this.depth;
+    this.start = new Int32Array(n + 2); // node k's children: kids[start[k]] to kids[start[k + 1] - 1]
+    for (const above of this.parent) this.start[(above < 0 ? n : above) + 1]++;
+    for (let at = 0; at <= n; at++) this.start[at + 1] += this.start[at];
+    this.kids = new Int32Array(n);
+    this.arrange(false);
+
+    this.unfolded = new Uint8Array(n); // what is open while nothing is searched
+    this.open = this.unfolded;
+    this.filter = null;
+    this.hits = [];
+    this.rows = new Int32Array(n);
+    this.row = new Int32Array(n); // where a node is in rows, -1 for nowhere
+    this.position = new Int32Array(n); // a node's place among the siblings in rows, from 1
+    this.siblings = new Int32Array(n + 1); // how many children of a node are in rows; last the roots
+    this.count = 0;
+    this.stack = new Int32Array(n);
+    this.list();
+  }
+
+  /** Put siblings in the order of their names, or those with the most classes below first. */
+  arrange(bySize) {
+    const n = this.n;
+    const free = this.start.slice();
+    const add = (at) => { this.kids[free[this.parent[at] < 0 ? n : this.parent[at]]++] = at; };
+    if (!bySize) {
+      for (let at = 0; at < n; at++) add(at);
+      return;
+    }
+    // One number holds both keys, for a sort of numbers is many times faster than a comparison.
+    const keys = Float64Array.from(this.below, (below, at) => (n - below) * n + at).sort();
+    for (const key of keys) add(key % n);
+  }
+
+  isLeaf(at) { return this.start[at] === this.start[at + 1]; }
+
+  children(at) { return this.start[at + 1] - this.start[at]; }
+
+  /** Put the open part of the tree into rows. */
+  list() {
+    this.count = 0;
+    this.row.fill(-1);
+    this.walk((at) => {
+      this.row[at] = this.count;
+      this.rows[this.count++] = at;
+      return this.open[at];
+    });
+  }
+
+  /** Visit nodes from the top down; below a node only if the visitor says so. */
+  walk(visit) {
+    const { stack, n } = this;
+    let top = this.push(n, 0);
+    while (top) {
+      const at = stack[--top];
+      if (visit(at)) top = this.push(at, top);
+    }
+  }
+
+  /** Lay a node's children on the stack, the first on top; while searching, what leads to hits. */
+  push(at, top) {
+    const { filter, kids, stack, start } = this;
+    const all = !filter || (at < this.n && !filter.leads[at]);
+    let left = 0;
+    for (let k = start[at + 1] - 1; k >= start[at]; k--) {
+      if (all || filter.shown[kids[k]]) stack[top + left++] = kids[k];
+    }
+    this.siblings[at] = left;
+    for (let k = 0; k < left; k++) this.position[stack[top + k]] = left - k;
+    return top + left;
+  }
+
+  /** Show only what contains a text and what lies above it; an empty text shows the tree again. */
+  search(text) {
+    const wanted = TreeModel.plain(text);
+    this.wanted = wanted;
+    this.filter = null;
+    this.hits = [];
+    this.open = this.unfolded;
+    if (wanted) {
+      const { n, parent } = this;
+      const filter = { hit: new Uint8Array(n), shown: new Uint8Array(n), leads: new Uint8Array(n) };
+      const texts = this.texts();
+      for (let at = n - 1; at >= 0; at--) {
+        if (texts[at].includes(wanted)) filter.hit[at] = filter.shown[at] = 1;
+        if (filter.shown[at] && parent[at] >= 0) filter.shown[parent[at]] = filter.leads[parent[at]] = 1;
+      }
+      this.filter = filter;
+      this.open = filter.leads.slice();
+      this.orderHits();
+    }
+    this.list();
+  }
+
+  /** The hits from the top down, whether their rows are open or not. */
+  orderHits() {
+    this.hits = [];
+    this.walk((at) => {
+      if (this.filter.hit[at]) this.hits.push(at);
+      return this.filter.leads[at];
+    });
+  }
+
+  /** What is searched: each node's name, id and definition, made when it is first wanted. */
+  texts() {
+    this.searched ??= this.ids.map((id, at) =>
+      TreeModel.plain(`${this.names[at]}\n${id}\n${this.definitions[at] ?? ""}`));
+    return this.searched;
+  }
+
+  /** The hit to begin with: a class that is called so, or else the first. */
+  bestHit() {
+    const called = (text) => TreeModel.plain(text) === this.wanted;
+    const exact = this.hits.findIndex((at) => called(this.names[at]) || called(this.ids[at]));
+    return Math.max(exact, 0);
+  }
+
+  /** Open everything above a node, so that it has a row. */
+  reveal(at) {
+    for (let above = this.parent[at]; above >= 0; above = this.parent[above]) this.open[above] = 1;
+    this.list();
+  }
+
+  /** The node and everything above it, from the top down. */
+  chain(at) {
+    const chain = [];
+    for (; at >= 0; at = this.parent[at]) chain.push(at);
+    return chain.reverse();
+  }
+
+  /** How many classes and inner nodes each level has. */
+  levels() {
+    const levels = [];
+    this.level.forEach((level, at) => {
+      while (levels.length <= level) levels.push({ classes: 0, inner: 0 });
+      levels[level][this.inner[at] ? "inner" : "classes"]++;
+    });
+    return levels;
+  }
+
+  /** A text for comparing: no case, and no difference between spaces and underscores. */
+  static plain(text) { return text.toLowerCase().replaceAll("_", " ").trim(); }
+}
