@@ -1,0 +1,124 @@
+"""A ``data.noun`` file reads as it was written, or is refused by name and line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from labelkit.errors import TaxonomyError
+from labelkit.hierarchy.wordnet.copies import open_noun_graph
+from tests.hierarchy.small_wordnet import (
+    ID,
+    LICENCE,
+    LINE,
+    SMALL,
+    TEXT,
+    data_noun,
+    same,
+    write_dict_folder,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from labelkit.hierarchy.wordnet.noun_graph import NounGraph
+
+
+def named(graph: NounGraph) -> dict[str, list[str]]:
+    """First lemma -> hypernyms, by first lemma, in their order."""
+    lemma = dict(zip(graph.ids, graph.lemmas, strict=True))
+    return {lemma[wnid]: [lemma[above] for above in graph.hypernyms(wnid)] for wnid in graph.ids}
+
+
+def test_a_small_dictionary_reads_as_it_was_written(tmp_path: Path) -> None:
+    graph = open_noun_graph(write_dict_folder(tmp_path / "own"))
+    assert named(graph) == {
+        lemmas.split()[0]: [name for name in above if not name.startswith("@i")]
+        for lemmas, (above, _) in SMALL.items()
+    }
+    instance_of = np.diff(graph.instance_start)
+    assert [graph.lemmas[at] for at in instance_of.nonzero()[0]] == ["Felix", "Laika"]
+    assert [graph.lemmas[at] for at in graph.instance_hypernym] == ["cat", "dog"]
+    assert graph.version == "3.0"
+
+
+@pytest.mark.parametrize("version", ["3.0", "3.1", "2021", "unknown"])
+def test_the_version_is_the_licence_s(version: str, tmp_path: Path) -> None:
+    folder = write_dict_folder(tmp_path / "own", data_noun(version=version).encode())
+    assert open_noun_graph(folder).version == version.replace("unknown", "")
+
+
+def test_line_ends_and_blank_lines_at_the_end_do_not_count(tmp_path: Path) -> None:
+    """CRLF moves every line, so byte offsets no longer are the ids: only first fields count."""
+    text = data_noun()
+    plain = open_noun_graph(write_dict_folder(tmp_path / "plain", text.encode()))
+    for at, other in enumerate([text.replace("\n", "\r\n"), text + "\n", text + "\r\n\r\n"]):
+        graph = open_noun_graph(write_dict_folder(tmp_path / str(at), other.encode()))
+        assert same(graph, plain)
+
+
+def edited(old: str, new: str) -> bytes:
+    text = data_noun()
+    assert old in text
+    return text.replace(old, new, 1).encode()
+
+
+DAMAGED = {
+    "torn within a gloss": (TEXT[:-8].encode(), rf"line {LINE['Laika']}: the file ends within it"),
+    "torn within pointers": (TEXT[: TEXT.index(" | it does")].encode(), "ends within it"),
+    "torn after a line": (
+        "".join(TEXT.splitlines(keepends=True)[:-4]).encode(),
+        rf"line {LINE['plant']}: n{ID['plant']} points to n{ID['herb']}, which is not",
+    ),
+    "a line cut short": (
+        edited(" n 0000 | a small cat", "\n"),
+        rf"line {LINE['kitten']}: no synset of data.noun",
+    ),
+    "a pointer less than said": (
+        edited(f" @ {ID['cat']} n 0000 | a small", " | a small"),
+        rf"line {LINE['kitten']}: no synset .* do not fit",
+    ),
+    "no gloss": (edited(" | a small cat", ""), rf"line {LINE['kitten']}: no synset"),
+    "letters for numbers": (edited(" n 01 herb", " n zz herb"), rf"line {LINE['herb']}: no synset"),
+    "a short id": (edited(f"\n{ID['herb']} ", "\n123 "), rf"line {LINE['herb']}: no synset"),
+    "a blank line between": (edited("\n", "\n\n"), r"line 2: no synset"),
+    "an id twice": (
+        edited(f"\n{ID['herb']} ", f"\n{ID['pet']} "),
+        rf"line {LINE['herb']}: n{ID['pet']} stands in line {LINE['pet']} too",
+    ),
+    "a pointer to nowhere": (
+        edited(f"@ {ID['cat']} n 0000 | a small", "@ 99999999 n 0000 | a small"),
+        rf"line {LINE['kitten']}: n{ID['kitten']} points to n99999999, which is not in the file",
+    ),
+    "a circle": (
+        edited(
+            f"@ {ID['pet']} n 0000 @ {ID['animal']}", f"@ {ID['kitten']} n 0000 @ {ID['animal']}"
+        ),
+        (
+            rf"line {LINE['cat']}: n{ID['cat']} is its own hypernym.* "
+            rf"n{ID['cat']} > n{ID['kitten']} > n{ID['cat']}"
+        ),
+    ),
+    "a synset above itself": (
+        edited(f"@ {ID['thing']} n 0000 ~ {ID['herb']}", f"@ {ID['plant']} n 0000 ~ {ID['herb']}"),
+        rf"line {LINE['plant']}: .* n{ID['plant']} > n{ID['plant']}",
+    ),
+    "bytes that are no text": (
+        data_noun().encode().replace(b"it barks", b"it \xff\xfe"),
+        rf"line {LINE['dog']}: no text in UTF-8",
+    ),
+    "verbs": (data_noun().replace(" 03 n ", " 03 v ").encode(), "line 3: no synset"),
+    "empty": (b"", "holds no synsets"),
+    "a licence only": (LICENCE.encode(), "holds no synsets"),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), DAMAGED.values(), ids=DAMAGED.keys())
+def test_a_damaged_file_is_refused_by_name_and_line(
+    content: bytes, message: str, tmp_path: Path
+) -> None:
+    folder = write_dict_folder(tmp_path / "own", content)
+    with pytest.raises(TaxonomyError, match=rf"data\.noun.*{message}.*Take a whole copy"):
+        open_noun_graph(folder)
