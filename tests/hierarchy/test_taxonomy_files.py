@@ -73,7 +73,8 @@ EDGES = "child,parent\n"
     [
         (EDGES + "cat,animal\n,animal\n", "line 3 has no child"),
         (EDGES + "# x\ncat,cat\n", "line 3: 'cat' is its own parent"),
-        (EDGES + "cat,\ndog,\ncat,pet\n", "no parent on line 2 and the parent 'pet' on line 4"),
+        (EDGES + "cat,\ndog,\ncat,pet\n", "'cat' has a parent on one of the lines 2 and 4"),
+        (EDGES + "cat,pet\ncat,animal\ncat,\n", "on one of the lines 2 and 4"),
         (EDGES + "a,b\nb,c\nc,a\n", "cycle"),
         (EDGES + "a,b\nb\n", "line 3 has 1 cells, line 1 has 2"),
         (EDGES + "a,b\nb,c,d\n", "line 3 has 3 cells, line 1 has 2"),

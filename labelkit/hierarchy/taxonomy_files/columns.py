@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -56,29 +57,30 @@ def columns_graph(table: Table, columns: Sequence[str] | None) -> FileGraph:
             two places, or a node's path is another node's id.
     """
     picked = _picked(table, columns)
-    rows = [tuple([row[at] for at in picked]) for row in table.rows[1:]]
+    rows = list(map(operator.itemgetter(*picked), table.rows[1:]))
     inner = InnerNodes()
     classes: dict[str, int] = {}
     seen: dict[str, int] = {}
+    cells: tuple[str, ...] = ()
+    above = ROOT
     for number, row in enumerate(rows):
-        above = inner.end_of(row[:-1])
+        if row[:-1] != cells:  # neighbours mostly share them, and comparing is less than hashing
+            cells = row[:-1]
+            above = inner.end_of(cells)
         class_id = row[-1]
-        if not class_id:
-            raise TaxonomyError(
-                f"{table.path}, line {table.lines[number + 1]} has no class: its column "
-                f"{table.first[picked[-1]]!r} is empty. Fill it in, or remove the line"
-            )
-        before = seen.setdefault(class_id, number)
-        if before != number:
-            _refuse_repeat(table, rows, before, number)
+        if seen.setdefault(class_id, number) != number:
+            _refuse_repeat(table, rows, seen[class_id], number)
         classes[class_id] = above
+    if "" in classes:
+        raise TaxonomyError(
+            f"{table.path}, line {table.lines[seen[''] + 1]} has no class: its column "
+            f"{table.first[picked[-1]]!r} is empty. Fill it in, or remove the line"
+        )
     ids = _inner_ids(table, inner, classes)
     names = {node: text for node, text in zip(ids, inner.texts, strict=True) if node != text}
-    parents = {
-        class_id: () if above == ROOT else (ids[above],) for class_id, above in classes.items()
-    }
-    for node, above in zip(ids, inner.parents, strict=True):
-        parents[node] = () if above == ROOT else (ids[above],)
+    above_of: list[tuple[str, ...]] = [*((node,) for node in ids), ()]  # ROOT finds the last
+    parents = {class_id: above_of[at] for class_id, at in classes.items()}
+    parents.update(zip(ids, (above_of[at] for at in inner.parents), strict=True))
     return FileGraph(parents, names)
 
 

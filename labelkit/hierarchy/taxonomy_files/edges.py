@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, NamedTuple
 
 from labelkit.errors import TaxonomyError
 from labelkit.hierarchy.taxonomy_files.graph import FileGraph
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from labelkit.hierarchy.taxonomy_files.table import Table
 
 
@@ -46,20 +45,17 @@ def edges_graph(table: Table) -> FileGraph:
     if "" in children:
         line = lines[children.index("")]
         raise TaxonomyError(f"{table.path}, line {line} has no child: fill it in, or remove it")
-    parents: dict[str, list[str]] = {}
-    roots: dict[str, int] = {}
-    for line, child, parent in zip(lines, children, above, strict=True):
-        row = parents.setdefault(child, [])
-        if not parent:
-            roots[child] = line
-        elif parent == child:
-            raise TaxonomyError(
-                f"{table.path}, line {line}: {child!r} is its own parent. Leave its parent empty "
-                "if it is a root"
-            )
-        else:
-            row.append(parent)
-    _refuse_half_roots(table, roots, parents, zip(lines, children, above, strict=True))
+    if any(map(operator.eq, children, above)):
+        child, line = next(
+            (below, at) for at, below, up in zip(lines, children, above, strict=True) if below == up
+        )
+        raise TaxonomyError(
+            f"{table.path}, line {line}: {child!r} is its own parent. Leave its parent empty if it "
+            "is a root"
+        )
+    parents = {child: [up] if up else [] for child, up in zip(children, above, strict=True)}
+    if len(parents) < len(children):
+        parents = _several_parents(table, children, above, lines)
     names = {} if at.name is None else _names(table, at.name, children, rows, lines)
     return FileGraph(parents, names)
 
@@ -76,19 +72,22 @@ def _without_header(table: Table) -> EdgeColumns:
     return EdgeColumns(child=0, parent=1, name=None)
 
 
-def _refuse_half_roots(
-    table: Table,
-    roots: dict[str, int],
-    parents: dict[str, list[str]],
-    edges: Iterable[tuple[int, str, str]],
-) -> None:
-    for child, line in roots.items():
-        if parents[child]:
-            other = next(at for at, below, parent in edges if below == child and parent)
+def _several_parents(
+    table: Table, children: list[str], above: list[str], lines: list[int]
+) -> dict[str, list[str]]:
+    parents: dict[str, list[str]] = {}
+    first: dict[str, int] = {}
+    for line, child, up in zip(lines, children, above, strict=True):
+        row = parents.setdefault(child, [])
+        before = first.setdefault(child, line)
+        if before != line and bool(row) != bool(up):
             raise TaxonomyError(
-                f"{table.path}: {child!r} has no parent on line {line} and the parent "
-                f"{parents[child][0]!r} on line {other}. Remove one of both lines"
+                f"{table.path}: {child!r} has a parent on one of the lines {before} and {line}, "
+                "and none on the other. Remove one of both"
             )
+        if up:
+            row.append(up)
+    return parents
 
 
 def _names(

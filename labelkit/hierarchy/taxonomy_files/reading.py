@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
@@ -13,7 +15,7 @@ from labelkit.hierarchy.taxonomy_files.nested import nested_graph
 from labelkit.hierarchy.taxonomy_files.table import read_table, read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
     from labelkit.hierarchy.taxonomy_files.graph import FileGraph
     from labelkit.hierarchy.taxonomy_files.table import Table
@@ -68,14 +70,34 @@ def read_taxonomy(
         raise ValueError(f"form {form!r}: expected one of {', '.join(get_args(Form))}")
     if columns is not None:
         form = _form_of(columns, form)
+    with _collection_paused():
+        graph = _graph(path, form, columns)
+        return _taxonomy(path, graph, title)
+
+
+@contextlib.contextmanager
+def _collection_paused() -> Generator[None]:
+    """Leave out the garbage collector, which finds nothing in a million rows but doubles the time.
+
+    Nothing here makes cycles of objects; a collector that was off stays off.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _graph(path: Path, form: Form | None, columns: Sequence[str] | None) -> FileGraph:
     text = read_text(path)
     if form == "nested" or (form is None and path.suffix.lower() == ".json"):
-        graph = nested_graph(path, text)
-    else:
-        table = read_table(path, text)
-        is_edges = form == "edges" or (form is None and _holds_edges(table))
-        graph = edges_graph(table) if is_edges else columns_graph(table, columns)
-    return _taxonomy(path, graph, title)
+        return nested_graph(path, text)
+    table = read_table(path, text)
+    if form == "edges" or (form is None and _holds_edges(table)):
+        return edges_graph(table)
+    return columns_graph(table, columns)
 
 
 def _form_of(columns: Sequence[str], form: Form | None) -> Form:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from labelkit.errors import TaxonomyError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
@@ -65,39 +64,37 @@ def read_table(path: Path, text: str) -> Table:
         )
     source = [line if line[:1] != "#" else "" for line in text.split("\n")]
     delimiter = DELIMITERS.get(path.suffix.lower()) or _sniff(path, source)
-    rows: list[list[str]] = []
-    lines: list[int] = []
-    for line, row in _numbered_rows(path, source, delimiter):
-        rows.append(row)
-        lines.append(line)
+    rows, lines = _rows(path, source, delimiter)
     if not rows:
         raise TaxonomyError(f"{path} holds nothing but comments: give it one line per class")
     _check_widths(path, rows, lines, delimiter)
     return Table(path, rows[0], rows, lines)
 
 
-def _numbered_rows(
-    path: Path, source: list[str], delimiter: str
-) -> Iterator[tuple[int, list[str]]]:
+def _rows(path: Path, source: list[str], delimiter: str) -> tuple[list[list[str]], list[int]]:
+    """The rows that hold anything, and the line number of each."""
     # csv hands a quoted field with line breaks over as one; no id has any, and a quote that was
-    # never closed would swallow the rest of the file.
+    # never closed would swallow the rest of the file. So every line must make a row of its own.
     reader = csv.reader(source, delimiter=delimiter, strict=True)
-    before, strip = 0, str.strip
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    line, strip = 1, str.strip
     try:
         for cells in reader:
-            if reader.line_num != before + 1:
-                raise TaxonomyError(_open_quote(path, before + 1))
-            before += 1
+            if reader.line_num != line:
+                raise TaxonomyError(_open_quote(path, line))
             row = list(map(strip, cells))
             if any(row):
-                yield before, row
+                rows.append(row)
+                lines.append(line)
+            line += 1
     except csv.Error as error:
-        line = before + 1
         if reader.line_num > line or "end of data" in str(error):
             raise TaxonomyError(_open_quote(path, line)) from error
         raise TaxonomyError(
             f"{path}, line {line}: {error}. In a quoted cell each quote is written twice"
         ) from error
+    return rows, lines
 
 
 def _open_quote(path: Path, line: int) -> str:
