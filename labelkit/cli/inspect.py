@@ -139,7 +139,7 @@ def _check_output(output: Path | None, key: str | None, *, overwrite: bool) -> P
         stem = re.sub(r"[^\w.-]+", "_", PurePosixPath(key or "").stem).lstrip("-.") or "image"
         output = Path(f"{stem}.labels.png")
     if output.suffix.lower() != wanted:
-        what = "a picture of --key" if key else "a page"
+        what = "a picture of --key" if key else "it is a page"
         raise click.BadParameter(f"{output} must end in {wanted}: {what}", param_hint="--output")
     if not output.parent.is_dir():
         raise click.BadParameter(f"no folder {str(output.parent)!r}", param_hint="--output")

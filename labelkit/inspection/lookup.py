@@ -38,8 +38,10 @@ def find_classes(tree: SemanticTree, wanted: str) -> list[int]:
     name = plain(wanted)
     found = [at for at, known in enumerate(names) if known == name]
     if not found:
+        otherwise = "Give an id or a name; --find TEXT looks for a part of one."
         raise LabelkitError(
-            f"no class {wanted!r} in the tree of {tree.classes}. {_hint(tree, name)}"
+            f"no class {wanted!r} in the tree of {printable(str(tree.classes))}. "
+            f"{_close_classes(tree, name) or otherwise}"
         )
     return found
 
@@ -72,9 +74,10 @@ def search_classes(tree: SemanticTree, text: str, definitions: Mapping[str, str]
             ranked.append((3, at))
     if not ranked:
         where = "id, name or definition" if definitions else "id or name"
+        hint = _close_classes(tree, wanted) or "Give less of it."
         raise LabelkitError(
-            f"no class with {text!r} in its {where} in the tree of {tree.classes}. "
-            f"{_hint(tree, wanted)}"
+            f"no class with {text!r} in its {where} in the tree of {printable(str(tree.classes))}. "
+            f"{hint}"
         )
     return [at for _, at in sorted(ranked)]
 
@@ -84,13 +87,11 @@ def plain(text: str) -> str:
     return readable(text).casefold()
 
 
-def _hint(tree: SemanticTree, name: str) -> str:
-    """What may have been meant instead."""
+def _close_classes(tree: SemanticTree, name: str) -> str:
+    """What may have been meant instead, as a question; empty if nothing is close."""
     known = {*map(plain, tree.names), *tree.classes.ids}
     close = difflib.get_close_matches(name, known, n=3, cutoff=_CLOSE)
-    if not close:
-        return "Give an id or a name: labelkit inspect TREE --find TEXT looks for a part of it."
-    return f"Did you mean {' or '.join(map(printable, close))}?"
+    return f"Did you mean {' or '.join(map(printable, close))}?" if close else ""
 
 
 def find_label_map(file: LabelMapFile, key: str) -> LabelMap:

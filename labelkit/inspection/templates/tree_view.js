@@ -5,6 +5,7 @@ const DEEPEST_INDENT = 24;
 const MOST_BARS = 40;
 const MOST_PRINTED = 3000;
 const LONGEST_PATH = 40;
+const MOST_ROOTS = 8;
 
 const about = JSON.parse(document.getElementById("data").textContent);
 const model = new TreeModel(about);
@@ -57,6 +58,12 @@ function marked(element, text) {
   return element;
 }
 
+/** A definition from shortly before what was searched, so that a row has place for it. */
+function excerpt(definition) {
+  const from = TreeModel.plain(definition).indexOf(model.wanted) - 30;
+  return from > 0 ? `\u2026${definition.slice(definition.indexOf(" ", from))}` : definition;
+}
+
 /* The list: only the rows on the screen are elements. */
 
 function draw() {
@@ -100,7 +107,7 @@ function drawRow(at) {
   if (named(at)) text.append(marked(make("span", "id"), model.ids[at]));
   if (model.inner[at]) text.append(make("span", "badge", "inner"));
   if (model.filter?.hit[at] && !text.querySelector("mark")) {
-    text.append(marked(make("span", "hint"), model.definitions[at] ?? ""));
+    text.append(marked(make("span", "hint"), excerpt(model.definitions[at] ?? "")));
   }
   const below = model.below[at] ? number(model.below[at]) : "";
   row.append(text, make("span", "below", below), make("span", "level", `${model.level[at]}`));
@@ -288,7 +295,23 @@ function explain() {
     for (const each of key.split("  ")) cell.append(make("kbd", "", each), " ");
     keys.append(cell, make("span", "", use));
   }
-  detail.replaceChildren(make("p", "", "Choose a class to see what it is and where it lies."), keys);
+  const parts = [make("p", "", "Choose a class to see what it is and where it lies."), keys];
+  const roots = Array.from(model.kids.slice(model.start[model.n]));
+  if (roots.length > 1) {
+    roots.sort((one, other) => model.below[other] - model.below[one] || one - other);
+    parts.push(make("h3", "", "Largest roots"), largest(roots.slice(0, MOST_ROOTS)));
+  }
+  detail.replaceChildren(...parts);
+}
+
+function largest(nodes) {
+  const list = make("ul", "path");
+  for (const at of nodes) {
+    const item = make("li", "counted");
+    item.append(pressable(title(at), () => select(at)), make("span", "", number(model.below[at])));
+    list.append(item);
+  }
+  return list;
 }
 
 /* The heading. */
