@@ -16,15 +16,13 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from labelkit.errors import TaxonomyError
 from labelkit.hierarchy.arrays import IntArray, read_only, row_starts
+from labelkit.hierarchy.wordnet.packed_file import read_packed, split_content
 
 if TYPE_CHECKING:
     from labelkit.hierarchy.class_list import ClassList
@@ -78,28 +76,13 @@ def read_noun_graph(path: Path) -> NounGraph:
     Raises:
         TaxonomyError: the file is damaged or of another version.
     """
-    header, _, packed = path.read_bytes().partition(b"\n")
-    magic, *numbers = header.split(b" ")
-    if [magic, *numbers[:1]] != [MAGIC, b"%d" % VERSION]:
-        raise TaxonomyError(
-            f"{path.name} begins with {header[:40]!r}, this labelkit reads "
-            f"'{MAGIC.decode()} {VERSION}': reinstall labelkit"
-        )
-    try:
-        synsets, hypernyms, instances = map(int, numbers[1:])
-        return _unpack(zlib.decompress(packed), synsets, hypernyms, instances)
-    except (ValueError, zlib.error) as error:
-        raise TaxonomyError(f"{path.name} is damaged ({error}): reinstall labelkit") from error
+    return read_packed(path, MAGIC, VERSION, _unpack)
 
 
-def _unpack(content: bytes, synsets: int, hypernyms: int, instances: int) -> NounGraph:
+def _unpack(content: bytes, numbers: list[int]) -> NounGraph:
+    synsets, hypernyms, instances = numbers
     sections = (("u1", synsets), ("u1", synsets), ("<u4", hypernyms), ("<u4", instances))
-    arrays: list[np.ndarray] = []
-    offset = 0
-    for dtype, count in sections:
-        arrays.append(np.frombuffer(content, dtype, count, offset))
-        offset += arrays[-1].nbytes
-    lines = content[offset:].decode().split("\n")
+    arrays, lines = split_content(content, sections)
     starts = row_starts(arrays[0]), row_starts(arrays[1])
     found = len(lines), int(starts[0][-1]), int(starts[1][-1])
     if found != (2 * synsets, hypernyms, instances):

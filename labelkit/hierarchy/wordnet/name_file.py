@@ -1,0 +1,125 @@
+"""The file in which a user says which noun each class name means.
+
+Lines of ``class TAB wnid TAB note`` in UTF-8, one for each class. A wnid of ``?`` waits for a
+choice; the candidates follow as comments, which begin with ``#``. The note is for people only.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from labelkit.errors import TaxonomyError
+from labelkit.hierarchy.definitions import definitions
+from labelkit.hierarchy.tree_file import replace_file
+from labelkit.hierarchy.wordnet.names import settled
+from labelkit.hierarchy.wordnet.noun_graph import noun_graph
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from labelkit.hierarchy.wordnet.names import Candidate, NameMatch
+
+UNDECIDED = "?"
+HEADING = "class\twnid\tnote"
+EXPLANATION = """\
+# What each class name means in WordNet 3.0. Put a wnid in place of every ?: one of those below it,
+# or any other noun's. Notes and lines that begin with # are for people and do not count.
+"""
+
+
+def write_name_file(path: str | Path, matches: Sequence[NameMatch]) -> None:
+    """Write a new name file: settled classes with their wnid, all others with ``?``.
+
+    Raises:
+        FileExistsError: the file is there; it may hold a user's choices, so it stays as it is.
+        TaxonomyError: a class begins with ``#`` or holds a tab, so that no line can name it.
+        OSError: the file cannot be written.
+    """
+    if Path(path).exists():
+        raise FileExistsError(
+            f"{path} is there and may hold choices made by hand: it stays as it is. Give another "
+            "name, or remove it first"
+        )
+    chosen = settled(matches)
+    meanings = definitions(candidate.wnid for match in matches for candidate in match.candidates)
+    lines = [EXPLANATION + HEADING]
+    for match in matches:
+        if match.class_id.startswith("#") or "\t" in match.class_id:
+            raise TaxonomyError(
+                f"class {match.class_id!r} begins with # or holds a tab, so it cannot stand in "
+                f"{path}: rename it"
+            )
+        wnid = chosen.get(match.class_id, UNDECIDED)
+        lines.append("\t".join([match.class_id, wnid, _note(match, wnid)]))
+        if wnid == UNDECIDED:
+            lines += (_comment(each, meanings.get(each.wnid)) for each in match.candidates)
+    replace_file(Path(path), ("\n".join(lines) + "\n").encode())
+
+
+def _note(match: NameMatch, wnid: str) -> str:
+    if wnid != UNDECIDED:
+        return f"{match.candidates[0].how}: {' < '.join(match.candidates[0].chain)}"
+    hows = dict.fromkeys(candidate.how for candidate in match.candidates)
+    count = len(match.candidates)
+    return f"{count} candidate{'' if count == 1 else 's'}" + (
+        f", by {', '.join(hows)}" * bool(hows)
+    )
+
+
+def _comment(candidate: Candidate, meaning: str | None) -> str:
+    shown = f"{candidate.how}: {' < '.join(candidate.chain)}"
+    return "\t".join(["#", candidate.wnid, shown, *([meaning] if meaning else [])])
+
+
+def read_name_file(path: str | Path) -> dict[str, str]:
+    """Class -> wnid, in the order of the file.
+
+    Raises:
+        TaxonomyError: a line is malformed, a wnid is no noun of WordNet 3.0, a class or a wnid
+            stands twice, or a ``?`` is left; the message names file, line and class.
+        OSError: the file cannot be read.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise TaxonomyError(
+            f"{path} is no text in UTF-8 ({error.reason} at byte {error.start}): save it as UTF-8"
+        ) from error
+    wnid_of: dict[str, str] = {}
+    class_of: dict[str, str] = {}
+    undecided: list[str] = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip() or line.startswith("#") or line.split("\t")[:2] == ["class", "wnid"]:
+            continue
+        class_id, wnid = _row(line, f"{path}, line {number}")
+        if class_id in wnid_of:
+            raise TaxonomyError(f"{path}, line {number}: class {class_id!r} stands twice: keep one")
+        wnid_of[class_id] = wnid
+        if wnid == UNDECIDED:
+            undecided.append(class_id)
+        elif class_of.setdefault(wnid, class_id) != class_id:
+            raise TaxonomyError(
+                f"{path}, line {number}: {class_id!r} and {class_of[wnid]!r} are both {wnid}: "
+                "a noun can be one class only, give one of them another"
+            )
+    if undecided:
+        shown = ", ".join(undecided[:5]) + (", ..." if len(undecided) > 5 else "")
+        raise TaxonomyError(
+            f"{path}: {len(undecided):,} of {len(wnid_of):,} classes still have a ? for a wnid "
+            f"({shown}): put a wnid in place of each"
+        )
+    return wnid_of
+
+
+def _row(line: str, where: str) -> tuple[str, str]:
+    class_id, *rest = line.rstrip("\r").split("\t")
+    if not class_id or not rest:
+        raise TaxonomyError(f"{where}: not 'class TAB wnid TAB note': {line[:60]!r}")
+    wnid = rest[0].strip()
+    if wnid != UNDECIDED and wnid not in noun_graph().index:
+        raise TaxonomyError(
+            f"{where}: class {class_id!r} has the wnid {wnid!r}, which is no noun of WordNet 3.0: "
+            "a wnid is n and eight digits"
+        )
+    return class_id, wnid
