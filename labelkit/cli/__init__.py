@@ -14,6 +14,7 @@ from labelkit.errors import LabelkitError
 COMMANDS = {
     "demo": "Run the whole path on real photos, without a download.",
     "build-tree": "Turn a class list into a semantic tree.",
+    "match-names": "Match plain English class names to WordNet's nouns.",
     "relabel": "Give every image of a folder a small map of what is where.",
     "inspect": "Summarise a tree or a label-map file; draw one image.",
     "train": "Train a timm model from a recipe.",

@@ -16,18 +16,26 @@ if TYPE_CHECKING:
     from labelkit.hierarchy.taxonomy_files import read_taxonomy
     from labelkit.hierarchy.tree import SemanticTree
     from labelkit.hierarchy.tree_file import is_tree_file
+    from labelkit.hierarchy.wordnet.copies import open_noun_graph
+    from labelkit.hierarchy.wordnet.name_file import read_name_file, write_name_file
+    from labelkit.hierarchy.wordnet.names import NameMatch, match_names
     from labelkit.hierarchy.wordnet.noun_graph import class_names
 
 __all__ = [
     "NAMED_LISTS",
     "ClassList",
+    "NameMatch",
     "SemanticTree",
     "Taxonomy",
     "class_names",
     "identify",
     "is_tree_file",
+    "match_names",
+    "open_noun_graph",
     "read_class_list",
+    "read_name_file",
     "read_taxonomy",
+    "write_name_file",
 ]
 
 __getattr__ = lazy_names(
@@ -38,6 +46,11 @@ __getattr__ = lazy_names(
         "SemanticTree": "tree",
         "Taxonomy": "taxonomy",
         "class_names": "wordnet.noun_graph",
+        "open_noun_graph": "wordnet.copies",
+        "NameMatch": "wordnet.names",
+        "match_names": "wordnet.names",
+        "read_name_file": "wordnet.name_file",
+        "write_name_file": "wordnet.name_file",
         "identify": "class_sources",
         "is_tree_file": "tree_file",
         "read_class_list": "class_sources",
