@@ -1,0 +1,95 @@
+"""``labelkit convert``: a tree out of one file format and into another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from labelkit.convert.formats import READABLE, WRITABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from labelkit.hierarchy import SemanticTree
+
+FORMATS = "\n".join(
+    f"  {suffix:<9} {about}{'' if suffix in READABLE else ' (written only)'}"
+    for suffix, about in WRITABLE.items()
+)
+EPILOG = f"""\b
+Formats:
+{FORMATS}
+
+\b
+Examples:
+  labelkit convert tree.json -o tree.graphml
+  labelkit convert fall11.pth -o tree.json
+"""
+
+
+@click.command("convert", epilog=EPILOG)
+@click.argument(
+    "source", metavar="TREE", type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write; its suffix says in which format.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the output if it is there.")
+def command(
+    source: Path,
+    output: Path,
+    overwrite: bool,  # noqa: FBT001 -- a flag of the command line
+) -> None:
+    """Turn a tree into another project's format, or back.
+
+    TREE is a tree in one of the formats below, which its suffix tells. Class order, names, levels
+    and added inner nodes are kept, but for .pth: it knows no levels other than depths, and inner
+    nodes become classes in it.
+    """
+    _check_suffix(source, READABLE, "TREE")
+    _check_suffix(output, WRITABLE, "--output")
+    if not output.parent.is_dir():
+        raise click.BadParameter(f"no folder {str(output.parent)!r}", param_hint="--output")
+    if output.exists() and not overwrite:
+        raise click.ClickException(f"{output} is there: give another name, or --overwrite")
+
+    from labelkit.convert import export_tree, import_tree
+
+    tree = import_tree(source)
+    export_tree(tree, output)
+    _summarise(tree, output)
+
+
+def _check_suffix(path: Path, known: Mapping[str, str], hint: str) -> None:
+    if path.suffix.lower() not in known:
+        only = " (.dot is only written)" if path.suffix.lower() == ".dot" else ""
+        raise click.BadParameter(
+            f"{path} must end in one of {', '.join(known)}{only}", param_hint=hint
+        )
+
+
+def _summarise(tree: SemanticTree, output: Path) -> None:
+    suffix = output.suffix.lower()
+    if len(tree.inner) and suffix in {".pth", ".pt"}:
+        click.echo(f"{len(tree.inner):,} inner nodes are classes like any others in this format.")
+    size = output.stat().st_size / 1024
+    click.echo(
+        f"{output} written: {tree.classes}, {len(tree.counts)} levels, {WRITABLE[suffix]}, "
+        f"{size:,.0f} KB"
+    )
+    match suffix:
+        case ".json":
+            following = f"labelkit inspect {output}"
+        case ".dot":
+            following = f"dot -Tsvg {output} -o {output.with_suffix('.svg')}"
+        case _:
+            following = (
+                f"labelkit convert {output} -o {output.with_suffix('.json')}, to have it back"
+            )
+    click.echo(f"Next: {following}")

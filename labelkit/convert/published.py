@@ -1,0 +1,203 @@
+"""The ``.pth`` layout of the trees published with ImageNet-21K-P.
+
+A dict of plain lists and dicts: ``class_list`` the ids; ``child_2_parent`` id -> the parent's id;
+``class_tree_list`` for each class the indices from itself up to its root; ``class_description``
+id -> name, in the order of the classes.
+
+Source: Ridnik et al. 2021, ImageNet-21K Pretraining for the Masses (arXiv 2104.10972).
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, cast
+
+from labelkit.convert.assembly import NodeTable
+from labelkit.errors import TreeFileError, first_line
+from labelkit.hierarchy.tree_file import replace_file
+
+if TYPE_CHECKING:
+    from labelkit.hierarchy import SemanticTree
+
+LARGEST = 2**28  # bytes; a tree of 21,843 classes has about 2 million
+KEYS = ("class_list", "child_2_parent", "class_tree_list", "class_description")
+WAY_OUT = "Ask for the file again, or build the tree: labelkit build-tree"
+
+
+def write_published(tree: SemanticTree, path: str | Path) -> None:
+    """Write a tree as the published code expects it; the same tree gives the same bytes.
+
+    Inner nodes become classes like any others, since the layout has no word for them.
+
+    Raises:
+        TreeFileError: the tree's levels are not depths, which is all that the layout can say.
+        OSError: the file cannot be written.
+    """
+    import torch
+
+    unequal = (tree.level != tree.depth).nonzero()[0]
+    if unequal.size:
+        at = int(unequal[0])
+        raise TreeFileError(
+            f"{path}: the published layout takes a class's depth for its level, but "
+            f"{tree.classes[at]!r} has depth {tree.depth[at]} and level {tree.level[at]}. Write "
+            ".graphml or .csv, which keep both"
+        )
+    ids = tree.classes.ids
+    parent = tree.parent.tolist()
+    # A pickle writes the same string object once and an equal one again: keep one of each.
+    one = {text: text for text in (*ids, *tree.names)}
+    content = {
+        "class_list": [one[node] for node in ids],
+        "child_2_parent": {
+            one[node]: one[ids[above]]
+            for node, above in zip(ids, parent, strict=True)
+            if above >= 0
+        },
+        "class_tree_list": [tree.chain(at)[::-1].tolist() for at in range(len(ids))],
+        "class_description": {
+            one[node]: one[name] for node, name in zip(ids, tree.names, strict=True)
+        },
+    }
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    replace_file(Path(path), buffer.getvalue())
+
+
+def read_published(path: str | Path) -> SemanticTree:
+    """Read a published tree; nothing in it is executed and everything is checked.
+
+    ``child_2_parent`` may lead over ids that are no classes, and may leave classes out.
+
+    Raises:
+        TreeFileError: no such file, damaged, too large, or it contradicts itself.
+        OSError: the file cannot be read.
+    """
+    path = Path(path)
+    content = _load(path)
+    ids = _strings(path, content["class_list"], "class_list")
+    chains = _chains(path, content["class_tree_list"], ids)
+    parents = [ids[chain[1]] if len(chain) > 1 else "" for chain in chains]
+    described = _string_dict(path, content["class_description"], "class_description")
+    missing = [node for node in ids if node not in described]
+    if missing or len(described) != len(ids):
+        which = f", {missing[0]!r} is missing" if missing else ""
+        _refuse(path, f"class_description has {len(described)} entries for {len(ids)} ids{which}")
+    names = [described[node] for node in ids]
+    tree = NodeTable(ids, names, parents).tree(path)
+    above = _string_dict(path, content["child_2_parent"], "child_2_parent")
+    _compare(path, tree, above)
+    return tree
+
+
+def _load(path: Path) -> dict[str, object]:
+    import torch
+
+    try:
+        size = _size(path)
+        content: object = None
+        if size <= LARGEST:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:
+        # Damaged zips and hostile pickles raise a dozen types; the user needs one line.
+        raise TreeFileError(
+            f"{path} does not load as plain lists and texts: {first_line(error)}. {WAY_OUT}"
+        ) from error
+    if size > LARGEST:
+        _refuse(path, f"it holds {size:,} bytes, more than the {LARGEST:,} that a tree can need")
+    if not isinstance(content, dict) or not set(KEYS) <= set(content):
+        found = ", ".join(map(repr, list(content)[:8])) if isinstance(content, dict) else ""
+        _refuse(
+            path,
+            f"it is a {type(content).__name__}{f' of {found}' if found else ''}, expected a dict "
+            f"of {', '.join(KEYS)}",
+        )
+    return cast("dict[str, object]", content)
+
+
+def _size(path: Path) -> int:
+    """What a file holds once it is unpacked, in bytes, as far as it says so."""
+    size = path.stat().st_size
+    if not zipfile.is_zipfile(path):
+        return size
+    with zipfile.ZipFile(path) as archive:
+        return max(size, sum(entry.file_size for entry in archive.infolist()))
+
+
+def _strings(path: Path, value: object, what: str) -> list[str]:
+    if not isinstance(value, list):
+        _refuse(path, f"{what} is a {type(value).__name__}, expected a list")
+    for at, text in enumerate(cast("list[object]", value)):
+        if not isinstance(text, str):
+            _refuse(path, f"{what}[{at}] is a {type(text).__name__}, expected a text")
+    return cast("list[str]", value)
+
+
+def _string_dict(path: Path, value: object, what: str) -> dict[str, str]:
+    if not isinstance(value, dict):
+        _refuse(path, f"{what} is a {type(value).__name__}, expected a dict")
+    entries = cast("dict[object, object]", value)
+    _strings(path, list(entries), f"the keys of {what}")
+    _strings(path, list(entries.values()), f"the values of {what}")
+    return cast("dict[str, str]", value)
+
+
+def _chains(path: Path, value: object, ids: list[str]) -> list[list[int]]:
+    """Each class's chain, made sure to be the class followed by its parent's chain."""
+    if not isinstance(value, list) or len(cast("list[object]", value)) != len(ids):
+        found = (
+            f"{len(cast('list[object]', value))} chains" if isinstance(value, list) else "no list"
+        )
+        _refuse(path, f"class_tree_list has {found} for {len(ids)} ids")
+    chains = cast("list[list[int]]", value)
+    for at, chain in enumerate(chains):
+        whole = isinstance(chain, list) and all(type(step) is int for step in chain)
+        if not whole or not chain or chain[0] != at:
+            _refuse(path, f"class_tree_list[{at}] is no list of indices that begins with {at}")
+        if len(chain) > 1 and not 0 <= chain[1] < len(ids):
+            _refuse(path, f"class_tree_list[{at}] leads to {chain[1]}, of {len(ids)} classes")
+    for at, chain in enumerate(chains):
+        if len(chain) > 1 and chain[1:] != chains[chain[1]]:
+            _refuse(
+                path,
+                f"class_tree_list[{at}] is {_brief(chain)}, but its parent's is "
+                f"{_brief(chains[chain[1]])}: a chain is the class and then its parent's chain",
+            )
+    return chains
+
+
+def _compare(path: Path, tree: SemanticTree, above: dict[str, str]) -> None:
+    """Refuse a ``child_2_parent`` that leads a class to another class than its chain does."""
+    ids, places = tree.classes.ids, tree.classes.index
+    nearest: dict[str, str] = {}  # id that is no class -> the class above it
+    for node, parent in zip(ids, tree.parent.tolist(), strict=True):
+        if node not in above:
+            continue
+        passed: list[str] = []
+        up = above[node]
+        while up and up not in places and up not in nearest:
+            passed.append(up)
+            nearest[up] = ""  # where it stays if the ids run in a circle
+            up = above.get(up, "")
+        found = up if up in places else nearest.get(up, "")
+        nearest.update(dict.fromkeys(passed, found))
+        expected = ids[parent] if parent >= 0 else ""
+        if found != expected:
+            _refuse(
+                path,
+                f"child_2_parent leads {node!r} to {found or 'no class'!r}, class_tree_list to "
+                f"{expected or 'no class'!r}",
+            )
+
+
+def _brief(chain: list[int]) -> str:
+    shown = ", ".join(map(str, chain[:6]))
+    return f"[{shown}, ...]" if len(chain) > 6 else f"[{shown}]"
+
+
+def _refuse(path: Path, what: str) -> NoReturn:
+    raise TreeFileError(f"{path} is no published tree: {what}. {WAY_OUT}")
