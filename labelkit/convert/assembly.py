@@ -88,11 +88,12 @@ class NodeTable:
 
     def _in_order(self, path: Path) -> SemanticTree:
         inner = [at for at, is_inner in enumerate(self.inner) if is_inner]
-        own = (node for at, node in enumerate(self.ids) if not (self.inner and self.inner[at]))
+        inside = set(inner)
+        own = [node for at, node in enumerate(self.ids) if at not in inside]
         source = self.source or {
             "taxonomy": f"imported from {path.name}",
             "rule": "as in the file",
-            "class_list": identify(ClassList.of(own, path.name)) or path.name,
+            "class_list": (identify(ClassList.of(own)) if own else "") or path.name,
             "labelkit": __version__,
         }
         name = list_name(source.get("class_list", path.name), inner=len(inner))

@@ -1,0 +1,78 @@
+"""``labelkit convert``: in by suffix, out by suffix, and never over a file unasked."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from labelkit.hierarchy import SemanticTree
+from tests.command import labelkit
+from tests.convert.trees import PETS, same, tree_with_levels
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["graphml", "csv", "pth", "pt", "json"])
+def test_there_and_back(suffix: str) -> None:
+    PETS.save("pets.json")
+    there = labelkit("convert", "pets.json", "-o", f"other.{suffix}")
+    assert there.code == 0, there.text
+    assert "5 classes" in there.text
+    assert "Next: labelkit" in there.text
+    back = labelkit("convert", f"other.{suffix}", "-o", "back.json")
+    assert "Next: labelkit inspect back.json" in back.text
+    assert same(SemanticTree.load("back.json"), PETS)
+
+
+def test_dot_goes_out_only() -> None:
+    PETS.save("pets.json")
+    out = labelkit("convert", "pets.json", "-o", "pets.dot")
+    assert out.code == 0
+    assert "Next: dot -Tsvg pets.dot -o pets.svg" in out.text
+    back = labelkit("convert", "pets.dot", "-o", "back.json")
+    assert (back.code, ".dot is only written" in back.text) == (2, True)
+
+
+def test_a_file_that_is_there_stays_unless_it_is_to_be_replaced(tmp_path: Path) -> None:
+    PETS.save("pets.json")
+    (tmp_path / "pets.csv").write_text("mine")
+    refused = labelkit("convert", "pets.json", "-o", "pets.csv")
+    assert refused.code == 1
+    assert "pets.csv is there: give another name, or --overwrite" in refused.text
+    assert (tmp_path / "pets.csv").read_text() == "mine"
+    assert labelkit("convert", "pets.json", "-o", "pets.csv", "--overwrite").code == 0
+    assert (tmp_path / "pets.csv").read_text().startswith("index,id")
+
+
+def test_wrong_names_are_wrong_usage() -> None:
+    PETS.save("pets.json")
+    unknown = labelkit("convert", "pets.json", "-o", "pets.xml")
+    assert (unknown.code, ".graphml" in unknown.text) == (2, True)
+    nowhere = labelkit("convert", "pets.json", "-o", "nowhere/pets.csv")
+    assert (nowhere.code, "no folder 'nowhere'" in nowhere.text) == (2, True)
+
+
+def test_what_a_format_cannot_hold_is_one_line(tmp_path: Path) -> None:
+    tree_with_levels().save("zoo.json")
+    refused = labelkit("convert", "zoo.json", "-o", "zoo.pth")
+    assert refused.code == 1
+    assert refused.err.count("\n") == 1
+    assert "Write .graphml or .csv, which keep both" in refused.err
+    assert not (tmp_path / "zoo.pth").exists()
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from labelkit.cli import run; run(['convert', '--help']); "
+        "sys.exit(', '.join({'torch', 'networkx', 'numpy'} & set(sys.modules)) or 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -1,0 +1,133 @@
+"""Every format: what goes out comes in again, whole, in its order, and with the same bytes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from labelkit.convert import READABLE, WRITABLE, export_tree, import_tree
+from labelkit.errors import TreeFileError
+from labelkit.hierarchy import ClassList, SemanticTree
+from tests.convert.trees import PETS, named_tree, same, tree_with_levels
+from tests.oracles.forests import Parents, forests
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BOTH_WAYS = sorted(READABLE)
+IDS = st.text(
+    st.characters(codec="utf-8", exclude_categories=["Cc", "Zl", "Zp"]), min_size=1, max_size=4
+)
+NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), max_size=4)
+
+
+@pytest.mark.parametrize("suffix", BOTH_WAYS)
+@pytest.mark.parametrize("list_name", ["imagenet-21k-p", None])
+def test_a_tree_comes_back_as_it_was(tmp_path: Path, suffix: str, list_name: str | None) -> None:
+    tree = named_tree(list_name) if list_name else PETS
+    path = tmp_path / f"tree{suffix}"
+    export_tree(tree, path)
+    back = import_tree(str(path))
+    assert same(back, tree)
+    if list_name:
+        assert back.classes.name == list_name == back.source["class_list"]
+    export_tree(back, tmp_path / f"again{suffix}")
+    if suffix != ".json":  # which also says how the tree was made
+        assert path.read_bytes() == (tmp_path / f"again{suffix}").read_bytes()
+
+
+@given(forests(), st.data(), st.sampled_from(BOTH_WAYS))
+@settings(deadline=None, max_examples=100)
+def test_any_forest_comes_back(
+    tmp_path_factory: pytest.TempPathFactory, parents: Parents, data: st.DataObject, suffix: str
+) -> None:
+    count = len(parents)
+    ids = data.draw(st.lists(IDS, min_size=count, max_size=count, unique=True))
+    names = data.draw(st.lists(NAMES, min_size=count, max_size=count))
+    tree = SemanticTree(ClassList.of(ids), tuple(names), np.array(parents))
+    path = tmp_path_factory.mktemp("forest") / f"tree{suffix.upper()}"
+    export_tree(tree, path)
+    assert same(import_tree(path), tree)
+
+
+@pytest.mark.parametrize("suffix", [".json", ".graphml", ".csv"])
+def test_levels_and_inner_nodes_are_kept(tmp_path: Path, suffix: str) -> None:
+    tree = tree_with_levels()
+    export_tree(tree, tmp_path / f"zoo{suffix}")
+    back = import_tree(tmp_path / f"zoo{suffix}")
+    assert same(back, tree)
+    assert back.own_classes == tree.own_classes
+
+
+def test_graphml_keeps_how_the_tree_was_made(tmp_path: Path) -> None:
+    export_tree(PETS, tmp_path / "pets.graphml")
+    assert import_tree(tmp_path / "pets.graphml").source == PETS.source
+    export_tree(PETS, tmp_path / "pets.csv")
+    assert import_tree(tmp_path / "pets.csv").source["taxonomy"] == "imported from pets.csv"
+
+
+def test_an_unknown_suffix_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"'\.xml'.*\.json .*\.pth .*\.graphml .*\.csv .*\.dot "):
+        export_tree(PETS, tmp_path / "tree.xml")
+    with pytest.raises(ValueError, match=r"DOT is only written\. Trees can be read as \.json"):
+        import_tree(tmp_path / "tree.dot")
+    assert set(WRITABLE) - set(READABLE) == {".dot"}
+    assert not list(tmp_path.iterdir())
+
+
+def renamed(class_id: str, name: str) -> SemanticTree:
+    return SemanticTree(ClassList.of(["a", class_id]), ("a", name), np.array([-1, 0]))
+
+
+@pytest.mark.parametrize("suffix", [".graphml", ".dot"])
+@pytest.mark.parametrize("sign", ["\x00", "\x08", "\x1b", "\ufffe", "\ud800"])
+def test_characters_that_xml_has_not_are_refused_with_the_id(
+    tmp_path: Path, suffix: str, sign: str
+) -> None:
+    for tree in (renamed(f"b{sign}", "b"), renamed("b", f"n{sign}")):
+        with pytest.raises(TreeFileError, match=r"the class 'b.* has the character"):
+            export_tree(tree, tmp_path / f"tree{suffix}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_half_a_character_is_refused_in_a_table(tmp_path: Path) -> None:
+    with pytest.raises(TreeFileError, match=r"tree\.csv: no Unicode text near .*b\\ud800"):
+        export_tree(renamed("b\ud800", "b"), tmp_path / "tree.csv")
+
+
+@pytest.mark.parametrize("suffix", BOTH_WAYS)
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\x00" * 50, b"PK\x03\x04 no zip", b"\x80\x02}q\x00.", b"<graphml>", b"id,parent\n"],
+)
+def test_nonsense_is_refused_by_name(tmp_path: Path, suffix: str, content: bytes) -> None:
+    path = tmp_path / f"nonsense{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(TreeFileError, match=f"nonsense{suffix}"):
+        import_tree(path)
+
+
+@pytest.mark.parametrize("suffix", BOTH_WAYS)
+def test_half_a_file_is_refused_by_name(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"half{suffix}"
+    export_tree(PETS, path)
+    content = path.read_bytes()
+    for length in range(1, len(content) - 2, max(1, len(content) // 40)):
+        path.write_bytes(content[:length])
+        if suffix == ".csv" and content[length : length + 1] in {b"\n", b""}:
+            continue  # a table of whole rows
+        with pytest.raises(TreeFileError, match=f"half{suffix}"):
+            import_tree(path)
+
+
+@pytest.mark.parametrize("suffix", BOTH_WAYS)
+def test_a_missing_file_and_a_folder_are_the_systems_errors(tmp_path: Path, suffix: str) -> None:
+    with pytest.raises(FileNotFoundError):
+        import_tree(tmp_path / f"none{suffix}")
+    (tmp_path / f"folder{suffix}").mkdir()
+    with pytest.raises(OSError, match="folder"):
+        import_tree(tmp_path / f"folder{suffix}")

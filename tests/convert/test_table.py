@@ -1,0 +1,95 @@
+"""Trees as CSV: the bytes of one, and tables that were edited by hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from labelkit.convert import read_csv_tree, write_csv_tree
+from labelkit.errors import TreeFileError
+from labelkit.hierarchy import read_taxonomy
+from tests.convert.trees import PETS, tree_with_levels
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GOLDEN = (
+    "index,id,name,parent,depth,level,inner\n"
+    '0,tabby,"tabby\n\'cat\'","chat:1, x\t<&>",2,2,false\n'
+    '1,"an ""animal""","animal\r\n",,0,0,false\n'
+    '2,"chat:1, x\t<&>",,"an ""animal""",1,1,false\n'
+    '3,héron \\, héron; ,"an ""animal""",1,1,false\n'
+    "4,-1,\U0001f426 ]]>,,0,0,false\n"
+)
+
+
+def test_a_table_is_these_bytes(tmp_path: Path) -> None:
+    write_csv_tree(PETS, tmp_path / "pets.csv")
+    assert (tmp_path / "pets.csv").read_bytes().decode() == GOLDEN
+
+
+def test_a_table_needs_ids_and_parents_only(tmp_path: Path) -> None:
+    path = tmp_path / "edited.csv"
+    path.write_bytes(b"\xef\xbb\xbfparent, id ,colour\r\npet,cat,red\r\n\r\n,pet,\r\n")
+    tree = read_csv_tree(path)
+    assert tree.classes.ids == tree.names == ("cat", "pet")
+    assert tree.parent.tolist() == [1, -1]
+
+
+def test_rows_may_stand_in_any_order(tmp_path: Path) -> None:
+    path = tmp_path / "sorted.csv"
+    path.write_text("id,parent,index,inner\na,b,2,\nb,c,1,TRUE\nc,,0,FALSE\n")
+    tree = read_csv_tree(path)
+    assert tree.classes.ids == ("c", "b", "a")
+    assert tree.parent.tolist() == [-1, 0, 1]
+    assert tree.inner.tolist() == [1]
+
+
+def test_the_table_is_a_taxonomy_too(tmp_path: Path) -> None:
+    tree = tree_with_levels()
+    write_csv_tree(tree, tmp_path / "zoo.csv")
+    taxonomy = read_taxonomy(tmp_path / "zoo.csv")
+    assert taxonomy.ids == tree.classes.ids
+    assert taxonomy.parent.tolist() == tree.parent.tolist()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "child,parent\ncat,pet\n",
+            "has no column 'id', only child, parent.*build-tree --taxonomy",
+        ),
+        ("id,name\ncat,Cat\n", "has no column 'parent'"),
+        ("id,id,parent\n", "line 1 must name its columns, each once"),
+        ("\n", "line 1 must name its columns"),
+        ("id,parent\n", "has no rows"),
+        ("id,parent\ncat,pet\n", "the parent 'pet' of 'cat' is no node"),
+        ("id,parent\ncat,\npet\n", "line 3 has 1 cells, the header 2"),
+        ('id,parent\ncat,"x"y\n', "is no CSV"),
+        ("id,parent\ncat,\ncat,\n", "'cat' stands twice"),
+        ("id,parent\n,\n", "an id is one non-empty line"),
+        ("id,parent\na,b\nb,a\n", "lies under itself"),
+        ("id,parent,index\na,,one\n", "whole numbers .*'one'"),
+        ("id,parent,index\na,," + "9" * 5000 + "\n", "whole numbers"),
+        ("id,parent,index\na,,1\n", "'a' has the index 1"),
+        ("id,parent,level\na,," + "9" * 30 + "\n", "makes no tree"),
+        ("id,parent,level\na,,-1\n", "makes no tree"),
+        ("id,parent,depth\na,,1\n", "'a' has the depth 1, its parents give 0"),
+        ("id,parent,inner\na,,maybe\n", "true or false, not 'maybe'"),
+    ],
+)
+def test_a_broken_table_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "broken.csv"
+    path.write_text(text)
+    with pytest.raises(TreeFileError, match=message) as caught:
+        read_csv_tree(path)
+    assert str(caught.value).startswith(str(path))
+
+
+def test_other_encodings_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "latin.csv"
+    path.write_bytes("id,parent\ncafé,\n".encode("latin-1"))
+    with pytest.raises(TreeFileError, match=r"latin\.csv is no text in UTF-8"):
+        read_csv_tree(path)
