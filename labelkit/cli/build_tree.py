@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, Unpack
 
 import click
 
+from labelkit.cli.taxonomy_options import Origin, check_origin, open_taxonomy, taxonomy_options
 from labelkit.hierarchy.class_sources import NAMED_LISTS, identify, read_class_list
 
 if TYPE_CHECKING:
@@ -23,11 +24,26 @@ Named lists:
 Examples:
   labelkit build-tree imagenet-21k-p -o tree.json
   labelkit build-tree photos/train -o tree.json
+  labelkit build-tree imagenet-1k --inner -o tree.json
+  labelkit build-tree --taxonomy species.csv -o tree.json
+  labelkit build-tree cifar100.txt --names names.tsv -o tree.json
 """
+DEFAULT_INNER_LEVELS = 4
+
+
+def _inner_levels(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> int | Literal["all"] | None:
+    del ctx, param
+    if value is None or value == "all":
+        return value
+    if value.isdecimal() and int(value) > 0:
+        return int(value)
+    raise click.BadParameter(f"{value!r} is neither a number from 1 nor 'all'")
 
 
 @click.command(epilog=EPILOG)
-@click.argument("source", metavar="CLASSES")
+@click.argument("source", metavar="[CLASSES]", required=False)
 @click.option(
     "-o",
     "--output",
@@ -36,33 +52,68 @@ Examples:
     help="Tree file to write (JSON). A tree that is there is replaced, any other file is not.",
 )
 @click.option(
+    "--inner",
+    is_flag=True,
+    help="Add levels of inner nodes that are no classes, so that a list without any class under "
+    f"another gets real levels; the same as --inner-levels {DEFAULT_INNER_LEVELS}.",
+)
+@click.option(
+    "--inner-levels",
+    metavar="N|all",
+    callback=_inner_levels,
+    help="How many levels of inner nodes to add at most; 'all' adds every node that parts classes.",
+)
+@click.option(
     "--order",
     type=click.Choice(["given", "level"]),
     default="given",
     show_default=True,
-    help="'level' re-orders the class list itself, depth 0 first: the semantic losses are "
+    help="'level' re-orders the class list itself, level 0 first: the semantic losses are "
     "fastest so, but a model and its data must then use the order in the tree file.",
 )
-def command(source: str, output: Path, order: str) -> None:
+@taxonomy_options
+def command(
+    source: str | None,
+    output: Path,
+    *,
+    inner: bool,
+    inner_levels: int | Literal["all"] | None,
+    order: str,
+    **origin: Unpack[Origin],
+) -> None:
     """Turn a class list into a semantic tree.
 
     CLASSES is a text file with one WordNet id (such as n01440764) a line, a folder with one folder
     per class, or a named list from below. Each class is placed under its nearest ancestor that is
-    a class too, as ImageNet's own tree has it. WordNet comes with labelkit.
+    a class too, as ImageNet's own tree has it. WordNet comes with labelkit; classes of other names
+    need --names or a --taxonomy.
     """
-    try:
-        classes = read_class_list(source)
-    except FileNotFoundError as error:
-        raise click.BadParameter(str(error), param_hint="CLASSES") from error
+    check_origin(origin)
+    classes = _read_classes(source, origin)
     _check_output(output)
 
-    from labelkit.hierarchy import SemanticTree, Taxonomy
+    from labelkit.hierarchy import SemanticTree
 
-    tree = SemanticTree.build(classes, Taxonomy.wordnet())
+    taxonomy = open_taxonomy(origin)
+    classes = classes or taxonomy.leaves()
+    levels = inner_levels or (DEFAULT_INNER_LEVELS if inner else 0)
+    tree = SemanticTree.build(classes, taxonomy, inner_levels=levels)
     if order == "level":
         tree = tree.ordered_by_level()
     tree.save(output)
     _summarise(tree, classes, output)
+
+
+def _read_classes(source: str | None, origin: Origin) -> ClassList | None:
+    """The class list; None if the taxonomy's leaves are to be it."""
+    if source is None:
+        if origin["taxonomy"] is None:
+            raise click.UsageError("give CLASSES, or a --taxonomy whose leaves are the classes")
+        return None
+    try:
+        return read_class_list(source)
+    except FileNotFoundError as error:
+        raise click.BadParameter(str(error), param_hint="CLASSES") from error
 
 
 def _check_output(output: Path) -> None:
@@ -84,14 +135,15 @@ def _summarise(tree: SemanticTree, given: ClassList, output: Path) -> None:
     from rich.text import Text
 
     name = identify(given)
+    order_kept = tree.classes.ids[: len(given)] == given.ids
     also = f", the same as {name}" if name and name != given.name else ""
     deepest = tree.chain(int(tree.depth.argmax()))
     table = Table.grid(padding=(0, 2))
     rows = [
         ("classes", f"{tree.classes}{also}"),
         ("levels", str(len(tree.counts))),
-        ("classes by depth", "  ".join(map(str, tree.counts))),
-        ("roots", f"{tree.counts[0]:,} classes have no class above them"),
+        *_level_rows(tree),
+        ("roots", f"{(tree.parent < 0).sum():,} have nothing above them"),
         ("deepest chain", " > ".join(tree.names[at] for at in deepest)),
         ("file", f"{output} ({output.stat().st_size / 1024:,.0f} KB)"),
     ]
@@ -100,11 +152,32 @@ def _summarise(tree: SemanticTree, given: ClassList, output: Path) -> None:
     console = Console(highlight=False, markup=False, soft_wrap=False)
     console.print(table)
     if len(tree.counts) == 1:
-        console.print("No class lies under another: there is one level, and no tree to speak of.")
-    if tree.classes.ids != given.ids:
+        console.print(
+            "No class lies under another: there is one level, and no tree to speak of. "
+            "--inner adds levels above the classes."
+        )
+    if len(tree.inner):
+        console.print(
+            f"A model needs {len(tree.classes):,} outputs: {len(given):,} for the classes"
+            f"{', then' if order_kept else ' and'} {len(tree.inner):,} for the inner nodes."
+        )
+    if not order_kept:
         console.print(
             "The class list is re-ordered: class k is no longer the k-th of CLASSES. Models and "
             "data must use the order in the tree file (SemanticTree.load(...).classes).",
             style="bold yellow",
         )
     console.print(f"Next: labelkit inspect {output}", soft_wrap=True)
+
+
+def _level_rows(tree: SemanticTree) -> list[tuple[str, str]]:
+    if not len(tree.inner):
+        return [("classes by level", "  ".join(map(str, tree.counts)))]
+    import numpy as np
+
+    inner = np.bincount(tree.level[tree.inner], minlength=len(tree.counts))
+    own = np.array(tree.counts) - inner
+    return [
+        ("classes by level", "  ".join(map(str, own.tolist()))),
+        ("inner nodes by level", "  ".join(map(str, inner.tolist()))),
+    ]

@@ -12,6 +12,13 @@ from labelkit.lazy import lazy_names
 if TYPE_CHECKING:
     from labelkit.hierarchy.class_list import ClassList
     from labelkit.hierarchy.class_sources import NAMED_LISTS, identify, read_class_list
+    from labelkit.hierarchy.distances import (
+        distance_table,
+        hierarchical_distance,
+        lowest_common_ancestor,
+    )
+    from labelkit.hierarchy.granularity import Coarsening
+    from labelkit.hierarchy.projection import Projection, project
     from labelkit.hierarchy.taxonomy import Taxonomy
     from labelkit.hierarchy.taxonomy_files import read_taxonomy
     from labelkit.hierarchy.tree import SemanticTree
@@ -24,14 +31,20 @@ if TYPE_CHECKING:
 __all__ = [
     "NAMED_LISTS",
     "ClassList",
+    "Coarsening",
     "NameMatch",
+    "Projection",
     "SemanticTree",
     "Taxonomy",
     "class_names",
+    "distance_table",
+    "hierarchical_distance",
     "identify",
     "is_tree_file",
+    "lowest_common_ancestor",
     "match_names",
     "open_noun_graph",
+    "project",
     "read_class_list",
     "read_name_file",
     "read_taxonomy",
@@ -41,6 +54,12 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {
+        "lowest_common_ancestor": "distances",
+        "hierarchical_distance": "distances",
+        "distance_table": "distances",
+        "project": "projection",
+        "Projection": "projection",
+        "Coarsening": "granularity",
         "NAMED_LISTS": "class_sources",
         "ClassList": "class_list",
         "SemanticTree": "tree",

@@ -28,8 +28,8 @@ def build_tree(
         ClassListError: the taxonomy does not know some of the classes.
         ValueError: ``inner_levels`` is negative or another word.
     """
-    if inner_levels != "all" and inner_levels < 0:
-        raise ValueError(f"inner_levels is {inner_levels}, expected 'all' or at least 0")
+    if inner_levels != "all" and not (isinstance(inner_levels, int) and inner_levels >= 0):
+        raise ValueError(f"inner_levels is {inner_levels!r}, expected 'all' or at least 0")
     nodes = taxonomy.nodes(classes)
     parent = among(taxonomy.parent, nodes)
     source = {**taxonomy.source, "labelkit": __version__}

@@ -5,10 +5,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from labelkit.metrics.hits import HitCount, check_predictions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def top_k_accuracy(logits: Tensor, target: Tensor, k: int = 1) -> float:
@@ -37,15 +42,20 @@ class TopKAccuracy:
 
     Args:
         k: how many of the highest logits may hold the target.
+        among: the classes that compete, as indices; None lets all of them. A tree's inner nodes,
+            for one, stand for groups of classes and must not.
 
     Raises:
-        ValueError: k is below 1.
+        ValueError: k is below 1, or there are fewer than k classes to compete.
     """
 
-    def __init__(self, k: int = 1) -> None:
+    def __init__(self, k: int = 1, among: Sequence[int] | None = None) -> None:
         if k < 1:
             raise ValueError(f"k is {k}, expected at least 1")
+        if among is not None and len(among) < k:
+            raise ValueError(f"k is {k}, but {len(among)} classes compete")
         self.k = k
+        self._among = None if among is None else torch.tensor(among)
         self._count = HitCount()
 
     @torch.no_grad()
@@ -58,7 +68,12 @@ class TopKAccuracy:
         check_predictions(logits, target)
         if self.k > logits.shape[1]:
             raise ValueError(f"k is {self.k}, but the logits hold {logits.shape[1]} classes")
-        predicted = logits.topk(self.k, dim=1, sorted=False).indices
+        if self._among is None:
+            predicted = logits.topk(self.k, dim=1, sorted=False).indices
+        else:
+            self._among = self._among.to(logits.device)
+            best = logits.index_select(1, self._among).topk(self.k, dim=1, sorted=False).indices
+            predicted = self._among[best]
         hits = (predicted == target.unsqueeze(1)).any(dim=1)
         self._count.add(hits, torch.ones_like(hits))
 

@@ -21,7 +21,6 @@ from labelkit import __version__
 from labelkit.data import list_images
 from labelkit.errors import (
     ClassListError,
-    ClassListMismatch,
     DatasetError,
     LabelkitError,
     LabelMapError,
@@ -29,6 +28,7 @@ from labelkit.errors import (
     first_line,
 )
 from labelkit.label_maps import LabelMapFile, LabelMapWriter, Shard
+from labelkit.relabel.merging import merge_onto
 from labelkit.relabel.squares import Batch, Squares
 from labelkit.teachers import EXACT_GAP, resize_grid
 
@@ -201,12 +201,12 @@ class _MapMaker:
             raise ClassListError(
                 f"top-k {settings.top_k} of a list of {len(self.classes):,} classes"
             )
-        self._columns = _columns(teacher, self.classes)
+        self._merge = merge_onto(self.classes, teacher)
         self.source: dict[str, Any] = {
             "teacher": teacher.describe(),
             "input_size": self.size,
             "resize": "whole image to a square, antialiased",
-            "projected": self._columns is not None,
+            "projected": self._merge is not None,
         }
         self.made_with: dict[str, Any] = {
             "head": "exact" if _gap(teacher, self.size) < EXACT_GAP else "approximate",
@@ -221,8 +221,8 @@ class _MapMaker:
         with torch.inference_mode():
             images = self.teacher.normalize(batch.images)
             logits = self.teacher.logits_map(images)
-            if self._columns is not None:
-                logits = logits[:, self._columns]
+            if self._merge is not None:
+                logits = self._merge(logits)
             logits = resize_grid(logits, self.settings.grid)
             score, index = logits.topk(self.settings.top_k, dim=1)
         score, index = score.cpu(), index.cpu()
@@ -292,21 +292,6 @@ def _gap(teacher: Teacher, size: int) -> float:
             f"{teacher.card.name} does not take {size}x{size} pixels ({first_line(error)}): try "
             f"--size {teacher.card.native_size}, its own"
         ) from error
-
-
-def _columns(teacher: Teacher, classes: ClassList) -> torch.Tensor | None:
-    """Where ``classes`` stand among the teacher's outputs; None if they are the same list."""
-    if classes.ids == teacher.classes.ids:
-        return None
-    missing = [class_id for class_id in classes if class_id not in teacher.classes.index]
-    if missing:
-        raise ClassListMismatch(
-            f"teacher {teacher.card.name} ({teacher.classes}) lacks {len(missing):,} of the "
-            f"classes asked for ({classes}): {', '.join(missing[:5])}. "
-            "Leave them out, or take another teacher"
-        )
-    positions = [teacher.classes.index[class_id] for class_id in classes]
-    return torch.tensor(positions, device=teacher.device)
 
 
 def _finished(output: Path, maker: _MapMaker, keys: list[str]) -> Outcome | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
+import numpy as np
 from torch import nn
 
 from labelkit.data import LabelMapDataset
@@ -52,27 +53,31 @@ class Task:
     @property
     def measure(self) -> str:
         """The metric that tells which epoch was best."""
-        return "top1" if self._one_softmax else "semantic_accuracy"
+        return "top1" if self._rivals else "semantic_accuracy"
 
     def metrics(self) -> dict[str, Metric]:
         """New metrics for one evaluation.
 
         ``loss``; ``top1`` and, with more than five classes, ``top5``; ``semantic_accuracy`` for a
-        tree. Where a tree has several levels, each is a softmax of its own, so that logits of
-        different levels cannot be ranked: there is no top-k accuracy then.
+        tree. Each level of a tree is a softmax of its own, so that logits of different levels
+        cannot be ranked: there is no top-k accuracy unless all the data's classes are on one level.
         """
         metrics: dict[str, Metric] = {"loss": MeanLoss(self.val_loss)}
-        if self._one_softmax:
-            metrics["top1"] = TopKAccuracy(1)
-            if len(self.classes) > 5:
-                metrics["top5"] = TopKAccuracy(5)
+        if rivals := self._rivals:
+            metrics["top1"] = TopKAccuracy(1, rivals)
+            if len(rivals) > 5:
+                metrics["top5"] = TopKAccuracy(5, rivals)
         if self.tree is not None:
             metrics["semantic_accuracy"] = SemanticAccuracy(self.tree)
         return metrics
 
     @property
-    def _one_softmax(self) -> bool:
-        return self.tree is None or len(self.tree.counts) == 1
+    def _rivals(self) -> list[int]:
+        """The data's classes, if one softmax holds them all; else none."""
+        if self.tree is None:
+            return list(range(len(self.classes)))
+        own = np.setdiff1d(np.arange(len(self.classes)), self.tree.inner)
+        return own.tolist() if len(np.unique(self.tree.level[own])) == 1 else []
 
 
 def build_task(recipe: Recipe) -> Task:

@@ -34,6 +34,9 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "twice.txt").write_text("n02084071\nn02084071\n")
     (tmp_path / "names.txt").write_text("n02084071 dog\n")
     (tmp_path / "notes.json").write_text('{"mine": true}')
+    (tmp_path / "pets.csv").write_text(
+        "child,parent\ncat,pet\ncat,animal\ndog,animal\npet,animal\n"
+    )
     return tmp_path
 
 
@@ -73,6 +76,68 @@ def test_ordering_by_level_is_said_loudly(folder: Path) -> None:
     assert tree.classes.name == "classes.txt, ordered by level"
 
 
+def test_inner_nodes_give_a_flat_list_levels_and_are_counted(folder: Path) -> None:
+    result = build_tree("imagenet-1k", "--inner", "-o", "tree.json", folder=folder)
+    assert "there is one level" not in result.stdout
+    assert "A model needs 1,225 outputs: 1,000 for the classes, then 225" in " ".join(
+        result.stdout.split()
+    )
+    tree = SemanticTree.load(folder / "tree.json")
+    assert tree.counts == (15, 19, 68, 123, 1000)
+    assert tree.own_classes.name == "imagenet-1k"
+    result = build_tree("imagenet-1k", "--inner-levels", "2", "-o", "tree.json", folder=folder)
+    assert len(SemanticTree.load(folder / "tree.json").counts) == 3
+
+
+def test_a_taxonomys_leaves_are_the_classes_unless_others_are_given(folder: Path) -> None:
+    options = ["--taxonomy", "pets.csv", "-o", "tree.json"]
+    assert build_tree(*options, folder=folder).returncode == 0
+    tree = SemanticTree.load(folder / "tree.json")
+    assert list(tree.classes) == ["cat", "dog"]
+    assert tree.source["taxonomy"] == "pets.csv"
+    (folder / "all.txt").write_text("animal\npet\ncat\ndog\n")
+    chains = {}
+    for rule in ("first", "shortest", "longest"):
+        assert build_tree("all.txt", *options, "--rule", rule, folder=folder).returncode == 0
+        tree = SemanticTree.load(folder / "tree.json")
+        assert tree.source["rule"] == rule
+        chains[rule] = [tree.classes[at] for at in tree.chain("cat")]
+    assert chains == {
+        "first": ["animal", "pet", "cat"],
+        "shortest": ["animal", "cat"],
+        "longest": ["animal", "pet", "cat"],
+    }
+
+
+def test_a_table_of_parents_goes_before_the_rule(folder: Path) -> None:
+    (folder / "all.txt").write_text("animal\npet\ncat\ndog\n")
+    (folder / "mine.tsv").write_text("cat\tanimal\n")
+    options = ["all.txt", "--taxonomy", "pets.csv", "--parents", "mine.tsv", "-o", "tree.json"]
+    assert build_tree(*options, folder=folder).returncode == 0
+    tree = SemanticTree.load(folder / "tree.json")
+    assert [tree.classes[at] for at in tree.chain("cat")] == ["animal", "cat"]
+    assert tree.source["own_parents"].startswith("sha256:")
+    (folder / "mine.tsv").write_text("animal\tcat\n")
+    result = build_tree(*options, folder=folder)
+    assert result.returncode == 1
+    assert "'cat' is no parent of 'animal' in pets.csv: it has none" in result.stderr
+
+
+def test_plain_names_take_the_nouns_of_their_file(folder: Path) -> None:
+    (folder / "plain.txt").write_text("hound\nmy dog\nn02075296\n")
+    (folder / "names.tsv").write_text(
+        "class\twnid\tnote\nhound\tn02087551\t\nmy dog\tn02084071\t\n"
+    )
+    options = ["plain.txt", "--names", "names.tsv", "-o", "tree.json"]
+    result = build_tree(*options, folder=folder)
+    assert (result.returncode, result.stderr) == (0, "")
+    tree = SemanticTree.load(folder / "tree.json")
+    assert tree.names == ("hound", "my dog", "carnivore")
+    assert [tree.classes[at] for at in tree.chain("hound")] == ["my dog", "hound"]
+    result = build_tree("plain.txt", "-o", "tree.json", folder=folder)
+    assert "labelkit match-names" in result.stderr
+
+
 def test_an_old_tree_is_replaced_and_any_other_file_is_not(folder: Path) -> None:
     for source in ("imagenet-1k", "photos"):
         assert build_tree(source, "-o", "tree.json", folder=folder).returncode == 0
@@ -87,7 +152,21 @@ USAGE = {
     "no such source": (["photoes", "-o", "t.json"], "no file, folder or named list 'photoes'"),
     "a name nearly right": (["imagenet1k", "-o", "t.json"], "Did you mean imagenet-1k?"),
     "no output": (["imagenet-1k"], "Missing option '-o'"),
-    "no arguments": ([], "Missing argument 'CLASSES'"),
+    "no arguments": ([], "Missing option '-o'"),
+    "no classes": (["-o", "t.json"], "give CLASSES, or a --taxonomy whose leaves"),
+    "no number of levels": (["imagenet-1k", "--inner-levels", "0", "-o", "t.json"], "nor 'all'"),
+    "a form without a file": (
+        ["imagenet-1k", "--form", "edges", "-o", "t.json"],
+        "--taxonomy FILE",
+    ),
+    "two taxonomies": (
+        ["--taxonomy", "pets.csv", "--wordnet", "nltk", "-o", "t.json"],
+        "a tree has one taxonomy",
+    ),
+    "ImageNet's rule for pets": (
+        ["--taxonomy", "pets.csv", "--rule", "imagenet", "-o", "t.json"],
+        "--rule imagenet is for WordNet",
+    ),
     "output in no folder": (["imagenet-1k", "-o", "no/t.json"], "no folder 'no'"),
     "output is a folder": (["imagenet-1k", "-o", "photos"], "is a directory"),
     "unknown order": (["imagenet-1k", "-o", "t.json", "--order", "x"], "'x' is not one of"),

@@ -1,0 +1,74 @@
+"""A teacher's class scores as those of a data set's own classes.
+
+# B batch, S classes of the teacher, T classes of the data set, H W grid
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from labelkit.errors import ClassListMismatch
+from labelkit.hierarchy import Taxonomy, project
+
+if TYPE_CHECKING:
+    from labelkit.hierarchy import ClassList, Projection
+    from labelkit.teachers import Teacher
+
+
+class MergeLogits:
+    """Sums the probabilities of a teacher's classes into those of a data set, as logits.
+
+    A class of the data set gets the log of the sum of exponentials, so that the softmax over
+    the data set's classes is the teacher's own answer, added up and restricted to them.
+
+    Args:
+        projection: S onto T classes, none of which is missing.
+        device: where the logits are.
+    """
+
+    def __init__(self, projection: Projection, device: torch.device) -> None:
+        used = np.flatnonzero(projection.index >= 0)
+        onto = projection.index[used]
+        # One class each: a gather in the order of the targets does it, exactly.
+        self._single = len(used) == len(projection.target)
+        if self._single:
+            used = used[np.argsort(onto)]
+        self._used = torch.from_numpy(used).to(device)
+        self._onto = torch.from_numpy(onto.copy()).to(device)
+        self._classes = len(projection.target)
+
+    def __call__(self, logits: torch.Tensor) -> torch.Tensor:
+        """Logits (B, S, H, W) to (B, T, H, W)."""
+        used = logits.index_select(1, self._used)
+        if self._single:
+            return used
+        shape = (len(logits), self._classes, *logits.shape[2:])
+        highest = used.new_full(shape, -torch.inf).index_reduce_(1, self._onto, used, "amax")
+        terms = (used - highest.index_select(1, self._onto)).exp()
+        return highest + torch.zeros_like(highest).index_add_(1, self._onto, terms).log()
+
+
+def merge_onto(classes: ClassList, teacher: Teacher) -> MergeLogits | None:
+    """How a teacher's logits become those of ``classes``; None if they are the same list.
+
+    Classes are found by id; a class of the teacher that is none of them goes to the nearest one
+    above it in WordNet (``labelkit.hierarchy.project``), or nowhere.
+
+    Raises:
+        ClassListMismatch: the teacher has nothing for some of the classes; the message names them.
+    """
+    if classes.ids == teacher.classes.ids:
+        return None
+    projection = project(teacher.classes, classes, Taxonomy.wordnet())
+    if projection.missing:
+        shown = ", ".join(projection.missing[:5])
+        raise ClassListMismatch(
+            f"teacher {teacher.card.name} ({teacher.classes}) has nothing for "
+            f"{len(projection.missing):,} of the classes asked for ({classes}): {shown}"
+            f"{', ...' if len(projection.missing) > 5 else ''}. "
+            "Leave them out, or take another teacher"
+        )
+    return MergeLogits(projection, teacher.device)

@@ -1,0 +1,162 @@
+"""Coarser classes: every class goes to the first of them above it, and cuts fit into each other."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labelkit.errors import ClassListError
+from labelkit.hierarchy import Coarsening, SemanticTree, Taxonomy, read_class_list
+from tests.oracles.forests import Parents, chain_of, forests, permute_parents, tree_of
+
+
+def above(coarse: Coarsening) -> dict[str, str]:
+    """Each class's coarse class, by id; classes without one are missing."""
+    return {
+        class_id: coarse.classes[at]
+        for class_id, at in zip(coarse.tree.classes, coarse.index.tolist(), strict=True)
+        if at >= 0
+    }
+
+
+def check(coarse: Coarsening, parents: Parents) -> None:
+    """Each class goes to itself or the nearest coarse class above, and every coarse one is used."""
+    inside = set(coarse.classes)
+    expected = {}
+    for node in range(len(parents)):
+        on_the_way = [f"c{up}" for up in chain_of(parents, node) if f"c{up}" in inside]
+        if on_the_way:
+            expected[f"c{node}"] = on_the_way[-1]
+    assert above(coarse) == expected
+    assert sum(coarse.sizes) == len(expected)
+    assert coarse.names == tuple(coarse.classes)
+
+
+@given(forests(max_classes=16), st.integers(0, 6))
+def test_at_depth_takes_the_ancestor_there_or_the_class_itself(
+    parents: Parents, depth: int
+) -> None:
+    tree = tree_of(parents)
+    coarse = tree.at_depth(depth)
+    chains = [chain_of(parents, node) for node in range(len(parents))]
+    assert above(coarse) == {f"c{chain[-1]}": f"c{chain[: depth + 1][-1]}" for chain in chains}
+    check(coarse, parents)
+    assert coarse.left_out == ()
+
+
+@given(forests(max_classes=16), st.integers(1, 20), st.integers(1, 20))
+def test_coarser_cuts_are_unions_of_finer_ones(parents: Parents, one: int, other: int) -> None:
+    tree = tree_of(parents)
+    roots = parents.count(-1)
+    few, many = sorted((max(one, roots), max(other, roots)))
+    coarse, fine = tree.coarsen(few), tree.coarsen(many)
+    for cut, most in ((coarse, few), (fine, many)):
+        assert roots <= len(cut.classes) <= most
+        check(cut, parents)
+        assert cut.left_out == ()
+    between = fine.then(coarse)
+    assert np.array_equal(between[fine.index], coarse.index)
+    deep, shallow = tree.at_depth(many), tree.at_depth(few)
+    assert np.array_equal(deep.then(shallow)[deep.index], shallow.index)
+
+
+@given(forests(max_classes=16), st.integers(1, 16))
+def test_a_cut_is_as_large_as_whole_splits_allow(parents: Parents, number: int) -> None:
+    """Against splitting by hand: the group with the most classes, then the smaller id."""
+    tree = tree_of(parents)
+    below = {
+        node: [leaf for leaf in range(len(parents)) if node in chain_of(parents, leaf)]
+        for node in range(len(parents))
+    }
+    groups = [node for node, up in enumerate(parents) if up < 0]
+    number = max(number, len(groups))
+    alone: list[int] = []
+    while True:
+        whole = [node for node in groups if len(below[node]) > 1]
+        if not whole:
+            break
+        node = min(whole, key=lambda node: (-len(below[node]), f"c{node}"))
+        children = [child for child, up in enumerate(parents) if up == node]
+        if len(groups) + len(alone) + len(children) > number:
+            break
+        groups = [group for group in groups if group != node] + children
+        alone.append(node)
+    assert sorted(tree.coarsen(number).classes) == sorted(f"c{node}" for node in groups + alone)
+
+
+@given(forests(max_classes=12), st.integers(1, 12), st.data())
+def test_the_order_of_the_classes_changes_no_group(
+    parents: Parents, number: int, data: st.DataObject
+) -> None:
+    """Ids travel with the classes: the same groups come out."""
+    position = data.draw(st.permutations(range(len(parents))))
+    moved = permute_parents(parents, position)
+    ids = [""] * len(parents)
+    for node, place in enumerate(position):
+        ids[place] = f"c{node}"
+    from labelkit.hierarchy import ClassList
+
+    shuffled = SemanticTree(ClassList.of(ids), tuple(ids), np.array(moved))
+    number = max(number, parents.count(-1))
+    assert above(shuffled.coarsen(number)) == above(tree_of(parents).coarsen(number))
+
+
+@given(forests(max_classes=16), st.data())
+def test_ancestors_keep_their_order_and_leave_the_rest_out(
+    parents: Parents, data: st.DataObject
+) -> None:
+    tree = tree_of(parents)
+    ids = data.draw(st.lists(st.sampled_from(list(tree.classes)), min_size=1, unique=True))
+    coarse = tree.ancestor(ids)
+    assert list(coarse.classes) == ids
+    check(coarse, parents)
+    assert set(coarse.left_out) == set(tree.classes) - set(above(coarse))
+
+
+def test_inner_nodes_are_groups_but_no_classes() -> None:
+    taxonomy = Taxonomy.from_parents(
+        {"tabby": "cat", "manx": "cat", "cat": "animal", "pug": "animal", "oak": "plant"}
+        | {"elm": "plant", "animal": "thing", "plant": "thing"}
+    )
+    tree = SemanticTree.build(taxonomy.leaves(), taxonomy, inner_levels="all")
+    assert tree.counts == (1, 2, 1, 5)
+    assert list(tree.coarsen(3).classes) == ["pug", "plant", "cat"]
+    coarse = tree.coarsen(2)
+    assert list(coarse.classes) == ["animal", "plant"]
+    assert coarse.sizes == (3, 2)
+    assert coarse.left_out == ()
+    assert list(tree.at_depth(2).classes) == ["pug", "oak", "elm", "cat"]
+    assert [coarse.label(target) for target in range(5)] == [0, 0, 0, 1, 1]
+    with pytest.raises(ValueError, match="class 'thing' lies under none"):
+        coarse.label(tree.classes.index["thing"])
+    with pytest.raises(ValueError, match="target 99 is none of the 9"):
+        coarse.label(99)
+
+
+def test_imagenet_1k_in_thirty_classes() -> None:
+    taxonomy = Taxonomy.wordnet()
+    tree = SemanticTree.build(read_class_list("imagenet-1k"), taxonomy, inner_levels="all")
+    sizes = [len(tree.coarsen(number).classes) for number in (1, 2, 30, 100, 500)]
+    assert sizes == [1, 2, 24, 96, 497]
+    coarse = tree.ancestor(["n02084071", "n02121808"])  # dog, domestic cat
+    assert coarse.sizes == (116, 5)
+    assert len(coarse.left_out) == 1000 - 121
+
+
+def test_what_cannot_be_cut_is_said() -> None:
+    tree = SemanticTree.build(read_class_list("imagenet-1k"), Taxonomy.wordnet())
+    with pytest.raises(ValueError, match=r"to 10 classes: 1,000 of them .* --inner-levels all"):
+        tree.coarsen(10)
+    with pytest.raises(ValueError, match="depth is -1"):
+        tree.at_depth(-1)
+    with pytest.raises(ClassListError, match=r"has no 'n02084071'.*project"):
+        tree.ancestor(["n02084071"])
+    with pytest.raises(ClassListError, match="stands twice"):
+        tree.ancestor(["n01440764", "n01440764"])
+    coarse, fine = tree_of((-1, 0, 0)).at_depth(0), tree_of((-1, 0, 0)).at_depth(1)
+    with pytest.raises(ValueError, match="is spread over several"):
+        coarse.then(fine)
+    with pytest.raises(ValueError, match="different trees"):
+        coarse.then(tree.at_depth(0))

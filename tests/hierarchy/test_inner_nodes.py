@@ -1,0 +1,140 @@
+"""Levels made of inner nodes: which are chosen, and what a tree with them keeps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy, read_class_list
+from tests.oracles.forests import Parents, chain_of, forests
+
+
+def leaves_of(parents: Parents) -> list[int]:
+    return [node for node in range(len(parents)) if node not in parents]
+
+
+def taxonomy_of(parents: Parents) -> Taxonomy:
+    return Taxonomy.from_parents(
+        {f"c{node}": f"c{up}" if up >= 0 else None for node, up in enumerate(parents)}
+    )
+
+
+def parts(parents: Parents, node: int, classes: list[int]) -> int:
+    """In how many branches below a node there are classes."""
+    chains = [chain_of(parents, leaf) for leaf in classes]
+    return len({chain[chain.index(node) + 1] for chain in chains if node in chain[:-1]})
+
+
+@given(forests(max_classes=24), st.sampled_from([1, 2, 3, 4, "all"]))
+def test_levels_above_leaves(parents: Parents, levels: int) -> None:
+    leaves = leaves_of(parents)
+    classes = ClassList.of([f"c{leaf}" for leaf in leaves], "leaves")
+    tree = SemanticTree.build(classes, taxonomy_of(parents), inner_levels=levels)
+    nodes = [int(node[1:]) for node in tree.classes]
+    # the classes come first, and keep their order
+    assert tree.own_classes == classes
+    assert tree.classes.ids[: len(classes)] == classes.ids
+    assert tree.inner.tolist() == list(range(len(classes), len(tree.classes)))
+    # every inner node parts classes
+    for at in tree.inner.tolist():
+        assert parts(parents, nodes[at], leaves) > 1
+    # all classes share the last level, and levels grow downwards without a gap
+    assert set(tree.level[: len(classes)].tolist()) == {len(tree.counts) - 1}
+    assert all(tree.counts)
+    for at, up in enumerate(tree.parent.tolist()):
+        assert up < 0 or tree.level[up] < tree.level[at]
+    # chains are the full ones without what is left out
+    kept = set(nodes)
+    for at in range(len(nodes)):
+        chain = [node for node in chain_of(parents, nodes[at]) if node in kept]
+        assert [nodes[above] for above in tree.chain(at)] == chain
+        expected = {tree.level[tree.classes.index[f"c{node}"]]: node for node in chain}
+        row = tree.chain_table[at].tolist()
+        assert {k: nodes[m] for k, m in enumerate(row) if m >= 0} == expected
+    if levels == "all":
+        inner = {node for node in range(len(parents)) if parts(parents, node, leaves) > 1}
+        assert kept == inner | set(leaves)
+    else:
+        assert len(tree.counts) <= levels + 1
+
+
+@given(forests(max_classes=24), st.integers(1, 4), st.data())
+def test_classes_above_classes_keep_levels_by_depth(
+    parents: Parents, levels: int, data: st.DataObject
+) -> None:
+    drawn = data.draw(st.lists(st.sampled_from(range(len(parents))), min_size=1, unique=True))
+    classes = ClassList.of([f"c{node}" for node in drawn])
+    taxonomy = taxonomy_of(parents)
+    plain = SemanticTree.build(classes, taxonomy)
+    tree = SemanticTree.build(classes, taxonomy, inner_levels=levels)
+    if len(plain.counts) > 1:
+        assert tree.level.tolist() == tree.depth.tolist()
+    inside = set(classes)
+    for class_id in classes:
+        chain = [tree.classes[at] for at in tree.chain(class_id)]
+        own = [plain.classes[at] for at in plain.chain(class_id)]
+        assert [above for above in chain if above in inside] == own
+
+
+def test_imagenet_1k_gets_levels_that_a_person_would_name() -> None:
+    tree = SemanticTree.build(read_class_list("imagenet-1k"), Taxonomy.wordnet(), inner_levels=4)
+    assert tree.counts == (15, 19, 68, 123, 1000)
+    assert {"organism", "instrumentality", "structure"} <= {tree.names[at] for at in tree.levels[0]}
+    chain = [tree.names[at] for at in tree.chain("n02111889")]
+    assert chain == ["organism", "domestic_animal", "spitz", "Samoyed"]
+    assert "entity" not in tree.names  # it parts nothing from anything
+    covered = (tree.chain_table[:1000] >= 0).mean(axis=0)
+    assert covered[0] > 0.99
+    assert covered[-1] == 1
+
+
+def test_the_order_of_the_classes_has_no_say_in_the_choice() -> None:
+    classes = list(read_class_list("imagenet-1k"))
+    trees = []
+    for seed in (0, 1):
+        classes = np.random.default_rng(seed).permutation(classes).tolist()
+        trees.append(SemanticTree.build(ClassList.of(classes), Taxonomy.wordnet(), inner_levels=3))
+    first, second = ({t.classes[at]: t.level[at] for at in t.inner.tolist()} for t in trees)
+    assert first == second
+
+
+def test_without_anything_to_add_the_tree_is_the_plain_one() -> None:
+    taxonomy = Taxonomy.from_parents({"a": "x", "x": None, "b": None})
+    tree = SemanticTree.build(ClassList.of("ab"), taxonomy, inner_levels=3)
+    assert (tree.counts, tree.inner.tolist(), list(tree.classes)) == ((2,), [], ["a", "b"])
+
+
+@pytest.mark.parametrize("wrong", [-1, "most"])
+def test_no_other_number_of_levels_is_taken(wrong: int) -> None:
+    with pytest.raises(ValueError, match=r"inner_levels is .*expected"):
+        SemanticTree.build(
+            ClassList.of("a"), Taxonomy.from_parents({"a": None}), inner_levels=wrong
+        )
+
+
+@pytest.mark.parametrize(
+    ("inner", "level", "message"),
+    [
+        ([2], [], "inner nodes must be ascending"),
+        ([1, 0], [], "inner nodes must be ascending"),
+        ([0, 1], [], "all classes are inner nodes"),
+        ([], [0], "1 levels for 2 classes"),
+        ([], [0, 2], "without a gap"),
+        ([], [-1, 0], "without a gap"),
+        ([], [0, 0], "'b' stands on level 0, its parent 'a' on 0"),
+        ([], [1, 0], "'b' stands on level 0, its parent 'a' on 1"),
+    ],
+)
+def test_levels_and_inner_nodes_that_cannot_be_are_refused(
+    inner: list[int], level: list[int], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        SemanticTree(
+            ClassList.of("ab"),
+            ("a", "b"),
+            np.array([-1, 0]),
+            inner=np.array(inner, dtype=np.int64),
+            level=np.array(level, dtype=np.int64),
+        )

@@ -1,0 +1,167 @@
+"""Which parent a chain follows, against a search through all paths."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+import networkx as nx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labelkit.errors import TaxonomyError
+from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy, read_class_list
+from labelkit.hierarchy.wordnet.noun_graph import ParentTable
+
+Graph = dict[str, list[str]]
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> Graph:
+    """Nodes n0, n1, ... each with up to three parents of a smaller number, in any order."""
+    graph: Graph = {}
+    for node in range(draw(st.integers(1, 9))):
+        lower = draw(st.permutations([f"n{number}" for number in range(node)]))
+        graph[f"n{node}"] = lower[: draw(st.integers(0, 3))]
+    order = draw(st.permutations(sorted(graph)))
+    return {node: graph[node] for node in order}
+
+
+def ways_up(graph: Graph, node: str) -> list[list[str]]:
+    """Every path from a node to a root."""
+    if not graph[node]:
+        return [[node]]
+    return [[node, *way] for above in graph[node] for way in ways_up(graph, above)]
+
+
+@given(graphs())
+def test_shortest_and_longest_chains_are_those_of_a_full_search(graph: Graph) -> None:
+    taxonomy = Taxonomy.from_parents(graph)
+    classes = ClassList.of(graph)
+    for rule, best in (("shortest", min), ("longest", max)):
+        tree = SemanticTree.build(classes, taxonomy.with_rule(rule))  # type: ignore[arg-type]
+        for node, above in graph.items():
+            chain = [classes[at] for at in tree.chain(node)][::-1]
+            assert chain in ways_up(graph, node)
+            assert len(chain) == best(map(len, ways_up(graph, node)))
+            if above:  # the first of equally good parents
+                lengths = {up: best(map(len, ways_up(graph, up))) for up in above}
+                assert chain[1] == best(above, key=lengths.__getitem__)
+
+
+@given(graphs())
+def test_the_first_parent_is_the_first_given(graph: Graph) -> None:
+    taxonomy = Taxonomy.from_parents(graph).with_rule("longest").with_rule("first")
+    for node, above in graph.items():
+        at = int(taxonomy.parent[taxonomy.index[node]])
+        assert (taxonomy.ids[at] if at >= 0 else None) == (above[0] if above else None)
+
+
+@given(graphs(), st.data())
+def test_a_cycle_is_found_wherever_it_is(graph: Graph, data: st.DataObject) -> None:
+    """Lead any node above one of its own ancestors; the ids that are named are a cycle."""
+    low = data.draw(st.sampled_from(sorted(graph)))
+    high = data.draw(st.sampled_from(ways_up(graph, low)[0]))
+    bent = {**graph, high: [*graph[high], low]}
+    with pytest.raises(TaxonomyError, match="has a cycle") as caught:
+        Taxonomy.from_parents(bent)
+    found = re.search(r": (n\d.*?)\. Remove", str(caught.value))
+    assert found is not None
+    cycle = found[1].split(" -> ")
+    assert cycle[0] == cycle[-1]
+    if "..." not in cycle:
+        assert all(above in bent[child] for child, above in pairwise(cycle))
+
+
+def test_the_rules_differ_on_wordnet_and_say_which_they_are() -> None:
+    classes = read_class_list("imagenet-21k-p")
+    counts = {}
+    for rule in ("imagenet", "first", "shortest", "longest"):
+        tree = SemanticTree.build(classes, Taxonomy.wordnet(rule=rule))
+        assert tree.source["rule"] == rule
+        counts[rule] = tree.counts
+    assert len(set(counts.values())) == 4
+    assert counts["imagenet"][:3] == (302, 1378, 2100)
+
+
+def test_unknown_rules_and_graphs_that_imagenets_table_does_not_fit_are_refused() -> None:
+    pets = Taxonomy.from_edges([("cat", "pet")], title="pets")
+    with pytest.raises(ValueError, match="rule is 'last'"):
+        pets.with_rule("last")  # type: ignore[arg-type]
+    with pytest.raises(TaxonomyError, match=r"those of WordNet 3\.0, not of pets"):
+        pets.with_rule("imagenet")
+
+
+def test_a_table_of_ones_own_chooses_among_the_parents() -> None:
+    taxonomy = Taxonomy.wordnet().with_parents({"n02084071": "n02083346"})  # dog: canine
+    at = taxonomy.index["n02084071"]
+    assert taxonomy.names[taxonomy.parent[at]] == "canine"
+    assert taxonomy.source["rule"] == "imagenet"
+    assert "own_parents" not in taxonomy.with_rule("imagenet").source
+    for wrong in ({"n02084071": "n02121808"}, {"n02084071": "x"}, {"n02083346": "n02084071"}):
+        with pytest.raises(TaxonomyError, match="is no parent of"):
+            Taxonomy.wordnet().with_parents(wrong)
+    with pytest.raises(TaxonomyError, match="has no id 'cat'"):
+        Taxonomy.wordnet().with_parents({"cat": "n02121808"})
+
+
+def test_imagenets_table_is_the_rule_of_that_name() -> None:
+    first = Taxonomy.wordnet(rule="first")
+    by_hand = first.with_parents(ParentTable.read().parent_of)
+    assert by_hand.parent.tolist() == Taxonomy.wordnet().parent.tolist() != first.parent.tolist()
+
+
+def test_ids_of_ones_own_stand_for_nouns() -> None:
+    pets = {"the dog": "n02084071", "cat": "n02121620"}
+    taxonomy = Taxonomy.wordnet().with_ids(pets)
+    tree = SemanticTree.build(ClassList.of(["cat", "the dog", "n02075296"]), taxonomy)
+    assert tree.names == ("cat", "the dog", "carnivore")
+    assert tree.parent.tolist() == [2, -1, -1]
+    assert tree.source["own_ids"].startswith("sha256:")
+    swapped = taxonomy.with_ids({"cat": "the dog", "the dog": "cat"})
+    assert swapped.index["cat"] == taxonomy.index["the dog"]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "message"),
+    [
+        ({"dog": "n99999999"}, r"has no id 'n99999999' \(for 'dog'\)"),
+        ({"dog": "n02084071", "hound": "n02084071"}, "'dog' and 'hound' are both n02084071"),
+        ({"n02121620": "n02084071"}, "'n02121620' is the id of another node"),
+    ],
+)
+def test_ids_of_ones_own_that_cannot_be_are_refused(nodes: dict[str, str], message: str) -> None:
+    with pytest.raises(TaxonomyError, match=message):
+        Taxonomy.wordnet().with_ids(nodes)
+
+
+def test_a_networkx_graph_must_say_where_its_edges_lead() -> None:
+    graph = nx.DiGraph([("cat", "pet"), ("cat", "animal"), ("pet", "animal"), (7, "pet")])
+    graph.nodes["cat"]["name"] = "the cat"
+    upwards = Taxonomy.from_networkx(graph, edges_to="parent")
+    assert upwards.parents_of("cat") == ("pet", "animal")
+    assert upwards.names[upwards.index["cat"]] == "the cat"
+    assert list(upwards.leaves()) == ["cat", "7"]
+    downwards = Taxonomy.from_networkx(graph.reverse(), edges_to="child")
+    assert set(downwards.parents_of("cat")) == {"pet", "animal"}
+    with pytest.raises(ValueError, match="no directions"):
+        Taxonomy.from_networkx(graph.to_undirected(), edges_to="parent")
+    with pytest.raises(ValueError, match="edges_to is 'up'"):
+        Taxonomy.from_networkx(graph, edges_to="up")  # type: ignore[arg-type]
+    with pytest.raises(TaxonomyError, match="same text"):
+        Taxonomy.from_networkx(nx.DiGraph([(1, "1")]), edges_to="parent")
+    with pytest.raises(TaxonomyError, match="has a cycle"):
+        Taxonomy.from_networkx(nx.DiGraph([(1, 2), (2, 1)]), edges_to="parent")
+
+
+@pytest.mark.parametrize("wrong", ["", "a\nb", "a\u2028b", 3])
+def test_an_id_is_a_line_of_text(wrong: str) -> None:
+    with pytest.raises(TaxonomyError, match=r"has the id .*: an id is a line of text"):
+        Taxonomy.from_parents({"cat": wrong if isinstance(wrong, str) else [wrong]})
+
+
+def test_leaves_come_in_their_given_order() -> None:
+    taxonomy = Taxonomy.from_edges([("dog", "pet"), ("cat", "pet"), ("ant", "insect")])
+    assert list(taxonomy.leaves()) == ["dog", "cat", "ant"]
+    assert taxonomy.leaves().name == "custom"
