@@ -31,12 +31,12 @@ def read_index(folder: Path) -> dict[str, list[str]]:
 
 
 def read_exceptions(folder: Path) -> dict[str, list[str]]:
-    """Irregular plural -> singulars, for those that have any."""
+    """Irregular plural -> singulars, for those that have any; some plurals have two lines."""
     singulars: dict[str, list[str]] = {}
     with (folder / "noun.exc").open(encoding="ascii") as lines:
         for plural, *row in map(str.split, lines):
             if row:
-                singulars[plural] = row
+                singulars[plural] = list(dict.fromkeys(singulars.get(plural, []) + row))
     return singulars
 
 

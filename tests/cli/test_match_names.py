@@ -1,0 +1,78 @@
+"""``labelkit match-names`` as users run it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.command import labelkit
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def classes(tmp_path: Path) -> Path:
+    path = tmp_path / "classes.txt"
+    path.write_text("apple\nclock\nbibimbap\nmaple_tree\ncrane\nhouse\n")
+    return path
+
+
+def test_it_says_what_is_settled_what_to_choose_and_what_comes_next(classes: Path) -> None:
+    output = classes.with_name("names.tsv")
+    run = labelkit("match-names", classes, "-o", output)
+    assert run.code == 0
+    assert "settled 1 have one meaning" in run.text
+    assert "to choose 4 have several" in run.text
+    assert "no candidate 1: bibimbap" in run.text
+    assert "maple_tree ? n12752205 first word: maple < angiospermous_tree" in run.text
+    assert "n03126707 whole name: crane < lifting_device" in run.text
+    assert "and 1 more to choose in" in run.text
+    assert run.out.endswith(
+        f"Next: edit {output}, then labelkit build-tree {classes} --names {output} -o tree.json\n"
+    )
+    assert "clock\tn03046257\t" in output.read_text()
+
+
+def test_folder_names_with_one_meaning_need_no_edit(tmp_path: Path) -> None:
+    for name in ("clock", "n02111889"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+    run = labelkit("match-names", tmp_path / "photos", "-o", tmp_path / "names.tsv")
+    assert run.code == 0
+    assert "Next: labelkit build-tree" in run.out
+    assert "edit" not in run.out
+
+
+def test_a_file_that_is_there_is_never_overwritten(classes: Path) -> None:
+    output = classes.with_name("names.tsv")
+    output.write_text("my own choices")
+    run = labelkit("match-names", classes, "-o", output)
+    assert run.code == 1
+    assert "names.tsv is there and may hold choices made by hand: it stays as it is" in run.err
+    assert output.read_text() == "my own choices"
+
+
+@pytest.mark.parametrize(
+    ("source", "output", "message"),
+    [
+        ("nowhere.txt", "names.tsv", "no file, folder or named list"),
+        ("classes.txt", "nowhere/names.tsv", "no folder"),
+    ],
+)
+def test_wrong_usage_is_told(source: str, output: str, message: str, classes: Path) -> None:
+    run = labelkit(
+        "match-names", classes.with_name(source), "-o", classes.with_name("x").parent / output
+    )
+    assert run.code == 2
+    assert message in run.err
+
+
+def test_help_loads_neither_numpy_nor_rich() -> None:
+    code = (
+        "import sys, labelkit.cli.match_names as m;"
+        "sys.exit(bool({'numpy', 'rich', 'nltk', 'networkx'} & set(sys.modules)))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,157 @@
+"""Plain class names and the nouns that they may mean."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from labelkit.hierarchy import ClassList, NameMatch, match_names
+from labelkit.hierarchy.wordnet.names import settled
+from tests.hierarchy.published_names import CIFAR_10, CIFAR_100, FOOD_101
+
+
+def match(name: str) -> NameMatch:
+    (found,) = match_names(ClassList.of([name]))
+    assert found.class_id == name
+    return found
+
+
+def shown(name: str, *, names: int = 2) -> list[tuple[str, str]]:
+    """How each candidate fits, and the first names of its chain."""
+    return [(each.how, " < ".join(each.chain[:names])) for each in match(name).candidates]
+
+
+def test_every_name_of_cifar_has_a_candidate() -> None:
+    for names, count in ((CIFAR_10, 10), (CIFAR_100, 100)):
+        matches = match_names(ClassList.of(names))
+        assert len(matches) == count
+        assert [each.class_id for each in matches] == names
+        assert all(each.candidates for each in matches)
+
+
+def test_most_names_of_cifar_100_are_found_whole() -> None:
+    strongest = {name: match(name).candidates[0].how for name in CIFAR_100}
+    by_parts = {name: how for name, how in strongest.items() if how != "whole name"}
+    assert by_parts == {"aquarium_fish": "last word", "maple_tree": "first word"}
+
+
+def test_food_101_has_eighteen_names_that_wordnet_lacks() -> None:
+    without = [each.class_id for each in match_names(ClassList.of(FOOD_101)) if not each.candidates]
+    assert without == [
+        "beef_carpaccio", "beef_tartare", "bibimbap", "bruschetta", "cannoli", "ceviche", "churros",
+        "edamame", "gyoza", "huevos_rancheros", "macarons", "panna_cotta", "pho", "poutine",
+        "ramen", "spaghetti_bolognese", "takoyaki", "tuna_tartare",
+    ]  # fmt: skip
+
+
+def test_an_apple_is_a_fruit_or_a_tree() -> None:
+    assert shown("apple", names=3) == [
+        ("whole name", "apple < pome < fruit"),
+        ("whole name", "apple < apple_tree < fruit_tree"),
+    ]
+    assert [each.wnid for each in match("apple").candidates] == ["n07739125", "n12633994"]
+
+
+def test_a_crane_is_five_things_in_wordnet_s_order() -> None:
+    assert shown("crane") == [
+        ("whole name", "Crane < writer"),
+        ("whole name", "Crane < poet"),
+        ("whole name", "Grus < constellation"),
+        ("whole name", "crane < lifting_device"),
+        ("whole name", "crane < wading_bird"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("pickup_truck", [("whole name", "pickup < truck")]),
+        ("Pickup-Truck", [("whole name", "pickup < truck")]),
+        ("lawn_mower", [("whole name", "lawn_mower < garden_tool")]),
+        ("apple_pie", [("whole name", "apple_pie < pie")]),
+        ("cup_cakes", [("singular", "cupcake < cake")]),
+        ("knives", [("singular", "knife < edge_tool"), ("singular", "knife < weapon"),
+                    ("singular", "tongue < projection")]),
+        ("pet mice", [("last word", "mouse < rodent"), ("last word", "shiner < bruise"),
+                      ("last word", "mouse < person"),
+                      ("last word", "mouse < electronic_device")]),
+        ("chicken quesadilla", [("last word", "quesadilla < burrito")]),
+        ("spicy french fries", [("last word", "french_fries < potato")]),
+        ("n02111889", [("whole name", "Samoyed < spitz")]),
+        ("n99999999", []),
+        ("bibimbap", []),
+        ("...", []),
+    ],
+)  # fmt: skip
+def test_names_by_hand(name: str, expected: list[tuple[str, str]]) -> None:
+    assert shown(name) == expected
+
+
+def test_a_sweet_pepper_is_a_plant_or_its_fruit() -> None:
+    plant, fruit = match("sweet_pepper").candidates
+    assert (fruit.wnid, plant.wnid) == ("n07720615", "n12901264")
+    assert "vegetable" in fruit.chain
+    assert "shrub" in plant.chain
+
+
+def test_a_plural_comes_after_the_word_itself() -> None:
+    """Glasses are spectacles first, and perhaps several of glass."""
+    found = match("glasses").candidates
+    assert (found[0].how, found[0].chain[0]) == ("whole name", "spectacles")
+    assert {each.how for each in found[1:]} == {"singular"}
+    assert "container" in found[2].chain
+
+
+def test_a_synset_is_one_candidate_however_often_it_fits() -> None:
+    for name in CIFAR_100 + FOOD_101:
+        wnids = [each.wnid for each in match(name).candidates]
+        assert len(set(wnids)) == len(wnids)
+
+
+def test_first_words_count_only_as_a_kind_of_the_last() -> None:
+    """A maple tree is a maple; an aquarium fish is no aquarium."""
+    assert shown("maple_tree")[0] == ("first word", "maple < angiospermous_tree")
+    assert {how for how, _ in shown("aquarium_fish")} == {"last word"}
+    assert shown("aquarium_fish")[0] == ("last word", "fish < aquatic_vertebrate")
+
+
+def test_a_chain_goes_up_as_imagenet_s_tree_does() -> None:
+    samoyed = match("Samoyed").candidates[-1]
+    assert samoyed.chain[:5] == ("Samoyed", "spitz", "dog", "domestic_animal", "animal")
+    assert samoyed.chain[-1] == "entity"
+
+
+def test_only_one_sense_by_the_whole_name_is_settled() -> None:
+    names = ["clock", "apple", "chicken quesadilla", "cup_cakes", "bibimbap", "n02111889"]
+    assert settled(match_names(ClassList.of(names))) == {
+        "clock": "n03046257",
+        "cup_cakes": "n07631023",
+        "n02111889": "n02111889",
+    }
+
+
+def test_two_names_for_one_noun_are_not_settled() -> None:
+    matches = match_names(ClassList.of(["airplane", "aeroplane", "clock"]))
+    first = {each.candidates[0].wnid for each in matches[:2]}
+    assert len(first) == 1
+    assert settled(matches) == {"clock": "n03046257"}
+
+
+def test_matching_is_the_same_whatever_the_hash_seed() -> None:
+    code = (
+        "from labelkit.hierarchy import ClassList, match_names;"
+        "from tests.hierarchy.published_names import FOOD_101;"
+        "print(match_names(ClassList.of(FOOD_101)))"
+    )
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": "."},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(outputs) == 1

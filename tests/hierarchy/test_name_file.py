@@ -1,0 +1,124 @@
+"""The file in which users say what their class names mean."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from labelkit.errors import TaxonomyError
+from labelkit.hierarchy import ClassList, match_names, read_name_file, write_name_file
+from labelkit.hierarchy.wordnet.names import settled
+from tests.hierarchy.published_names import CIFAR_100
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAMES = ["apple", "clock", "bibimbap", "maple_tree"]
+
+
+def written(folder: Path, names: list[str]) -> Path:
+    path = folder / "names.tsv"
+    write_name_file(path, match_names(ClassList.of(names)))
+    return path
+
+
+def test_a_settled_class_has_its_wnid_and_others_wait_with_their_candidates(tmp_path: Path) -> None:
+    lines = written(tmp_path, NAMES).read_text().splitlines()
+    rows = [line.split("\t") for line in lines if not line.startswith("#")]
+    assert [row[:2] for row in rows] == [
+        ["class", "wnid"],
+        ["apple", "?"],
+        ["clock", "n03046257"],
+        ["bibimbap", "?"],
+        ["maple_tree", "?"],
+    ]
+    assert [row[2] for row in rows[3:]] == [
+        "0 candidates",
+        "4 candidates, by first word, last word",
+    ]
+    below_apple = lines[lines.index("apple\t?\t2 candidates, by whole name") + 1].split("\t")
+    assert below_apple[:2] == ["#", "n07739125"]
+    assert below_apple[2].startswith("whole name: apple < pome < fruit < ")
+    assert below_apple[3].startswith("fruit with red or yellow or green skin")
+
+
+def test_all_names_of_cifar_100_come_back_once_chosen(tmp_path: Path) -> None:
+    """Each ``?`` is replaced by the first candidate that is still free, as a user would."""
+    matches = match_names(ClassList.of(CIFAR_100))
+    path = written(tmp_path, CIFAR_100)
+    chosen = settled(matches)
+    text = path.read_text()
+    for match in matches:
+        if match.class_id not in chosen:
+            free = (each.wnid for each in match.candidates if each.wnid not in chosen.values())
+            chosen[match.class_id] = next(free)
+            row = f"\n{match.class_id}\t?\t"
+            assert row in text
+            text = text.replace(row, f"\n{match.class_id}\t{chosen[match.class_id]}\t")
+    path.write_text(text)
+    assert read_name_file(path) == chosen
+    assert list(read_name_file(path)) == CIFAR_100
+    assert len(chosen) == 100
+
+
+def test_a_file_that_is_there_is_never_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "names.tsv"
+    path.write_text("my own choices")
+    with pytest.raises(FileExistsError, match=r"names\.tsv is there.*stays as it is"):
+        written(tmp_path, NAMES)
+    assert path.read_text() == "my own choices"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["#1", "a\tb"])
+def test_a_class_that_no_line_can_hold_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(TaxonomyError, match=r"begins with # or holds a tab.*rename it"):
+        written(tmp_path, [name])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"cat\tn02121808\tnote\ndog\tn02084071\tnote\n",
+        b"class\twnid\tnote\r\ncat\tn02121808\r\ndog\tn02084071\r\n",
+        b"\xef\xbb\xbfclass\twnid\n\n# mine\ncat\t n02121808 \ta\tb\n  \ndog\tn02084071",
+    ],
+    ids=["plain", "CRLF without notes", "mark, comment, blanks, more columns"],
+)
+def test_files_edited_with_any_tool_read_the_same(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "names.tsv"
+    path.write_bytes(content)
+    assert read_name_file(path) == {"cat": "n02121808", "dog": "n02084071"}
+    assert read_name_file(str(path)) == read_name_file(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a\t?\nb\t?\nc\tn02121808\n", r"2 of 3 classes still have a \? .*\(a, b\): put a wnid"),
+        ("".join(f"c{at}\t?\n" for at in range(9)), r"9 of 9 .*\(c0, c1, c2, c3, c4, \.\.\.\)"),
+        ("cat\tn99999999\n", r"line 1: class 'cat' has the wnid 'n99999999', which is no noun"),
+        ("cat\tanimal\n", r"line 1: class 'cat' has the wnid 'animal'"),
+        ("cat\t\n", r"line 1: class 'cat' has the wnid ''"),
+        ("#\ncat\tn02121808\ncat\tn02084071\n", r"line 3: class 'cat' stands twice"),
+        ("cat\tn02121808\ndog\tn02121808\n", r"line 2: 'dog' and 'cat' are both n02121808"),
+        ("cat n02121808\n", r"line 1: not 'class TAB wnid TAB note': 'cat n02121808'"),
+        ("\tn02121808\n", r"line 1: not 'class TAB wnid"),
+    ],
+)
+def test_a_file_that_cannot_be_used_says_where_and_why(
+    content: str, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "names.tsv"
+    path.write_text(content)
+    with pytest.raises(TaxonomyError, match=rf"names\.tsv.*{message}"):
+        read_name_file(path)
+
+
+def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "names.tsv"
+    path.write_bytes("kätzchen\tn02121808\n".encode("latin-1"))
+    with pytest.raises(TaxonomyError, match=r"names\.tsv is no text in UTF-8.*save it as UTF-8"):
+        read_name_file(path)
