@@ -51,13 +51,15 @@ class TreeOptions:
 @click.option("--subtree", metavar="CLASS", help="Tree: draw the classes below a class.")
 @click.option(
     "--depth",
+    metavar="N",
     type=click.IntRange(min=1),
-    help=f"With --subtree: how many levels of it. [default: {DEPTH}]",
+    help=f"With --subtree: N levels of it at most. [default: {DEPTH}]",
 )
 @click.option(
     "--limit",
+    metavar="N",
     type=click.IntRange(min=1),
-    help=f"With --find: how many classes at most. [default: {LIMIT}]",
+    help=f"With --find: N classes at most. [default: {LIMIT}]",
 )
 @click.option("--key", help="Label maps: one image, by its path below the folder.")
 @click.option(

@@ -185,12 +185,15 @@ def _labelled(label: str, values: Iterable[str]) -> list[tuple[str, str]]:
 def _level_table(summary: TreeSummary) -> Table:
     added = ("inner",) if summary.inner else ()
     levels = plain_table(numbers=("level", "classes", *added, "share", "weight"))
-    for level in summary.levels:
+    head, left_out, tail = _ends(summary.levels)
+    for level in head + tail:
         inner = (f"{level.inner:,}",) if summary.inner else ()
         classes = f"{level.nodes - level.inner:,}"
         levels.add_row(
             f"{level.level}", classes, *inner, percent(level.share), f"{level.weight:.2f}"
         )
+        if left_out and level is head[-1]:
+            levels.add_row("...", f"{left_out:,} more")
     return levels
 
 

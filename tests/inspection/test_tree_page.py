@@ -23,8 +23,6 @@ ROW = 28
 HOSTILE_ID = "</script><script>alert(1)</script><!--<img src=x onerror=alert(2)>"
 HOSTILE = f"{HOSTILE_ID}\u2028\u2029\x00\x1b\ud800"
 
-pytestmark = pytest.mark.xdist_group("browser")
-
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:

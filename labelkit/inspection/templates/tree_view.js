@@ -128,7 +128,7 @@ function show(at) {
 
 function select(at) {
   selected = at;
-  model.reveal(at);
+  if (model.row[at] < 0) model.reveal(at);
   if (model.row[at] < 0) clearSearch();
   show(at);
   draw();
