@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from labelkit.hierarchy import SemanticTree
 
+_SCRIPTS = ("tree_model.js", "tree_view.js", "tree_pane.js", "tree_keys.js")
 _NOTHING: Mapping[str, str] = {}
 
 
@@ -48,7 +49,7 @@ def write_tree_page(
 def render_tree_page(tree: SemanticTree, definitions: Mapping[str, str] = _NOTHING) -> str:
     """The page's HTML. Every text of the tree lies in it as data, none as HTML or as a script."""
     style = _template("tree.css")
-    script = _template("tree_model.js") + _template("tree_view.js")
+    script = "".join(map(_template, _SCRIPTS))
     return (
         environment()
         .get_template("tree.html")
