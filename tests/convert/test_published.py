@@ -13,6 +13,7 @@ import torch
 
 from labelkit.convert import published, read_published, write_published
 from labelkit.errors import TreeFileError
+from labelkit.hierarchy import ClassList, SemanticTree
 from tests.convert.trees import PETS, named_tree, tree_with_levels
 
 
@@ -46,6 +47,16 @@ def test_parents_are_ids_of_classes_that_have_one(tmp_path: Path) -> None:
     ids = PETS.classes.ids
     content = torch.load(tmp_path / "pets.pt", weights_only=True)
     assert content["child_2_parent"] == {ids[0]: ids[2], ids[2]: ids[1], ids[3]: ids[1]}
+
+
+def test_equal_trees_give_equal_bytes_whatever_their_strings_share(tmp_path: Path) -> None:
+    """A pickle tells one string used twice from two equal ones, unless we do not let it."""
+    shared, again = "a cat", "".join(["a ", "cat"])
+    assert shared is not again
+    for name, text in (("one.pth", shared), ("two.pth", again)):
+        tree = SemanticTree(ClassList.of([shared]), (text,), np.array([-1]))
+        write_published(tree, tmp_path / name)
+    assert (tmp_path / "one.pth").read_bytes() == (tmp_path / "two.pth").read_bytes()
 
 
 def test_levels_that_are_no_depths_are_refused(tmp_path: Path) -> None:
