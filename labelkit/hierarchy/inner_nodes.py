@@ -66,7 +66,7 @@ def choose_inner_nodes(taxonomy: Taxonomy, classes: IntArray, levels: int | None
 def _moments(splits: Splits, levels: int) -> list[int]:
     """After how many splits to look: (at most) ``levels`` ascending numbers."""
     moments: list[int] = []
-    reached, end = max(1.0, splits.perplexity[0]), float(splits.perplexity[-1])
+    reached, end = 1.0, float(splits.perplexity[-1])
     for left in range(levels, 0, -1):
         # One split may lead far: what is left of the way is shared out anew.
         wanted = reached * (end / reached) ** (1 / (left + 1))

@@ -46,7 +46,8 @@ class MergeLogits:
         if self._single:
             return used
         shape = (len(logits), self._classes, *logits.shape[2:])
-        highest = used.new_full(shape, -torch.inf).index_reduce_(1, self._onto, used, "amax")
+        highest = used.new_full(shape, -torch.inf)
+        highest.scatter_reduce_(1, self._onto.view(1, -1, 1, 1).expand_as(used), used, "amax")
         terms = (used - highest.index_select(1, self._onto)).exp()
         return highest + torch.zeros_like(highest).index_add_(1, self._onto, terms).log()
 

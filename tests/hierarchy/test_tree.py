@@ -43,6 +43,18 @@ def test_classes_by_depth_are_those_of_imagenets_tree(name: str) -> None:
     assert " ".join(map(str, named_tree(name).counts)) == COUNTS[name]
 
 
+@pytest.mark.parametrize("name", ["imagenet-21k-p", "imagenet-21k-p-winter21"])
+def test_chains_that_the_published_tree_is_known_for(name: str) -> None:
+    """``class_tree_list[10]`` of the published files, and the chain that the paper prints."""
+    tree = named_tree(name)
+    assert tree.chain(10).tolist()[::-1] == [10, 9, 66, 65, 144]
+    samoyed = [tree.names[at] for at in tree.chain("n02111889")]
+    assert samoyed == ["animal", "domestic_animal", "dog", "spitz", "Samoyed"]
+    sun = tree.classes.index["n09450163"]
+    assert tree.parent[sun] == -1
+    assert sun not in tree.parent
+
+
 @needs_wordnet
 @pytest.mark.parametrize("name", ["imagenet-21k-p", "imagenet-21k-p-winter21", "imagenet-22k-ms"])
 def test_chains_are_those_of_a_recursive_walk(name: str) -> None:

@@ -47,7 +47,14 @@ def same(one: SemanticTree, other: SemanticTree) -> bool:
         other.names,
         other.source,
         other.classes.name,
-    ) and np.array_equal(one.parent, other.parent)
+    ) and all(
+        np.array_equal(ours, theirs)
+        for ours, theirs in (
+            (one.parent, other.parent),
+            (one.inner, other.inner),
+            (one.level, other.level),
+        )
+    )
 
 
 def test_a_tree_file_is_these_bytes(tmp_path: Path) -> None:
@@ -80,6 +87,32 @@ def test_a_big_tree_comes_back_whole_and_the_same_when_saved_again(tmp_path: Pat
     assert same(loaded, tree)
     loaded.save(str(tmp_path / "two.json"))
     assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
+
+
+def test_inner_nodes_and_their_levels_are_kept(tmp_path: Path) -> None:
+    taxonomy = Taxonomy.from_edges(
+        [("a", "x"), ("b", "x"), ("c", "y"), ("d", "y"), ("x", "z"), ("y", "z"), ("e", "z")]
+    )
+    tree = SemanticTree.build(ClassList.of("abcde", "letters"), taxonomy, inner_levels=1)
+    tree.save(tmp_path / "tree.json")
+    document = json.loads((tmp_path / "tree.json").read_text())
+    assert document["version"] == 1
+    assert document["classes"] == ["a", "b", "c", "d", "e", "x", "y"]
+    assert document["inner"] == [5, 6]
+    assert document["level"] == [1, 1, 1, 1, 1, 0, 0]
+    loaded = SemanticTree.load(tmp_path / "tree.json")
+    assert same(loaded, tree)
+    assert loaded.counts == (2, 5)
+    assert loaded.classes.name == "letters + inner"
+    assert loaded.own_classes == ClassList.of("abcde")
+    assert loaded.own_classes.name == "letters"
+    by_level = loaded.ordered_by_level()
+    by_level.save(tmp_path / "by_level.json")
+    loaded = SemanticTree.load(tmp_path / "by_level.json")
+    assert same(loaded, by_level)
+    assert list(loaded.classes) == ["x", "y", "a", "b", "c", "d", "e"]
+    assert loaded.inner.tolist() == [0, 1]
+    assert loaded.own_classes.name == "letters, ordered by level"
 
 
 def changed(**fields: Any) -> bytes:
@@ -120,6 +153,10 @@ DAMAGED = {
     "a parent too few": (changed(parent=[1, -1]), "3 classes, 3 names and 2 parents"),
     "a name too many": (changed(names=list("abcd")), "3 classes, 4 names and 3 parents"),
     "a class twice": (changed(classes=["cat", "cat", "x"]), "'cat' stands twice"),
+    "an inner node that is none": (changed(inner=[3]), "inner nodes must be ascending"),
+    "nothing but inner nodes": (changed(inner=[0, 1, 2]), "all classes are inner nodes"),
+    "a level too few": (changed(level=[1, 0]), "2 levels for 3 classes"),
+    "a level above its parent's": (changed(level=[0, 1, 2]), "'cat' stands on level 0, its parent"),
     "no classes": (changed(classes=[], names=[], parent=[]), "is empty"),
     "its own parent": (changed(parent=[0, -1, 1]), "'cat' lies under itself"),
     "a cycle": (changed(parent=[1, 0, 1]), "lies under itself"),

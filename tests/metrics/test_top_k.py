@@ -34,6 +34,19 @@ def test_equals_sorting_in_one_batch_or_many(
     assert accuracy.compute() == pytest.approx(expected)
 
 
+def test_only_those_that_compete_can_be_predicted() -> None:
+    logits = torch.tensor([[0.0, 9.0, 2.0, 1.0], [3.0, 9.0, 1.0, 0.0]])
+    target = torch.tensor([2, 2])
+    found = {}
+    for k in (1, 2):
+        accuracy = TopKAccuracy(k, among=[3, 2, 0])
+        accuracy.update(logits, target)
+        found[k] = accuracy.compute()
+    assert found == {1: 50.0, 2: 100.0}
+    with pytest.raises(ValueError, match="k is 3, but 2 classes compete"):
+        TopKAccuracy(3, among=[0, 1])
+
+
 def test_counts_stay_exact_beyond_the_reach_of_float32() -> None:
     """16,777,217 hits: a float32 sum would stop one short."""
     count, yes, no = HitCount(), torch.tensor([True]), torch.tensor([False])

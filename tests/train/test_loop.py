@@ -16,6 +16,7 @@ import torch
 from torchvision.datasets import ImageFolder
 
 from labelkit.errors import TrainingError
+from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy
 from labelkit.train import (
     EpochRecord,
     Outcome,
@@ -63,6 +64,22 @@ def test_semantic_softmax_is_learned_on_a_tree_with_inner_classes(
     assert set(outcome.best.metrics) == {"loss", "semantic_accuracy"}
     assert outcome.best.metrics["semantic_accuracy"] > 80
     assert outcome.classes.ids == ("thing", "sky", "nothing", "leaf", "apple")
+
+
+def test_classes_that_share_a_level_are_ranked_without_the_inner_nodes(
+    tmp_path: Path, photos: Path
+) -> None:
+    """Inner nodes stand before the classes here: the classes' places differ from the folders'."""
+    taxonomy = Taxonomy.from_edges([("apple", "thing"), ("leaf", "thing"), ("sky", "nothing")])
+    classes = ClassList.of(["apple", "leaf", "sky"])
+    tree = SemanticTree.build(classes, taxonomy, inner_levels=1).ordered_by_level()
+    assert list(tree.classes) == ["thing", "apple", "leaf", "sky"]
+    tree.save(tmp_path / "tree.json")
+    labels = f'kind = "semantic-softmax"\ntree = "{tmp_path / "tree.json"}"'
+    outcome = run(tmp_path, recipe_text(photos, labels))
+    last = outcome.records[-1].metrics
+    assert set(last) == {"loss", "top1", "semantic_accuracy"}
+    assert last["top1"] > 60
 
 
 @pytest.mark.parametrize("kind", ["hard", "semantic-softmax", "label-maps"])
@@ -146,6 +163,7 @@ KILLED_RUN = """
 import os, signal, sys
 import torch
 torch.set_num_threads(1)
+from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy
 from labelkit.train import StepRecord, read_recipe, train
 def die(event):
     if isinstance(event, StepRecord) and event.epoch == 3:
