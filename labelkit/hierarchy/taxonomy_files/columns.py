@@ -78,7 +78,7 @@ def columns_graph(table: Table, columns: Sequence[str] | None) -> FileGraph:
         )
     ids = _inner_ids(table, inner, classes)
     names = {node: text for node, text in zip(ids, inner.texts, strict=True) if node != text}
-    above_of: list[tuple[str, ...]] = [*((node,) for node in ids), ()]  # ROOT finds the last
+    above_of = [*ids, None]  # ROOT finds the last
     parents = {class_id: above_of[at] for class_id, at in classes.items()}
     parents.update(zip(ids, (above_of[at] for at in inner.parents), strict=True))
     return FileGraph(parents, names)

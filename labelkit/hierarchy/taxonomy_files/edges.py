@@ -6,7 +6,7 @@ import operator
 from typing import TYPE_CHECKING, NamedTuple
 
 from labelkit.errors import TaxonomyError
-from labelkit.hierarchy.taxonomy_files.graph import FileGraph
+from labelkit.hierarchy.taxonomy_files.graph import FileGraph, Parents
 
 if TYPE_CHECKING:
     from labelkit.hierarchy.taxonomy_files.table import Table
@@ -53,7 +53,7 @@ def edges_graph(table: Table) -> FileGraph:
             f"{table.path}, line {line}: {child!r} is its own parent. Leave its parent empty if it "
             "is a root"
         )
-    parents = {child: [up] if up else [] for child, up in zip(children, above, strict=True)}
+    parents: Parents = {child: up or None for child, up in zip(children, above, strict=True)}
     if len(parents) < len(children):
         parents = _several_parents(table, children, above, lines)
     names = {} if at.name is None else _names(table, at.name, children, rows, lines)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TypeAlias
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+Parents: TypeAlias = Mapping[str, str | Sequence[str] | None]
 
 
 @dataclass(frozen=True)
 class FileGraph:
-    """Id -> its parents, the preferred one first, none for a root; and the names that differ."""
+    """Id -> its parent, or its parents in their order, none for a root; and names that differ."""
 
-    parents: Mapping[str, Sequence[str]]
+    parents: Parents
     names: Mapping[str, str]
 
 
