@@ -86,6 +86,8 @@ def check_origin(origin: Origin) -> None:
         raise click.UsageError("--form and --columns tell how to read --taxonomy FILE: give it")
     if origin["taxonomy"] and origin["wordnet"]:
         raise click.UsageError("give --taxonomy or --wordnet: a tree has one taxonomy")
+    if origin["names"] and (origin["taxonomy"] or origin["wordnet"]):
+        raise click.UsageError("--names is for the WordNet that comes with labelkit")
     if origin["taxonomy"] and origin["rule"] == "imagenet":
         raise click.UsageError("--rule imagenet is for WordNet: --taxonomy takes the others")
 
@@ -104,7 +106,7 @@ def open_taxonomy(origin: Origin) -> Taxonomy:
     if origin["names"]:
         from labelkit.hierarchy import read_name_file
 
-        taxonomy = taxonomy.with_ids(read_name_file(origin["names"]))
+        taxonomy = read_name_file(origin["names"]).place(taxonomy)
     return taxonomy
 
 
@@ -120,5 +122,8 @@ def _graph(origin: Origin) -> Taxonomy:
 
     names = origin["columns"]
     columns = [name.strip() for name in names.split(",")] if names else None
-    taxonomy = read_taxonomy(origin["taxonomy"], form=origin["form"], columns=columns)
+    try:
+        taxonomy = read_taxonomy(origin["taxonomy"], form=origin["form"], columns=columns)
+    except ValueError as error:
+        raise click.UsageError(f"{error} (--form, --columns)") from error
     return taxonomy.with_rule(origin["rule"]) if origin["rule"] else taxonomy

@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     from labelkit.hierarchy.tree import SemanticTree
     from labelkit.hierarchy.tree_file import is_tree_file
     from labelkit.hierarchy.wordnet.copies import open_noun_graph
-    from labelkit.hierarchy.wordnet.name_file import read_name_file, write_name_file
+    from labelkit.hierarchy.wordnet.name_file import ClassNames, read_name_file, write_name_file
     from labelkit.hierarchy.wordnet.names import NameMatch, match_names
     from labelkit.hierarchy.wordnet.noun_graph import class_names
 
 __all__ = [
     "NAMED_LISTS",
     "ClassList",
+    "ClassNames",
     "Coarsening",
     "NameMatch",
     "Projection",
@@ -62,6 +63,7 @@ __getattr__ = lazy_names(
         "Coarsening": "granularity",
         "NAMED_LISTS": "class_sources",
         "ClassList": "class_list",
+        "ClassNames": "wordnet.name_file",
         "SemanticTree": "tree",
         "Taxonomy": "taxonomy",
         "class_names": "wordnet.noun_graph",

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -196,17 +195,9 @@ class Taxonomy:
         Raises:
             TaxonomyError: an id is unknown, or a parent is none of the child's.
         """
-        chosen = np.array(self.parent)
-        for child, above in parents.items():
-            possible = self.parents_of(child)
-            if above not in possible:
-                raise TaxonomyError(
-                    f"{above!r} is no parent of {child!r} in {self.source['taxonomy']}: it has "
-                    f"{', '.join(map(repr, possible)) or 'none'}. A row is a child, then a parent"
-                )
-            chosen[self.index[child]] = self.index[above]
-        source = {**self.source, "own_parents": f"sha256:{_digest(parents)}"}
-        return replace(self, parent=read_only(chosen), source=source)
+        from labelkit.hierarchy.taxonomy_edits import follow_parents
+
+        return follow_parents(self, parents)
 
     def with_ids(self, nodes: Mapping[str, str]) -> Taxonomy:
         """The same graph, with ids of the user's own for some of its nodes.
@@ -220,30 +211,24 @@ class Taxonomy:
             TaxonomyError: an unknown node, two new ids for one node, or an id that another node
                 has.
         """
-        ids, names = list(self.ids), list(self.names)
-        given: dict[str, str] = {}
-        for new, old in nodes.items():
-            if old not in self.index:
-                raise TaxonomyError(f"{self.source['taxonomy']} has no id {old!r} (for {new!r})")
-            if old in given:
-                raise TaxonomyError(
-                    f"{given[old]!r} and {new!r} are both {old}: one class to a node. Merge the "
-                    "two, or give one of them a node above or below"
-                )
-            given[old] = new
-            ids[self.index[old]] = names[self.index[old]] = new
-        taken = [new for new in nodes if new in self.index and new not in given]
-        if taken:
-            raise TaxonomyError(
-                f"{taken[0]!r} is the id of another node of {self.source['taxonomy']}: take another"
-            )
-        return replace(
-            self,
-            ids=tuple(ids),
-            index=dict(zip(ids, range(len(ids)), strict=True)),
-            names=tuple(names),
-            source={**self.source, "own_ids": f"sha256:{_digest(nodes)}"},
-        )
+        from labelkit.hierarchy.taxonomy_edits import rename
+
+        return rename(self, nodes)
+
+    def with_children(self, parents: Mapping[str, str]) -> Taxonomy:
+        """The graph with new nodes, each below one that is there.
+
+        So a class finds its place for which the taxonomy has no word: a ramen below dish.
+
+        Args:
+            parents: the new id, which is its name, too -> the id of its parent.
+
+        Raises:
+            TaxonomyError: an unknown parent, or an id that a node has.
+        """
+        from labelkit.hierarchy.taxonomy_edits import add_children
+
+        return add_children(self, parents)
 
     def leaves(self) -> ClassList:
         """The ids that are no parent of any other, in the order in which they were given."""
@@ -282,12 +267,6 @@ class Taxonomy:
                 f"{_advice(self)}"
             )
         return read_only([index[class_id] for class_id in classes])
-
-
-def _digest(rows: Mapping[str, str]) -> str:
-    """SHA-256 of the rows, sorted, as tab-separated lines."""
-    lines = (f"{first}\t{second}" for first, second in sorted(rows.items()))
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _distinct(above: str | Iterable[str] | None) -> tuple[str, ...]:

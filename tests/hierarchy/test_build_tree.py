@@ -159,6 +159,14 @@ USAGE = {
         ["imagenet-1k", "--form", "edges", "-o", "t.json"],
         "--taxonomy FILE",
     ),
+    "one column": (
+        ["--taxonomy", "pets.csv", "--columns", "child", "-o", "t.json"],
+        "(--form, --columns)",
+    ),
+    "names for another taxonomy": (
+        ["--taxonomy", "pets.csv", "--names", "names.txt", "-o", "t.json"],
+        "--names is for the WordNet that comes with labelkit",
+    ),
     "two taxonomies": (
         ["--taxonomy", "pets.csv", "--wordnet", "nltk", "-o", "t.json"],
         "a tree has one taxonomy",

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from labelkit.errors import TaxonomyError
-from labelkit.hierarchy import ClassList, match_names, read_name_file, write_name_file
+from labelkit.hierarchy import (
+    ClassList,
+    SemanticTree,
+    Taxonomy,
+    match_names,
+    read_name_file,
+    write_name_file,
+)
 from labelkit.hierarchy.wordnet.names import settled
 from tests.hierarchy.published_names import CIFAR_100
 
@@ -57,8 +64,9 @@ def test_all_names_of_cifar_100_come_back_once_chosen(tmp_path: Path) -> None:
             assert row in text
             text = text.replace(row, f"\n{match.class_id}\t{chosen[match.class_id]}\t")
     path.write_text(text)
-    assert read_name_file(path) == chosen
-    assert list(read_name_file(path)) == CIFAR_100
+    names = read_name_file(path)
+    assert (names.nouns, names.under) == (chosen, {})
+    assert list(names.nouns) == CIFAR_100
     assert len(chosen) == 100
 
 
@@ -90,7 +98,7 @@ def test_a_class_that_no_line_can_hold_is_refused(name: str, tmp_path: Path) -> 
 def test_files_edited_with_any_tool_read_the_same(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "names.tsv"
     path.write_bytes(content)
-    assert read_name_file(path) == {"cat": "n02121808", "dog": "n02084071"}
+    assert read_name_file(path).nouns == {"cat": "n02121808", "dog": "n02084071"}
     assert read_name_file(str(path)) == read_name_file(path)
 
 
@@ -106,6 +114,9 @@ def test_files_edited_with_any_tool_read_the_same(content: bytes, tmp_path: Path
         ("cat\tn02121808\ndog\tn02121808\n", r"line 2: 'dog' and 'cat' are both n02121808"),
         ("cat n02121808\n", r"line 1: not 'class TAB wnid TAB note': 'cat n02121808'"),
         ("\tn02121808\n", r"line 1: not 'class TAB wnid"),
+        ("cat\tunder\n", r"line 1: class 'cat' has the wnid ''"),
+        ("cat\tunder ?\n", r"line 1: class 'cat' has the wnid '\?'"),
+        ("a\tunder n02121808\na\tn02121808\n", r"line 2: class 'a' stands twice"),
     ],
 )
 def test_a_file_that_cannot_be_used_says_where_and_why(
@@ -122,3 +133,21 @@ def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
     path.write_bytes("kätzchen\tn02121808\n".encode("latin-1"))
     with pytest.raises(TaxonomyError, match=r"names\.tsv is no text in UTF-8.*save it as UTF-8"):
         read_name_file(path)
+
+
+def test_a_class_without_a_noun_becomes_a_kind_of_one(tmp_path: Path) -> None:
+    """Two salads in one noun, and a dish that WordNet does not know."""
+    path = tmp_path / "names.tsv"
+    path.write_text(
+        "salad\tn07806221\nbeet salad\tunder n07806221\nbibimbap\tunder  n07557434\t\n"
+        "soup\tn07583197\n"
+    )
+    names = read_name_file(path)
+    assert names.under == {"beet salad": "n07806221", "bibimbap": "n07557434"}
+    tree = SemanticTree.build(
+        ClassList.of(["soup", "beet salad", "bibimbap", "salad"]), names.place(Taxonomy.wordnet())
+    )
+    assert tree.parent.tolist() == [-1, 3, -1, -1]
+    assert tree.names == ("soup", "beet salad", "bibimbap", "salad")
+    joined = SemanticTree.build(tree.classes, names.place(Taxonomy.wordnet()), inner_levels="all")
+    assert [joined.names[at] for at in joined.chain("bibimbap")][-2:] == ["dish", "bibimbap"]

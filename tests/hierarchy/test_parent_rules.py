@@ -136,6 +136,21 @@ def test_ids_of_ones_own_that_cannot_be_are_refused(nodes: dict[str, str], messa
         Taxonomy.wordnet().with_ids(nodes)
 
 
+def test_new_nodes_go_below_those_that_are_there() -> None:
+    taxonomy = Taxonomy.wordnet().with_children({"my pug": "n02110958", "her pug": "n02110958"})
+    tree = SemanticTree.build(ClassList.of(["her pug", "n02084071", "my pug"]), taxonomy)
+    assert tree.parent.tolist() == [1, -1, 1]
+    assert tree.names[0] == "her pug"
+    assert tree.source["own_children"].startswith("sha256:")
+    assert taxonomy.with_rule("longest").parents_of("my pug") == ("n02110958",)
+    with pytest.raises(TaxonomyError, match=r"has no id 'pug' \(for 'x'\)"):
+        taxonomy.with_children({"x": "pug"})
+    with pytest.raises(TaxonomyError, match="has the id 'my pug'"):
+        taxonomy.with_children({"my pug": "n02084071"})
+    with pytest.raises(TaxonomyError, match="an id is a line of text"):
+        taxonomy.with_children({"": "n02084071"})
+
+
 def test_a_networkx_graph_must_say_where_its_edges_lead() -> None:
     graph = nx.DiGraph([("cat", "pet"), ("cat", "animal"), ("pet", "animal"), (7, "pet")])
     graph.nodes["cat"]["name"] = "the cat"

@@ -1,11 +1,13 @@
 """The file in which a user says which noun each class name means.
 
 Lines of ``class TAB wnid TAB note`` in UTF-8, one for each class. A wnid of ``?`` waits for a
-choice; the candidates follow as comments, which begin with ``#``. The note is for people only.
+choice; the candidates follow as comments, which begin with ``#``. ``under`` and a wnid make the
+class a new kind of that noun. The note is for people only.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,14 +20,38 @@ from labelkit.hierarchy.wordnet.noun_graph import noun_graph
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from labelkit.hierarchy.taxonomy import Taxonomy
     from labelkit.hierarchy.wordnet.names import Candidate, NameMatch
 
 UNDECIDED = "?"
+UNDER = "under"
 HEADING = "class\twnid\tnote"
 EXPLANATION = """\
 # What each class name means in WordNet 3.0. Put a wnid in place of every ?: one of those below it,
-# or any other noun's. Notes and lines that begin with # are for people and do not count.
+# or any other noun's. Where WordNet has no word for a class, or another class has taken it, write
+# "under" and the wnid of what it is a kind of. Notes and lines that begin with # do not count.
 """
+
+
+@dataclass(frozen=True)
+class ClassNames:
+    """What class names mean.
+
+    Attributes:
+        nouns: class -> the wnid of the noun that it is.
+        under: class -> the wnid of the noun that it is a kind of.
+    """
+
+    nouns: dict[str, str]
+    under: dict[str, str]
+
+    def place(self, taxonomy: Taxonomy) -> Taxonomy:
+        """The taxonomy with these classes in it, under their own names.
+
+        Raises:
+            TaxonomyError: the taxonomy has no such noun, or another node with a class's name.
+        """
+        return taxonomy.with_children(self.under).with_ids(self.nouns)
 
 
 def write_name_file(path: str | Path, matches: Sequence[NameMatch]) -> None:
@@ -72,12 +98,12 @@ def _comment(candidate: Candidate, meaning: str | None) -> str:
     return "\t".join(["#", candidate.wnid, shown, *([meaning] if meaning else [])])
 
 
-def read_name_file(path: str | Path) -> dict[str, str]:
-    """Class -> wnid, in the order of the file.
+def read_name_file(path: str | Path) -> ClassNames:
+    """Read what each class name means, in the order of the file.
 
     Raises:
-        TaxonomyError: a line is malformed, a wnid is no noun of WordNet 3.0, a class or a wnid
-            stands twice, or a ``?`` is left; the message names file, line and class.
+        TaxonomyError: a line is malformed, a wnid is no noun of WordNet 3.0, a class or the wnid of
+            one stands twice, or a ``?`` is left; the message names file, line and class.
         OSError: the file cannot be read.
     """
     try:
@@ -86,40 +112,44 @@ def read_name_file(path: str | Path) -> dict[str, str]:
         raise TaxonomyError(
             f"{path} is no text in UTF-8 ({error.reason} at byte {error.start}): save it as UTF-8"
         ) from error
-    wnid_of: dict[str, str] = {}
+    names = ClassNames({}, {})
     class_of: dict[str, str] = {}
     undecided: list[str] = []
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("#") or line.split("\t")[:2] == ["class", "wnid"]:
             continue
-        class_id, wnid = _row(line, f"{path}, line {number}")
-        if class_id in wnid_of:
-            raise TaxonomyError(f"{path}, line {number}: class {class_id!r} stands twice: keep one")
-        wnid_of[class_id] = wnid
+        where = f"{path}, line {number}"
+        class_id, under, wnid = _row(line, where)
+        if class_id in names.nouns or class_id in names.under:
+            raise TaxonomyError(f"{where}: class {class_id!r} stands twice: keep one")
+        (names.under if under else names.nouns)[class_id] = wnid
         if wnid == UNDECIDED:
             undecided.append(class_id)
-        elif class_of.setdefault(wnid, class_id) != class_id:
+        elif not under and class_of.setdefault(wnid, class_id) != class_id:
             raise TaxonomyError(
-                f"{path}, line {number}: {class_id!r} and {class_of[wnid]!r} are both {wnid}: "
-                "a noun can be one class only, give one of them another"
+                f"{where}: {class_id!r} and {class_of[wnid]!r} are both {wnid}: a noun can be one "
+                f"class only, give one of them another, or write 'under {wnid}' for a kind of it"
             )
     if undecided:
         shown = ", ".join(undecided[:5]) + (", ..." if len(undecided) > 5 else "")
         raise TaxonomyError(
-            f"{path}: {len(undecided):,} of {len(wnid_of):,} classes still have a ? for a wnid "
-            f"({shown}): put a wnid in place of each"
+            f"{path}: {len(undecided):,} of {len(names.nouns) + len(names.under):,} classes still "
+            f"have a ? for a wnid ({shown}): put a wnid in place of each, or 'under' and a wnid"
         )
-    return wnid_of
+    return names
 
 
-def _row(line: str, where: str) -> tuple[str, str]:
+def _row(line: str, where: str) -> tuple[str, bool, str]:
+    """The class, whether it is a kind of a noun and not the noun itself, and the noun's wnid."""
     class_id, *rest = line.rstrip("\r").split("\t")
     if not class_id or not rest:
         raise TaxonomyError(f"{where}: not 'class TAB wnid TAB note': {line[:60]!r}")
-    wnid = rest[0].strip()
-    if wnid != UNDECIDED and wnid not in noun_graph().index:
+    word, _, after = rest[0].strip().partition(" ")
+    under = word == UNDER
+    wnid = after.strip() if under else rest[0].strip()
+    if wnid not in noun_graph().index and (under or wnid != UNDECIDED):
         raise TaxonomyError(
             f"{where}: class {class_id!r} has the wnid {wnid!r}, which is no noun of WordNet 3.0: "
             "a wnid is n and eight digits"
         )
-    return class_id, wnid
+    return class_id, under, wnid
