@@ -1,8 +1,8 @@
 """A tree of 200,000 classes from a taxonomy of a million nodes: time and memory of one process.
 
 Run from the repository root: ``python benchmarks/large_taxonomy.py``. The taxonomy is drawn at
-random (each node below an earlier one) or is one chain; its parents are given as a dict, whose making
-is not counted. Counted are checking it, the tree, its depths, and saving and loading it again.
+random (each node below an earlier one) or is one chain. Its parents are given as a dict, whose
+making is not counted. Counted are checking it, the tree, its depths, and saving and loading it.
 """
 
 from __future__ import annotations
