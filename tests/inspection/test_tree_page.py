@@ -84,6 +84,12 @@ def by_name(tree: SemanticTree, nodes: list[int]) -> list[int]:
     )
 
 
+def by_size(tree: SemanticTree, nodes: list[int]) -> list[int]:
+    """Those with the most classes below first; of equal ones, by name."""
+    below = np.bincount(np.concatenate([tree.chain(at) for at in range(len(tree.classes))]))
+    return sorted(by_name(tree, nodes), key=lambda at: -below[at])
+
+
 def test_22_thousand_classes_are_a_page_of_some_megabytes(imagenet, imagenet_page):
     size = imagenet_page.stat().st_size
     assert size < 2.6e6 if definitions(imagenet.classes) else size < 1.3e6
@@ -91,7 +97,7 @@ def test_22_thousand_classes_are_a_page_of_some_megabytes(imagenet, imagenet_pag
 
 def test_22_thousand_classes_open_and_unfold(browser, imagenet, imagenet_page):
     tab = browser.open(imagenet_page)
-    roots = by_name(imagenet, np.flatnonzero(imagenet.parent < 0).tolist())
+    roots = by_size(imagenet, np.flatnonzero(imagenet.parent < 0).tolist())
     assert rows_in_list(tab) == len(roots)
     assert text(tab, ".row .id") == imagenet.classes[roots[0]]
     assert text(tab, "#lead").startswith(f"21,841 classes{len(roots)} roots")
@@ -161,7 +167,7 @@ def test_a_search_without_a_choice_leaves_the_tree_as_it_was(browser, imagenet_p
 def test_the_keyboard_walks_the_tree(browser, imagenet, imagenet_page):
     tab = browser.open(imagenet_page, "#n00004475")
     organism = imagenet.classes.index["n00004475"]
-    below = by_name(imagenet, np.flatnonzero(imagenet.parent == organism).tolist())
+    below = by_size(imagenet, np.flatnonzero(imagenet.parent == organism).tolist())
     tab.evaluate("tree.focus()")
     assert chosen(tab) == "n00004475"
     tab.press("ArrowRight", "ArrowRight")
@@ -195,8 +201,13 @@ def test_an_address_opens_a_class_with_all_that_is_known_of_it(browser, imagenet
     click(tab, ".path button")
     assert chosen(tab) == imagenet.classes[int(imagenet.chain(samoyed)[0])]
     assert tab.evaluate("location.hash") == f"#{chosen(tab)}"
-    click(tab, "#by-size")
+    click(tab, "#by-name")
     tab.press("Tab")
+    tab.evaluate("tree.focus()")
+    tab.press("Home")
+    roots = np.flatnonzero(imagenet.parent < 0).tolist()
+    assert chosen(tab) == imagenet.classes[by_name(imagenet, roots)[0]]
+    click(tab, "#by-size")
     tab.evaluate("tree.focus()")
     tab.press("Home")
     assert chosen(tab) == "n00004475"  # no root has more classes below it

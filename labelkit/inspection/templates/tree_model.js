@@ -26,7 +26,7 @@ class TreeModel {
     for (const above of this.parent) this.start[(above < 0 ? n : above) + 1]++;
     for (let at = 0; at <= n; at++) this.start[at + 1] += this.start[at];
     this.kids = new Int32Array(n);
-    this.arrange(false);
+    this.arrange(true);
 
     this.unfolded = new Uint8Array(n); // what is open while nothing is searched
     this.open = this.unfolded;
