@@ -59,10 +59,12 @@ class SemanticSoftmaxLabels(_Section, frozen=True, tag_field="kind", tag="semant
     Attributes:
         tree: a file made by ``labelkit build-tree``; it must hold every folder's name.
         label_smoothing: spread within each level.
+        level_weights: ``paper``, ``uniform``, or one number per level from the roots down.
     """
 
     tree: Text
     label_smoothing: Smoothing = 0.0
+    level_weights: Literal["paper", "uniform"] | tuple[float, ...] = "paper"
 
 
 class LabelMapLabels(_Section, frozen=True, tag_field="kind", tag="label-maps"):

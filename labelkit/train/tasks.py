@@ -130,12 +130,16 @@ def _semantic_softmax(
             f"labels.tree: no file {labels.tree!r}. Make it: labelkit build-tree "
             f"{train.root} -o {labels.tree}"
         ) from None
+    try:
+        loss = SemanticSoftmaxLoss(tree, labels.label_smoothing, labels.level_weights)
+    except ValueError as error:
+        raise RecipeError(f"labels: {error}") from error
     return Task(
         tree.classes,
         FolderSamples(train, tree.classes, transforms[0], hint=NEW_TREE),
         FolderSamples(val, tree.classes, transforms[1], hint=NEW_TREE),
-        loss=SemanticSoftmaxLoss(tree, label_smoothing=labels.label_smoothing),
-        val_loss=SemanticSoftmaxLoss(tree),
+        loss=loss,
+        val_loss=SemanticSoftmaxLoss(tree, level_weights=labels.level_weights),
         tree=tree,
     )
 

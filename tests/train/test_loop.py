@@ -15,8 +15,9 @@ import pytest
 import torch
 from torchvision.datasets import ImageFolder
 
-from labelkit.errors import TrainingError
+from labelkit.errors import RecipeError, TrainingError
 from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy
+from labelkit.losses import SemanticSoftmaxLoss
 from labelkit.train import (
     EpochRecord,
     Outcome,
@@ -26,6 +27,7 @@ from labelkit.train import (
     read_recipe,
     train,
 )
+from labelkit.train.tasks import build_task
 from tests.train.shapes import recipe_text, save_maps, save_tree
 
 if TYPE_CHECKING:
@@ -80,6 +82,21 @@ def test_classes_that_share_a_level_are_ranked_without_the_inner_nodes(
     last = outcome.records[-1].metrics
     assert set(last) == {"loss", "top1", "semantic_accuracy"}
     assert last["top1"] > 60
+
+
+def test_the_weights_of_the_levels_are_the_recipes(tmp_path: Path, photos: Path) -> None:
+    tree = save_tree(tmp_path / "tree.json")
+    labels = f'kind = "semantic-softmax"\ntree = "{tree}"\nlevel_weights = '
+    found = {}
+    for weights in ('"paper"', '"uniform"', "[0, 2.5]"):
+        (tmp_path / "recipe.toml").write_text(recipe_text(photos, labels + weights))
+        loss = build_task(read_recipe(tmp_path / "recipe.toml")).loss
+        assert isinstance(loss, SemanticSoftmaxLoss)
+        found[weights] = loss.level_weights
+    assert found == {'"paper"': (1.0, 5 / 3), '"uniform"': (1.0, 1.0), "[0, 2.5]": (0.0, 2.5)}
+    (tmp_path / "recipe.toml").write_text(recipe_text(photos, labels + "[1.0]"))
+    with pytest.raises(RecipeError, match="labels: level_weights holds 1 weights, expected 2"):
+        build_task(read_recipe(tmp_path / "recipe.toml"))
 
 
 @pytest.mark.parametrize("kind", ["hard", "semantic-softmax", "label-maps"])
