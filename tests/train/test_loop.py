@@ -27,7 +27,6 @@ from labelkit.train import (
     read_recipe,
     train,
 )
-from labelkit.train.tasks import build_task
 from tests.train.shapes import recipe_text, save_maps, save_tree
 
 if TYPE_CHECKING:
