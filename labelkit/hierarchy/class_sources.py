@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,11 @@ from labelkit.errors import ClassListError
 from labelkit.hierarchy.class_list import ClassList
 
 SPLITS = frozenset({"test", "train", "val", "valid", "validation"})
+UTF_16 = "looks like UTF-16: save it as UTF-8 (in Excel: CSV UTF-8)"
+ONE_A_LINE = "a class list is a text file with one id a line"
+LONGEST_ID = 255  # characters, as long as a folder's name can be
+SHOWN = 40  # characters of an id in a message
+JSON_START = re.compile(r'\s*(\{\s*["}]|\[\s*["{\[\]])')
 
 
 @dataclass(frozen=True)
@@ -82,9 +88,13 @@ def read_class_list(source: str | Path) -> ClassList:
     A *named list* is a key of ``NAMED_LISTS``. A string that is one always means the list: write
     ``./imagenet-1k`` (or give a ``Path``) for a file or a folder of that name.
 
+    A *tree file* of labelkit gives the tree's own classes, without inner nodes that were added.
+
     Raises:
         FileNotFoundError: no such file, folder or named list; the message lists the names.
-        ClassListError: the ids are empty, repeated, or not text; or a folder holds no classes.
+        ClassListError: the ids are empty, repeated, or not text; the file is a table, JSON or a
+            name file; or a folder holds no classes.
+        TreeFileError: a tree file is damaged or of another version.
         OSError: the file or folder cannot be read.
     """
     if isinstance(source, str) and source in NAMED_LISTS:
@@ -93,7 +103,7 @@ def read_class_list(source: str | Path) -> ClassList:
     if path.is_dir():
         return _read_folder(path)
     if path.exists():
-        return ClassList.of(_read_lines(path), path.name)
+        return _read_file(path)
     near = difflib.get_close_matches(str(source), NAMED_LISTS, n=1)
     raise FileNotFoundError(
         f"no file, folder or named list {str(source)!r}."
@@ -126,7 +136,7 @@ def _read_named(name: str) -> ClassList:
             f"{name} stands in timm's data/_info/{known.file}, which is not installed: "
             "install timm 1.0.20 or newer, or give the ids as a text file"
         )
-    return _checked(ClassList.of(_read_lines(path), name), known)
+    return _checked(ClassList.of(_lines(_read_text(path)).values(), name), known)
 
 
 def _checked(classes: ClassList, known: NamedList) -> ClassList:
@@ -139,15 +149,82 @@ def _checked(classes: ClassList, known: NamedList) -> ClassList:
     return classes
 
 
-def _read_lines(path: Path) -> list[str]:
+def _read_file(path: Path) -> ClassList:
+    """The ids of a text file, or a tree's own classes."""
+    text = _read_text(path)
+    if text.lstrip().startswith("{"):
+        from labelkit.hierarchy.tree_file import is_tree_file, read_tree
+
+        if is_tree_file(path):
+            return read_tree(path).own_classes
+    lines = _lines(text)
+    _refuse_other_files(path, text, lines)
+    first: dict[str, int] = {}
+    for number, class_id in lines.items():
+        if len(class_id) > LONGEST_ID:
+            raise ClassListError(
+                f"{path}, line {number} has {len(class_id):,} characters and is no class id "
+                f"({clipped(class_id)}): {ONE_A_LINE}"
+            )
+        if first.setdefault(class_id, number) != number:
+            raise ClassListError(
+                f"class id {clipped(class_id)} stands twice in {path} (lines {first[class_id]} and "
+                f"{number}): remove one"
+            )
+    return ClassList.of(lines.values(), path.name)
+
+
+def clipped(text: str) -> str:
+    """A text in quotes for a message, at most some 40 characters of it.
+
+    >>> clipped("cat"), len(clipped("cat" * 1000))
+    ("'cat'", 45)
+    """
+    return repr(text) if len(text) <= SHOWN else f"{text[:SHOWN]!r}..."
+
+
+def looks_like_utf16(content: bytes) -> bool:
+    """Whether bytes begin as UTF-16 does: with its mark, or with a NUL in every second place."""
+    start = content[: len(content) // 2 * 2][:64]
+    marked = start.startswith((b"\xff\xfe", b"\xfe\xff"))
+    return marked or (bool(start) and not (any(start[::2]) and any(start[1::2])))
+
+
+def _read_text(path: Path) -> str:
+    content = path.read_bytes()
+    if looks_like_utf16(content):
+        raise ClassListError(f"{path} {UTF_16}")
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ClassListError(
-            f"{path} is no text in UTF-8 ({error.reason} at byte {error.start}): "
-            "a class list is a text file with one id a line"
+            f"{path} is no text in UTF-8 ({error.reason} at byte {error.start}): {ONE_A_LINE}"
         ) from error
-    return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _lines(text: str) -> dict[int, str]:
+    """The ids by their line numbers, without blank lines and comments."""
+    lines = ((number, line.strip()) for number, line in enumerate(text.split("\n"), start=1))
+    return {number: line for number, line in lines if line and not line.startswith("#")}
+
+
+def _refuse_other_files(path: Path, text: str, lines: dict[int, str]) -> None:
+    """Refuse JSON, name files and tables, whose lines would all pass for ids."""
+    if JSON_START.match(text):
+        what, instead = "JSON", f"A taxonomy goes with --taxonomy {path}"
+    elif (heading := next(iter(lines.values()), "")).startswith("class\twnid"):
+        what = "a name file of match-names"
+        instead = f"Give the list that it was made from, and --names {path}"
+    elif number := next((at for at, line in lines.items() if "\t" in line), 0):
+        what = f"a table with tabs (line {number})"
+        instead = f"A taxonomy goes with --taxonomy {path}; else keep the column with the ids only"
+    elif path.suffix.lower() == ".csv" and ("," in heading or ";" in heading):
+        what = "a table with several columns"
+        instead = f"A taxonomy goes with --taxonomy {path}; else keep the column with the ids only"
+    else:
+        return
+    raise ClassListError(f"{path} is {what}, and {ONE_A_LINE}. {instead}")
 
 
 def _read_folder(path: Path) -> ClassList:

@@ -7,8 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from labelkit.errors import ClassListError
-from labelkit.hierarchy import NAMED_LISTS, ClassList, identify, read_class_list
+from labelkit.errors import ClassListError, TreeFileError
+from labelkit.hierarchy import (
+    NAMED_LISTS,
+    ClassList,
+    SemanticTree,
+    Taxonomy,
+    identify,
+    read_class_list,
+)
 
 
 @pytest.mark.parametrize("name", NAMED_LISTS)
@@ -65,7 +72,14 @@ def test_text_files_of_every_kind_read_the_same(content: bytes, tmp_path: Path) 
         (b"# only a comment\n\n", r"animals\.txt is empty"),
         (b"cat\ndog\ncat\n", r"'cat' stands twice"),
         (b"\x89HDF\r\n\x1a\n\x00\x00", r"no text in UTF-8"),
-        ("katze\nhündin".encode("utf-16"), r"no text in UTF-8"),
+        ("katze\nhündin".encode("utf-16"), r"looks like UTF-16: save it as UTF-8"),
+        ("cat\ndog\n".encode("utf-16-le"), r"looks like UTF-16: save it as UTF-8"),
+        (b"cat\n\nfox\ncat\n", r"animals\.txt \(lines 1 and 4\): remove one"),
+        (b"class\twnid\tnote\ncat\tn02121808\t\n", r"is a name file of .*--names .*animals\.txt$"),
+        (b"cat\tanimal\ndog\tanimal\n", r"is a table with tabs \(line 1\).*--taxonomy .*animals"),
+        (b'{"animal": ["cat", "dog"]}', r"is JSON, and a class list is a text file with one id a"),
+        (b'[\n "cat",\n "dog"\n]', r"is JSON, and a class list is a text file"),
+        (b"cat" * 90_000 + b"\n", r"line 1 has 270,000 characters .*\('catcat.{34}'\.\.\.\):"),
     ],
 )
 def test_what_is_no_class_list_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
@@ -73,6 +87,38 @@ def test_what_is_no_class_list_is_refused(content: bytes, message: str, tmp_path
     path.write_bytes(content)
     with pytest.raises(ClassListError, match=message):
         read_class_list(path)
+
+
+def test_a_table_of_commas_is_refused_and_a_name_with_one_is_not(tmp_path: Path) -> None:
+    (tmp_path / "pets.csv").write_text("child,parent\ncat,animal\n")
+    with pytest.raises(ClassListError, match=r"pets\.csv is a table with several columns"):
+        read_class_list(tmp_path / "pets.csv")
+    (tmp_path / "pets.txt").write_text('tench, Tinca tinca\n{cat}\n["dog"\n')
+    assert read_class_list(tmp_path / "pets.txt").ids == ("tench, Tinca tinca", "{cat}", '["dog"')
+
+
+@pytest.mark.parametrize("length", [41, 255, 256, 10_000])
+def test_no_message_shows_more_than_the_beginning_of_an_id(length: int, tmp_path: Path) -> None:
+    path = tmp_path / "ids.txt"
+    path.write_text(f"{'x' * length}\n" * 2)
+    with pytest.raises(ClassListError) as caught:
+        read_class_list(path)
+    assert f"'{'x' * 40}'..." in str(caught.value)
+    assert "x" * 41 not in str(caught.value)
+
+
+def test_a_tree_gives_its_own_classes(tmp_path: Path) -> None:
+    """The inner nodes that were added are no classes, and the list keeps its name."""
+    parents = {"cat": "animal", "dog": "animal", "cup": "thing", "pan": "thing"}
+    classes = ClassList.of(["pan", "cat", "cup", "dog"], "four")
+    tree = SemanticTree.build(classes, Taxonomy.from_parents(parents), inner_levels="all")
+    assert len(tree.inner) == 2
+    tree.save(tmp_path / "tree.txt")
+    read = read_class_list(tmp_path / "tree.txt")
+    assert (read, read.name) == (classes, "four")
+    (tmp_path / "tree.txt").write_text('{"format": "labelkit-tree", "version": 1}')
+    with pytest.raises(TreeFileError, match=r"tree\.txt is no labelkit tree"):
+        read_class_list(tmp_path / "tree.txt")
 
 
 def test_a_folder_gives_its_class_folders_as_torchvision_sorts_them(tmp_path: Path) -> None:
