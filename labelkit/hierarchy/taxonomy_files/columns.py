@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from labelkit.hierarchy.taxonomy_files.table import Table
 
 ROOT = -1
+FEW = 3  # rows from which on a first column without any repeat is taken for no rank
 
 
 @dataclass
@@ -49,14 +50,22 @@ class InnerNodes:
         return child
 
 
-def columns_graph(table: Table, columns: Sequence[str] | None) -> FileGraph:
+def columns_graph(table: Table, columns: Sequence[str] | None, *, stated: bool) -> FileGraph:
     """Every class under the cells before it.
+
+    Args:
+        table: the rows, the header among them.
+        columns: the columns to read, from coarse to fine; None for all.
+        stated: whether the user said that the table is one of columns.
 
     Raises:
         TaxonomyError: a column is missing or named twice, a class id is empty, stands twice or at
-            two places, or a node's path is another node's id.
+            two places, or a node's path is another node's id; or the table is one of columns by its
+            looks alone, and its first column has no cell twice.
     """
     picked = _picked(table, columns)
+    if not stated:
+        _refuse_numbered(table)
     rows = list(map(operator.itemgetter(*picked), table.rows[1:]))
     inner = InnerNodes()
     classes: dict[str, int] = {}
@@ -68,20 +77,22 @@ def columns_graph(table: Table, columns: Sequence[str] | None) -> FileGraph:
             cells = row[:-1]
             above = inner.end_of(cells)
         class_id = row[-1]
-        if seen.setdefault(class_id, number) != number:
+        if seen.setdefault(class_id, number) != number and class_id:
             _refuse_repeat(table, rows, seen[class_id], number)
         classes[class_id] = above
-    if "" in classes:
-        raise TaxonomyError(
-            f"{table.path}, line {table.lines[seen[''] + 1]} has no class: its column "
-            f"{table.first[picked[-1]]!r} is empty. Fill it in, or remove the line"
-        )
+    if "" in seen:
+        raise _without_class(table, seen[""], picked[-1], stated=stated)
     ids = _inner_ids(table, inner, classes)
     names = {node: text for node, text in zip(ids, inner.texts, strict=True) if node != text}
     above_of = [*ids, None]  # ROOT finds the last
     parents = {class_id: above_of[at] for class_id, at in classes.items()}
     parents.update(zip(ids, (above_of[at] for at in inner.parents), strict=True))
-    return FileGraph(parents, names)
+    return FileGraph(parents, names, f"columns: {_shown([table.first[at] for at in picked])}")
+
+
+def _shown(columns: list[str]) -> str:
+    ends = columns if len(columns) <= 8 else [*columns[:3], "...", columns[-1]]
+    return " > ".join(ends)
 
 
 def _picked(table: Table, columns: Sequence[str] | None) -> list[int]:
@@ -99,6 +110,35 @@ def _picked(table: Table, columns: Sequence[str] | None) -> list[int]:
             f"{table.path} has no column {missing[0]!r}; its header has: {', '.join(header[:20])}"
         )
     return [header.index(name) for name in columns or header]
+
+
+def _refuse_numbered(table: Table) -> None:
+    """Refuse a first column that differs in every row, as numbers and keys do but no rank."""
+    seen: set[str] = set()
+    for row in table.rows[1:]:
+        if row[0] in seen:
+            return
+        seen.add(row[0])
+    if len(seen) >= FEW:
+        first, *others = table.first
+        picked = ",".join(others if len(others) <= 3 else [others[0], "...", others[-1]])
+        raise TaxonomyError(
+            f"{table.path}: column {first!r} differs in every row, so it is no coarsest rank: "
+            f"choose the columns with --columns {picked}, or state the form (--form columns)"
+        )
+
+
+def _without_class(table: Table, row: int, column: int, *, stated: bool) -> TaxonomyError:
+    empty = (
+        f"{table.path}, line {table.lines[row + 1]}: the last column {table.first[column]!r} is "
+        "empty. "
+    )
+    if stated:
+        return TaxonomyError(empty + "Fill it in, or remove the line")
+    return TaxonomyError(
+        f"{empty}The heading has no child and parent, so this was read as a table of columns: fill "
+        "the cell in, or for an edge list name two columns child and parent"
+    )
 
 
 def _refuse_repeat(table: Table, rows: list[tuple[str, ...]], before: int, number: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from labelkit.errors import TaxonomyError
@@ -10,6 +11,10 @@ from labelkit.hierarchy.taxonomy_files.graph import FileGraph, Parents
 
 if TYPE_CHECKING:
     from labelkit.hierarchy.taxonomy_files.table import Table
+
+
+# A heading's words without blanks and the like; ids go with ids, names with names.
+PARENT_WORDS = ("parent", "parentid", "parentclass", "parentname")
 
 
 class EdgeColumns(NamedTuple):
@@ -21,13 +26,29 @@ class EdgeColumns(NamedTuple):
 
 
 def edge_columns(first: list[str]) -> EdgeColumns | None:
-    """The columns that a table's first row names; None if it is no header of an edge list."""
-    header = [cell.casefold() for cell in first]
-    child = next((word for word in ("child", "id") if word in header), None)
-    if child is None or "parent" not in header:
-        return None
-    name = header.index("name") if "name" in header else None
-    return EdgeColumns(header.index(child), header.index("parent"), name)
+    """The columns that a table's first row names; None if it is no header of an edge list.
+
+    >>> edge_columns(["Parent Name", "rank", "name"])
+    EdgeColumns(child=2, parent=0, name=None)
+    """
+    header = _heading(first)
+    for parent in PARENT_WORDS:
+        for child in _child_words(parent):
+            if parent in header and child in header:
+                has_name = "name" in header and child != "name"
+                name = header.index("name") if has_name else None
+                return EdgeColumns(header.index(child), header.index(parent), name)
+    return None
+
+
+def _heading(first: list[str]) -> list[str]:
+    return [re.sub(r"[\s_-]", "", cell.casefold()) for cell in first]
+
+
+def _child_words(parent: str) -> list[str]:
+    """What the child's column may be called beside the parent's, the surest first."""
+    what = parent.removeprefix("parent")
+    return [f"child{what}", "child", *([what] if what else []), "id", "name"]
 
 
 def edges_graph(table: Table) -> FileGraph:
@@ -57,12 +78,23 @@ def edges_graph(table: Table) -> FileGraph:
     if len(parents) < len(children):
         parents = _several_parents(table, children, above, lines)
     names = {} if at.name is None else _names(table, at.name, children, rows, lines)
-    return FileGraph(parents, names)
+    return FileGraph(parents, names, _read_as(table.first, at, has_heading=columns is not None))
+
+
+def _read_as(first: list[str], at: EdgeColumns, *, has_heading: bool) -> str:
+    child, parent = (
+        word if has_heading and cell.casefold() == word else f"{word} {cell or '(none)'}"
+        for word, cell in (("child", first[at.child]), ("parent", first[at.parent]))
+    )
+    if not has_heading:
+        return f"edges without a heading: the first row is {child}, {parent}"
+    name = "" if at.name is None else f", {first[at.name]}"
+    return f"edges: {child}, {parent}{name}"
 
 
 def _without_header(table: Table) -> EdgeColumns:
-    header = [cell.casefold() for cell in table.first]
-    known = {"child", "id", "parent"} & set(header)
+    words = {"child", "id", *PARENT_WORDS}.union(*map(_child_words, PARENT_WORDS))
+    known = (words - {"name", "class"}) & set(_heading(table.first))
     if len(table.first) != 2 or known:
         found = ", ".join(map(repr, table.first[:8]))
         raise TaxonomyError(

@@ -11,10 +11,14 @@ Parents: TypeAlias = Mapping[str, str | Sequence[str] | None]
 
 @dataclass(frozen=True)
 class FileGraph:
-    """Id -> its parent, or its parents in their order, none for a root; and names that differ."""
+    """Id -> its parent, or its parents in their order, none for a root; and names that differ.
+
+    ``read_as`` says for people how the file was read: its form, and which columns are what.
+    """
 
     parents: Parents
     names: Mapping[str, str]
+    read_as: str
 
 
 def is_one_line(text: str) -> bool:

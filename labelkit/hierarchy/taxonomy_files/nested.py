@@ -143,7 +143,14 @@ def nested_graph(path: Path, text: str) -> FileGraph:
         else:
             label = nested.add(place, above)
             stack.append((label, nested.places(place.below, place.trail)))
-    return FileGraph(nested.parents, nested.names)
+    return FileGraph(nested.parents, nested.names, f"nested: {_shape(top, nested)}")
+
+
+def _shape(top: Item, nested: Nested) -> str:
+    if not nested.has_nodes:
+        return "labels within labels"
+    first = _first_object(top)
+    return "Open Images" if "LabelName" in first else "nodes with children"
 
 
 def _decode(path: Path, text: str) -> Item:
@@ -175,19 +182,20 @@ def _distinct(pairs: list[tuple[str, Item]]) -> dict[str, Item]:
 
 def _is_node(top: Item) -> bool:
     """Whether objects are nodes with a label inside, and not labels that lead to what is below."""
-    first = (
-        next((entry for entry in top if not isinstance(entry, str)), None)
-        if isinstance(top, list)
-        else top
-    )
-    if not isinstance(first, dict):
-        return False
-    item = cast("dict[str, Item]", first)
+    item = _first_object(top)
     return (
         "LabelName" in item
         or "children" in item
         or any(isinstance(item.get(key), str) for key in ("id", "name"))
     )
+
+
+def _first_object(top: Item) -> dict[str, Item]:
+    """The top itself, or the first in a list that is no plain label; empty if it is no object."""
+    if isinstance(top, list):
+        entries = cast("list[Item]", top)
+        top = next((entry for entry in entries if not isinstance(entry, str)), None)
+    return cast("dict[str, Item]", top) if isinstance(top, dict) else {}
 
 
 def _shown(item: Item) -> str:

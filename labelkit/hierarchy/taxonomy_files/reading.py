@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
@@ -12,7 +13,7 @@ from labelkit.hierarchy.taxonomy import Taxonomy
 from labelkit.hierarchy.taxonomy_files.columns import columns_graph
 from labelkit.hierarchy.taxonomy_files.edges import edge_columns, edges_graph
 from labelkit.hierarchy.taxonomy_files.nested import nested_graph
-from labelkit.hierarchy.taxonomy_files.table import read_table, read_text
+from labelkit.hierarchy.taxonomy_files.table import read_table, read_text, semicolon_hint
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -33,8 +34,9 @@ def read_taxonomy(
     """Read a taxonomy of one's own from a file in UTF-8.
 
     *edges*: a table with one (child, parent) pair a line. A header with ``child`` (or ``id``) and
-    ``parent``, and perhaps ``name``, says which column is which, and other columns do not count;
-    without one the columns are child, then parent. An empty parent makes a root. A child on several
+    ``parent`` (or ``parent_id``, ``parent_name``, ``parent_class``), and perhaps ``name``, says
+    which column is which, and other columns do not count; without one the columns are child, then
+    parent. An empty parent makes a root. A child on several
     lines has several parents, and trees follow the one on its first line. ImageNet's own
     ``wordnet.is_a.txt`` has the parent first and a blank between: swap them.
 
@@ -50,12 +52,15 @@ def read_taxonomy(
 
     In tables, white space around cells, blank lines and lines that begin with ``#`` do not count.
     Columns are separated by commas in ``.csv``, by tabs in ``.tsv`` and ``.tab``, and in other
-    files by the one of both that the first line has.
+    files by the one of both that the first line has; by semicolons, as Excel writes them in many
+    countries, where the first line has these and neither comma nor tab. The taxonomy's
+    ``source["read_as"]`` says how the file was read.
 
     Args:
         path: the file.
         form: which of the three; None where the file leaves no doubt: a ``.json`` file is nested, a
-            header with child and parent makes edges, three or more columns are columns.
+            header with child and parent makes edges, three or more columns are columns, if a cell
+            of the first column comes again.
         columns: the columns to read, from coarse to fine; for the form ``columns``, which this
             implies. Rows that then say the same are one class.
         title: what to call the taxonomy in messages and in trees; the file's name by default.
@@ -97,7 +102,7 @@ def _graph(path: Path, form: Form | None, columns: Sequence[str] | None) -> File
     table = read_table(path, text)
     if form == "edges" or (form is None and _holds_edges(table)):
         return edges_graph(table)
-    return columns_graph(table, columns)
+    return columns_graph(table, columns, stated=form is not None)
 
 
 def _form_of(columns: Sequence[str], form: Form | None) -> Form:
@@ -120,7 +125,7 @@ def _holds_edges(table: Table) -> bool:
     raise TaxonomyError(
         f"{table.path} has two columns, which could be child and parent or coarse and fine: state "
         "the form, 'edges' or 'columns' (--form on the command line), or give it the header "
-        "'child' and 'parent'"
+        f"'child' and 'parent'{semicolon_hint(table.first)}"
     )
 
 
@@ -128,8 +133,9 @@ def _taxonomy(path: Path, graph: FileGraph, title: str | None) -> Taxonomy:
     if not graph.parents:
         raise TaxonomyError(f"{path} holds no class: give it at least one")
     try:
-        return Taxonomy.from_parents(
+        taxonomy = Taxonomy.from_parents(
             graph.parents, names=graph.names, title=path.name if title is None else title
         )
     except TaxonomyError as error:
         raise TaxonomyError(f"{path}: {error}") from error
+    return replace(taxonomy, source={**taxonomy.source, "read_as": graph.read_as})

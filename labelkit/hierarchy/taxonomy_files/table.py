@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from labelkit.errors import TaxonomyError
+from labelkit.hierarchy.class_sources import UTF_16, looks_like_utf16
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
-NAMES = {",": "comma", "\t": "tab"}
+NAMES = {",": "comma", "\t": "tab", ";": "semicolon"}
 # Control characters but the tab and the line feed, and Unicode's line and paragraph separators.
 UNWANTED = re.compile("[\x00-\x08\x0b-\x1f\x7f\x85\u2028\u2029]")
 
@@ -32,12 +33,14 @@ def read_text(path: Path) -> str:
     """A file's text without its byte order mark, each line end a line feed.
 
     Raises:
-        TaxonomyError: a folder, an empty file, or no text in UTF-8.
+        TaxonomyError: a folder, an empty file, or no text in UTF-8; UTF-16 is called so.
         OSError: the file cannot be read.
     """
     if path.is_dir():
         raise TaxonomyError(f"{path} is a folder: give the taxonomy's file")
     content = path.read_bytes()
+    if looks_like_utf16(content):
+        raise TaxonomyError(f"{path} {UTF_16}")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -63,7 +66,7 @@ def read_table(path: Path, text: str) -> Table:
             "is no table"
         )
     source = [line if line[:1] != "#" else "" for line in text.split("\n")]
-    delimiter = DELIMITERS.get(path.suffix.lower()) or _sniff(path, source)
+    delimiter = _delimiter(path, source)
     rows, lines = _rows(path, source, delimiter)
     if not rows:
         raise TaxonomyError(f"{path} holds nothing but comments: give it one line per class")
@@ -104,29 +107,48 @@ def _open_quote(path: Path, line: int) -> str:
     )
 
 
-def _sniff(path: Path, source: list[str]) -> str:
-    """Tab or comma, by the first line that is no comment."""
+def _delimiter(path: Path, source: list[str]) -> str:
+    """What separates cells: by the suffix, or else by the first line that is no comment."""
     number, line = next(((at, line) for at, line in enumerate(source, 1) if line.strip()), (1, ""))
-    found = [delimiter for delimiter in NAMES if delimiter in line.strip()]
+    found = [delimiter for delimiter in ",\t" if delimiter in line.strip()]
+    if not found and _parts(line, ";") > 1:
+        return ";"
+    if suffix := DELIMITERS.get(path.suffix.lower()):
+        return suffix
     if len(found) == 1:
         return found[0]
     what = "both tabs and commas" if found else "neither a tab nor a comma"
     raise TaxonomyError(
         f"{path}, line {number} has {what}, so its columns are in doubt: separate them by one of "
-        "both and name the file .tsv or .csv"
+        f"both and name the file .tsv or .csv{semicolon_hint([line])}"
     )
+
+
+def semicolon_hint(first: list[str]) -> str:
+    """What to add to a refusal where the first row's cells hold semicolons; else nothing."""
+    has_semicolons = any(";" in cell for cell in first)
+    return ". Are cells separated by semicolons? Save with commas or tabs" * has_semicolons
+
+
+def _parts(line: str, delimiter: str) -> int:
+    """How many cells a line has; none if its quotes are broken."""
+    try:
+        return sum(map(len, csv.reader([line], delimiter=delimiter, strict=True)))
+    except csv.Error:
+        return 0
 
 
 def _check_widths(path: Path, rows: list[list[str]], lines: list[int], delimiter: str) -> None:
     width = len(rows[0])
+    hint = semicolon_hint(rows[0])
     if width == 1:
         raise TaxonomyError(
             f"{path}, line {lines[0]} has one column, separated by {NAMES[delimiter]}s: a taxonomy "
-            "has two or more. Name the file .csv or .tsv as its cells are separated"
+            f"has two or more. Name the file .csv or .tsv as its cells are separated{hint}"
         )
     for line, row in zip(lines, rows, strict=True):
         if len(row) != width:
             raise TaxonomyError(
                 f"{path}, line {line} has {len(row)} cells, line {lines[0]} has {width}: every "
-                "line has equally many, empty ones too"
+                f"line has equally many, empty ones too{hint}"
             )
