@@ -101,7 +101,7 @@ def command(
     if order == "level":
         tree = tree.ordered_by_level()
     tree.save(output)
-    _summarise(tree, classes, output)
+    _summarise(tree, classes, output, wanted_inner=bool(levels))
 
 
 def _read_classes(source: str | None, origin: Origin) -> ClassList | None:
@@ -129,7 +129,7 @@ def _check_output(output: Path) -> None:
             )
 
 
-def _summarise(tree: SemanticTree, given: ClassList, output: Path) -> None:
+def _summarise(tree: SemanticTree, given: ClassList, output: Path, *, wanted_inner: bool) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -143,6 +143,7 @@ def _summarise(tree: SemanticTree, given: ClassList, output: Path) -> None:
         ("classes", f"{tree.classes}{also}"),
         ("levels", str(len(tree.counts))),
         *_level_rows(tree),
+        *([("taxonomy read as", tree.source["read_as"])] if "read_as" in tree.source else []),
         ("roots", f"{(tree.parent < 0).sum():,} have nothing above them"),
         ("deepest chain", " > ".join(tree.names[at] for at in deepest)),
         ("file", f"{output} ({output.stat().st_size / 1024:,.0f} KB)"),
@@ -151,16 +152,8 @@ def _summarise(tree: SemanticTree, given: ClassList, output: Path) -> None:
         table.add_row(Text(label, style="bold"), Text(value, overflow="fold"))
     console = Console(highlight=False, markup=False, soft_wrap=False)
     console.print(table)
-    if len(tree.counts) == 1:
-        console.print(
-            "No class lies under another: there is one level, and no tree to speak of. "
-            "--inner adds levels above the classes."
-        )
-    if len(tree.inner):
-        console.print(
-            f"A model needs {len(tree.classes):,} outputs: {len(given):,} for the classes"
-            f"{', then' if order_kept else ' and'} {len(tree.inner):,} for the inner nodes."
-        )
+    for remark in _remarks(tree, given, wanted_inner=wanted_inner):
+        console.print(remark)
     if not order_kept:
         console.print(
             "The class list is re-ordered: class k is no longer the k-th of CLASSES. Models and "
@@ -177,7 +170,46 @@ def _level_rows(tree: SemanticTree) -> list[tuple[str, str]]:
 
     inner = np.bincount(tree.level[tree.inner], minlength=len(tree.counts))
     own = np.array(tree.counts) - inner
+    covered = (np.delete(tree.chain_table, tree.inner, axis=0) >= 0).sum(axis=0)
     return [
         ("classes by level", "  ".join(map(str, own.tolist()))),
         ("inner nodes by level", "  ".join(map(str, inner.tolist()))),
+        ("classes with a target there", "  ".join(map(str, covered.tolist()))),
     ]
+
+
+def _remarks(tree: SemanticTree, given: ClassList, *, wanted_inner: bool) -> list[str]:
+    """What a user would not expect of such a tree, and what to do about it."""
+    remarks: list[str] = []
+    pairs = [
+        (child, int(tree.parent[child]))
+        for child in range(len(tree.classes))
+        if tree.parent[child] >= 0
+    ]
+    inner = set(tree.inner.tolist())
+    nested = [(child, above) for child, above in pairs if not inner & {child, above}]
+    if len(tree.counts) == 1:
+        remarks.append(
+            "No class lies under another, and no node above them parts them: there is one level. "
+            "If the taxonomy is your own: is the child first, do its columns go from coarse to "
+            "fine?"
+            if wanted_inner
+            else "No class lies under another: there is one level, and no tree to speak of. "
+            "--inner adds levels above the classes."
+        )
+    elif wanted_inner and nested:
+        shown = ", ".join(f"{tree.names[low]} < {tree.names[high]}" for low, high in nested[:4])
+        more = ", ..." if len(nested) > 4 else ""
+        remarks.append(
+            f"{len(nested):,} classes lie under another class ({shown}{more}): levels are depths, "
+            "classes of different levels share no softmax, and training reports no top-1. If your "
+            "classes exclude each other, place the upper one beside the others: 'under WNID' in "
+            "the file of labelkit match-names."
+        )
+    if inner:
+        order_kept = tree.classes.ids[: len(given)] == given.ids
+        remarks.append(
+            f"A model needs {len(tree.classes):,} outputs: {len(given):,} for the classes"
+            f"{', then' if order_kept else ' and'} {len(inner):,} for the inner nodes."
+        )
+    return remarks

@@ -121,12 +121,18 @@ def _report(console: Console, outcome: Outcome, data: Path) -> None:
     size = outcome.path.stat().st_size
     with LabelMapFile.open(outcome.path) as file:
         approximate = file.made_with["head"] == "approximate"
+        unused, classes = file.attrs["unused_teacher_classes"], len(file.classes)
     state = "was there already, nothing to do" if outcome.existed else "made"
     lines = [f"{outcome.path} {state}: {outcome.images:,} label maps, {size / 1e6:,.2f} MB"]
     if approximate:
         lines.append(
             "The teacher's head is not linear after its pool: each cell is its answer to that cell "
             "alone, and their mean is not its answer to the image."
+        )
+    if unused:
+        lines.append(
+            f"{unused:,} classes of the teacher are none of the {classes:,} here and were left "
+            "out: what it saw of them is shared out among these."
         )
     if outcome.unreadable:
         lines.append(f"{len(outcome.unreadable):,} images could not be read and have no map:")

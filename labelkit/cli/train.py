@@ -125,9 +125,25 @@ def _beginning(event: RunStarted) -> str:
         f"{event.classes}; {train:,} images to train on, {val:,} to evaluate on; "
         f"{event.parameters / 1e6:.2f} M parameters on {event.device}"
     )
+    lines = [line]
+    if event.own_classes < len(event.classes):
+        inner = len(event.classes) - event.own_classes
+        lines.append(
+            f"Outputs: {event.own_classes:,} classes and {inner:,} inner nodes of the tree"
+        )
+    if event.folders < event.own_classes:
+        lines.append(
+            f"Only {event.folders:,} of the {event.own_classes:,} classes have a folder of images"
+        )
+    if event.measure != "top1":
+        lines.append(
+            "No top-1: the classes stand on several levels of the tree, each a softmax of its own"
+        )
     if event.done == event.epochs:
-        return f"{line}\nAll {event.epochs} epochs are done already"
-    return f"{line}\nGoing on after epoch {event.done}" if event.done else line
+        lines.append(f"All {event.epochs} epochs are done already")
+    elif event.done:
+        lines.append(f"Going on after epoch {event.done}")
+    return "\n".join(lines)
 
 
 def _epoch_line(record: EpochRecord, epochs: int) -> str:
@@ -149,10 +165,15 @@ def _report(console: Console, recipe: Recipe, outcome: Outcome) -> None:
     console.print(table)
     weights = outcome.output / "best.safetensors"
     load = f"timm.create_model({recipe.model.name!r}, num_classes={len(outcome.classes)}"
-    lines = (
+    lines = [
         f"{weights}: the epoch with the best {outcome.measure}; class list in its metadata",
         f"{outcome.output / 'last.pt'}: to go on from; {outcome.output / 'log.jsonl'}: every epoch",
         f"Load it: {load}, checkpoint_path={str(weights)!r})",
-    )
+    ]
+    if outcome.inner:
+        lines.append(
+            f"{outcome.inner:,} of its outputs are inner nodes of the tree (SemanticTree.inner): "
+            "leave them out where you rank classes"
+        )
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -17,17 +17,17 @@ from labelkit.hierarchy.forest import Mask, nearest
 from labelkit.hierarchy.splits import Splits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from labelkit.hierarchy.tree import SemanticTree
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Coarsening:
     """Coarse classes for the classes of a tree.
 
-    Give ``label`` to a data set as its ``target_transform``, or index with whole arrays of targets:
-    ``coarse.index[targets]``.
+    For whole arrays of targets: ``coarse.index[targets]``. For a data set that numbers its own
+    folders: ``ImageFolder(root, target_transform=coarse.for_folders(os.listdir(root)))``.
 
     Attributes:
         tree: the fine tree.
@@ -38,6 +38,11 @@ class Coarsening:
     tree: SemanticTree
     classes: ClassList
     index: IntArray
+
+    def __repr__(self) -> str:
+        sizes = sorted(zip(self.sizes, self.names, strict=True), reverse=True)
+        largest = ", ".join(f"{name} {size:,}" for size, name in sizes[:3])
+        return f"Coarsening({self.tree.classes} to {len(self.classes):,}; largest {largest})"
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -57,21 +62,34 @@ class Coarsening:
         without = np.setdiff1d(np.flatnonzero(self.index < 0), self.tree.inner)
         return tuple(self.tree.classes[at] for at in without.tolist())
 
-    def label(self, target: int) -> int:
-        """The coarse class of one target.
+    def for_folders(self, folders: Iterable[str]) -> Callable[[int], int]:
+        """A ``target_transform`` for a data set of class folders, found by their names.
+
+        Args:
+            folders: ids of classes of the tree, in any order and number. Sorted, as torchvision's
+                ``ImageFolder`` numbers them, they are the targets 0, 1, ...
+
+        Returns:
+            The coarse class of a folder's number.
 
         Raises:
-            ValueError: the target is no class of the tree, or no coarse class takes it in.
+            ClassListError: a folder is no class of the tree, or no coarse class takes it in.
         """
-        if not 0 <= target < len(self.index):
-            raise ValueError(f"target {target} is none of the {len(self.index)} classes")
-        coarse = int(self.index[target])
-        if coarse < 0:
-            raise ValueError(
-                f"class {self.tree.classes[target]!r} lies under none of the coarse classes: "
-                "leave its images out (see left_out), or add an ancestor of it"
+        ids = sorted(folders)
+        unknown = [folder for folder in ids if folder not in self.tree.classes.index]
+        if unknown:
+            raise ClassListError(
+                f"{len(unknown):,} folders are no classes of the tree of {self.tree.classes}: "
+                f"{', '.join(map(repr, unknown[:3]))}"
             )
-        return coarse
+        labels = [int(self.index[self.tree.classes.index[folder]]) for folder in ids]
+        without = [folder for folder, label in zip(ids, labels, strict=True) if label < 0]
+        if without:
+            raise ClassListError(
+                f"{len(without):,} folders lie under none of the coarse classes: "
+                f"{', '.join(map(repr, without[:3]))}. Leave them out, or add an ancestor of theirs"
+            )
+        return labels.__getitem__
 
     def then(self, coarser: Coarsening) -> IntArray:
         """(G,) the class of a coarser cut of the same tree for each of these classes.

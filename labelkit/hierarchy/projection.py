@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from labelkit.hierarchy.taxonomy import Taxonomy
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Projection:
     """Where the classes of one list go in another.
 
@@ -33,6 +33,12 @@ class Projection:
     source: ClassList
     target: ClassList
     index: IntArray
+
+    def __repr__(self) -> str:
+        return (
+            f"Projection({self.source} onto {self.target}: {len(self.unused):,} unused, "
+            f"{len(self.missing):,} missing)"
+        )
 
     @cached_property
     def unused(self) -> tuple[str, ...]:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import networkx as nx
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Taxonomy:
     """A child -> parents graph without cycles, and the one parent of each node that trees follow.
 
@@ -33,12 +33,16 @@ class Taxonomy:
     """
 
     ids: tuple[str, ...]
-    index: Mapping[str, int] = field(repr=False)
+    index: Mapping[str, int]
     names: tuple[str, ...]
     parents_start: IntArray
     parents: IntArray
     parent: IntArray
     source: Mapping[str, str]
+
+    def __repr__(self) -> str:
+        how = ", ".join(f"{what} {value}" for what, value in self.source.items())
+        return f"Taxonomy({len(self.ids):,} nodes; {how})"
 
     @classmethod
     def wordnet(cls, copy: str | Path | None = None, *, rule: Rule = "imagenet") -> Taxonomy:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -13,6 +14,7 @@ import numpy as np
 from labelkit.hierarchy.arrays import IntArray, read_only
 from labelkit.hierarchy.class_list import ClassList
 from labelkit.hierarchy.forest import by_depth, depths
+from labelkit.hierarchy.tree_checks import checked_inner, checked_level
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -26,7 +28,7 @@ def _none() -> IntArray:
     return read_only([])
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class SemanticTree:
     """A class list with each class's nearest ancestor that is a class itself.
 
@@ -77,10 +79,17 @@ class SemanticTree:
             )
         object.__setattr__(self, "parent", parent)
         object.__setattr__(self, "source", dict(self.source))
-        object.__setattr__(self, "inner", _checked_inner(self.inner, self.classes))
-        level = _checked_level(self.level, self) if len(self.level) else self.depth
+        object.__setattr__(self, "inner", checked_inner(self.inner, self.classes))
+        level = (
+            checked_level(self.level, self.parent, self.classes) if len(self.level) else self.depth
+        )
         object.__setattr__(self, "level", level)
         _ = self.depth  # refuses a cycle
+
+    def __repr__(self) -> str:
+        counts = " ".join(map(str, self.counts[:15])) + (" ..." if len(self.counts) > 15 else "")
+        inner = f", {len(self.inner):,} of them inner nodes" if len(self.inner) else ""
+        return f"SemanticTree({self.classes}{inner}; classes by level {counts})"
 
     @classmethod
     def build(
@@ -179,6 +188,17 @@ class SemanticTree:
         return table
 
     @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the classes, parents, inner nodes and levels, in hexadecimal.
+
+        Names and the source do not count: trees with one digest give the same losses.
+        """
+        parts = [self.classes.digest.encode()]
+        for numbers in (self.parent, self.inner, self.level):
+            parts += [len(numbers).to_bytes(8, "little"), numbers.astype("<i8").tobytes()]
+        return hashlib.sha256(b"".join(parts)).hexdigest()
+
+    @cached_property
     def own_classes(self) -> ClassList:
         """The classes of the data: all but the inner nodes that were added."""
         if not len(self.inner):
@@ -267,31 +287,3 @@ class SemanticTree:
 def list_name(name: str, *, inner: int) -> str:
     """What to call a class list of this name with so many inner nodes behind it."""
     return f"{name or 'class list'} + inner" if inner else name
-
-
-def _checked_inner(inner: IntArray, classes: ClassList) -> IntArray:
-    inner = read_only(inner)
-    if len(inner) and (inner[0] < 0 or inner[-1] >= len(classes) or (np.diff(inner) < 1).any()):
-        raise ValueError(
-            f"inner nodes must be ascending indices of the {len(classes)} classes, each once"
-        )
-    if len(inner) == len(classes):
-        raise ValueError("all classes are inner nodes: at least one must be a class of the data")
-    return inner
-
-
-def _checked_level(level: IntArray, tree: SemanticTree) -> IntArray:
-    level = read_only(level)
-    if len(level) != len(tree.classes):
-        raise ValueError(f"{len(level)} levels for {len(tree.classes)} classes: one each")
-    if level.min() < 0 or not np.bincount(level).all():
-        raise ValueError("levels must be counted from 0 without a gap")
-    below = np.flatnonzero(tree.parent >= 0)
-    wrong = below[level[below] <= level[tree.parent[below]]]
-    if wrong.size:
-        at = int(wrong[0])
-        raise ValueError(
-            f"class {tree.classes[at]!r} stands on level {level[at]}, its parent "
-            f"{tree.classes[int(tree.parent[at])]!r} on {level[tree.parent[at]]}: not above it"
-        )
-    return level

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import zlib
 from pathlib import Path
@@ -81,6 +82,14 @@ class LabelMapFile:
     def grid(self) -> tuple[int, int]:
         """Rows and columns of every map."""
         return self._layout.grid
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the classes, the keys and the rows' checksums, in hexadecimal."""
+        identity = hashlib.sha256(self.classes.digest.encode())
+        identity.update(b"".join(self._keys.tolist()))
+        identity.update(self._crc32.tobytes())
+        return identity.hexdigest()
 
     def __len__(self) -> int:
         return len(self._keys)

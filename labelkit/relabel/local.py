@@ -207,6 +207,7 @@ class _MapMaker:
             "input_size": self.size,
             "resize": "whole image to a square, antialiased",
             "projected": self._merge is not None,
+            "unused_teacher_classes": self._merge.unused if self._merge else 0,
         }
         self.made_with: dict[str, Any] = {
             "head": "exact" if _gap(teacher, self.size) < EXACT_GAP else "approximate",

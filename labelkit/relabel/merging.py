@@ -27,6 +27,9 @@ class MergeLogits:
     Args:
         projection: S onto T classes, none of which is missing.
         device: where the logits are.
+
+    Attributes:
+        unused: how many of the S classes are left out.
     """
 
     def __init__(self, projection: Projection, device: torch.device) -> None:
@@ -39,6 +42,7 @@ class MergeLogits:
         self._used = torch.from_numpy(used).to(device)
         self._onto = torch.from_numpy(onto.copy()).to(device)
         self._classes = len(projection.target)
+        self.unused = len(projection.unused)
 
     def __call__(self, logits: torch.Tensor) -> torch.Tensor:
         """Logits (B, S, H, W) to (B, T, H, W)."""

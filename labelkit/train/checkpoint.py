@@ -39,6 +39,7 @@ class Checkpoint:
     Attributes:
         recipe: the fields that decide the run's numbers, by dotted name.
         classes: the class list of the student's outputs.
+        labels: the digest of the tree or label maps that the labels come from; may be empty.
         records: all epochs so far.
         model: the student's ``state_dict``.
         optimizer: the optimizer's ``state_dict``.
@@ -46,6 +47,7 @@ class Checkpoint:
 
     recipe: dict[str, object]
     classes: ClassList
+    labels: str
     records: tuple[EpochRecord, ...]
     model: Mapping[str, Tensor]
     optimizer: Mapping[str, Any]
@@ -70,17 +72,19 @@ class Checkpoint:
             "classes": list(self.classes),
             "classes_name": self.classes.name,
             "classes_digest": self.classes.digest,
+            "labels": self.labels,
             "records": msgspec.to_builtins(self.records),
             "model": dict(self.model),
             "optimizer": dict(self.optimizer),
         }
         replace_file(path, lambda temporary: torch.save(content, temporary))
 
-    def require_same_run(self, path: Path, recipe: Recipe, classes: ClassList) -> None:
-        """Raise unless this checkpoint belongs to the recipe and the class list.
+    def require_same_run(self, path: Path, recipe: Recipe, classes: ClassList, labels: str) -> None:
+        """Raise unless this checkpoint belongs to the recipe, the class list and the labels.
 
         Raises:
-            TrainingError: the recipe has changed; the message names the first such field.
+            TrainingError: the recipe has changed, and the message names the first such field; or
+                the tree or the label maps have.
             ClassListMismatch: the class list has changed.
         """
         wanted = recipe_fields(recipe)
@@ -91,6 +95,11 @@ class Checkpoint:
                     f"{path} was trained with {name} = {ours!r}, the recipe has {theirs!r}. {ANEW}"
                 )
         self.classes.require_equal(classes, ours=str(path), theirs="the recipe's data", hint=ANEW)
+        if self.labels != labels:
+            raise TrainingError(
+                f"{path} was trained with other labels over the same classes: the tree or the "
+                f"label maps that the recipe names have changed since. Restore the file. {ANEW}"
+            )
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
@@ -120,7 +129,14 @@ def _parse(content: dict[str, Any]) -> Checkpoint:
     records = msgspec.convert(content["records"], tuple[EpochRecord, ...])
     if classes.digest != content["classes_digest"]:
         raise ValueError(f"its class list has the digest {classes.digest[:6]}")
-    return Checkpoint(content["recipe"], classes, records, content["model"], content["optimizer"])
+    return Checkpoint(
+        recipe=content["recipe"],
+        classes=classes,
+        labels=content["labels"],
+        records=records,
+        model=content["model"],
+        optimizer=content["optimizer"],
+    )
 
 
 def save_student(

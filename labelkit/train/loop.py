@@ -78,7 +78,14 @@ def train(recipe: Recipe, *, on_event: Callable[[Event], object] = lambda _: Non
         run.save(output, log.records)
         on_event(log.records[-1])
     best = best_record(log.records, run.task.measure)
-    return Outcome(output, run.task.classes, tuple(log.records), best, run.task.measure)
+    return Outcome(
+        output=output,
+        classes=run.task.classes,
+        inner=run.task.inner,
+        records=tuple(log.records),
+        best=best,
+        measure=run.task.measure,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,12 +137,15 @@ class _Run:
             epochs=self.epochs,
             done=done,
             device=str(self.device),
+            own_classes=len(self.task.classes) - self.task.inner,
+            folders=len(self.task.val_set.targets),
+            measure=self.task.measure,
         )
 
     def resume(self, path: Path) -> tuple[EpochRecord, ...]:
         """Take over a checkpoint's weights, and return its epochs."""
         checkpoint = read_checkpoint(path)
-        checkpoint.require_same_run(path, self.recipe, self.task.classes)
+        checkpoint.require_same_run(path, self.recipe, self.task.classes, self.task.labels)
         try:
             self.student.load_state_dict(checkpoint.model)
             self.optimizer.load_state_dict(dict(checkpoint.optimizer))
@@ -174,11 +184,12 @@ class _Run:
             }
             save_student(output / "best.safetensors", weights, self.task.classes, facts)
         Checkpoint(
-            recipe_fields(recipe),
-            self.task.classes,
-            tuple(records),
-            weights,
-            self.optimizer.state_dict(),
+            recipe=recipe_fields(recipe),
+            classes=self.task.classes,
+            labels=self.task.labels,
+            records=tuple(records),
+            model=weights,
+            optimizer=self.optimizer.state_dict(),
         ).save(output / "last.pt")
 
     def _train_epoch(self, epoch: int, on_event: Callable[[Event], object]) -> tuple[float, float]:

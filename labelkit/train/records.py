@@ -27,6 +27,9 @@ class RunStarted:
         epochs: how many epochs the run has.
         done: how many of them a checkpoint holds already.
         device: where the student is.
+        own_classes: how many of the classes are the data's own, and no inner nodes of a tree.
+        folders: how many classes have a folder in the evaluation data.
+        measure: the metric that tells which epoch is best.
     """
 
     classes: ClassList
@@ -35,6 +38,9 @@ class RunStarted:
     epochs: int
     done: int
     device: str
+    own_classes: int
+    folders: int
+    measure: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +93,7 @@ class Outcome:
     Attributes:
         output: the folder that holds the log and the checkpoints.
         classes: the class list of the student's outputs.
+        inner: how many of them are inner nodes of a tree, and no classes of the data.
         records: all epochs, those before an interruption too.
         best: the epoch whose weights lie in ``best.safetensors``.
         measure: the metric that chose it.
@@ -94,6 +101,7 @@ class Outcome:
 
     output: Path
     classes: ClassList
+    inner: int
     records: tuple[EpochRecord, ...]
     best: EpochRecord
     measure: str

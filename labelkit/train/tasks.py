@@ -40,6 +40,7 @@ class Task:
         val_set: yields an image and its class index.
         loss: of logits (B, C) and the batch's targets.
         val_loss: of logits (B, C) and class indices (B,), without smoothing.
+        labels: the digest of the file that the labels come from; empty for hard labels.
         tree: where the labels have one.
     """
 
@@ -48,6 +49,7 @@ class Task:
     val_set: FolderSamples
     loss: nn.Module
     val_loss: nn.Module
+    labels: str = ""
     tree: SemanticTree | None = None
 
     @property
@@ -70,6 +72,11 @@ class Task:
         if self.tree is not None:
             metrics["semantic_accuracy"] = SemanticAccuracy(self.tree)
         return metrics
+
+    @property
+    def inner(self) -> int:
+        """How many of the classes are inner nodes of the tree."""
+        return len(self.tree.inner) if self.tree else 0
 
     @property
     def _rivals(self) -> list[int]:
@@ -140,6 +147,7 @@ def _semantic_softmax(
         FolderSamples(val, tree.classes, transforms[1], hint=NEW_TREE),
         loss=loss,
         val_loss=SemanticSoftmaxLoss(tree, level_weights=labels.level_weights),
+        labels=tree.digest,
         tree=tree,
     )
 
@@ -162,4 +170,5 @@ def _label_maps(
         val_set,
         loss=SoftTargetCrossEntropy(),
         val_loss=nn.CrossEntropyLoss(),
+        labels=maps.digest,
     )

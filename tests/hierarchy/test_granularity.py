@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labelkit.errors import ClassListError
-from labelkit.hierarchy import Coarsening, SemanticTree, Taxonomy, read_class_list
+from labelkit.hierarchy import ClassList, Coarsening, SemanticTree, Taxonomy, read_class_list
 from tests.oracles.forests import Parents, chain_of, forests, permute_parents, tree_of
 
 
@@ -96,8 +96,6 @@ def test_the_order_of_the_classes_changes_no_group(
     ids = [""] * len(parents)
     for node, place in enumerate(position):
         ids[place] = f"c{node}"
-    from labelkit.hierarchy import ClassList
-
     shuffled = SemanticTree(ClassList.of(ids), tuple(ids), np.array(moved))
     number = max(number, parents.count(-1))
     assert above(shuffled.coarsen(number)) == above(tree_of(parents).coarsen(number))
@@ -128,11 +126,35 @@ def test_inner_nodes_are_groups_but_no_classes() -> None:
     assert coarse.sizes == (3, 2)
     assert coarse.left_out == ()
     assert list(tree.at_depth(2).classes) == ["pug", "oak", "elm", "cat"]
-    assert [coarse.label(target) for target in range(5)] == [0, 0, 0, 1, 1]
-    with pytest.raises(ValueError, match="class 'thing' lies under none"):
-        coarse.label(tree.classes.index["thing"])
-    with pytest.raises(ValueError, match="target 99 is none of the 9"):
-        coarse.label(99)
+    assert list(tree.classes)[5:] == ["cat", "animal", "plant", "thing"]
+    assert coarse.index.tolist() == [0, 0, 0, 1, 1, 0, 0, 1, -1]
+
+
+def test_folders_are_found_by_name_and_numbered_as_torchvision_does() -> None:
+    taxonomy = Taxonomy.from_parents({"tabby": "cat", "manx": "cat", "pug": "dog", "elm": "tree"})
+    tree = SemanticTree.build(ClassList.of(["tree", "dog", "cat", *taxonomy.leaves()]), taxonomy)
+    coarse = tree.ancestor(["cat", "dog"])
+    label = coarse.for_folders(["tabby", "pug", "cat"])
+    assert [label(number) for number in range(3)] == [0, 1, 0]  # cat, pug, tabby
+    with pytest.raises(ClassListError, match=r"1 folders are no classes of the tree.*'ant'"):
+        coarse.for_folders(["ant", "cat"])
+    with pytest.raises(ClassListError, match="lie under none of the coarse classes: 'elm'"):
+        coarse.for_folders(["elm", "cat"])
+
+
+def test_objects_show_what_they_are_in_a_line() -> None:
+    tree = SemanticTree.build(read_class_list("imagenet-1k"), Taxonomy.wordnet(), inner_levels=4)
+    assert repr(tree) == (
+        "SemanticTree(imagenet-1k + inner (1,225 classes, digest 26960f), 225 of them inner nodes; "
+        "classes by level 15 19 68 123 1000)"
+    )
+    every = SemanticTree.build(
+        read_class_list("imagenet-1k"), Taxonomy.wordnet(), inner_levels="all"
+    )
+    coarse = repr(every.coarsen(10))
+    assert coarse.startswith("Coarsening(imagenet-1k + inner (1,377 classes, digest ")
+    assert coarse.endswith("to 8; largest artifact 521, organism 407, matter 43)")
+    assert repr(Taxonomy.wordnet()).startswith("Taxonomy(82,115 nodes; taxonomy WordNet 3.0, rule")
 
 
 def test_imagenet_1k_in_thirty_classes() -> None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import torch
 from torchvision.datasets import ImageFolder
@@ -227,6 +228,18 @@ def test_the_rate_rises_and_falls_as_the_recipe_says(tmp_path: Path, photos: Pat
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     return torch.load(folder / "last.pt", weights_only=True)["model"]
+
+
+def test_another_tree_over_the_same_classes_refuses_the_checkpoint(
+    tmp_path: Path, photos: Path
+) -> None:
+    tree = save_tree(tmp_path / "tree.json")
+    text = recipe_text(photos, f'kind = "semantic-softmax"\ntree = "{tree}"', epochs=1)
+    run(tmp_path, text)
+    flat = SemanticTree.load(tree)
+    SemanticTree(flat.classes, flat.names, np.full(len(flat.classes), -1)).save(tree)
+    with pytest.raises(TrainingError, match=r"other labels over the same classes.*Take another"):
+        run(tmp_path, text)
 
 
 def test_a_changed_recipe_refuses_the_checkpoint(tmp_path: Path, photos: Path) -> None:
