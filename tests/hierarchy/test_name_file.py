@@ -15,6 +15,7 @@ from labelkit.hierarchy import (
     read_name_file,
     write_name_file,
 )
+from labelkit.hierarchy.wordnet.name_file import WITHOUT_NOUN
 from labelkit.hierarchy.wordnet.names import settled
 from tests.hierarchy.published_names import CIFAR_100
 
@@ -41,9 +42,10 @@ def test_a_settled_class_has_its_wnid_and_others_wait_with_their_candidates(tmp_
         ["maple_tree", "?"],
     ]
     assert [row[2] for row in rows[3:]] == [
-        "0 candidates",
+        f"0 candidates: {WITHOUT_NOUN}",
         "4 candidates, by first word, last word",
     ]
+    assert "such as under n07557434 (dish)" in rows[3][2]
     below_apple = lines[lines.index("apple\t?\t2 candidates, by whole name") + 1].split("\t")
     assert below_apple[:2] == ["#", "n07739125"]
     assert below_apple[2].startswith("whole name: apple < pome < fruit < ")
@@ -108,7 +110,17 @@ def test_files_edited_with_any_tool_read_the_same(content: bytes, tmp_path: Path
         ("a\t?\nb\t?\nc\tn02121808\n", r"2 of 3 classes still have a \? .*\(a, b\): put a wnid"),
         ("".join(f"c{at}\t?\n" for at in range(9)), r"9 of 9 .*\(c0, c1, c2, c3, c4, \.\.\.\)"),
         ("cat\tn99999999\n", r"line 1: class 'cat' has the wnid 'n99999999', which is no noun"),
-        ("cat\tanimal\n", r"line 1: class 'cat' has the wnid 'animal'"),
+        ("cat\tanimal\n", r"line 1: class 'cat' has the word 'animal' where a wnid belongs"),
+        ("soup\tunder dish\n", r"line 1: class 'soup' has the word 'dish' .*write under and the"),
+        ("soup\tunder dish\n", r"n07557434 \(dish < nutriment < food\).*, or \d more$"),
+        ("a\tunder  Pickup truck\n", r"such as n03930630 \(pickup < truck < .*\)$"),
+        ("a\tunder,n02121808\n", r"line 1: class 'a' has the wnid 'under,n02121808', which is no"),
+        ("a\t\x1c\n", r"line 1: class 'a' has the wnid ''"),
+        ("cat,n02121808\n", r"line 1: not 'class TAB wnid TAB note': 'cat,n02121808'"),
+        (
+            f"{'a' * 90}\t{'b' * 90}\n",
+            r"'a{40}'\.\.\. has the wnid 'b{40}'\.\.\., which is no noun",
+        ),
         ("cat\t\n", r"line 1: class 'cat' has the wnid ''"),
         ("#\ncat\tn02121808\ncat\tn02084071\n", r"line 3: class 'cat' stands twice"),
         ("cat\tn02121808\ndog\tn02121808\n", r"line 2: 'dog' and 'cat' are both n02121808"),
@@ -132,6 +144,14 @@ def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "names.tsv"
     path.write_bytes("kätzchen\tn02121808\n".encode("latin-1"))
     with pytest.raises(TaxonomyError, match=r"names\.tsv is no text in UTF-8.*save it as UTF-8"):
+        read_name_file(path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le"])
+def test_excel_s_unicode_text_is_called_what_it_is(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "names.tsv"
+    path.write_bytes("cat\tn02121808\n".encode(encoding))
+    with pytest.raises(TaxonomyError, match=r"names\.tsv looks like UTF-16: save it as UTF-8"):
         read_name_file(path)
 
 

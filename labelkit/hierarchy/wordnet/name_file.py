@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labelkit.errors import TaxonomyError
+from labelkit.hierarchy.class_list import ClassList
+from labelkit.hierarchy.class_sources import UTF_16, clipped, looks_like_utf16
 from labelkit.hierarchy.definitions import definitions
 from labelkit.hierarchy.tree_file import replace_file
-from labelkit.hierarchy.wordnet.names import settled
+from labelkit.hierarchy.wordnet.names import match_names, settled
 from labelkit.hierarchy.wordnet.noun_graph import noun_graph
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 UNDECIDED = "?"
 UNDER = "under"
+WITHOUT_NOUN = 'write "under" and the wnid of what it is a kind of, such as under n07557434 (dish)'
+SUGGESTED = 5  # nouns for a word that stands where a wnid should
 HEADING = "class\twnid\tnote"
 EXPLANATION = """\
 # What each class name means in WordNet 3.0. Put a wnid in place of every ?: one of those below it,
@@ -88,6 +92,8 @@ def _note(match: NameMatch, wnid: str) -> str:
         return f"{match.candidates[0].how}: {' < '.join(match.candidates[0].chain)}"
     hows = dict.fromkeys(candidate.how for candidate in match.candidates)
     count = len(match.candidates)
+    if not count:
+        return f"0 candidates: {WITHOUT_NOUN}"
     return f"{count} candidate{'' if count == 1 else 's'}" + (
         f", by {', '.join(hows)}" * bool(hows)
     )
@@ -106,12 +112,7 @@ def read_name_file(path: str | Path) -> ClassNames:
             one stands twice, or a ``?`` is left; the message names file, line and class.
         OSError: the file cannot be read.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise TaxonomyError(
-            f"{path} is no text in UTF-8 ({error.reason} at byte {error.start}): save it as UTF-8"
-        ) from error
+    lines = _read_text(Path(path)).split("\n")
     names = ClassNames({}, {})
     class_of: dict[str, str] = {}
     undecided: list[str] = []
@@ -139,17 +140,44 @@ def read_name_file(path: str | Path) -> ClassNames:
     return names
 
 
+def _read_text(path: Path) -> str:
+    content = path.read_bytes()
+    if looks_like_utf16(content):
+        raise TaxonomyError(f"{path} {UTF_16}, with the tabs kept")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise TaxonomyError(
+            f"{path} is no text in UTF-8 ({error.reason} at byte {error.start}): save it as UTF-8"
+        ) from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
 def _row(line: str, where: str) -> tuple[str, bool, str]:
     """The class, whether it is a kind of a noun and not the noun itself, and the noun's wnid."""
-    class_id, *rest = line.rstrip("\r").split("\t")
+    class_id, *rest = line.split("\t")
     if not class_id or not rest:
         raise TaxonomyError(f"{where}: not 'class TAB wnid TAB note': {line[:60]!r}")
     word, _, after = rest[0].strip().partition(" ")
     under = word == UNDER
     wnid = after.strip() if under else rest[0].strip()
     if wnid not in noun_graph().index and (under or wnid != UNDECIDED):
-        raise TaxonomyError(
-            f"{where}: class {class_id!r} has the wnid {wnid!r}, which is no noun of WordNet 3.0: "
-            "a wnid is n and eight digits"
-        )
+        raise TaxonomyError(f"{where}: class {clipped(class_id)} {_no_wnid(wnid, under=under)}")
     return class_id, under, wnid
+
+
+def _no_wnid(word: str, *, under: bool) -> str:
+    """What is wrong with a word that stands where a wnid should, and which nouns it may mean."""
+    word = " ".join(word.split())
+    nouns = match_names(ClassList.of([word]))[0].candidates if word else ()
+    if not nouns:
+        return (
+            f"has the wnid {clipped(word)}, which is no noun of WordNet 3.0: a wnid is n and eight "
+            "digits"
+        )
+    shown = (f"{each.wnid} ({' < '.join(each.chain[:3])})" for each in nouns[:SUGGESTED])
+    more = f", or {len(nouns) - SUGGESTED} more" if len(nouns) > SUGGESTED else ""
+    return (
+        f"has the word {clipped(word)} where a wnid belongs: write {'under and ' * under}the wnid "
+        f"that is meant, such as {', '.join(shown)}{more}"
+    )

@@ -6,8 +6,9 @@ import functools
 import re
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
+from labelkit.hierarchy.definitions import definitions
 from labelkit.hierarchy.wordnet.noun_graph import ParentTable, noun_graph
 from labelkit.hierarchy.wordnet.noun_lemmas import letters, noun_lemmas
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from labelkit.hierarchy.class_list import ClassList
 
 How: TypeAlias = Literal["whole name", "singular", "first word", "last word"]
+HOWS: tuple[How, ...] = get_args(How)  # the strongest first
 
 WORDS = re.compile(r"[^\s_\-/,()&]+")
 # What a plural ends with and its singular instead, of morphy(7WN), and the f of knives.
@@ -50,7 +52,11 @@ class Candidate:
 
 @dataclass(frozen=True)
 class NameMatch:
-    """A class and its candidates, the strongest first, then in the order of WordNet's senses."""
+    """A class and its candidates, the strongest first.
+
+    Among those that fit equally well ImageNet's synsets come first, then all in the order of
+    WordNet's senses.
+    """
 
     class_id: str
     candidates: tuple[Candidate, ...]
@@ -64,8 +70,17 @@ def match_names(classes: ClassList) -> tuple[NameMatch, ...]:
     its last words, as many as WordNet knows: "aquarium fish" is a fish, or so it seems. Senses of
     the words before go first where they are a kind of those: "maple tree" may be a maple. A wnid
     matches itself. A name may have many candidates, or none; ``settled`` says which need no choice.
+
+    Image data sets are mostly about what ImageNet shows, too: of equally strong candidates its
+    synsets come first. Without timm, whose files say which those are, senses keep their order.
     """
-    return tuple(NameMatch(class_id, _candidates(class_id)) for class_id in classes)
+    found = [(class_id, _candidates(class_id)) for class_id in classes]
+    shown = definitions(candidate.wnid for _, candidates in found for candidate in candidates)
+
+    def rank(candidate: Candidate) -> tuple[int, bool]:
+        return HOWS.index(candidate.how), candidate.wnid not in shown
+
+    return tuple(NameMatch(class_id, tuple(sorted(each, key=rank))) for class_id, each in found)
 
 
 def settled(matches: Iterable[NameMatch]) -> dict[str, str]:
