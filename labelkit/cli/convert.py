@@ -49,8 +49,8 @@ def command(
     """Turn a tree into another project's format, or back.
 
     TREE is a tree in one of the formats below, which its suffix tells. Class order, names, levels
-    and added inner nodes are kept, but for .pth: it knows no levels other than depths, and inner
-    nodes become classes in it.
+    and added inner nodes are kept, but for .pth: it holds trees only where levels are depths, and
+    inner nodes become classes in it.
     """
     _check_suffix(source, READABLE, "TREE")
     _check_suffix(output, WRITABLE, "--output")
@@ -77,11 +77,12 @@ def _check_suffix(path: Path, known: Mapping[str, str], hint: str) -> None:
 def _summarise(tree: SemanticTree, output: Path) -> None:
     suffix = output.suffix.lower()
     if len(tree.inner) and suffix in {".pth", ".pt"}:
-        click.echo(f"{len(tree.inner):,} inner nodes are classes like any others in this format.")
+        nodes = "inner node is a class" if len(tree.inner) == 1 else "inner nodes are classes"
+        click.echo(f"{len(tree.inner):,} {nodes} like any other in this format.")
     size = output.stat().st_size / 1024
     click.echo(
-        f"{output} written: {tree.classes}, {len(tree.counts)} levels, {WRITABLE[suffix]}, "
-        f"{size:,.0f} KB"
+        f"{output} written: {tree.classes}, {len(tree.counts)} "
+        f"{'level' if len(tree.counts) == 1 else 'levels'}, {WRITABLE[suffix]}, {size:,.0f} KB"
     )
     match suffix:
         case ".json":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from labelkit.hierarchy import SemanticTree
+from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy
 from tests.command import labelkit
 from tests.convert.trees import PETS, same, tree_with_levels
 
@@ -31,6 +31,17 @@ def test_there_and_back(suffix: str) -> None:
     back = labelkit("convert", f"other.{suffix}", "-o", "back.json")
     assert "Next: labelkit inspect back.json" in back.text
     assert same(SemanticTree.load("back.json"), PETS)
+
+
+def test_numbers_and_nouns_agree() -> None:
+    taxonomy = Taxonomy.from_parents({"cat": "animal", "dog": "animal"})
+    SemanticTree.build(ClassList.of(["cat", "dog"]), taxonomy).save("flat.json")
+    assert ", 1 level, " in labelkit("convert", "flat.json", "-o", "flat.csv").text
+    tree = SemanticTree.build(ClassList.of(["cat", "dog"]), taxonomy, inner_levels="all")
+    tree.save("tree.json")
+    run = labelkit("convert", "tree.json", "-o", "tree.pth")
+    assert ", 2 levels, " in run.text
+    assert f"{len(tree.inner)} inner node is a class like any other" in run.text
 
 
 def test_dot_goes_out_only() -> None:
