@@ -68,7 +68,9 @@ def run(arguments: list[str]) -> int:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("\nInterrupted. The same command goes on after what was finished.", err=True)
+        click.echo(
+            "\nInterrupted. What was finished is kept: run the command again.", err=True
+        )
         return 130
     except BrokenPipeError:
         # The reader of our output went away (``| head``): nothing is left to say, not even at exit.

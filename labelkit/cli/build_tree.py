@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Unpack
 
@@ -11,6 +12,8 @@ from labelkit.cli.taxonomy_options import Origin, check_origin, open_taxonomy, t
 from labelkit.hierarchy.class_sources import NAMED_LISTS, identify, read_class_list
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from labelkit.hierarchy import ClassList, SemanticTree
 
 NAMES = "\n".join(
@@ -29,6 +32,7 @@ Examples:
   labelkit build-tree cifar100.txt --names names.tsv -o tree.json
 """
 DEFAULT_INNER_LEVELS = 4
+MOST_SHOWN = 40
 
 
 def _inner_levels(
@@ -37,7 +41,7 @@ def _inner_levels(
     del ctx, param
     if value is None or value == "all":
         return value
-    if value.isdecimal() and int(value) > 0:
+    if value.isdecimal() and len(value) < 6 and int(value) > 0:
         return int(value)
     raise click.BadParameter(f"{value!r} is neither a number from 1 nor 'all'")
 
@@ -110,6 +114,8 @@ def _read_classes(source: str | None, origin: Origin) -> ClassList | None:
         if origin["taxonomy"] is None:
             raise click.UsageError("give CLASSES, or a --taxonomy whose leaves are the classes")
         return None
+    if not source.strip():
+        raise click.BadParameter("it is empty", param_hint="CLASSES")
     try:
         return read_class_list(source)
     except FileNotFoundError as error:
@@ -119,6 +125,8 @@ def _read_classes(source: str | None, origin: Origin) -> ClassList | None:
 def _check_output(output: Path) -> None:
     if not output.parent.is_dir():
         raise click.BadParameter(f"no folder {str(output.parent)!r}", param_hint="--output")
+    if output.exists() and not output.is_file():
+        raise click.BadParameter(f"{str(output)!r} is no plain file", param_hint="--output")
     if output.exists():
         from labelkit.hierarchy import is_tree_file
 
@@ -134,6 +142,8 @@ def _summarise(tree: SemanticTree, given: ClassList, output: Path, *, wanted_inn
     from rich.table import Table
     from rich.text import Text
 
+    from labelkit.inspection.wording import printable
+
     name = identify(given)
     order_kept = tree.classes.ids[: len(given)] == given.ids
     also = f", the same as {name}" if name and name != given.name else ""
@@ -145,37 +155,46 @@ def _summarise(tree: SemanticTree, given: ClassList, output: Path, *, wanted_inn
         *_level_rows(tree),
         *([("taxonomy read as", tree.source["read_as"])] if "read_as" in tree.source else []),
         ("roots", f"{(tree.parent < 0).sum():,} have nothing above them"),
-        ("deepest chain", " > ".join(tree.names[at] for at in deepest)),
+        ("deepest chain", _shortened([tree.names[at] for at in deepest], " > ")),
         ("file", f"{output} ({output.stat().st_size / 1024:,.0f} KB)"),
     ]
     for label, value in rows:
-        table.add_row(Text(label, style="bold"), Text(value, overflow="fold"))
+        table.add_row(Text(label, style="bold"), Text(printable(value), overflow="fold"))
     console = Console(highlight=False, markup=False, soft_wrap=False)
     console.print(table)
     for remark in _remarks(tree, given, wanted_inner=wanted_inner):
-        console.print(remark)
+        console.print(printable(remark))
     if not order_kept:
         console.print(
             "The class list is re-ordered: class k is no longer the k-th of CLASSES. Models and "
             "data must use the order in the tree file (SemanticTree.load(...).classes).",
             style="bold yellow",
         )
-    console.print(f"Next: labelkit inspect {output}", soft_wrap=True)
+    console.print(f"Next: labelkit inspect {shlex.quote(str(output))}", soft_wrap=True)
 
 
 def _level_rows(tree: SemanticTree) -> list[tuple[str, str]]:
     if not len(tree.inner):
-        return [("classes by level", "  ".join(map(str, tree.counts)))]
+        return [("classes by level", _shortened(tree.counts))]
     import numpy as np
 
     inner = np.bincount(tree.level[tree.inner], minlength=len(tree.counts))
     own = np.array(tree.counts) - inner
     covered = (np.delete(tree.chain_table, tree.inner, axis=0) >= 0).sum(axis=0)
     return [
-        ("classes by level", "  ".join(map(str, own.tolist()))),
-        ("inner nodes by level", "  ".join(map(str, inner.tolist()))),
-        ("classes with a target there", "  ".join(map(str, covered.tolist()))),
+        ("classes by level", _shortened(own.tolist())),
+        ("inner nodes by level", _shortened(inner.tolist())),
+        ("classes with a target there", _shortened(covered.tolist())),
     ]
+
+
+def _shortened(items: Sequence[object], between: str = "  ") -> str:
+    """The items in a line; of very many the first and the last."""
+    shown = list(map(str, items))
+    if len(shown) > MOST_SHOWN:
+        half = MOST_SHOWN // 2
+        shown = [*shown[:half], f"... {len(shown) - 2 * half:,} more ...", *shown[-half:]]
+    return between.join(shown)
 
 
 def _remarks(tree: SemanticTree, given: ClassList, *, wanted_inner: bool) -> list[str]:

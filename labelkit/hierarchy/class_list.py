@@ -31,8 +31,11 @@ class ClassList:
     name: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
+        # A folder's name may hold bytes that are no text: they must not break what prints it.
+        object.__setattr__(self, "name", self.name.encode(errors="replace").decode())
         if not self.ids:
             raise ClassListError(f"class list {self.name or '(unnamed)'} is empty")
+        object.__setattr__(self, "ids", tuple(map(self._text, self.ids)))
         seen: set[str] = set()
         for position, class_id in enumerate(self.ids):
             if not class_id or class_id.splitlines() != [class_id]:
@@ -49,8 +52,28 @@ class ClassList:
 
     @classmethod
     def of(cls, ids: Iterable[str], name: str = "") -> Self:
-        """A class list from any iterable of ids."""
+        """A class list from any iterable of ids; a single string is refused.
+
+        Raises:
+            ClassListError: as for the class itself.
+        """
+        if isinstance(ids, str):
+            raise ClassListError(f"{ids!r} is one id: give a list of ids")
         return cls(tuple(ids), name)
+
+    def _text(self, class_id: object) -> str:
+        """An id as plain text, whatever subclass of it came, such as numpy's."""
+        if not isinstance(class_id, str):
+            raise ClassListError(
+                f"{class_id!r} in {self.name or 'the list'} is no id: an id is text"
+            )
+        try:
+            class_id.encode()
+        except UnicodeEncodeError:
+            raise ClassListError(
+                f"{class_id!r} in {self.name or 'the list'} is not UTF-8: rename it"
+            ) from None
+        return str(class_id)
 
     @cached_property
     def digest(self) -> str:

@@ -65,14 +65,6 @@ def among(parent: IntArray, nodes: IntArray) -> IntArray:
     return read_only(place[nearest(parent, place[:-1] >= 0)[nodes]])
 
 
-def roots(parent: IntArray) -> IntArray:
-    """The root over each node, itself for a root: (N,)."""
-    top = np.where(parent < 0, np.arange(len(parent)), parent)
-    while (parent[top] >= 0).any():
-        top = top[top]
-    return read_only(top)
-
-
 def totals_below(parent: IntArray, depth: IntArray, amount: IntArray) -> IntArray:
     """The sum of ``amount`` over each node and all nodes below it: (N,)."""
     total = np.array(amount)

@@ -13,7 +13,7 @@ import numpy as np
 from labelkit.errors import ClassListError
 from labelkit.hierarchy.arrays import IntArray, read_only
 from labelkit.hierarchy.class_list import ClassList
-from labelkit.hierarchy.forest import Mask, nearest
+from labelkit.hierarchy.forest import nearest
 from labelkit.hierarchy.splits import Splits
 
 if TYPE_CHECKING:
@@ -53,13 +53,13 @@ class Coarsening:
     @cached_property
     def sizes(self) -> tuple[int, ...]:
         """How many of the data's own classes each coarse class takes in: G numbers."""
-        own = np.delete(self.index, self.tree.inner)
+        own = self.index[self.tree.is_own]
         return tuple(np.bincount(own[own >= 0], minlength=len(self.classes)).tolist())
 
     @cached_property
     def left_out(self) -> tuple[str, ...]:
         """The ids of the data's own classes that no coarse class takes in."""
-        without = np.setdiff1d(np.flatnonzero(self.index < 0), self.tree.inner)
+        without = np.flatnonzero(self.tree.is_own & (self.index < 0))
         return tuple(self.tree.classes[at] for at in without.tolist())
 
     def for_folders(self, folders: Iterable[str]) -> Callable[[int], int]:
@@ -100,9 +100,9 @@ class Coarsening:
         """
         if coarser.tree is not self.tree:
             raise ValueError("the two are cuts of different trees")
-        onto = np.full(len(self.classes), -2, dtype=np.int64)
-        inside = self.index >= 0
-        onto[self.index[inside]] = coarser.index[inside]
+        position = self.tree.classes.index
+        onto = coarser.index[[position[class_id] for class_id in self.classes]]
+        inside = self.tree.is_own & (self.index >= 0)
         spread = np.flatnonzero(inside & (onto[self.index] != coarser.index))
         if spread.size:
             raise ValueError(
@@ -116,19 +116,23 @@ def cut_at_depth(tree: SemanticTree, depth: int) -> Coarsening:
     """``SemanticTree.at_depth``; see there."""
     if depth < 0:
         raise ValueError(f"depth is {depth}, expected at least 0")
-    kept = (tree.depth == depth) | (own_nodes(tree) & (tree.depth < depth))
+    kept = (tree.depth == depth) | (tree.is_own & (tree.depth < depth))
     return _coarsening(tree, np.flatnonzero(kept))
 
 
 def cut_to_size(tree: SemanticTree, number_of_classes: int) -> Coarsening:
     """``SemanticTree.coarsen``; see there."""
-    splits = Splits.of(tree.parent, own_nodes(tree), tree.classes.ids)
+    splits = Splits.of(tree.parent, tree.is_own, tree.classes.ids)
     roots = int(splits.groups[0])
     if number_of_classes < roots:
+        way_out = (
+            "ask for as many at least"
+            if len(tree.inner)
+            else "build it with inner nodes (inner_levels='all', build-tree --inner-levels all)"
+        )
         raise ValueError(
-            f"{tree.classes} cannot be coarsened to {number_of_classes:,} classes: "
-            f"{roots:,} of them have nothing above them. Build the tree with inner nodes "
-            "(inner_levels='all', or build-tree --inner-levels all), or ask for more classes"
+            f"the tree of {tree.classes} has {roots:,} roots, so it cannot be coarsened to "
+            f"{number_of_classes:,} classes: {way_out}"
         )
     return _coarsening(tree, np.flatnonzero(splits.at_most(number_of_classes)))
 
@@ -143,13 +147,6 @@ def cut_at_ancestors(tree: SemanticTree, ids: Iterable[str]) -> Coarsening:
             "are no classes of the tree use labelkit.hierarchy.project"
         )
     return _coarsening(tree, np.array([tree.classes.index[class_id] for class_id in coarse]))
-
-
-def own_nodes(tree: SemanticTree) -> Mask:
-    """Which nodes are classes of the data, and not inner nodes that were added: (C,)."""
-    own = np.ones(len(tree.classes), dtype=bool)
-    own[tree.inner] = False
-    return own
 
 
 def _coarsening(tree: SemanticTree, nodes: IntArray) -> Coarsening:

@@ -11,7 +11,7 @@ import numpy as np
 
 from labelkit.hierarchy.arrays import IntArray, read_only
 from labelkit.hierarchy.forest import Mask, among, with_all_above
-from labelkit.hierarchy.granularity import Splits
+from labelkit.hierarchy.splits import Splits
 
 if TYPE_CHECKING:
     from labelkit.hierarchy.taxonomy import Taxonomy
@@ -54,7 +54,7 @@ def choose_inner_nodes(taxonomy: Taxonomy, classes: IntArray, levels: int | None
     ids = [taxonomy.ids[node] for node in nodes.tolist()]
     splits = Splits.of(among(taxonomy.parent, nodes), is_class[nodes], ids)
     level = np.full(len(nodes), levels, dtype=np.int64)
-    for number, moment in enumerate(_moments(splits, levels)):
+    for number, moment in enumerate(_moments(splits, min(levels, len(splits.node)))):
         level[splits.after(moment) & (level == levels)] = number
     chosen = (level < levels) & ~is_class[nodes]
     return InnerNodes(

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -16,7 +17,7 @@ from labelkit.hierarchy.parent_rules import Rule, extreme_parents, first_parents
 from labelkit.hierarchy.taxonomy_checks import check_ids, refuse_cycle
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Mapping
+    from collections.abc import Hashable, Mapping
     from pathlib import Path
 
     import networkx as nx
@@ -91,6 +92,7 @@ class Taxonomy:
         rows = {child: _distinct(above) for child, above in parents.items()}
         ids = tuple(dict.fromkeys([*rows, *(above for row in rows.values() for above in row)]))
         check_ids(ids, title)
+        ids = tuple(map(str, ids))  # plain text: no subclasses, such as numpy's
         index = dict(zip(ids, range(len(ids)), strict=True))
         start = row_starts([len(rows.get(node, ())) for node in ids])
         # Keys come first among the ids, in their order: so do their rows.
@@ -100,7 +102,7 @@ class Taxonomy:
         return cls(
             ids=ids,
             index=index,
-            names=tuple(names.get(node, node) for node in ids) if names else ids,
+            names=tuple(str(names.get(node, node)) for node in ids) if names else ids,
             parents_start=start,
             parents=flat,
             parent=first_parents(start, flat),
@@ -276,7 +278,11 @@ class Taxonomy:
 def _distinct(above: str | Iterable[str] | None) -> tuple[str, ...]:
     if above is None:
         return ()
-    return (above,) if isinstance(above, str) else tuple(dict.fromkeys(above))
+    if isinstance(above, str):
+        return (above,)
+    if not isinstance(above, Iterable):
+        raise TaxonomyError(f"{above!r} is no parent: give an id, several, or None for a root")
+    return tuple(dict.fromkeys(above))
 
 
 def _advice(taxonomy: Taxonomy) -> str:

@@ -24,7 +24,7 @@ def check_ids(ids: Sequence[str], title: str) -> None:
     if not ids:
         raise TaxonomyError(f"the taxonomy {title!r} is empty: give it at least one id")
     wrong = next((node for node in ids if not isinstance(node, str) or not node), None)
-    if wrong is None and len("\n".join(ids).splitlines()) > len(ids):
+    if wrong is None and len(f"{chr(10).join(ids)}.".splitlines()) > len(ids):
         wrong = next(node for node in ids if node.splitlines() != [node])
     if wrong is not None:
         raise TaxonomyError(f"the taxonomy {title!r} has the id {wrong!r}: an id is a line of text")

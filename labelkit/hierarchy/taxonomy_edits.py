@@ -33,7 +33,7 @@ def follow_parents(taxonomy: Taxonomy, parents: Mapping[str, str]) -> Taxonomy:
                 f"{', '.join(map(repr, possible)) or 'none'}. A row is a child, then a parent"
             )
         chosen[taxonomy.index[child]] = taxonomy.index[above]
-    source = {**taxonomy.source, "own_parents": f"sha256:{_digest(parents)}"}
+    source = {**taxonomy.source, "own_parents": _digest(taxonomy, "own_parents", parents)}
     return replace(taxonomy, parent=read_only(chosen), source=source)
 
 
@@ -60,12 +60,13 @@ def rename(taxonomy: Taxonomy, nodes: Mapping[str, str]) -> Taxonomy:
         raise TaxonomyError(
             f"{taken[0]!r} is the id of another node of {taxonomy.source['taxonomy']}: take another"
         )
+    check_ids(ids, taxonomy.source["taxonomy"])
     return replace(
         taxonomy,
         ids=tuple(ids),
         index=dict(zip(ids, range(len(ids)), strict=True)),
         names=tuple(names),
-        source={**taxonomy.source, "own_ids": f"sha256:{_digest(nodes)}"},
+        source={**taxonomy.source, "own_ids": _digest(taxonomy, "own_ids", nodes)},
     )
 
 
@@ -95,11 +96,12 @@ def add_children(taxonomy: Taxonomy, parents: Mapping[str, str]) -> Taxonomy:
         parents_start=read_only(np.append(start, start[-1] + np.arange(1, len(nodes) + 1))),
         parents=read_only(np.append(taxonomy.parents, nodes)),
         parent=read_only(np.append(taxonomy.parent, nodes)),
-        source={**taxonomy.source, "own_children": f"sha256:{_digest(parents)}"},
+        source={**taxonomy.source, "own_children": _digest(taxonomy, "own_children", parents)},
     )
 
 
-def _digest(rows: Mapping[str, str]) -> str:
-    """SHA-256 of the rows, sorted, as tab-separated lines."""
+def _digest(taxonomy: Taxonomy, change: str, rows: Mapping[str, str]) -> str:
+    """SHA-256 of the rows as sorted lines, after what an earlier change of this kind left."""
     lines = (f"{first}\t{second}" for first, second in sorted(rows.items()))
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    before = [taxonomy.source[change]] if change in taxonomy.source else []
+    return f"sha256:{hashlib.sha256(chr(10).join([*before, *lines]).encode()).hexdigest()}"

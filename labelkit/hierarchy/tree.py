@@ -13,8 +13,8 @@ import numpy as np
 
 from labelkit.hierarchy.arrays import IntArray, read_only
 from labelkit.hierarchy.class_list import ClassList
-from labelkit.hierarchy.forest import by_depth, depths
-from labelkit.hierarchy.tree_checks import checked_inner, checked_level
+from labelkit.hierarchy.forest import Mask, by_depth, depths
+from labelkit.hierarchy.tree_checks import check_texts, checked_inner, checked_level
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -70,6 +70,8 @@ class SemanticTree:
                 f"{count} classes, {len(self.names)} names and {len(self.parent)} parents: "
                 "a tree has one of each per class"
             )
+        check_texts(self.names, self.source)
+        object.__setattr__(self, "names", tuple(map(str, self.names)))
         parent = read_only(self.parent)
         if parent.min() < -1 or parent.max() >= count:
             at = int(np.argmax((parent < -1) | (parent >= count)))
@@ -85,6 +87,11 @@ class SemanticTree:
         )
         object.__setattr__(self, "level", level)
         _ = self.depth  # refuses a cycle
+
+    def __reduce__(self) -> tuple[type[SemanticTree], tuple[object, ...]]:
+        # Through the constructor: numpy forgets that an array is read-only when it is copied.
+        fields = self.classes, self.names, self.parent, self.source, self.inner, self.level
+        return type(self), fields
 
     def __repr__(self) -> str:
         counts = " ".join(map(str, self.counts[:15])) + (" ..." if len(self.counts) > 15 else "")
@@ -199,12 +206,19 @@ class SemanticTree:
         return hashlib.sha256(b"".join(parts)).hexdigest()
 
     @cached_property
+    def is_own(self) -> Mask:
+        """Which of the classes are the data's own, and no inner nodes that were added: (C,)."""
+        own = np.ones(len(self.classes), dtype=bool)
+        own[self.inner] = False
+        own.flags.writeable = False
+        return own
+
+    @cached_property
     def own_classes(self) -> ClassList:
         """The classes of the data: all but the inner nodes that were added."""
         if not len(self.inner):
             return self.classes
-        inner = set(self.inner.tolist())
-        ids = (class_id for at, class_id in enumerate(self.classes) if at not in inner)
+        ids = (self.classes[at] for at in np.flatnonzero(self.is_own).tolist())
         return ClassList.of(ids, self.source.get("class_list", ""))
 
     def chain(self, class_: str | int) -> IntArray:
@@ -272,7 +286,9 @@ class SemanticTree:
         order = np.concatenate(self.levels)
         place = np.empty(len(order) + 1, dtype=np.int64)
         place[order], place[-1] = np.arange(len(order)), -1
-        name = f"{self.own_classes.name or 'class list'}, ordered by level"
+        name = self.own_classes.name or "class list"
+        if self.source.get("order") != "level":
+            name += ", ordered by level"
         ids = (self.classes[at] for at in order.tolist())
         return SemanticTree(
             classes=ClassList.of(ids, list_name(name, inner=len(self.inner))),

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import numbers
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -28,22 +29,26 @@ def build_tree(
         ClassListError: the taxonomy does not know some of the classes.
         ValueError: ``inner_levels`` is negative or another word.
     """
-    if inner_levels != "all" and not (isinstance(inner_levels, int) and inner_levels >= 0):
-        raise ValueError(f"inner_levels is {inner_levels!r}, expected 'all' or at least 0")
+    if inner_levels == "all":
+        levels = None
+    elif not isinstance(inner_levels, numbers.Integral) or inner_levels < 0:
+        raise ValueError(f"inner_levels is {inner_levels!r}, expected 'all' or a number from 0")
+    else:
+        levels = int(inner_levels)
     nodes = taxonomy.nodes(classes)
     parent = among(taxonomy.parent, nodes)
     source = {**taxonomy.source, "labelkit": __version__}
     if classes.name:
         source["class_list"] = classes.name
-    if not inner_levels:
+    if levels == 0:
         return SemanticTree(classes, _names(taxonomy, nodes), parent, source)
-    chosen = choose_inner_nodes(taxonomy, nodes, None if inner_levels == "all" else inner_levels)
+    chosen = choose_inner_nodes(taxonomy, nodes, levels)
     together = np.concatenate([nodes, chosen.nodes])
     inner_ids = [taxonomy.ids[node] for node in chosen.nodes.tolist()]
     all_parents = among(taxonomy.parent, together)
     level = depths(all_parents)
     if (parent < 0).all():
-        inner = level[len(nodes) :] if inner_levels == "all" else chosen.level
+        inner = level[len(nodes) :] if levels is None else chosen.level
         level = np.append(np.full(len(nodes), inner.max(initial=-1) + 1), inner)
     return SemanticTree(
         classes=ClassList.of([*classes, *inner_ids], list_name(classes.name, inner=len(inner_ids))),

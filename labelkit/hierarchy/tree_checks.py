@@ -9,7 +9,23 @@ import numpy as np
 from labelkit.hierarchy.arrays import IntArray, read_only
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from labelkit.hierarchy.class_list import ClassList
+
+
+def check_texts(names: Sequence[str], source: Mapping[str, str]) -> None:
+    """Raise unless names and the source are text, as a tree file keeps them.
+
+    Raises:
+        ValueError: one of them is something else.
+    """
+    wrong = [name for name in names if not isinstance(name, str)]
+    if wrong:
+        raise ValueError(f"{wrong[0]!r} is no name: names are text")
+    for what, value in source.items():
+        if {str} != {type(what), type(value)}:
+            raise ValueError(f"source: {what!r} is {value!r}, expected text")
 
 
 def checked_inner(inner: IntArray, classes: ClassList) -> IntArray:
@@ -38,7 +54,8 @@ def checked_level(level: IntArray, parent: IntArray, classes: ClassList) -> IntA
     level = read_only(level)
     if len(level) != len(classes):
         raise ValueError(f"{len(level)} levels for {len(classes)} classes: one each")
-    if level.min() < 0 or not np.bincount(level).all():
+    out_of_range = level.min() < 0 or level.max() >= len(level)
+    if out_of_range or not np.bincount(level).all():
         raise ValueError("levels must be counted from 0 without a gap")
     below = np.flatnonzero(parent >= 0)
     wrong = below[level[below] <= level[parent[below]]]

@@ -83,7 +83,7 @@ class Task:
         """The data's classes, if one softmax holds them all; else none."""
         if self.tree is None:
             return list(range(len(self.classes)))
-        own = np.setdiff1d(np.arange(len(self.classes)), self.tree.inner)
+        own = np.flatnonzero(self.tree.is_own)
         return own.tolist() if len(np.unique(self.tree.level[own])) == 1 else []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from labelkit.errors import ClassListError, TreeFileError
@@ -160,3 +161,24 @@ def test_a_name_means_the_list_and_a_path_means_the_folder(
     assert len(read_class_list("imagenet-1k")) == 1000
     assert list(read_class_list(os.path.join(".", "imagenet-1k"))) == ["cat"]  # noqa: PTH118
     assert list(read_class_list(Path("imagenet-1k"))) == ["cat"]
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ("ab", "'ab' is one id: give a list of ids"),
+        ([1], "1 in the list is no id: an id is text"),
+        (["a\udcff"], "is not UTF-8: rename it"),
+    ],
+)
+def test_what_is_no_list_of_texts_is_refused(ids: list[str], message: str) -> None:
+    with pytest.raises(ClassListError, match=message):
+        ClassList.of(ids)
+
+
+def test_texts_of_other_libraries_become_plain_ones() -> None:
+    classes = ClassList(["a", np.str_("b")], "caf\udce9")  # type: ignore[arg-type]
+    assert classes.ids == ("a", "b")
+    assert {type(class_id) for class_id in classes} == {str}
+    assert classes.name == "caf?"
+    assert classes == ClassList.of(iter("ab"))

@@ -92,4 +92,16 @@ def test_an_unknown_kind_is_refused() -> None:
 
 
 def test_no_pairs_are_no_error() -> None:
-    assert hierarchical_distance(tree_of((-1, 0)), [], []).shape == (0,)
+    for kind in ("height", "path", "lca_depth"):
+        distances = hierarchical_distance(tree_of((-1, 0)), [], [], kind)
+        assert distances.shape == (0,)
+        assert not distances.flags.writeable
+
+
+def test_the_longest_way_fits_into_the_table() -> None:
+    """Two chains of 64 classes: 128 steps, one more than int8 holds."""
+    classes = ClassList.of(map(str, range(128)))
+    parent = np.arange(-1, 127)
+    parent[64] = -1
+    table = distance_table(SemanticTree(classes, classes.ids, parent), "path")
+    assert table.max() == table[63, 127] == 128

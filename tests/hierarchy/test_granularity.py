@@ -169,7 +169,9 @@ def test_imagenet_1k_in_thirty_classes() -> None:
 
 def test_what_cannot_be_cut_is_said() -> None:
     tree = SemanticTree.build(read_class_list("imagenet-1k"), Taxonomy.wordnet())
-    with pytest.raises(ValueError, match=r"to 10 classes: 1,000 of them .* --inner-levels all"):
+    with pytest.raises(
+        ValueError, match=r"has 1,000 roots, .* 10 classes: .* --inner-levels all"
+    ):
         tree.coarsen(10)
     with pytest.raises(ValueError, match="depth is -1"):
         tree.at_depth(-1)
@@ -182,3 +184,33 @@ def test_what_cannot_be_cut_is_said() -> None:
         coarse.then(fine)
     with pytest.raises(ValueError, match="different trees"):
         coarse.then(tree.at_depth(0))
+
+
+@given(forests(max_classes=14), st.integers(1, 14), st.integers(1, 14), st.data())
+def test_cuts_fit_with_inner_nodes_and_classes_above_classes(
+    parents: Parents, one: int, other: int, data: st.DataObject
+) -> None:
+    """Any nodes as classes, all others that part them as inner nodes."""
+    drawn = data.draw(st.lists(st.sampled_from(range(len(parents))), min_size=1, unique=True))
+    taxonomy = Taxonomy.from_parents(
+        {f"c{node}": f"c{up}" if up >= 0 else None for node, up in enumerate(parents)}
+    )
+    classes = ClassList.of([f"c{node}" for node in drawn])
+    tree = SemanticTree.build(classes, taxonomy, inner_levels="all")
+    roots = int((tree.parent < 0).sum())
+    few, many = sorted((max(one, roots), max(other, roots)))
+    for fine, coarse in (
+        (tree.coarsen(many), tree.coarsen(few)),
+        (tree.at_depth(many), tree.at_depth(few)),
+    ):
+        own = tree.is_own
+        assert np.array_equal(fine.then(coarse)[fine.index[own]], coarse.index[own])
+        assert sum(fine.sizes) == sum(coarse.sizes) == len(classes)
+
+
+def test_what_a_cut_leaves_out_stays_out_of_coarser_ones() -> None:
+    tree = tree_of((-1, 0, 0, 1, 1))
+    fine, coarse = tree.ancestor(["c3", "c4"]), tree.ancestor(["c1"])
+    assert fine.left_out == ("c0", "c1", "c2")
+    assert fine.then(coarse).tolist() == [0, 0]
+    assert coarse.then(tree.ancestor(["c2"])).tolist() == [-1]

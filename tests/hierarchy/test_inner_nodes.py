@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy, read_class_list
+from labelkit.hierarchy.splits import Splits
 from tests.oracles.forests import Parents, chain_of, forests
 
 
@@ -102,7 +106,7 @@ def test_the_order_of_the_classes_has_no_say_in_the_choice() -> None:
 
 def test_without_anything_to_add_the_tree_is_the_plain_one() -> None:
     taxonomy = Taxonomy.from_parents({"a": "x", "x": None, "b": None})
-    tree = SemanticTree.build(ClassList.of("ab"), taxonomy, inner_levels=3)
+    tree = SemanticTree.build(ClassList.of([*"ab"]), taxonomy, inner_levels=3)
     assert (tree.counts, tree.inner.tolist(), list(tree.classes)) == ((2,), [], ["a", "b"])
 
 
@@ -110,7 +114,7 @@ def test_without_anything_to_add_the_tree_is_the_plain_one() -> None:
 def test_no_other_number_of_levels_is_taken(wrong: int) -> None:
     with pytest.raises(ValueError, match=r"inner_levels is .*expected"):
         SemanticTree.build(
-            ClassList.of("a"), Taxonomy.from_parents({"a": None}), inner_levels=wrong
+            ClassList.of([*"a"]), Taxonomy.from_parents({"a": None}), inner_levels=wrong
         )
 
 
@@ -123,6 +127,8 @@ def test_no_other_number_of_levels_is_taken(wrong: int) -> None:
         ([], [0], "1 levels for 2 classes"),
         ([], [0, 2], "without a gap"),
         ([], [-1, 0], "without a gap"),
+        ([], [0, 2**40], "without a gap"),
+        ([1, 1], [], "inner nodes must be ascending"),
         ([], [0, 0], "'b' stands on level 0, its parent 'a' on 0"),
         ([], [1, 0], "'b' stands on level 0, its parent 'a' on 1"),
     ],
@@ -132,9 +138,60 @@ def test_levels_and_inner_nodes_that_cannot_be_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         SemanticTree(
-            ClassList.of("ab"),
+            ClassList.of([*"ab"]),
             ("a", "b"),
             np.array([-1, 0]),
             inner=np.array(inner, dtype=np.int64),
             level=np.array(level, dtype=np.int64),
         )
+
+
+def test_ordering_by_level_moves_inner_nodes_and_levels_along() -> None:
+    tree = SemanticTree.build(read_class_list("imagenet-1k"), Taxonomy.wordnet(), inner_levels=4)
+    ordered = tree.ordered_by_level()
+    assert ordered.counts == tree.counts
+    assert {ordered.classes[at] for at in ordered.inner} == {tree.classes[at] for at in tree.inner}
+    moved = [tree.classes.index[class_id] for class_id in ordered.classes]
+    assert ordered.level.tolist() == tree.level[moved].tolist()
+    again = ordered.ordered_by_level()
+    assert (again.classes, again.classes.name) == (ordered.classes, ordered.classes.name)
+
+
+def test_splits_know_how_well_they_part_the_classes() -> None:
+    parents = (-1, 0, 0, 1, 1, 1, 2)
+    tree = SemanticTree.build(
+        ClassList.of(["c3", "c4", "c5", "c6"]), taxonomy_of(parents), inner_levels="all"
+    )
+    splits = Splits.of(tree.parent, tree.is_own, tree.classes.ids)
+    assert splits.groups.tolist() == [1, 2, 4]
+    assert splits.perplexity == pytest.approx([1, 4 / 27**0.25, 4])
+
+
+@pytest.mark.parametrize("levels", [10**9, np.int64(3)])
+def test_any_whole_number_of_levels_is_taken(levels: int) -> None:
+    taxonomy = taxonomy_of((-1, 0, 0, 1, 1, 2, 2))
+    tree = SemanticTree.build(taxonomy.leaves(), taxonomy, inner_levels=levels)
+    assert tree.counts == (2, 4)
+
+
+def test_copies_are_as_read_only_as_the_tree() -> None:
+    taxonomy = taxonomy_of((-1, 0, 0, 1, 1, 2, 2))
+    tree = SemanticTree.build(taxonomy.leaves(), taxonomy, inner_levels=1)
+    for copied in (pickle.loads(pickle.dumps(tree)), copy.deepcopy(tree)):  # noqa: S301
+        assert copied.digest == tree.digest
+        for array in (copied.parent, copied.inner, copied.level, copied.depth, copied.is_own):
+            assert not array.flags.writeable
+    for changed in (
+        SemanticTree(tree.classes, tree.names, tree.parent),
+        SemanticTree(tree.classes, tree.names, np.full(6, -1), inner=tree.inner),
+        SemanticTree(tree.classes, tree.names, np.full(6, -1), level=tree.level),
+    ):
+        assert changed.digest != tree.digest
+
+
+@pytest.mark.parametrize("source", [{"a": 3}, {3: "a"}])
+def test_names_and_the_source_are_text(source: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="source: "):
+        SemanticTree(ClassList.of([*"a"]), ("a",), np.array([-1]), source)
+    with pytest.raises(ValueError, match="None is no name"):
+        SemanticTree(ClassList.of([*"a"]), (None,), np.array([-1]))  # type: ignore[arg-type]

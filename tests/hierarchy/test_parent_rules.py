@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import networkx as nx
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +15,9 @@ from hypothesis import strategies as st
 from labelkit.errors import TaxonomyError
 from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy, read_class_list
 from labelkit.hierarchy.wordnet.noun_graph import ParentTable
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Graph = dict[str, list[str]]
 
@@ -89,8 +94,10 @@ def test_unknown_rules_and_graphs_that_imagenets_table_does_not_fit_are_refused(
     pets = Taxonomy.from_edges([("cat", "pet")], title="pets")
     with pytest.raises(ValueError, match="rule is 'last'"):
         pets.with_rule("last")  # type: ignore[arg-type]
-    with pytest.raises(TaxonomyError, match=r"those of WordNet 3\.0, not of pets"):
+    with pytest.raises(TaxonomyError, match=r"those of WordNet 3\.0 .*, not of pets"):
         pets.with_rule("imagenet")
+    with pytest.raises(TaxonomyError, match="choose the rule before you give ids of your own"):
+        Taxonomy.wordnet().with_ids({"dog": "n02084071"}).with_rule("imagenet")
 
 
 def test_a_table_of_ones_own_chooses_among_the_parents() -> None:
@@ -170,10 +177,49 @@ def test_a_networkx_graph_must_say_where_its_edges_lead() -> None:
         Taxonomy.from_networkx(nx.DiGraph([(1, 2), (2, 1)]), edges_to="parent")
 
 
-@pytest.mark.parametrize("wrong", ["", "a\nb", "a\u2028b", 3])
+@pytest.mark.parametrize("wrong", ["", "a\nb", "a\n", "a\u2028b", 3])
 def test_an_id_is_a_line_of_text(wrong: str) -> None:
-    with pytest.raises(TaxonomyError, match=r"has the id .*: an id is a line of text"):
-        Taxonomy.from_parents({"cat": wrong if isinstance(wrong, str) else [wrong]})
+    for parents in ({"cat": [wrong]}, {"cat": None, wrong: None}):
+        with pytest.raises(TaxonomyError, match=r"has the id .*: an id is a line of text"):
+            Taxonomy.from_parents(parents)
+    if isinstance(wrong, str):
+        with pytest.raises(TaxonomyError, match="an id is a line of text"):
+            Taxonomy.wordnet().with_ids({wrong: "n02084071"})
+
+
+def test_what_is_neither_an_id_nor_several_is_no_parent() -> None:
+    with pytest.raises(TaxonomyError, match="3 is no parent: give an id, several, or None"):
+        Taxonomy.from_parents({"cat": 3})  # type: ignore[dict-item]
+
+
+def test_texts_of_other_libraries_become_plain_ones(tmp_path: Path) -> None:
+    cat, animal = np.array(["cat", "animal"])
+    taxonomy = Taxonomy.from_parents({cat: animal}, names={cat: animal})
+    tree = SemanticTree.build(ClassList.of([animal, cat]), taxonomy)
+    assert {type(text) for text in (*taxonomy.ids, *taxonomy.names, *tree.names)} == {str}
+    tree.save(tmp_path / "tree.json")
+    assert SemanticTree.load(tmp_path / "tree.json").names == ("animal", "animal")
+
+
+def test_the_source_tells_of_every_change_whatever_the_order_of_its_rows() -> None:
+    graph = Taxonomy.from_parents({"a": ["x", "y"], "b": ["x", "y"]})
+    one = graph.with_parents({"a": "y"})
+    both = graph.with_parents({"a": "y", "b": "y"})
+    assert both.source == graph.with_parents({"b": "y", "a": "y"}).source
+    sources = [one.source, both.source, one.with_parents({"b": "y"}).source]
+    assert len({source["own_parents"] for source in sources}) == 3
+
+
+def test_a_cycle_is_shown_from_the_inside_whole_or_shortened() -> None:
+    """Walked into from x, which is on none: six ids are shown, nine are not."""
+    for count, shown in ((6, 7), (9, 8)):
+        ring = {f"r{at}": f"r{(at + 1) % count}" for at in range(count)}
+        with pytest.raises(TaxonomyError) as caught:
+            Taxonomy.from_parents({"x": None, **ring, "r0": ["x", "r1"]})
+        cycle = re.findall(r"r\d|\.\.\.", str(caught.value))
+        assert len(cycle) == shown
+        assert cycle[0] == cycle[-1]
+        assert ("..." in cycle) == (count == 9)
 
 
 def test_leaves_come_in_their_given_order() -> None:

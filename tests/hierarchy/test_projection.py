@@ -89,7 +89,17 @@ def test_a_teacher_of_1000_classes_for_a_data_set_of_200() -> None:
 
 
 def test_probabilities_of_another_list_are_refused() -> None:
-    projection = project(ClassList.of("ab"), ClassList.of("a"))
+    projection = project(ClassList.of([*"ab"]), ClassList.of([*"a"]))
     for wrong in (np.zeros((2, 3)), np.zeros(())):
         with pytest.raises(ValueError, match=r"expected \(\.\.\., 2\)"):
             projection.sum_probabilities(wrong)
+
+
+def test_many_ways_up_are_walked_once_each() -> None:
+    """Sixty diamonds on top of each other: 2^60 paths, and no target at the end of any."""
+    parents: dict[str, list[str]] = {}
+    for at in range(60):
+        parents |= {f"n{at}": [f"l{at}", f"r{at}"], f"l{at}": [f"n{at + 1}"]}
+        parents[f"r{at}"] = [f"n{at + 1}"]
+    taxonomy = Taxonomy.from_parents(parents)
+    assert project(ClassList.of(["n0"]), ClassList.of(["x"]), taxonomy).unused == ("n0",)

@@ -160,7 +160,7 @@ def test_a_tree_has_one_name_and_one_parent_per_class(
     names: tuple[str, ...], parent: list[int], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        SemanticTree(ClassList.of("ab"), names, np.array(parent))
+        SemanticTree(ClassList.of([*"ab"]), names, np.array(parent))
 
 
 def test_a_class_that_is_not_in_the_tree_has_no_chain() -> None:
@@ -172,7 +172,7 @@ def test_a_class_that_is_not_in_the_tree_has_no_chain() -> None:
 
 def test_a_tree_cannot_be_written_to_and_keeps_no_callers_array() -> None:
     parent = np.array([-1, 0])
-    tree = SemanticTree(ClassList.of("ab"), ("a", "b"), parent)
+    tree = SemanticTree(ClassList.of([*"ab"]), ("a", "b"), parent)
     parent[1] = -1
     assert tree.parent.tolist() == [-1, 0]
     for array in (tree.parent, tree.depth, tree.chain_table, *tree.levels, tree.chain("b")):

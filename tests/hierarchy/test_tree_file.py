@@ -93,7 +93,7 @@ def test_inner_nodes_and_their_levels_are_kept(tmp_path: Path) -> None:
     taxonomy = Taxonomy.from_edges(
         [("a", "x"), ("b", "x"), ("c", "y"), ("d", "y"), ("x", "z"), ("y", "z"), ("e", "z")]
     )
-    tree = SemanticTree.build(ClassList.of("abcde", "letters"), taxonomy, inner_levels=1)
+    tree = SemanticTree.build(ClassList.of([*"abcde"], "letters"), taxonomy, inner_levels=1)
     tree.save(tmp_path / "tree.json")
     document = json.loads((tmp_path / "tree.json").read_text())
     assert document["version"] == 1
@@ -104,7 +104,7 @@ def test_inner_nodes_and_their_levels_are_kept(tmp_path: Path) -> None:
     assert same(loaded, tree)
     assert loaded.counts == (2, 5)
     assert loaded.classes.name == "letters + inner"
-    assert loaded.own_classes == ClassList.of("abcde")
+    assert loaded.own_classes == ClassList.of([*"abcde"])
     assert loaded.own_classes.name == "letters"
     by_level = loaded.ordered_by_level()
     by_level.save(tmp_path / "by_level.json")
@@ -155,6 +155,7 @@ DAMAGED = {
     "a class twice": (changed(classes=["cat", "cat", "x"]), "'cat' stands twice"),
     "an inner node that is none": (changed(inner=[3]), "inner nodes must be ascending"),
     "nothing but inner nodes": (changed(inner=[0, 1, 2]), "all classes are inner nodes"),
+    "a level beyond all": (changed(level=[1, 0, 2**31 - 1]), "without a gap"),
     "a level too few": (changed(level=[1, 0]), "2 levels for 3 classes"),
     "a level above its parent's": (changed(level=[0, 1, 2]), "'cat' stands on level 0, its parent"),
     "no classes": (changed(classes=[], names=[], parent=[]), "is empty"),
@@ -198,6 +199,22 @@ def test_a_save_that_fails_leaves_the_old_file_and_nothing_else(
     with pytest.raises(OSError, match="the disk is full"):
         PETS.save(path)
     assert [entry.read_text() for entry in tmp_path.iterdir()] == ["old"]
+
+
+def test_a_link_is_followed_and_permissions_are_kept(tmp_path: Path) -> None:
+    target, link = tmp_path / "target.json", tmp_path / "link.json"
+    target.write_text("old")
+    target.chmod(0o600)
+    link.symlink_to(target)
+    PETS.save(link)
+    assert link.is_symlink()
+    assert target.read_text(encoding="utf-8") == GOLDEN
+    assert target.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_disk_error_names_the_file(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"No such file or directory.*nowhere/tree\.json"):
+        PETS.save(tmp_path / "nowhere" / "tree.json")
 
 
 def test_a_saved_file_is_readable_by_whom_the_umask_allows(tmp_path: Path) -> None:

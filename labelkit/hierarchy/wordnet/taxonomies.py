@@ -48,9 +48,14 @@ def with_imagenet_parents(taxonomy: Taxonomy) -> Taxonomy:
     try:
         chosen = first.with_parents(table.parent_of)
     except TaxonomyError as error:
+        way_out = (
+            "choose the rule before you give ids of your own"
+            if "own_ids" in taxonomy.source
+            else "take another rule (first, shortest, longest), or labelkit's own WordNet"
+        )
         raise TaxonomyError(
-            f"ImageNet's parents are those of WordNet 3.0, not of {taxonomy.source['taxonomy']}: "
-            "take another rule (first, shortest, longest), or the WordNet that comes with labelkit"
+            f"ImageNet's parents are those of WordNet 3.0 with its own ids, not of "
+            f"{taxonomy.source['taxonomy']}: {way_out}"
         ) from error
     source = {**first.source, "rule": "imagenet", "parent_table": f"sha256:{table.digest}"}
     return replace(chosen, source=source)
