@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 
@@ -57,6 +58,9 @@ def group() -> None:
 
 def main() -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a class's name must not end a command
     sys.exit(run(sys.argv[1:]))
 
 
@@ -68,9 +72,7 @@ def run(arguments: list[str]) -> int:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo(
-            "\nInterrupted. What was finished is kept: run the command again.", err=True
-        )
+        click.echo("\nInterrupted. What was finished is kept: run the command again.", err=True)
         return 130
     except BrokenPipeError:
         # The reader of our output went away (``| head``): nothing is left to say, not even at exit.

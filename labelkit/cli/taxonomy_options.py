@@ -64,7 +64,8 @@ OPTIONS: tuple[Callable[[Command], Command], ...] = (
     click.option(
         "--parents",
         type=FILE,
-        help="A table (child TAB parent) that chooses among several parents before the rule does.",
+        help="A table (child, parent) of nodes that follow another of their parents than the rule "
+        "says.",
     ),
 )
 
@@ -100,14 +101,25 @@ def open_taxonomy(origin: Origin) -> Taxonomy:
     """
     taxonomy = _graph(origin)
     if origin["parents"]:
-        from labelkit.hierarchy.wordnet.noun_graph import ParentTable
-
-        taxonomy = taxonomy.with_parents(ParentTable.read(origin["parents"]).parent_of)
+        taxonomy = taxonomy.with_parents(_chosen_parents(origin["parents"]))
     if origin["names"]:
         from labelkit.hierarchy import read_name_file
 
         taxonomy = read_name_file(origin["names"]).place(taxonomy)
     return taxonomy
+
+
+def _chosen_parents(path: Path) -> dict[str, str]:
+    """The rows of a table of child and parent; an edge list in which each child stands once."""
+    from labelkit.errors import TaxonomyError
+    from labelkit.hierarchy import read_taxonomy
+
+    table = read_taxonomy(path, form="edges")
+    rows = {node: table.parents_of(node) for node in table.ids}
+    twice = next((node for node, above in rows.items() if len(above) > 1), None)
+    if twice is not None:
+        raise TaxonomyError(f"{path}: {twice!r} has several parents here: choose one of them")
+    return {node: above[0] for node, above in rows.items() if above}
 
 
 def _graph(origin: Origin) -> Taxonomy:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -117,10 +118,32 @@ def test_a_table_of_parents_goes_before_the_rule(folder: Path) -> None:
     tree = SemanticTree.load(folder / "tree.json")
     assert [tree.classes[at] for at in tree.chain("cat")] == ["animal", "cat"]
     assert tree.source["own_parents"].startswith("sha256:")
+    (folder / "mine.tsv").write_text("\ufeffchild\tparent\r\n\r\ncat\tanimal \r\n", "utf-8")
+    assert build_tree(*options, folder=folder).returncode == 0
+    again = SemanticTree.load(folder / "tree.json")
+    assert again.source == tree.source
+    (folder / "mine.tsv").write_text("cat\tanimal\ncat\tpet\n")
+    result = build_tree(*options, folder=folder)
+    assert "mine.tsv: 'cat' has several parents here: choose one" in result.stderr
     (folder / "mine.tsv").write_text("animal\tcat\n")
     result = build_tree(*options, folder=folder)
     assert result.returncode == 1
     assert "'cat' is no parent of 'animal' in pets.csv: it has none" in result.stderr
+
+
+def test_what_a_terminal_cannot_show_ends_no_command(folder: Path) -> None:
+    (folder / "drinks.csv").write_text("child,parent\ncaf\u00e9,drink\n", "utf-8")
+    (folder / "classes.txt").write_text("caf\u00e9\ndrink\n", "utf-8")
+    options = ["classes.txt", "--taxonomy", "drinks.csv", "-o", "tree.json"]
+    result = subprocess.run(
+        [sys.executable, "-m", "labelkit.cli", "build-tree", *options],
+        cwd=folder,
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert b"drink > caf?" in result.stdout
 
 
 def test_plain_names_take_the_nouns_of_their_file(folder: Path) -> None:
