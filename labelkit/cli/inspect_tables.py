@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from rich.tree import Tree
+
     from labelkit.hierarchy import ClassList
     from labelkit.inspection import LabelMapSummary
     from labelkit.label_maps import LabelMap
@@ -35,7 +37,8 @@ def print_label_maps(summary: LabelMapSummary, images: Path | None) -> None:
     rows, columns = summary.grid
     print_heading(screen, "Label maps", summary.path)
     each = f"{file_size(summary.bytes_per_image)} an image"
-    screen.print(
+    print_table(
+        screen,
         facts(
             [
                 ("images", f"{summary.images:,}"),
@@ -50,11 +53,11 @@ def print_label_maps(summary: LabelMapSummary, images: Path | None) -> None:
                 *(("", f"{key}: {reason}") for key, reason in summary.unreadable_examples),
                 *(("keys such as" if not n else "", k) for n, k in enumerate(summary.example_keys)),
             ]
-        )
+        ),
     )
     if summary.frequent:
         screen.print()
-        screen.print(_frequent(summary))
+        print_table(screen, _frequent(summary))
         screen.print()
     where = shlex.join(["labelkit", "inspect", str(summary.path), "--images"])
     folder = shlex.quote(printable(str(images))) if images else "DATA"
@@ -81,7 +84,7 @@ def print_label_map(label_map: LabelMap, classes: ClassList, key: str) -> None:
             percent(share.presence),
         )
     screen.print(Text(printable(key), style="bold"))
-    screen.print(table)
+    print_table(screen, table)
     if len(shares) > _MOST_ROWS:
         screen.print(f"and {len(shares) - _MOST_ROWS:,} classes with less", style="dim")
     for line in _letter_grid(label_map, len(classes), letters):
@@ -90,6 +93,7 @@ def print_label_map(label_map: LabelMap, classes: ClassList, key: str) -> None:
         "Area: cells where it is strongest. Presence: its mean probability over the cells.\n"
         "A: at least 50 % in this cell, a: at least 10 %, +: another class, dot: none is likely.",
         style="dim",
+        soft_wrap=True,
     )
 
 
@@ -108,6 +112,7 @@ def _letter_grid(
             else:
                 shown = letter if share >= _CERTAIN else letter.lower()
                 line.append(f"{shown} ", style=f"{'bold ' if share >= _CERTAIN else ''}{colour}")
+        line.rstrip()
         yield line
 
 
@@ -148,6 +153,17 @@ def classes_line(name: str, count: int, digest: str) -> str:
 def counted(count: int, one: str, many: str) -> str:
     """A number and its noun."""
     return f"{count:,} {one if count == 1 else many}"
+
+
+def print_table(screen: Console, table: Table | Tree, *, soft_wrap: bool = False) -> None:
+    """Print a table or a tree; into a pipe or a file without blanks at the ends of lines."""
+    if screen.is_terminal:
+        screen.print(table, soft_wrap=soft_wrap)
+        return
+    with screen.capture() as captured:
+        screen.print(table, soft_wrap=soft_wrap)
+    for line in captured.get().removesuffix("\n").split("\n"):
+        screen.out(line.rstrip(), highlight=False)
 
 
 def print_heading(console: Console, what: str, path: Path) -> None:

@@ -17,13 +17,14 @@ from labelkit.cli.inspect_tables import (
     facts,
     plain_table,
     print_heading,
+    print_table,
 )
 from labelkit.inspection.subtrees import (
     classes_below,
     drawn_children,
     sorted_children,
 )
-from labelkit.inspection.wording import percent, printable, readable
+from labelkit.inspection.wording import percent, printable, readable, short_digests
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -58,14 +59,14 @@ def print_tree(summary: TreeSummary) -> None:
         ("levels", f"{len(summary.levels)}"),
         ("roots", f"{summary.roots:,}"),
         *_labelled("deepest chain", map(_chain_line, summary.deepest_chains)),
-        *summary.source,
+        *((what, short_digests(value)) for what, value in summary.source),
     ]
     print_heading(screen, "Tree", summary.path)
-    screen.print(facts(rows))
+    print_table(screen, facts(rows))
     screen.print()
-    screen.print(_level_table(summary))
+    print_table(screen, _level_table(summary))
     screen.print()
-    screen.print(_root_table(summary))
+    print_table(screen, _root_table(summary))
     screen.print()
     where = shlex.join(["labelkit", "inspect", printable(str(summary.path))])
     example = shlex.quote(summary.deepest_chains[0][-1])
@@ -156,7 +157,7 @@ def _with_definition(label: Text, definition: str, column: int) -> Text:
 def _draw(drawing: Tree) -> None:
     """Print a drawing without breaking or cutting its rows."""
     wide = Console(highlight=False, markup=False, width=_WIDE)
-    wide.print(drawing, soft_wrap=True)
+    print_table(wide, drawing, soft_wrap=True)
 
 
 def _ends(chain: Sequence[Item]) -> tuple[list[Item], int, list[Item]]:
@@ -174,8 +175,8 @@ def _chain_line(names: Sequence[str]) -> str:
 
 
 def _inner_line(summary: TreeSummary) -> str:
-    own = summary.num_classes - summary.inner
-    return f"{summary.inner:,} of them, added for their levels; {own:,} classes of the data"
+    own = counted(summary.num_classes - summary.inner, "class", "classes")
+    return f"{summary.inner:,} of them, added for their levels; {own} of the data"
 
 
 def _labelled(label: str, values: Iterable[str]) -> list[tuple[str, str]]:
@@ -198,8 +199,8 @@ def _level_table(summary: TreeSummary) -> Table:
 
 
 def _root_table(summary: TreeSummary) -> Table:
-    roots = plain_table("largest roots", "id", numbers=("classes",))
+    roots = plain_table("largest roots", "id", numbers=("classes below",))
     for root in summary.largest_roots:
         name = Text(root.name, overflow="fold")
-        roots.add_row(name, Text(printable(root.class_id), overflow="fold"), f"{root.classes:,}")
+        roots.add_row(name, Text(printable(root.class_id), overflow="fold"), f"{root.below:,}")
     return roots

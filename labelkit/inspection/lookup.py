@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from labelkit.data import open_image
 from labelkit.errors import DatasetError, LabelkitError, LabelMapError
+from labelkit.hierarchy import ClassList, Taxonomy, match_names
 from labelkit.inspection.wording import printable, readable
 
 if TYPE_CHECKING:
@@ -27,10 +28,11 @@ _NEIGHBOURS = 2000  # comparing a key with a million others would take a minute
 def find_classes(tree: SemanticTree, wanted: str) -> list[int]:
     """The indices of the classes with an id, or else with a name: several may share one.
 
-    Case counts for ids only; spaces and underscores are one.
+    Case counts for ids only; spaces, underscores and hyphens are one.
 
     Raises:
-        LabelkitError: no such class; the message names those that are close.
+        LabelkitError: no such class; the message names those that are close, or where in a tree of
+            WordNet's nouns a noun of that name would be.
     """
     if wanted in tree.classes.index:
         return [tree.classes.index[wanted]]
@@ -41,7 +43,7 @@ def find_classes(tree: SemanticTree, wanted: str) -> list[int]:
         otherwise = "Give an id or a name; --find TEXT looks for a part of one."
         raise LabelkitError(
             f"no class {wanted!r} in the tree of {printable(str(tree.classes))}. "
-            f"{_close_classes(tree, name) or otherwise}"
+            f"{_left_out(tree, wanted) or _close_classes(tree, name) or otherwise}"
         )
     return found
 
@@ -49,8 +51,8 @@ def find_classes(tree: SemanticTree, wanted: str) -> list[int]:
 def search_classes(tree: SemanticTree, text: str, definitions: Mapping[str, str]) -> list[int]:
     """The indices of the classes whose id, name or definition contains a text, best first.
 
-    Case does not count; spaces and underscores are one. An id or a name that is the text comes
-    first, then those that begin with it, then those that contain it, then definitions.
+    Case does not count; spaces, underscores and hyphens are one. An id or a name that is the text
+    comes first, then those that begin with it, then those that contain it, then definitions.
 
     Args:
         tree: where to look.
@@ -83,15 +85,58 @@ def search_classes(tree: SemanticTree, text: str, definitions: Mapping[str, str]
 
 
 def plain(text: str) -> str:
-    """A name for comparing: no case, and no difference between spaces and underscores."""
-    return readable(text).casefold()
+    """A name for comparing: no case, and one blank for underscores and hyphens."""
+    return readable(text).replace("-", " ").casefold()
 
 
 def _close_classes(tree: SemanticTree, name: str) -> str:
     """What may have been meant instead, as a question; empty if nothing is close."""
-    known = {*map(plain, tree.names), *tree.classes.ids}
+    known = {plain(identity): printable(identity) for identity in tree.classes}
+    known |= {plain(named): readable(named) for named in reversed(tree.names)}
     close = difflib.get_close_matches(name, known, n=3, cutoff=_CLOSE)
-    return f"Did you mean {' or '.join(map(printable, close))}?" if close else ""
+    return f"Did you mean {' or '.join(known[each] for each in close)}?" if close else ""
+
+
+def _left_out(tree: SemanticTree, wanted: str) -> str:
+    """Where a noun would be that a tree of WordNet's nouns does without; empty if it is none."""
+    source, words = tree.source, " ".join(wanted.split())
+    followed = source.get("taxonomy"), source.get("rule")
+    if followed != ("WordNet 3.0", "imagenet") or "own_parents" in source or not words:
+        return ""
+    taxonomy = Taxonomy.wordnet()
+    (match,) = match_names(ClassList.of([words]))
+    nouns = [each.wnid for each in match.candidates if each.how in {"whole name", "singular"}]
+    for noun in nouns:
+        nearest = next((wnid for wnid in _above(taxonomy, noun) if wnid in tree.classes.index), "")
+        if nearest == noun:
+            return f"{_name(taxonomy, noun)} is its name in WordNet: give the id or that name."
+        if nearest:
+            # Classes with ids of their own cannot be found by a wnid.
+            which = "with a wnid " if "own_ids" in source else ""
+            place = f"the nearest {which}above it is {_name(taxonomy, nearest)}"
+            return f"{_name(taxonomy, noun)} is no node of this tree; {place}."
+    for noun in nouns:
+        tops = [tree.classes[at] for at, above in enumerate(tree.parent.tolist()) if above < 0]
+        below = [top for top in tops if top in taxonomy.index and noun in _above(taxonomy, top)]
+        if below:
+            more = f" and {len(below) - 3:,} more" if len(below) > 3 else ""
+            place = f"right below it: {', '.join(_name(taxonomy, top) for top in below[:3])}{more}"
+            return f"{_name(taxonomy, noun)} is no node of this tree; {place}."
+    return ""
+
+
+def _above(taxonomy: Taxonomy, wnid: str) -> list[str]:
+    """A noun and all above it, the nearest first."""
+    chain: list[str] = []
+    at = taxonomy.index[wnid]
+    while at >= 0:
+        chain.append(taxonomy.ids[at])
+        at = int(taxonomy.parent[at])
+    return chain
+
+
+def _name(taxonomy: Taxonomy, wnid: str) -> str:
+    return f"{readable(taxonomy.names[taxonomy.index[wnid]])} ({wnid})"
 
 
 def find_label_map(file: LabelMapFile, key: str) -> LabelMap:

@@ -19,6 +19,13 @@ from labelkit.label_maps import LabelMapFile
 if TYPE_CHECKING:
     import os
 
+_OTHER_TREES = {  # what labelkit convert reads or writes beside labelkit's own trees
+    ".pth": "the layout published with ImageNet-21K-P",
+    ".pt": "the layout published with ImageNet-21K-P",
+    ".graphml": "GraphML",
+    ".csv": "a table",
+    ".dot": "Graphviz",
+}
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _EXAMPLES = 3
 
@@ -122,11 +129,23 @@ def open_artifact(path: str | os.PathLike[str]) -> SemanticTree | LabelMapFile:
         return LabelMapFile.open(path)
     if is_tree_file(path):
         return SemanticTree.load(path)
+    if beginning and (what := _OTHER_TREES.get(path.suffix.lower())):
+        raise LabelkitError(f"{path} is no labelkit tree but {what}. {_way_in(path)}")
     found = f"begins with {beginning[:16]!r}" if beginning else "is empty"
     raise LabelkitError(
         f"{path} {found}, expected a tree (from labelkit build-tree) or label maps (from labelkit "
         "relabel)"
     )
+
+
+def _way_in(path: Path) -> str:
+    """How to get a labelkit tree out of another format."""
+    if path.suffix.lower() == ".dot":
+        return "That is for drawing only: inspect the tree that it was made from"
+    turn = f"labelkit convert {path} -o tree.json first"
+    if path.suffix.lower() == ".csv":
+        return f"If it is a tree: {turn}. If a taxonomy: labelkit build-tree --taxonomy {path}"
+    return f"Turn it into one: {turn}"
 
 
 def summarize_label_maps(

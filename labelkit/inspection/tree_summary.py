@@ -46,12 +46,12 @@ class TreeRoot:
     Attributes:
         class_id: its id.
         name: its name, for people.
-        classes: how many classes it heads, itself included.
+        below: how many classes lie anywhere below it, itself and inner nodes not counted.
     """
 
     class_id: str
     name: str
-    classes: int
+    below: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class TreeSummary:
         inner: how many of the list are inner nodes, no classes of the data.
         levels: from the topmost down.
         roots: how many there are.
-        largest_roots: the first few, those with the most classes first.
+        largest_roots: the first few, those with the most classes below first.
         deepest_chains: names from a root down to a class of the greatest depth, a few of them.
         source: how the tree was made, (what, value).
     """
@@ -115,12 +115,9 @@ def tree_levels(tree: SemanticTree) -> tuple[TreeLevel, ...]:
 
 
 def _largest_roots(tree: SemanticTree, roots: list[int]) -> tuple[TreeRoot, ...]:
-    below = classes_below(tree)
-    own = np.ones(len(below), dtype=np.int64)
-    own[tree.inner] = 0
-    headed: list[int] = (below + own).tolist()
-    largest = sorted(roots, key=lambda at: (-headed[at], at))[:_MOST_ROOTS]
-    return tuple(TreeRoot(tree.classes[at], readable(tree.names[at]), headed[at]) for at in largest)
+    below: list[int] = classes_below(tree).tolist()
+    largest = sorted(roots, key=lambda at: (-below[at], at))[:_MOST_ROOTS]
+    return tuple(TreeRoot(tree.classes[at], readable(tree.names[at]), below[at]) for at in largest)
 
 
 def _deepest_chains(tree: SemanticTree) -> tuple[tuple[str, ...], ...]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_SHA_256 = re.compile(r"\b[0-9a-f]{64}\b")
 _UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -21,6 +23,15 @@ def printable(text: str) -> str:
 def readable(name: str) -> str:
     """A class name for people: printable, with spaces for underscores."""
     return printable(name).replace("_", " ")
+
+
+def short_digests(text: str) -> str:
+    """The text with twelve digits of each SHA-256 in it, enough to tell one from another.
+
+    >>> short_digests(f"sha256:{'0123456789abcdef' * 4}")
+    'sha256:0123456789ab'
+    """
+    return _SHA_256.sub(lambda found: found[0][:12], text)
 
 
 def percent(share: float) -> str:

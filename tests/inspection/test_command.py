@@ -9,6 +9,8 @@ import sys
 import pytest
 from PIL import Image
 
+from labelkit.convert import export_tree
+from labelkit.hierarchy import SemanticTree
 from labelkit.inspection.palette import PALETTE
 from tests.command import labelkit
 from tests.inspection.conftest import KEYS
@@ -37,7 +39,7 @@ def test_a_tree_is_summarised(tree_file):
     # Of six classes two stand on each level: 6 / 6, 6 / 4 and 6 / 2.
     assert "level classes share weight 0 2 33 % 1.00 1 2 33 % 1.50 2 2 33 % 3.00" in run.text
     assert "roots 2 deepest chain animal > cat > tabby cat" in run.text
-    assert "largest roots id classes animal animal 5 thing thing 1" in run.text
+    assert "largest roots id classes below animal animal 4 thing thing 0" in run.text
     assert f"labelkit inspect {tree_file} --path 'tabby cat'" in run.text
 
 
@@ -45,7 +47,7 @@ def test_a_key_without_images_is_shown_in_the_terminal(maps):
     run = labelkit("inspect", maps, "--key", KEYS[0])
     assert run.code == 0
     assert re.search(r"A\s+tabby\s+n02123045\s+50 %\s+50 %", run.out)
-    assert run.out.count("  A A A · · · ") == 4
+    assert run.out.count("  A A A · · ·\n") == 4
 
 
 def test_a_key_with_images_is_drawn(maps, photos, tmp_path):
@@ -112,6 +114,38 @@ def test_failures_are_one_line(arguments, code, message, maps, tree_file, photos
     assert message in last
     assert "Traceback" not in run.err
     assert len(usage) == (3 if code == 2 else 0)
+
+
+def test_what_goes_into_a_pipe_has_no_blanks_at_the_ends_of_lines(maps, tree_file):
+    for arguments in (
+        [tree_file],
+        [tree_file, "--path", "tabby"],
+        [tree_file, "--subtree", "animal"],
+        [maps],
+        [maps, "--key", KEYS[0]],
+    ):
+        lines = labelkit("inspect", *arguments).out.splitlines()
+        assert len(lines) > 3
+        assert lines == [line.rstrip() for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "words"),
+    [
+        ("pth", "Turn it into one: labelkit convert {} -o tree.json first"),
+        ("graphml", "Turn it into one: labelkit convert {} -o tree.json first"),
+        ("csv", "first. If a taxonomy: labelkit build-tree --taxonomy {}"),
+        ("csv", "If it is a tree: labelkit convert {} -o tree.json first"),
+        ("dot", "inspect the tree that it was made from"),
+    ],
+)
+def test_a_tree_in_another_format_is_told_the_way_in(suffix, words, tree_file, tmp_path):
+    path = tmp_path / f"other.{suffix}"
+    export_tree(SemanticTree.load(tree_file), path)
+    run = labelkit("inspect", path)
+    assert (run.code, run.out) == (1, "")
+    assert f"{path} is no labelkit tree but" in run.err
+    assert words.format(path, path) in run.err
 
 
 @pytest.mark.parametrize(("target", "code"), [("maps", 0), ("photo", 1), ("nothing", 2)])

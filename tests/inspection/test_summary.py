@@ -74,7 +74,7 @@ def test_tree(tree_file):
     assert [(level.nodes, level.inner) for level in summary.levels] == [(2, 0)] * 3
     assert [level.weight for level in summary.levels] == pytest.approx([1.0, 1.5, 3.0])
     assert summary.roots == 2
-    assert summary.largest_roots == (TreeRoot("animal", "animal", 5), TreeRoot("thing", "thing", 1))
+    assert summary.largest_roots == (TreeRoot("animal", "animal", 4), TreeRoot("thing", "thing", 0))
     assert summary.deepest_chains == (("animal", "cat", "tabby cat"),)
     assert summary.digest == SemanticTree.load(tree_file).classes.digest
     assert ("taxonomy", "house") in summary.source

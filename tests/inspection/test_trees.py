@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from labelkit.errors import LabelkitError
 from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy
 from labelkit.hierarchy.definitions import definitions
-from labelkit.inspection import search_classes, summarize_tree
+from labelkit.inspection import find_classes, search_classes, summarize_tree
 from labelkit.inspection.subtrees import (
     classes_below,
     drawn_children,
@@ -107,7 +107,7 @@ def test_a_drawing_keeps_to_its_rows_and_its_depth(tree, depth, rows):
 
 def test_a_path_is_drawn_from_the_root(tree_file):
     lines = labelkit("inspect", tree_file, "--path", "tabby cat").out.splitlines()
-    assert [line.rstrip() for line in lines] == [
+    assert lines == [
         "animal  animal",
         "└╴cat  cat",
         "  └╴tabby cat  tabby",
@@ -147,6 +147,64 @@ def test_what_is_found_comes_best_first_and_is_limited(sharks):
     run = labelkit("inspect", sharks, "--find", "xyzzy")
     assert run.code == 1
     assert "no class with 'xyzzy' in its" in run.err
+
+
+def test_hyphens_underscores_blanks_and_case_are_one(sharks):
+    tree = SemanticTree.load(sharks)
+    assert [find_classes(tree, name) for name in ("Great-White_shark", "great white shark")] == [
+        [2],
+        [2],
+    ]
+    assert search_classes(tree, "great-white", {}) == [2]
+    assert search_classes(tree, "blue dog", {"n02111889": "a blue-dog"}) == [5]
+
+
+def test_a_near_miss_is_answered_with_the_name_as_it_is_written(sharks):
+    assert "Did you mean Samoyed?" in labelkit("inspect", sharks, "--path", "samojed").err
+    assert "Did you mean great white shark?" in labelkit(
+        "inspect", sharks, "--find", "great-withe-shark"
+    ).err  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Carnivores", "carnivore (n02075296) is no node of this tree; the nearest above it is"),
+        ("Carnivores", "; the nearest above it is animal (n00015388)."),
+        ("domestic dog", "dog (n02084071) is its name in WordNet: give the id or that name."),
+        (
+            "living_thing",
+            "living thing (n00004258) is no node of this tree; right below it: animal (n00015388).",
+        ),
+        ("rock", "Give an id or a name"),
+    ],
+)
+def test_a_noun_that_a_tree_does_without_is_placed(sharks, name, message):
+    run = labelkit("inspect", sharks, "--path", name)
+    assert run.code == 1
+    assert f"no class '{name}' in the tree of sharks" in run.err
+    assert message in run.err
+
+
+def test_with_names_of_ones_own_only_wnids_can_be_placed():
+    taxonomy = Taxonomy.wordnet().with_ids({"dog": "n02084071", "my cat": "n02121808"})
+    tree = SemanticTree.build(ClassList.of(["dog", "my cat"]), taxonomy, inner_levels="all")
+    (above,) = (tree.classes[at] for at in tree.inner.tolist())
+    with pytest.raises(LabelkitError, match=f"above it is .* \\({above}\\)") as caught:
+        find_classes(tree, "Samoyed")
+    assert "the nearest with a wnid above it" in str(caught.value)
+    followed = SemanticTree.build(tree.own_classes, taxonomy.with_rule("longest"), inner_levels=1)
+    with pytest.raises(LabelkitError, match="Give an id or a name"):
+        find_classes(followed, "Samoyed")
+
+
+def test_digests_are_shortened(tmp_path):
+    source = {"table": f"sha256:{'0123456789abcdef' * 4}", "class_list": "two"}
+    SemanticTree(ClassList.of(["a", "b"]), ("a", "b"), np.array([-1, 0]), source).save(
+        tmp_path / "t.json"
+    )
+    run = labelkit("inspect", tmp_path / "t.json")
+    assert "table sha256:0123456789ab class_list two" in run.text
 
 
 def test_a_subtree_is_drawn_with_its_counts(tree_file):
