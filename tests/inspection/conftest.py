@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy
+from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy, read_class_list
+from labelkit.hierarchy.definitions import definitions
+from labelkit.inspection import write_tree_page
 from labelkit.label_maps import LabelMap, LabelMapWriter
+from tests.inspection.browser import BINARY, Browser
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 CLASSES = ClassList.of(["n02123045", "n02084071", "n03147509", "plain_thing", "other"], "five")
@@ -67,3 +71,23 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / key).parent.mkdir(exist_ok=True)
         Image.fromarray(noise).save(folder / key)
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    if BINARY is None:
+        pytest.skip("no chromium, google-chrome or chrome in PATH: nothing can show the page")
+    with Browser.start(tmp_path_factory.mktemp("profile")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def imagenet() -> SemanticTree:
+    return SemanticTree.build(read_class_list("imagenet-22k"), Taxonomy.wordnet())
+
+
+@pytest.fixture(scope="session")
+def imagenet_page(imagenet, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "tree.html"
+    write_tree_page(path, imagenet, definitions(imagenet.classes))
+    return path

@@ -95,8 +95,15 @@ function openAddress() {
   } catch {
     return;
   }
+  document.getElementById("unknown")?.remove();
   const at = model.ids.indexOf(wanted);
-  if (at >= 0 && at !== selected) select(at);
+  if (at < 0) {
+    if (wanted) tellUnknown(wanted);
+    return;
+  }
+  if (at !== selected) select(at);
+  // On a small screen the tree fills it, and what was asked for lies below.
+  if (matchMedia("(max-width: 600px)").matches) detail.scrollIntoView();
 }
 
 introduce();

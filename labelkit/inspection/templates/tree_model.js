@@ -161,6 +161,6 @@ class TreeModel {
     return levels;
   }
 
-  /** A text for comparing: no case, and no difference between spaces and underscores. */
-  static plain(text) { return text.toLowerCase().replaceAll("_", " ").trim(); }
+  /** A text for comparing: no case, and one blank for underscores and hyphens. */
+  static plain(text) { return text.toLowerCase().replaceAll(/[_-]/g, " ").trim(); }
 }

@@ -2,6 +2,7 @@
 const MOST_BARS = 40;
 const LONGEST_PATH = 40;
 const MOST_ROOTS = 8;
+const MOST_OF_AN_ID = 60;
 
 /* The pane of the selected class. */
 
@@ -14,6 +15,14 @@ function describe(at) {
   parts.push(make("h3", "", "Path from the root"), pathList(at), factList(at));
   detail.replaceChildren(...parts);
   detail.scrollTop = 0;
+}
+
+/** A quiet line for an address that names no class here. */
+function tellUnknown(id) {
+  const shown = id.length > MOST_OF_AN_ID ? `${id.slice(0, MOST_OF_AN_ID)}\u2026` : id;
+  const line = make("p", "nothing", `No class ${shown} in this tree.`);
+  line.id = "unknown";
+  detail.prepend(line);
 }
 
 function factList(at) {

@@ -43,7 +43,7 @@ const named = (at) => TreeModel.plain(title(at)) !== TreeModel.plain(model.ids[a
 /** The text with what was searched marked, if it is in there. */
 function marked(element, text) {
   const wanted = model.filter ? model.wanted : "";
-  const lower = text.toLowerCase().replaceAll("_", " ");
+  const lower = text.toLowerCase().replaceAll(/[_-]/g, " ");
   // A letter whose small form is longer would shift the marks.
   let from = wanted && lower.length === text.length ? lower.indexOf(wanted) : -1;
   let done = 0;
