@@ -61,5 +61,7 @@ def test_an_address_opens_a_small_screen_at_the_class(browser, imagenet_page, si
     assert (tab.evaluate("scrollY") > 0) == scrolls
     in_sight = "detail.getBoundingClientRect().top < innerHeight / 2"
     assert tab.evaluate(in_sight) == scrolls
+    tab = browser.open(imagenet_page, "#n99999999", size=size)
+    assert tab.evaluate(in_sight) == scrolls
     tab = browser.open(imagenet_page, size=size)
     assert tab.evaluate("scrollY") == 0

@@ -96,12 +96,10 @@ function openAddress() {
     return;
   }
   document.getElementById("unknown")?.remove();
+  if (!wanted) return;
   const at = model.ids.indexOf(wanted);
-  if (at < 0) {
-    if (wanted) tellUnknown(wanted);
-    return;
-  }
-  if (at !== selected) select(at);
+  if (at < 0) tellUnknown(wanted);
+  else if (at !== selected) select(at);
   // On a small screen the tree fills it, and what was asked for lies below.
   if (matchMedia("(max-width: 600px)").matches) detail.scrollIntoView();
 }
