@@ -88,15 +88,18 @@ def renamed(class_id: str, name: str) -> SemanticTree:
 def test_characters_that_xml_has_not_are_refused_with_the_id(
     tmp_path: Path, suffix: str, sign: str
 ) -> None:
-    for tree in (renamed(f"b{sign}", "b"), renamed("b", f"n{sign}")):
+    trees = [renamed("b", f"n{sign}")]
+    if sign != "\ud800":  # which no class list holds
+        trees.append(renamed(f"b{sign}", "b"))
+    for tree in trees:
         with pytest.raises(TreeFileError, match=r"the class 'b.* has the character"):
             export_tree(tree, tmp_path / f"tree{suffix}")
     assert not list(tmp_path.iterdir())
 
 
 def test_half_a_character_is_refused_in_a_table(tmp_path: Path) -> None:
-    with pytest.raises(TreeFileError, match=r"tree\.csv: no Unicode text near .*b\\ud800"):
-        export_tree(renamed("b\ud800", "b"), tmp_path / "tree.csv")
+    with pytest.raises(TreeFileError, match=r"tree\.csv: no Unicode text near .*n\\ud800"):
+        export_tree(renamed("b", "n\ud800"), tmp_path / "tree.csv")
 
 
 @pytest.mark.parametrize("suffix", BOTH_WAYS)
