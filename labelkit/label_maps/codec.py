@@ -1,15 +1,29 @@
 """Label maps as fixed-length byte records, one an image.
 
-A record holds, little-endian: the image's lowest and highest score as float32; the scores as uint8
-steps between those two; then the class indices, all low bytes first, then the next byte, since
-bytes of one kind compress better side by side. Scores and indices run in (K, H, W) order.
+A record holds, little-endian and side by side, so that bytes of one kind compress well:
 
-Legend: N images, K entries per cell, H W grid, R bytes of a record.
+    2 x float32       the image's lowest and highest score
+    uint32            D, how many classes the image's palette has
+    K x H x W uint8   the scores as steps of 1/255 between the lowest and the highest: plane 0 as
+                      differences to the cell above, then of these to the cell on the left; plane k
+                      as differences to plane k - 1
+    K x H x W uint8   the place of each entry's class in the palette
+    D classes         the palette, ascending: the first class, then each one's difference to the
+                      one before; 2 or 4 bytes each, all low bytes first, then all next bytes
+
+Differences are taken modulo their width. An image of more than 256 classes has no palette: D is 0,
+and the classes themselves stand in place of places and palette, low bytes first. Zeros fill up a
+record.
+
+Legend: N images, K entries per cell, H W grid, D classes of a palette, R bytes of a record.
 """
 
 from __future__ import annotations
 
+import math
+import struct
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,8 +33,9 @@ from labelkit.label_maps.label_map import LabelMap
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_RANGE_BYTES = 8
+_HEAD = 12
 _STEPS = 255
+_LARGEST_PALETTE = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +71,18 @@ class RecordLayout:
     @property
     def nbytes(self) -> int:
         """Bytes of one record, R."""
-        return _RANGE_BYTES + self.entries * (1 + self.index_bytes)
+        width = self.index_bytes
+        with_palette = self.entries + _LARGEST_PALETTE * width
+        return _HEAD + self.entries + max(with_palette, self.entries * width)
+
+    @property
+    def sections(self) -> tuple[int, int, int]:
+        """Where bytes of another kind begin: drops below the strongest, places, palette.
+
+        With a code of its own each part compresses better.
+        """
+        steps = _HEAD + self.entries
+        return _HEAD + self.grid[0] * self.grid[1], steps, steps + self.entries
 
     def encode(self, index: NDArray[np.integer], score: NDArray[np.floating]) -> NDArray[np.uint8]:
         """Encode N images at once.
@@ -74,25 +100,16 @@ class RecordLayout:
             ValueError: a shape that is not the layout's, a score that is not finite, or a class
                 outside the list.
         """
-        count = len(index)
-        expected = (count, self.top_k, *self.grid)
-        if index.shape != expected or score.shape != expected:
-            raise ValueError(
-                f"expected arrays of shape {expected}, got {index.shape}, {score.shape}"
-            )
-        if not np.isfinite(score).all():
-            raise ValueError("a score is not a finite number")
-        if count and not (0 <= int(index.min()) <= int(index.max()) < self.num_classes):
-            raise ValueError(f"a class index is outside the list of {self.num_classes} classes")
-        flat = score.reshape(count, self.entries).astype(np.float32)
+        self._check(index, score)
+        records = np.zeros((len(index), self.nbytes), np.uint8)
+        flat = score.reshape(len(score), -1).astype(np.float32)
         extremes = np.stack([flat.min(axis=1), flat.max(axis=1)], axis=1)
-        low, high = extremes[:, :1].astype(np.float64), extremes[:, 1:].astype(np.float64)
-        steps = np.rint((flat - low) * (_STEPS / np.maximum(high - low, np.finfo(np.float32).tiny)))
-        planes = index.reshape(count, self.entries).astype(f"<u{self.index_bytes}")[..., None]
-        planes = planes.view(np.uint8).transpose(0, 2, 1)
-        planes = planes.reshape(count, self.entries * self.index_bytes)
-        ranges = extremes.astype("<f4").view(np.uint8)
-        return np.concatenate([ranges, steps.astype(np.uint8), planes], axis=1)
+        records[:, :8] = extremes.astype("<f4").view(np.uint8)
+        _, start, _ = self.sections
+        records[:, _HEAD:start] = _differences(self._steps(flat, extremes)).reshape(len(flat), -1)
+        for record, classes in zip(records, index.reshape(len(index), -1), strict=True):
+            self._put_classes(record, start, classes)
+        return records
 
     def decode(self, record: bytes) -> LabelMap:
         """Decode one record of R bytes.
@@ -103,15 +120,94 @@ class RecordLayout:
         """
         if len(record) != self.nbytes:
             raise ValueError(f"a record of {len(record)} bytes, expected {self.nbytes}")
-        low, high = np.frombuffer(record, "<f4", 2).tolist()
-        steps = np.frombuffer(record, np.uint8, self.entries, _RANGE_BYTES)
-        planes = np.frombuffer(record, np.uint8, offset=_RANGE_BYTES + self.entries)
-        planes = planes.reshape(self.index_bytes, self.entries)
-        index = np.ascontiguousarray(planes.T).view(f"<u{self.index_bytes}")[:, 0]
-        if not (np.isfinite(low) and np.isfinite(high) and low <= high):
+        low, high = struct.unpack_from("<2f", record)
+        if not (math.isfinite(low) and math.isfinite(high) and low <= high):
             raise ValueError(f"a score range from {low} to {high}")
-        if int(index.max()) >= self.num_classes:
-            raise ValueError(f"class {index.max()} of a list of {self.num_classes}")
-        score = steps.astype(np.float32) * np.float32((high - low) / _STEPS) + np.float32(low)
         shape = (self.top_k, *self.grid)
-        return LabelMap(index.reshape(shape), score.reshape(shape))
+        steps = np.frombuffer(record, np.uint8, self.entries, _HEAD).reshape(shape).copy()
+        steps[0].cumsum(axis=0, dtype=np.uint8, out=steps[0])
+        steps[0].cumsum(axis=1, dtype=np.uint8, out=steps[0])
+        for above, plane in pairwise(steps):  # faster than cumsum for a handful of planes
+            np.add(plane, above, out=plane)
+        score = steps * np.float32((high - low) / _STEPS)
+        score += np.float32(low)
+        return LabelMap(self._classes(record).reshape(shape), score)
+
+    def _check(self, index: NDArray[np.integer], score: NDArray[np.floating]) -> None:
+        expected = (len(index), self.top_k, *self.grid)
+        if index.shape != expected or score.shape != expected:
+            raise ValueError(
+                f"expected arrays of shape {expected}, got {index.shape}, {score.shape}"
+            )
+        if not np.isfinite(score).all():
+            raise ValueError("a score is not a finite number")
+        if len(index) and not (0 <= int(index.min()) <= int(index.max()) < self.num_classes):
+            raise ValueError(f"a class index is outside the list of {self.num_classes} classes")
+
+    def _steps(self, flat: NDArray[np.float32], extremes: NDArray[np.float32]) -> NDArray[np.int16]:
+        """Scores (N, K*H*W) as steps (N, K, H, W) of the image's own range."""
+        low, high = extremes[:, :1].astype(np.float64), extremes[:, 1:].astype(np.float64)
+        width = np.maximum(high - low, np.finfo(np.float32).tiny)
+        steps = np.rint((flat - low) * (_STEPS / width))
+        return steps.astype(np.int16).reshape(len(flat), self.top_k, *self.grid)
+
+    def _put_classes(
+        self, record: NDArray[np.uint8], start: int, classes: NDArray[np.integer]
+    ) -> None:
+        """Write places and palette, or the classes where they are too many."""
+        present = np.zeros(self.num_classes, bool)
+        present[classes] = True
+        palette = np.flatnonzero(present)
+        if len(palette) > _LARGEST_PALETTE:
+            planes = _byte_planes(classes, self.index_bytes)
+        else:
+            record[8:_HEAD] = np.array([len(palette)], "<u4").view(np.uint8)
+            place = np.empty(self.num_classes, np.uint8)
+            place[palette] = np.arange(len(palette))
+            record[start : start + self.entries] = place[classes]
+            start += self.entries
+            planes = _byte_planes(np.diff(palette, prepend=0), self.index_bytes)
+        record[start : start + len(planes)] = planes
+
+    def _classes(self, record: bytes) -> NDArray[np.unsignedinteger]:
+        """The class of every entry: (K*H*W,)."""
+        start, width = _HEAD + self.entries, self.index_bytes
+        size = int.from_bytes(record[8:_HEAD], "little")
+        if size > _LARGEST_PALETTE:
+            raise ValueError(f"a palette of {size} classes, expected {_LARGEST_PALETTE} at most")
+        if not size:
+            classes = _from_byte_planes(record, start, self.entries, width)
+            highest = int(classes.max())
+        else:
+            steps = _from_byte_planes(record, start + self.entries, size, width)
+            palette = steps.cumsum(dtype=np.uint32)
+            highest = int(palette[-1])
+            try:
+                places = np.frombuffer(record, np.uint8, self.entries, start)
+                classes = palette.astype(steps.dtype).take(places)
+            except IndexError as error:
+                raise ValueError(f"a place outside the palette of {size} classes") from error
+        if highest >= self.num_classes:
+            raise ValueError(f"class {highest} of a list of {self.num_classes}")
+        return classes
+
+
+def _differences(steps: NDArray[np.int16]) -> NDArray[np.uint8]:
+    """Steps (N, K, H, W) as differences between planes, and within the first one between cells."""
+    planes = np.diff(steps, axis=1, prepend=np.int16(0))
+    first = planes[:, 0]
+    planes[:, 0] = np.diff(np.diff(first, axis=1, prepend=np.int16(0)), axis=2, prepend=np.int16(0))
+    return planes.astype(np.uint8)
+
+
+def _byte_planes(values: NDArray[np.integer], width: int) -> NDArray[np.uint8]:
+    """Unsigned integers as bytes: the lowest of all, then the next."""
+    little = np.ascontiguousarray(values, dtype=f"<u{width}")
+    return little.view(np.uint8).reshape(-1, width).T.ravel()
+
+
+def _from_byte_planes(
+    record: bytes, start: int, count: int, width: int
+) -> NDArray[np.unsignedinteger]:
+    planes = np.frombuffer(record, np.uint8, count * width, start).reshape(width, count)
+    return planes.T.copy().view(f"<u{width}")[:, 0]

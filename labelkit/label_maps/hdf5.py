@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import zlib
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import h5py
@@ -15,12 +16,13 @@ from labelkit.errors import first_line
 from labelkit.label_maps.layout import LIBVER, Header, check_key, encode_strings, is_foreign
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Generator, Iterable, Sequence
     from pathlib import Path
 
     from labelkit.hierarchy import ClassList
 
 _COMPRESSION_LEVEL = 6
+_MEMORY_LEVEL = 9
 
 
 def write_file(  # noqa: PLR0913 -- each is a separate part of the file
@@ -87,9 +89,20 @@ def _disk_errors() -> Generator[None]:
         raise OSError(reason) from error
 
 
-def compress(record: bytes) -> bytes:
-    """A record as HDF5's gzip filter stores it."""
-    return zlib.compress(record, _COMPRESSION_LEVEL)
+def compress(record: bytes, sections: Sequence[int]) -> bytes:
+    """A record as HDF5's gzip filter stores it: one zlib stream.
+
+    Args:
+        record: the plain bytes.
+        sections: where bytes of another kind begin; each part gets a Huffman code of its own.
+    """
+    stream = zlib.compressobj(_COMPRESSION_LEVEL, memLevel=_MEMORY_LEVEL)
+    ends = [0, *sections, len(record)]
+    parts: list[bytes] = []
+    for start, end in pairwise(ends):
+        parts.append(stream.compress(record[start:end]))
+        parts.append(stream.flush(zlib.Z_FINISH if end == len(record) else zlib.Z_BLOCK))
+    return b"".join(parts)
 
 
 def _write_column(file: h5py.File, name: str, column: np.ndarray) -> None:

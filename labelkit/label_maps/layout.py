@@ -1,6 +1,6 @@
 """The names and types inside a label-map file, shared by the one writer and the one reader.
 
-The format is a draft, version 0, and may still change. Root attribute ``header``
+The format is a draft, version 1, and may still change. Root attribute ``header``
 holds JSON; datasets are ``classes``, ``keys``, ``records``, ``crc32``, ``unreadable_keys`` and
 ``unreadable_reasons``. ``keys`` ascend by their UTF-8 bytes, so that a look-up is a binary search.
 """
@@ -17,7 +17,7 @@ from labelkit.errors import LabelMapError
 from labelkit.label_maps.codec import RecordLayout
 
 FORMAT = "labelkit-label-maps"
-VERSION = 0
+VERSION = 1
 LIBVER = ("v110", "v110")  # readable by any HDF5 since 1.10; its chunk index takes least space
 DATASETS = ("classes", "keys", "records", "crc32", "unreadable_keys", "unreadable_reasons")
 MAX_KEY_BYTES = 4096

@@ -127,7 +127,7 @@ class LabelMapWriter:
             raise ValueError(f"{len(records)} maps for {len(keys)} readable images of the shard")
         plain = [record.tobytes() for record in records]
         rows = (
-            (check_key(key), compress(record), zlib.crc32(record))
+            (check_key(key), compress(record, self.layout.sections), zlib.crc32(record))
             for key, record in zip(keys, plain, strict=True)
         )
         target = self.parts / f"{shard.number:06d}.h5"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import zlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelkit.label_maps.codec import RecordLayout
+from labelkit.label_maps.hdf5 import compress
 from tests.label_maps.random_maps import random_arrays
 
 
@@ -60,10 +63,43 @@ def test_what_does_not_fit_is_refused(index, score, message):
 
 def test_a_damaged_record_is_refused():
     layout = RecordLayout(1, (2, 2), 5)
-    record = layout.encode(np.zeros((1, 1, 2, 2), int), np.ones((1, 1, 2, 2)))[0].tobytes()
-    with pytest.raises(ValueError, match="bytes, expected"):
-        layout.decode(record[:-1])
-    with pytest.raises(ValueError, match="class 255 of a list of 5"):
-        layout.decode(record[:-8] + b"\xff" + record[-7:])
-    with pytest.raises(ValueError, match="score range"):
-        layout.decode(b"\x00\x00\xc0\x7f" + record[4:])
+    index = np.array([3, 1, 3, 1]).reshape(1, 1, 2, 2)
+    record = layout.encode(index, np.ones((1, 1, 2, 2)))[0].tobytes()
+    assert record[8:12] == b"\x02\x00\x00\x00"  # two classes
+    assert record[16:24] == b"\x01\x00\x01\x00" + b"\x01\x02\x00\x00"  # places; 1, then 2 more
+    wrong = {
+        "bytes, expected": record[:-1],
+        "score range": b"\x00\x00\xc0\x7f" + record[4:],
+        "a palette of 257 classes": record[:8] + b"\x01\x01" + record[10:],
+        "a place outside the palette of 2": record[:16] + b"\x02" + record[17:],
+        "class 5 of a list of 5": record[:21] + b"\x04" + record[22:],
+        "class 255 of a list of 5": record[:8] + bytes(8) + b"\xff" + bytes(len(record) - 17),
+    }
+    for message, damaged in wrong.items():
+        with pytest.raises(ValueError, match=message):
+            layout.decode(damaged)
+
+
+@pytest.mark.parametrize("classes", [256, 257, 70_000])
+def test_an_image_of_very_many_classes_has_no_palette(classes):
+    """A cell of 257 different classes: one more than a byte can tell apart."""
+    layout = RecordLayout(257, (1, 1), 70_000)
+    chosen = np.linspace(0, 69_999, 257).astype(int)
+    chosen[classes:] = chosen[0]
+    index = np.random.default_rng(0).permutation(chosen).reshape(1, 257, 1, 1)
+    record = layout.encode(index, -np.arange(257.0).reshape(1, 257, 1, 1))[0].tobytes()
+    assert int.from_bytes(record[8:12], "little") == (256 if classes == 256 else 0)
+    label_map = layout.decode(record)
+    assert np.array_equal(label_map.index, index[0])
+    assert np.abs(label_map.score[:, 0, 0] + np.arange(257)).max() < 256 / 509
+
+
+def test_a_record_compresses_to_one_stream_that_any_zlib_reads():
+    layout = RecordLayout(3, (15, 15), 1000)
+    index, score = random_arrays(np.random.default_rng(0), 1, 3, (15, 15), 40)
+    record = layout.encode(index, score)[0].tobytes()
+    assert zlib.decompress(compress(record, layout.sections)) == record
+    assert layout.sections == (12 + 225, 12 + 675, 12 + 1350)
+    tiny = RecordLayout(1, (1, 1), 2)
+    record = tiny.encode(np.ones((1, 1, 1, 1), int), np.ones((1, 1, 1, 1)))[0].tobytes()
+    assert zlib.decompress(compress(record, tiny.sections)) == record

@@ -18,6 +18,7 @@ import pytest
 from labelkit.errors import LabelMapError
 from labelkit.hierarchy import ClassList
 from labelkit.label_maps import LabelMapFile, LabelMapWriter
+from labelkit.label_maps.layout import VERSION
 from tests.label_maps.random_maps import random_arrays
 
 CLASSES = ClassList.of([f"class {n}" for n in range(20)], "twenty")
@@ -241,7 +242,7 @@ def test_hostile_files_are_refused(path, tmp_path, kind):
         elif kind == "extra":
             file["more"] = 1
         else:
-            header = bytes(file.attrs["header"]).replace(b'"version":0', b'"version":9')
+            header = bytes(file.attrs["header"]).replace(b'"version":%d' % VERSION, b'"version":9')
             file.attrs["header"] = np.bytes_(header)
     with pytest.raises(LabelMapError):
         LabelMapFile.open(path)
