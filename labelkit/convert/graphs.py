@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from labelkit.convert.assembly import NodeTable
+from labelkit.convert.graph_elements import check_elements
 from labelkit.errors import TreeFileError, first_line
 from labelkit.hierarchy.tree_file import replace_file
 
@@ -79,7 +80,8 @@ def read_graphml(path: str | Path) -> SemanticTree:
     ``inner`` are kept; ``depth`` is checked.
 
     Raises:
-        TreeFileError: no GraphML, or its graph is no tree; the message names the ids.
+        TreeFileError: no GraphML, more than one graph, an id that is missing, stands twice or is
+            named by an edge alone, or its graph is no tree; the message names the ids.
         OSError: the file cannot be read.
     """
     path = Path(path)
@@ -145,7 +147,11 @@ def _parse(path: Path) -> nx.DiGraph[str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of ports and untyped keys, which are nothing to us
-            graph = nx.parse_graphml(content.decode("utf-8-sig"))
+            text = content.decode("utf-8-sig")
+            check_elements(path, text)
+            graph = nx.parse_graphml(text)
+    except TreeFileError:
+        raise
     except Exception as error:
         # networkx answers a damaged file with whatever its code meets first.
         raise TreeFileError(

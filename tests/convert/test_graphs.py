@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import networkx as nx
@@ -113,6 +114,53 @@ def test_a_document_type_is_refused_before_it_is_unfolded(tmp_path: Path) -> Non
     path.write_text('<!DOCTYPE g [<!ENTITY a "ha"><!ENTITY b "&a;&a;">]><graphml>&b;</graphml>')
     with pytest.raises(TreeFileError, match=r"laughs\.graphml declares a document type"):
         read_graphml(path)
+
+
+SPACE = ' xmlns="http://graphml.graphdrawing.org/xmlns"'
+PAIR = '<node id="cat"/><node id="pet"/>'
+EDGE = '<edge source="cat" target="pet"/>'
+
+
+def graphml(inside: str, name: str = "G") -> str:
+    return f'<graph id="{name}" edgedefault="directed">{inside}</graph>'
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (graphml(PAIR + '<edge source="cat" target="dog"/>'), "'cat' to 'dog', but 'dog' is no"),
+        (graphml(PAIR + '<edge source="dog" target="cat"/>'), "'dog' to 'cat', but 'dog' is no"),
+        (graphml(PAIR + '<edge source="cat"/>'), "one end only, 'cat'"),
+        (graphml(PAIR + '<edge target="pet"/>'), "one end only, 'pet'"),
+        (graphml('<node id="None"/><node id="a"/><edge source="a"/>'), "one end only, 'a'"),
+        (graphml(PAIR + EDGE) + graphml('<node id="dog"/>', "H"), "2 graphs, 'G' and 'H'"),
+        (
+            graphml(f'<node id="pet">{graphml(PAIR, "inside")}</node>'),
+            "2 graphs, 'G' and 'inside'",
+        ),
+        (graphml(PAIR + EDGE + '<node id="cat"/>'), "the node 'cat' stands twice"),
+        (graphml(PAIR + "<node/>"), "the 3. <node>, after 'pet', has no id"),
+        (graphml('<node id=""/>'), "the 1. <node> has no id"),
+    ],
+)
+@pytest.mark.parametrize("spaced", [True, False])
+def test_what_networkx_passes_over_is_refused_with_its_id(
+    tmp_path: Path, body: str, message: str, *, spaced: bool
+) -> None:
+    path = tmp_path / "odd.graphml"
+    path.write_text(f"<graphml{SPACE * spaced}>{body}</graphml>")
+    with pytest.raises(TreeFileError, match=re.escape(message)) as caught:
+        read_graphml(path)
+    assert str(caught.value).startswith(str(path))
+
+
+@pytest.mark.parametrize("spaced", [True, False])
+def test_a_plain_graph_is_read_with_and_without_its_name_space(
+    tmp_path: Path, *, spaced: bool
+) -> None:
+    path = tmp_path / "plain.graphml"
+    path.write_text(f"<graphml{SPACE * spaced}>{graphml(PAIR + EDGE)}</graphml>")
+    assert read_graphml(path).parent.tolist() == [1, -1]
 
 
 def test_dot_numbers_the_nodes_and_quotes_their_texts(tmp_path: Path) -> None:
