@@ -10,12 +10,14 @@ Source: Ridnik et al. 2021, ImageNet-21K Pretraining for the Masses (arXiv 2104.
 from __future__ import annotations
 
 import io
+import pickle
+import warnings
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, cast
 
 from labelkit.convert.assembly import NodeTable
-from labelkit.errors import TreeFileError, first_line
+from labelkit.errors import TreeFileError
 from labelkit.hierarchy.tree_file import replace_file
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 LARGEST = 2**28  # bytes; a tree of 21,843 classes has about 2 million
 KEYS = ("class_list", "child_2_parent", "class_tree_list", "class_description")
+BEGINNINGS = (b"PK", b"\x80")  # of a zip, and of a pickle
 WAY_OUT = "Ask for the file again, or build the tree: labelkit build-tree"
 
 
@@ -99,14 +102,15 @@ def _load(path: Path) -> dict[str, object]:
         size = _size(path)
         content: object = None
         if size <= LARGEST:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of pickle protocols that torch does not write
+                content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
     except Exception as error:
-        # Damaged zips and hostile pickles raise a dozen types; the user needs one line.
-        raise TreeFileError(
-            f"{path} does not load as plain lists and texts: {first_line(error)}. {WAY_OUT}"
-        ) from error
+        # Damaged zips and hostile pickles raise a dozen types, whose texts are torch's own: a bare
+        # number, or the advice to load such a file without care.
+        raise TreeFileError(f"{path} {_unloadable(path, error)}. {WAY_OUT}") from error
     if size > LARGEST:
         _refuse(path, f"it holds {size:,} bytes, more than the {LARGEST:,} that a tree can need")
     if not isinstance(content, dict) or not set(KEYS) <= set(content):
@@ -117,6 +121,18 @@ def _load(path: Path) -> dict[str, object]:
             f"of {', '.join(KEYS)}",
         )
     return cast("dict[str, object]", content)
+
+
+def _unloadable(path: Path, error: Exception) -> str:
+    """Why torch would not load a file, in our own words."""
+    with path.open("rb") as file:
+        known = file.read(2).startswith(BEGINNINGS)
+    if known and isinstance(error, pickle.UnpicklingError):
+        return (
+            "holds objects that are no plain lists, numbers and texts: refused, since loading such "
+            "a file could run code"
+        )
+    return "is no torch file, or a damaged one" if known else "is no torch file"
 
 
 def _size(path: Path) -> int:

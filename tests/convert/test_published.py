@@ -154,16 +154,48 @@ class Touch:
         return Path.touch, (self.path,)
 
 
+def refused_as(path: Path, message: str) -> None:
+    """The whole refusal: what is wrong, the way out, and nothing of torch's own advice."""
+    with pytest.raises(TreeFileError) as caught:
+        read_published(path)
+    assert str(caught.value).startswith(f"{path} {message}")
+    assert str(caught.value).endswith(". Ask for the file again, or build the tree: labelkit "
+                                      "build-tree")  # fmt: skip
+    assert str(caught.value).isprintable()
+    assert not any(word in str(caught.value) for word in ("weights_only", "False", "trust"))
+
+
+@pytest.mark.parametrize(
+    "text", [b"hello world\n", b"e\n", b"1", b"id,parent\ncat,\n", b'{"format": 1}', b""]
+)
+def test_a_text_file_is_no_torch_file(tmp_path: Path, text: bytes) -> None:
+    """To torch itself the first is "101", and the second "pop from empty list"."""
+    path = tmp_path / "tree.pth"
+    path.write_bytes(text)
+    refused_as(path, "is no torch file. ")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_half_a_file_is_damaged(tmp_path: Path, *, zipped: bool) -> None:
+    path = tmp_path / "tree.pth"
+    torch.save(content(), path, _use_new_zipfile_serialization=zipped)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    refused_as(path, "is no torch file, or a damaged one. ")
+
+
 @pytest.mark.parametrize("zipped", [True, False])
 def test_nothing_in_a_file_is_executed(tmp_path: Path, *, zipped: bool) -> None:
     path = tmp_path / "tree.pth"
     value = content(class_list=Touch(tmp_path / "touched"))
     torch.save(value, path, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(TreeFileError, match="does not load as plain lists and texts"):
-        read_published(path)
-    path.write_bytes(pickle.dumps(value))
-    with pytest.raises(TreeFileError, match=r"tree\.pth"):
-        read_published(path)
+    refused_as(
+        path,
+        "holds objects that are no plain lists, numbers and texts: refused, since loading such a "
+        "file could run code",
+    )
+    for protocol in (2, 4):
+        path.write_bytes(pickle.dumps(value, protocol))
+        refused_as(path, "holds objects that are no plain lists, numbers and texts")
     assert not (tmp_path / "touched").exists()
 
 
