@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labelkit.convert.assembly import NodeTable
 from labelkit.errors import TreeFileError
+from labelkit.hierarchy.class_sources import clipped
 from labelkit.hierarchy.tree_file import replace_file
 
 if TYPE_CHECKING:
     from labelkit.hierarchy import SemanticTree
 
 COLUMNS = ("index", "id", "name", "parent", "depth", "level", "inner")
+LONGEST = 131_072  # characters in a cell, which is as far as Python's csv module reads
+QUOTABLE = re.compile(r'[,"\r\n]')
 TRUTH = {"true": True, "1": True, "false": False, "0": False, "": False}
 
 
@@ -24,7 +28,7 @@ def write_csv_tree(tree: SemanticTree, path: str | Path) -> None:
     A class without a parent has an empty cell there. The tree's ``source`` is not kept.
 
     Raises:
-        TreeFileError: an id or a name is no Unicode text.
+        TreeFileError: an id or a name is no Unicode text, or too long for a cell.
         OSError: the file cannot be written.
     """
     ids = tree.classes.ids
@@ -39,16 +43,33 @@ def write_csv_tree(tree: SemanticTree, path: str | Path) -> None:
         ("true" if at in inner else "false" for at in range(len(ids))),
         strict=True,
     )
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(rows)
+    _refuse_long(tree, path)
+    lines = [",".join(map(_quoted, row)) + "\n" for row in (COLUMNS, *rows)]
     try:
-        content = text.getvalue().encode()
+        content = "".join(lines).encode()
     except UnicodeEncodeError as error:
         near = error.object[max(0, error.start - 20) : error.start + 20]
         raise TreeFileError(f"{path}: no Unicode text near {near!r}. Rename that class") from error
     replace_file(Path(path), content)
+
+
+def _quoted(cell: str | int) -> str:
+    """A cell as CSV, in quotes where it needs them.
+
+    Python's own writer leaves a carriage return bare, which its reader takes for the row's end.
+    """
+    text = str(cell)
+    return '"' + text.replace('"', '""') + '"' if QUOTABLE.search(text) else text
+
+
+def _refuse_long(tree: SemanticTree, path: str | Path) -> None:
+    for node, name in zip(tree.classes, tree.names, strict=True):
+        for what, text in (("id", node), ("name", name)):
+            if len(text) > LONGEST:
+                raise TreeFileError(
+                    f"{path}: the {what} of the class {clipped(node)} has {len(text):,} "
+                    f"characters, a cell of CSV has {LONGEST:,} at most. Shorten it, or write .json"
+                )
 
 
 def read_csv_tree(path: str | Path) -> SemanticTree:
@@ -114,9 +135,12 @@ def _read_columns(path: Path) -> dict[str, list[str]]:
             f"{path} is no text in UTF-8 ({error.reason} at byte {error.start}). Save it as UTF-8"
         ) from error
     except csv.Error as error:
-        raise TreeFileError(
-            f"{path} is no CSV: {error}. Quotes within cells are doubled"
-        ) from error
+        way_out = (
+            "Is a quote never closed? Shorten that name if there is none"
+            if "field limit" in str(error)
+            else "Quotes within cells are doubled"
+        )
+        raise TreeFileError(f"{path} is no CSV: {error}. {way_out}") from error
     if not rows:
         raise TreeFileError(f"{path} has no rows: give it one per class")
     return dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))

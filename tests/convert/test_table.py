@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from labelkit.convert import read_csv_tree, write_csv_tree
 from labelkit.errors import TreeFileError
-from labelkit.hierarchy import read_taxonomy
-from tests.convert.trees import PETS, tree_with_levels
+from labelkit.hierarchy import ClassList, SemanticTree, read_taxonomy
+from tests.convert.trees import PETS, same, tree_with_levels
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,6 +57,47 @@ def test_the_table_is_a_taxonomy_too(tmp_path: Path) -> None:
     assert taxonomy.parent.tolist() == tree.parent.tolist()
 
 
+HOSTILE = st.text(st.sampled_from("ab\r\n\t,\";' \\\x00\x1c\x85\u2028\ufeff=#é"), max_size=6)
+
+
+@given(st.lists(st.tuples(HOSTILE, HOSTILE), min_size=1, max_size=5))
+@settings(deadline=None, max_examples=300)
+def test_any_texts_come_back(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]]
+) -> None:
+    texts = ["".join(text.splitlines()) for text, _ in rows]
+    ids = [f"{text}{at}" for at, text in enumerate(texts)]
+    tree = SemanticTree(
+        ClassList.of(ids), tuple(name for _, name in rows), np.arange(len(rows)) - 1
+    )
+    path = tmp_path_factory.mktemp("csv") / "tree.csv"
+    write_csv_tree(tree, path)
+    assert same(read_csv_tree(path), tree)
+
+
+def test_a_bare_carriage_return_stays_in_its_name(tmp_path: Path) -> None:
+    tree = SemanticTree(ClassList.of(["a", "b"]), ("\r", "x\ry"), np.array([-1, 0]))
+    write_csv_tree(tree, tmp_path / "tree.csv")
+    assert read_csv_tree(tmp_path / "tree.csv").names == ("\r", "x\ry")
+
+
+@pytest.mark.parametrize(
+    ("class_id", "name", "what"),
+    [("cat", "x" * 131_073, "name of the class 'cat'"), ("é" * 131_073, "", "id of the class 'é")],
+)
+def test_a_text_too_long_for_a_cell_is_refused_before_it_is_written(
+    tmp_path: Path, class_id: str, name: str, what: str
+) -> None:
+    path = tmp_path / "tree.csv"
+    tree = SemanticTree(ClassList.of([class_id]), (name,), np.array([-1]))
+    with pytest.raises(TreeFileError, match=rf"{what}.* has 131,073 characters.* write \.json$"):
+        write_csv_tree(tree, path)
+    assert not path.exists()
+    tree = SemanticTree(ClassList.of([class_id[:-1] or "c"]), (name[:-1],), np.array([-1]))
+    write_csv_tree(tree, path)
+    assert same(read_csv_tree(path), tree)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -68,6 +112,7 @@ def test_the_table_is_a_taxonomy_too(tmp_path: Path) -> None:
         ("id,parent\ncat,pet\n", "the parent 'pet' of 'cat' is no node"),
         ("id,parent\ncat,\npet\n", "line 3 has 1 cells, the header 2"),
         ('id,parent\ncat,"x"y\n', "is no CSV"),
+        ("id,parent\ncat," + "x" * 200_000, "field limit.* quote never closed"),
         ("id,parent\ncat,\ncat,\n", "'cat' stands twice"),
         ("id,parent\n,\n", "an id is one non-empty line"),
         ("id,parent\na,b\nb,a\n", "lies under itself"),
