@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from labelkit.convert.formats import READABLE, WRITABLE
+from labelkit.inspection.wording import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,16 +84,25 @@ def _summarise(tree: SemanticTree, output: Path) -> None:
         click.echo(f"{len(tree.inner):,} {nodes} like any other in this format.")
     size = output.stat().st_size / 1024
     click.echo(
-        f"{output} written: {tree.classes}, {len(tree.counts)} "
+        f"{printable(str(output))} written: {tree.classes}, {len(tree.counts)} "
         f"{'level' if len(tree.counts) == 1 else 'levels'}, {WRITABLE[suffix]}, {size:,.0f} KB"
     )
-    match suffix:
+    click.echo(f"Next: {shlex.join(map(printable, _following(output)))}")
+
+
+def _following(output: Path) -> list[str]:
+    """The command that goes on from a file, over none that is there."""
+    match output.suffix.lower():
         case ".json":
-            following = f"labelkit inspect {output}"
+            return ["labelkit", "inspect", str(output)]
         case ".dot":
-            following = f"dot -Tsvg {output} -o {output.with_suffix('.svg')}"
+            return ["dot", "-Tsvg", str(output), "-o", str(_free(output.with_suffix(".svg")))]
         case _:
-            following = (
-                f"labelkit convert {output} -o {output.with_suffix('.json')}, to have it back"
-            )
-    click.echo(f"Next: {following}")
+            back = _free(output.with_suffix(".json"))
+            return ["labelkit", "convert", str(output), "-o", str(back)]
+
+
+def _free(path: Path) -> Path:
+    """The path, or where it is taken the first of ``tree-2.json``, ``tree-3.json``, ..."""
+    numbered = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
+    return next(free for free in itertools.chain([path], numbered) if not free.exists())

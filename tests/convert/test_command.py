@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -31,6 +32,34 @@ def test_there_and_back(suffix: str) -> None:
     back = labelkit("convert", f"other.{suffix}", "-o", "back.json")
     assert "Next: labelkit inspect back.json" in back.text
     assert same(SemanticTree.load("back.json"), PETS)
+
+
+@pytest.mark.parametrize("suffix", ["graphml", "csv", "pth", "dot"])
+def test_the_next_command_works_as_it_stands(tmp_path: Path, suffix: str) -> None:
+    """It names no file that is there, and a folder with a blank in its name is one word."""
+    folder = tmp_path / "my trees"
+    folder.mkdir()
+    PETS.save(folder / "a pet's.json")
+    for taken in ("a pet's-2.json", "a pet's.svg"):
+        (folder / taken).touch()
+    run = labelkit("convert", folder / "a pet's.json", "-o", folder / f"a pet's.{suffix}")
+    following = shlex.split(run.out.rpartition("Next: ")[2])
+    back = "a pet's-2.svg" if suffix == "dot" else "a pet's-3.json"
+    assert following[-3:] == [str(folder / f"a pet's.{suffix}"), "-o", str(folder / back)]
+    if suffix != "dot":
+        assert following[:2] == ["labelkit", "convert"]
+        assert labelkit(*following[1:]).code == 0
+        assert same(SemanticTree.load(folder / back), PETS)
+        inspect = labelkit(*following[1:], "--overwrite").out.rpartition("Next: ")[2]
+        assert shlex.split(inspect) == ["labelkit", "inspect", str(folder / back)]
+
+
+def test_a_file_name_cannot_steer_the_terminal(tmp_path: Path) -> None:
+    PETS.save("pets.json")
+    run = labelkit("convert", "pets.json", "-o", tmp_path / "\x1b[31mpets\x07.csv")
+    assert (tmp_path / "\x1b[31mpets\x07.csv").exists()
+    assert not {"\x1b", "\x07"} & set(run.out)
+    assert run.out.count("\ufffd[31mpets\ufffd.csv") == 2
 
 
 def test_numbers_and_nouns_agree() -> None:
