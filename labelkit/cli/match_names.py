@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from labelkit.hierarchy.class_sources import read_class_list
+from labelkit.inspection.wording import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,9 +56,11 @@ def command(source: str, output: Path) -> None:
     matches = match_names(classes)
     write_name_file(output, matches)
     _summarise(matches, settled(matches), output)
-    build = f"labelkit build-tree {source} --names {output} -o tree.json"
+    paths = printable(source), "--names", printable(str(output))
+    build = shlex.join(["labelkit", "build-tree", *paths, "-o", "tree.json"])
     all_settled = len(settled(matches)) == len(matches)
-    click.echo(f"Next: {build}" if all_settled else f"Next: edit {output}, then {build}")
+    edit = "" if all_settled else f"edit {shlex.quote(printable(str(output)))}, then "
+    click.echo(f"Next: {edit}{build}")
 
 
 def _summarise(matches: Sequence[NameMatch], chosen: Mapping[str, str], output: Path) -> None:
@@ -75,19 +79,21 @@ def _summarise(matches: Sequence[NameMatch], chosen: Mapping[str, str], output: 
         ("file", str(output)),
     ]
     for label, value in rows:
-        table.add_row(Text(label, style="bold"), Text(value, overflow="fold"))
+        table.add_row(Text(label, style="bold"), Text(printable(value), overflow="fold"))
     console = Console(highlight=False, markup=False, soft_wrap=False)
     console.print(table)
     for match in undecided[:SHOWN_CLASSES]:
         _show(match, console)
     if len(undecided) > SHOWN_CLASSES:
-        console.print(f"and {len(undecided) - SHOWN_CLASSES:,} more to choose in {output}")
+        console.print(
+            f"and {len(undecided) - SHOWN_CLASSES:,} more to choose in {printable(str(output))}"
+        )
 
 
 def _show(match: NameMatch, console: Console) -> None:
     from rich.text import Text
 
-    console.print(Text(f"\n{match.class_id} ?", style="bold"))
+    console.print(Text(f"\n{printable(match.class_id)} ?", style="bold"))
     for candidate in match.candidates[:SHOWN_CANDIDATES]:
         line = Text(f"  {candidate.wnid}  {candidate.how}: {' < '.join(candidate.chain)}")
         console.print(line, no_wrap=True, overflow="ellipsis")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -44,6 +45,34 @@ def test_folder_names_with_one_meaning_need_no_edit(tmp_path: Path) -> None:
     assert run.code == 0
     assert "Next: labelkit build-tree" in run.out
     assert "edit" not in run.out
+
+
+def test_paths_with_blanks_are_one_word_in_the_next_command(tmp_path: Path) -> None:
+    folder = tmp_path / "my data"
+    folder.mkdir()
+    (folder / "clock.txt").write_text("clock\n")
+    (folder / "apple.txt").write_text("apple\n")
+    for name, before in (("clock", []), ("apple", ["edit", f"{folder / 'apple.tsv'},", "then"])):
+        run = labelkit("match-names", folder / f"{name}.txt", "-o", folder / f"{name}.tsv")
+        assert shlex.split(run.out.rpartition("Next: ")[2]) == [
+            *before, "labelkit", "build-tree", str(folder / f"{name}.txt"), "--names",
+            str(folder / f"{name}.tsv"), "-o", "tree.json",
+        ]  # fmt: skip
+
+
+def test_names_cannot_steer_the_terminal(tmp_path: Path) -> None:
+    """Neither a class without a candidate, nor one to choose for, nor a path."""
+    path = tmp_path / "\x1b[1mclasses.txt"
+    undecided = ["\x1bapple", "crane\x9b", "house\x07", "maple\x08_tree"]
+    path.write_text("\n".join(["bibi\x1b]0;mbap", *undecided]), encoding="utf-8")
+    run = labelkit("match-names", path, "-o", tmp_path / "\x1bnames.tsv")
+    assert run.code == 0, run.text
+    assert "no candidate 1: bibi\ufffd]0;mbap" in run.text
+    assert "\ufffdapple ?" in run.text
+    assert "more to choose in" in run.text
+    assert all(line.isprintable() for line in run.out.splitlines())
+    assert "\ufffd[1mclasses.txt" in run.out
+    assert "\ufffdnames.tsv" in run.out
 
 
 def test_a_file_that_is_there_is_never_overwritten(classes: Path) -> None:
