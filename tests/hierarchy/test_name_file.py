@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import csv
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -88,14 +89,73 @@ def test_a_class_that_no_line_can_hold_is_refused(name: str, tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_class_with_blanks_around_is_refused_since_reading_takes_them_off(
+    tmp_path: Path,
+) -> None:
+    for name in (" dog", "dog\u3000"):
+        with pytest.raises(TaxonomyError, match=r"begins or ends with a blank, which .*rename it"):
+            written(tmp_path, [name])
+    assert list(tmp_path.iterdir()) == []
+
+
+QUOTED_NAMES = ['the "big" clock', '"x"', "clock, wall", '"', '""', '"a" "b"', "x's", '5" pipe']
+
+
+def test_any_name_comes_back_from_the_file_as_written(tmp_path: Path) -> None:
+    path = written(tmp_path, [*QUOTED_NAMES, "clock"])
+    path.write_text(path.read_text().replace("\t?\t", "\tunder n03046257\t"))
+    names = read_name_file(path)
+    assert names.under == dict.fromkeys(QUOTED_NAMES, "n03046257")
+    assert names.nouns == {"clock": "n03046257"}
+
+
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+def test_a_spreadsheet_may_save_the_file(quoting: Literal[0, 1], tmp_path: Path) -> None:
+    """In Python's words for it, excel-tab; with all cells in quotes the comments are, too."""
+    path = written(tmp_path, [*QUOTED_NAMES, "apple", "bibimbap", "clock"])
+    with path.open(newline="") as file:
+        rows = list(csv.reader(file, dialect="excel-tab"))
+    width = max(map(len, rows))
+    choice = {"?": "under n03046257"}
+    rows = [[choice.get(cell, cell) for cell in row] + [""] * (width - len(row)) for row in rows]
+    with path.open("w", newline="") as file:
+        csv.writer(file, dialect="excel-tab", quoting=quoting).writerows(rows)
+    content = path.read_text()
+    assert '"the ""big"" clock"\t' in content
+    assert content.startswith('"# What' if quoting else "# What")
+    names = read_name_file(path)
+    assert list(names.under) == [*QUOTED_NAMES, "apple", "bibimbap"]
+    assert names.nouns == {"clock": "n03046257"}
+
+
+def test_quotes_typed_by_hand_belong_to_the_name(tmp_path: Path) -> None:
+    """Only a cell between two quotes is a quoted one, and a note may begin with a quote."""
+    path = tmp_path / "names.tsv"
+    path.write_text(
+        '"big" dog\tn02084071\t"of any kind\n"cat\t"n02121808"\tsaid "so"\n'
+        '"# mine, too"\n"cow, milk"\tunder n01887787\n'
+    )
+    names = read_name_file(path)
+    assert names.nouns == {'"big" dog': "n02084071", '"cat': "n02121808"}
+    assert names.under == {"cow, milk": "n01887787"}
+
+
 @pytest.mark.parametrize(
     "content",
     [
         b"cat\tn02121808\tnote\ndog\tn02084071\tnote\n",
         b"class\twnid\tnote\r\ncat\tn02121808\r\ndog\tn02084071\r\n",
         b"\xef\xbb\xbfclass\twnid\n\n# mine\ncat\t n02121808 \ta\tb\n  \ndog\tn02084071",
+        b" cat \tn02121808\n\t\t\n\xe3\x80\x80dog\tn02084071\n \t \n # mine\tn0\n",
+        b'"class"\t"wnid"\r\n"cat"\t"n02121808"\r\n"# ""x"" y"\t\r\n" dog "\t" n02084071"\r\n',
     ],
-    ids=["plain", "CRLF without notes", "mark, comment, blanks, more columns"],
+    ids=[
+        "plain",
+        "CRLF without notes",
+        "mark, comment, blanks, more columns",
+        "blanks around",
+        "quotes",
+    ],
 )
 def test_files_edited_with_any_tool_read_the_same(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "names.tsv"

@@ -2,11 +2,13 @@
 
 Lines of ``class TAB wnid TAB note`` in UTF-8, one for each class. A wnid of ``?`` waits for a
 choice; the candidates follow as comments, which begin with ``#``. ``under`` and a wnid make the
-class a new kind of that noun. The note is for people only.
+class a new kind of that noun. The note is for people only. Cells may stand in quotes, as
+spreadsheets write those that hold a quote or a comma.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,13 +29,14 @@ if TYPE_CHECKING:
 
 UNDECIDED = "?"
 UNDER = "under"
-WITHOUT_NOUN = 'write "under" and the wnid of what it is a kind of, such as under n07557434 (dish)'
+WITHOUT_NOUN = "write 'under' and the wnid of what it is a kind of, such as under n07557434 (dish)"
 SUGGESTED = 5  # nouns for a word that stands where a wnid should
+QUOTED = re.compile(r'"((?:[^"]|"")*)"')
 HEADING = "class\twnid\tnote"
 EXPLANATION = """\
 # What each class name means in WordNet 3.0. Put a wnid in place of every ?: one of those below it,
 # or any other noun's. Where WordNet has no word for a class, or another class has taken it, write
-# "under" and the wnid of what it is a kind of. Notes and lines that begin with # do not count.
+# 'under' and the wnid of what it is a kind of. Notes and lines that begin with # do not count.
 """
 
 
@@ -63,7 +66,8 @@ def write_name_file(path: str | Path, matches: Sequence[NameMatch]) -> None:
 
     Raises:
         FileExistsError: the file is there; it may hold a user's choices, so it stays as it is.
-        TaxonomyError: a class begins with ``#`` or holds a tab, so that no line can name it.
+        TaxonomyError: a class begins with ``#``, holds a tab or has blanks around it, so that no
+            line can name it.
         OSError: the file cannot be written.
     """
     if Path(path).exists():
@@ -75,16 +79,38 @@ def write_name_file(path: str | Path, matches: Sequence[NameMatch]) -> None:
     meanings = definitions(candidate.wnid for match in matches for candidate in match.candidates)
     lines = [EXPLANATION + HEADING]
     for match in matches:
-        if match.class_id.startswith("#") or "\t" in match.class_id:
-            raise TaxonomyError(
-                f"class {match.class_id!r} begins with # or holds a tab, so it cannot stand in "
-                f"{path}: rename it"
-            )
+        _check_class(match.class_id, path)
         wnid = chosen.get(match.class_id, UNDECIDED)
-        lines.append("\t".join([match.class_id, wnid, _note(match, wnid)]))
+        lines.append(_line(match.class_id, wnid, _note(match, wnid)))
         if wnid == UNDECIDED:
             lines += (_comment(each, meanings.get(each.wnid)) for each in match.candidates)
     replace_file(Path(path), ("\n".join(lines) + "\n").encode())
+
+
+def _check_class(class_id: str, path: str | Path) -> None:
+    if class_id.startswith("#") or "\t" in class_id:
+        raise TaxonomyError(
+            f"class {class_id!r} begins with # or holds a tab, so it cannot stand in {path}: "
+            "rename it"
+        )
+    if class_id != class_id.strip():
+        raise TaxonomyError(
+            f"class {class_id!r} begins or ends with a blank, which {path} cannot keep: rename it"
+        )
+
+
+def _line(*cells: str) -> str:
+    """Cells with tabs between, in quotes where they hold any, as spreadsheets have it."""
+    return "\t".join('"' + cell.replace('"', '""') + '"' if '"' in cell else cell for cell in cells)
+
+
+def _cells(line: str) -> list[str]:
+    """A line's cells, out of their quotes and without blanks around.
+
+    A quote that does not go with another at the cell's other end belongs to the text.
+    """
+    quoted = ((cell, QUOTED.fullmatch(cell)) for cell in map(str.strip, line.split("\t")))
+    return [found[1].replace('""', '"').strip() if found else cell for cell, found in quoted]
 
 
 def _note(match: NameMatch, wnid: str) -> str:
@@ -101,7 +127,7 @@ def _note(match: NameMatch, wnid: str) -> str:
 
 def _comment(candidate: Candidate, meaning: str | None) -> str:
     shown = f"{candidate.how}: {' < '.join(candidate.chain)}"
-    return "\t".join(["#", candidate.wnid, shown, *([meaning] if meaning else [])])
+    return _line("#", candidate.wnid, shown, *([meaning] if meaning else []))
 
 
 def read_name_file(path: str | Path) -> ClassNames:
@@ -117,10 +143,11 @@ def read_name_file(path: str | Path) -> ClassNames:
     class_of: dict[str, str] = {}
     undecided: list[str] = []
     for number, line in enumerate(lines, start=1):
-        if not line.strip() or line.startswith("#") or line.split("\t")[:2] == ["class", "wnid"]:
+        cells = _cells(line)
+        if not any(cells) or cells[0].startswith("#") or cells[:2] == ["class", "wnid"]:
             continue
         where = f"{path}, line {number}"
-        class_id, under, wnid = _row(line, where)
+        class_id, under, wnid = _row(cells, where)
         if class_id in names.nouns or class_id in names.under:
             raise TaxonomyError(f"{where}: class {class_id!r} stands twice: keep one")
         (names.under if under else names.nouns)[class_id] = wnid
@@ -153,14 +180,15 @@ def _read_text(path: Path) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _row(line: str, where: str) -> tuple[str, bool, str]:
+def _row(cells: list[str], where: str) -> tuple[str, bool, str]:
     """The class, whether it is a kind of a noun and not the noun itself, and the noun's wnid."""
-    class_id, *rest = line.split("\t")
+    class_id, *rest = cells
     if not class_id or not rest:
+        line = "\t".join(cells)
         raise TaxonomyError(f"{where}: not 'class TAB wnid TAB note': {line[:60]!r}")
-    word, _, after = rest[0].strip().partition(" ")
+    word, _, after = rest[0].partition(" ")
     under = word == UNDER
-    wnid = after.strip() if under else rest[0].strip()
+    wnid = after.strip() if under else rest[0]
     if wnid not in noun_graph().index and (under or wnid != UNDECIDED):
         raise TaxonomyError(f"{where}: class {clipped(class_id)} {_no_wnid(wnid, under=under)}")
     return class_id, under, wnid
