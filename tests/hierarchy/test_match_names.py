@@ -11,7 +11,7 @@ import pytest
 
 from labelkit.hierarchy import ClassList, NameMatch, match_names
 from labelkit.hierarchy.definitions import definitions
-from labelkit.hierarchy.wordnet.names import settled
+from labelkit.hierarchy.wordnet.names import HOWS, settled
 from tests.hierarchy.published_names import CIFAR_10, CIFAR_100, FOOD_101
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def test_only_candidates_of_one_strength_change_places(tmp_path: Path) -> None:
     moved = 0
     for before, after in zip(plain, match_names(classes), strict=True):
         groups: list[Candidate] = []
-        for how in ("whole name", "singular", "first word", "last word"):
+        for how in HOWS:
             group = [each for each in before.candidates if each.how == how]
             groups += [each for each in group if each.wnid in seen]
             groups += [each for each in group if each.wnid not in seen]
@@ -112,7 +112,8 @@ def test_only_candidates_of_one_strength_change_places(tmp_path: Path) -> None:
         ("Pickup-Truck", [("whole name", "pickup < truck")]),
         ("lawn_mower", [("whole name", "lawn_mower < garden_tool")]),
         ("apple_pie", [("whole name", "apple_pie < pie")]),
-        ("cup_cakes", [("singular", "cupcake < cake")]),
+        ("the rapist", [("spelled together", "therapist < expert"),
+                        ("last word", "rapist < criminal")]),
         ("knives", [("singular", "knife < edge_tool"), ("singular", "knife < weapon"),
                     ("singular", "tongue < projection")]),
         ("pet mice", [("last word", "mouse < rodent"),
@@ -168,9 +169,46 @@ def test_only_one_sense_by_the_whole_name_is_settled() -> None:
     names = ["clock", "apple", "chicken quesadilla", "cup_cakes", "bibimbap", "n02111889"]
     assert settled(match_names(ClassList.of(names))) == {
         "clock": "n03046257",
-        "cup_cakes": "n07631023",
         "n02111889": "n02111889",
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "lemma"),
+    [
+        ("Pickup-Truck", "pickup_truck"),
+        ("pickup  truck", "pickup_truck"),
+        ("T shirts", "t-shirt"),
+        ("T_Shirt", "t-shirt"),
+        ("St Bernard", "st_bernard"),
+        ("Crème-brûlée", "creme_brulee"),
+        ("jack o lantern", "jack-o-lantern"),
+        ("the rapist", None),
+        ("tshirt", None),
+        ("cup cake", None),
+        ("man's laughter", None),
+        ("stbernard", None),
+        ("cremebrulee", None),
+    ],
+)
+def test_a_name_is_settled_only_where_its_words_are_the_noun_s(
+    name: str, lemma: str | None
+) -> None:
+    """One separator is as good as another, but not as none, and none is not as good as one."""
+    found = match(name)
+    if lemma is None:
+        assert found.candidates[0].how == "spelled together"
+        assert settled([found]) == {}
+    else:
+        assert {
+            (each.how in {"whole name", "singular"}, each.lemma) for each in found.candidates
+        } == {(True, lemma)}
+        assert settled([found]) == {name: found.candidates[0].wnid}
+
+
+@pytest.mark.parametrize(("names", "count"), [(CIFAR_10, 4), (CIFAR_100, 24), (FOOD_101, 42)])
+def test_as_many_names_are_settled_as_the_page_says(names: list[str], count: int) -> None:
+    assert len(settled(match_names(ClassList.of(names)))) == count
 
 
 def test_two_names_for_one_noun_are_not_settled() -> None:

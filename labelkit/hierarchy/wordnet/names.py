@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
     from labelkit.hierarchy.class_list import ClassList
 
-How: TypeAlias = Literal["whole name", "singular", "first word", "last word"]
+How: TypeAlias = Literal["whole name", "singular", "spelled together", "first word", "last word"]
 HOWS: tuple[How, ...] = get_args(How)  # the strongest first
+SURE: tuple[How, ...] = ("whole name", "singular")
 
 WORDS = re.compile(r"[^\s_\-/,()&]+")
 # What a plural ends with and its singular instead, of morphy(7WN), and the f of knives.
@@ -40,7 +41,8 @@ class Candidate:
     """A synset that a class name may mean.
 
     ``lemma`` is the word that fits, as WordNet has it. ``how`` says what it fits: the whole name,
-    the name made singular, or only its first or last words. ``chain`` holds the first lemmas from
+    the name made singular, either of them but for a separator that one of both lacks, or only the
+    name's first or last words. ``chain`` holds the first lemmas from
     the synset itself up to the root, for people to tell one sense from another.
     """
 
@@ -65,10 +67,12 @@ class NameMatch:
 def match_names(classes: ClassList) -> tuple[NameMatch, ...]:
     """Find the noun synsets that each class name may mean, in the order of the list.
 
-    Case and separators do not count, so that ``Pickup-Truck`` is ``pickup_truck``. Senses of the
-    whole name come first, then those of its singular. Only a name that has neither is matched by
-    its last words, as many as WordNet knows: "aquarium fish" is a fish, or so it seems. Senses of
-    the words before go first where they are a kind of those: "maple tree" may be a maple. A wnid
+    Case does not count, and which separator parts two words, so that ``Pickup-Truck`` is
+    ``pickup_truck``. Senses of the whole name come first, then those of its singular, then what has
+    the same letters, but its words together or apart: "cup cake" may be ``cupcake``, but "the
+    rapist" is no ``therapist``. Only a name that has neither of the first two is matched by its
+    last words, as many as WordNet knows: "aquarium fish" is a fish, or so it seems. Senses of the
+    words before go first where they are a kind of those: "maple tree" may be a maple. A wnid
     matches itself. A name may have many candidates, or none; ``settled`` says which need no choice.
 
     Image data sets are mostly about what ImageNet shows, too: of equally strong candidates its
@@ -86,12 +90,13 @@ def match_names(classes: ClassList) -> tuple[NameMatch, ...]:
 def settled(matches: Iterable[NameMatch]) -> dict[str, str]:
     """Class -> wnid for the classes that need no choice.
 
-    Those have one candidate, by their whole name or its singular, that no other of them has too.
+    Those have one candidate, by their whole name or its singular with the same words, that no other
+    of them has too.
     """
     only = {
         match.class_id: match.candidates[0].wnid
         for match in matches
-        if len(match.candidates) == 1 and match.candidates[0].how in ("whole name", "singular")
+        if len(match.candidates) == 1 and match.candidates[0].how in SURE
     }
     count = Counter(only.values())
     return {class_id: wnid for class_id, wnid in only.items() if count[wnid] == 1}
@@ -114,24 +119,35 @@ def _senses(name: str) -> Iterator[tuple[int, str, How]]:
     words: list[str] = WORDS.findall(name)
     whole = [*_spelled([name], "whole name"), *_spelled(singulars("_".join(words)), "singular")]
     yield from whole
-    for first in range(1, len(words) if not whole else 0):
+    if any(how != "spelled together" for _, _, how in whole):
+        return
+    for first in range(1, len(words)):
         last = "_".join(words[first:])
         senses = list(_spelled([last, *singulars(last)], "last word"))
         if senses:
             kinds = {synset for synset, _, _ in senses}
-            for sense in _spelled(["_".join(words[:first])], "first word"):
-                if not kinds.isdisjoint(_chain(sense[0])):
-                    yield sense
+            for synset, lemma, how in _spelled(["_".join(words[:first])], "first word"):
+                if not kinds.isdisjoint(_chain(synset)):
+                    yield synset, lemma, how
             yield from senses
             return
 
 
 def _spelled(forms: Iterable[str], how: How) -> Iterator[tuple[int, str, How]]:
+    """The synsets of the lemmas that are one of the forms, and how each lemma fits the name."""
     lemmas = noun_lemmas()
     for form in forms:
+        words = _words(form)
         for at in lemmas.spelled(form):
+            lemma = lemmas.lemmas[at]
+            apart = how in SURE and _words(lemma) != words
             for synset in lemmas.senses(at):
-                yield synset, lemmas.lemmas[at], how
+                yield synset, lemma, "spelled together" if apart else how
+
+
+def _words(text: str) -> list[str]:
+    """The words between a text's separators, as letters and digits alone."""
+    return [word for word in map(letters, WORDS.findall(text)) if word]
 
 
 def singulars(name: str) -> list[str]:
