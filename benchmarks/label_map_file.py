@@ -3,8 +3,8 @@
 Run from the repository root: ``python benchmarks/label_map_file.py FOLDER``, a folder of photos.
 EfficientNet-Lite0 makes dense logits on a 15x15 grid, whose five strongest classes a cell are kept:
 as the published loose files (a float tensor of (2, 5, 15, 15) each), and as one label-map file.
-Reads take turns, row by row in random order, files in the page cache; figures are medians. KL is from
-the target pooled over the float32 scores to the one pooled over the stored ones, for random crops.
+Reads take turns, row by row in random order, files in the page cache; figures are medians. KL is
+from the target pooled over the float32 scores to the one over the stored ones, for random crops.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def main(folder: Path) -> str:
             order = generator.permutation(len(keys))
             encoding = time.perf_counter()
             for record in layout.encode(index, score):
-                compress(record.tobytes(), layout.sections)
+                compress(record.tobytes(), layout.breaks)
             rows = len(keys) / (time.perf_counter() - encoding)
             rounds.append([*(microseconds(way, order) for way in ways), rows])
         pt, whole, decode, rows = map(statistics.median, zip(*rounds, strict=True))

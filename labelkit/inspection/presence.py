@@ -46,9 +46,17 @@ def stored_presence(label_map: LabelMap, num_classes: int) -> NDArray[np.float64
     if absent < 0:
         raise ValueError(f"{label_map.top_k} entries a cell, but only {num_classes} classes")
     score = label_map.score.astype(np.float64)
-    highest = np.maximum(score.max(axis=0), 0.0)
+    if label_map.background is None:
+        highest = np.maximum(score.max(axis=0), 0.0)
+        others = absent * np.exp(-highest)
+    else:
+        fill = label_map.background.fill(num_classes).astype(np.float64)
+        highest = np.maximum(score.max(axis=0), fill.max())
+        weight = np.exp(fill - fill.max())
+        stored = weight[label_map.index].sum(axis=0)
+        others = np.maximum(weight.sum() - stored, 0) * np.exp(fill.max() - highest)
     exponentials = np.exp(score - highest)
-    return exponentials / (exponentials.sum(axis=0) + absent * np.exp(-highest))
+    return exponentials / (exponentials.sum(axis=0) + others)
 
 
 def presence_of(label_map: LabelMap, class_index: int, num_classes: int) -> NDArray[np.float64]:

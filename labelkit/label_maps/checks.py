@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -102,6 +103,8 @@ def _read_header(file: h5py.File, path: Path) -> Header:
                 f"{path} is {kind.format} version {kind.version}; this labelkit reads {FORMAT} "
                 f"version {VERSION}. Install the labelkit that wrote it, or make the maps again"
             )
+        if int(file.attrs.get("header_crc32", -1)) != zlib.crc32(raw):
+            raise ValueError("the header's checksum differs")
         return msgspec.json.decode(raw, type=Header)
     except msgspec.DecodeError as error:
         raise ValueError(f"header: {error}") from error

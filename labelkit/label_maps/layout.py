@@ -37,6 +37,7 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: int
     top_k: int
     grid: tuple[int, int]
+    background: int
     classes_name: str
     classes_digest: str
     source: dict[str, Any]
@@ -44,7 +45,7 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def record_layout(self, num_classes: int) -> RecordLayout:
         """The layout of this file's records."""
-        return RecordLayout(self.top_k, self.grid, num_classes)
+        return RecordLayout(self.top_k, self.grid, num_classes, self.background)
 
 
 def is_foreign(error: BaseException) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from labelkit.label_maps.label_map import LabelMap, SparseTarget
+from labelkit.label_maps.label_map import Background, LabelMap, SparseTarget
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,7 +25,8 @@ def pool(label_map: LabelMap, box: CropBox) -> SparseTarget:
     """Average a label map's logits over a crop, as RoIAlign to 1x1 does.
 
     Equal to ``torchvision.ops.roi_align(dense, box * grid - 0.5, 1, aligned=False)`` to 1e-5, with
-    classes that a cell does not store as logit 0. Softmax of the result is the training target.
+    the map's background (0, if it has none) for classes that a cell does not store. Softmax of the
+    result is the training target.
 
     Args:
         label_map: top-K logits on an (H, W) grid.
@@ -33,17 +34,47 @@ def pool(label_map: LabelMap, box: CropBox) -> SparseTarget:
             change the mean.
 
     Returns:
-        At most K*H*W classes with their logits; all other classes share the logit 0.
+        At most K*H*W + M classes with their logits; all other classes share one.
 
     Source: Yun et al. 2021 (arXiv 2101.05022), section 3.2; He et al. 2017 (Mask R-CNN), section 3.
     """
     rows, columns = label_map.grid
     weight_y = _axis_weights(box.top, box.bottom, rows)
     weight_x = _axis_weights(box.left, box.right, columns)
-    weighted = label_map.score * (weight_y[:, None] * weight_x)
-    sums = np.bincount(label_map.index.ravel(), weights=weighted.ravel())
-    classes = np.flatnonzero(sums)
-    return SparseTarget(classes, sums[classes].astype(np.float32))
+    weight = weight_y[:, None] * weight_x
+    flat = label_map.index.ravel()
+    sums = np.bincount(flat, (label_map.score * weight).ravel())
+    if label_map.background is None:
+        classes = np.flatnonzero(sums)
+        return SparseTarget(classes, sums[classes].astype(np.float32))
+    return _over_background(label_map, label_map.background, weight, sums)
+
+
+def _over_background(
+    label_map: LabelMap,
+    background: Background,
+    weight: NDArray[np.float32],
+    sums: NDArray[np.number],
+) -> SparseTarget:
+    """Each class's stored sum, and its background in what the crop has left.
+
+    Pooling is linear: ``sum_ij w_ij (score or fill) = sum_stored w score + fill (sum w - sum_stored
+    w)``. The weights sum to less than 1 where the crop reaches outside the image.
+    """
+    whole = float(weight.sum(dtype=np.float64))
+    highest = max(len(sums), int(background.classes[-1]) + 1 if len(background.classes) else 0)
+    covered = np.bincount(
+        label_map.index.ravel(), np.broadcast_to(weight, label_map.score.shape).ravel(), highest
+    )
+    pooled = np.zeros(highest)
+    pooled[: len(sums)] = sums
+    fill = background.fill(highest)
+    pooled += fill * (whole - covered)
+    listed = covered > 0
+    listed[background.classes] = True
+    classes = np.flatnonzero(listed)
+    rest = float(background.rest) * whole
+    return SparseTarget(classes, pooled[classes].astype(np.float32), rest)
 
 
 def _axis_weights(start: float, stop: float, cells: int) -> NDArray[np.float32]:

@@ -84,6 +84,11 @@ class LabelMapFile:
         return self._layout.grid
 
     @property
+    def background(self) -> int:
+        """How many classes each map's background holds; 0 for maps without one."""
+        return self._layout.background
+
+    @property
     def digest(self) -> str:
         """SHA-256 of the classes, the keys and the rows' checksums, in hexadecimal."""
         identity = hashlib.sha256(self.classes.digest.encode())

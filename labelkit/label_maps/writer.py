@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from labelkit.hierarchy import ClassList
+    from labelkit.label_maps.label_map import Background
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class LabelMapWriter:
         keys: every image of the data set; sorted here, so their order does not matter.
         top_k: entries per cell.
         grid: rows and columns.
+        background: classes of each image's background; 0 for maps without one.
         source: how the maps are made, JSON values; shards of another source never mix.
         made_with: what else the file is to say, such as versions; no part of the identity.
         shard_rows: images per shard: what an interruption can cost at most.
@@ -78,19 +80,28 @@ class LabelMapWriter:
         top_k: int,
         grid: tuple[int, int],
         source: dict[str, Any],
+        background: int = 0,
         made_with: dict[str, Any] | None = None,
         shard_rows: int = 1024,
     ) -> None:
         self.path = Path(path).absolute()
         self.parts = self.path.with_name(self.path.name + ".parts")
         self.classes = classes
-        self.layout = RecordLayout(top_k, grid, len(classes))
+        self.layout = RecordLayout(top_k, grid, len(classes), background)
         self.keys = sorted(keys, key=check_key)
         for key, following in zip(self.keys, self.keys[1:], strict=False):
             if key == following:
                 raise LabelMapError(f"key {key!r} stands twice in the data set")
         self.header = Header(
-            FORMAT, VERSION, top_k, grid, classes.name, classes.digest, source, made_with or {}
+            format=FORMAT,
+            version=VERSION,
+            top_k=top_k,
+            grid=grid,
+            background=background,
+            classes_name=classes.name,
+            classes_digest=classes.digest,
+            source=source,
+            made_with=made_with or {},
         )
         starts = range(0, len(self.keys), shard_rows)
         stops = (min(start + shard_rows, len(self.keys)) for start in starts)
@@ -107,6 +118,7 @@ class LabelMapWriter:
         index: NDArray[np.integer],
         score: NDArray[np.floating],
         unreadable: dict[str, str],
+        background: Background | None = None,
     ) -> None:
         """Write one whole shard and publish it.
 
@@ -116,18 +128,19 @@ class LabelMapWriter:
                 out.
             score: their logits (N, K, H, W).
             unreadable: the shard's keys without a map, key -> reason.
+            background: of the N images, if the file is to have one.
 
         Raises:
             ValueError: shapes, classes or scores that do not fit; rows missing.
             OSError: the disk is full or the folder is gone; committed shards are untouched.
         """
         keys = [key for key in self.keys[shard.start : shard.stop] if key not in unreadable]
-        records = self.layout.encode(index, score)
+        records = self.layout.encode(index, score, background)
         if len(keys) != len(records):
             raise ValueError(f"{len(records)} maps for {len(keys)} readable images of the shard")
         plain = [record.tobytes() for record in records]
         rows = (
-            (check_key(key), compress(record, self.layout.sections), zlib.crc32(record))
+            (check_key(key), compress(record, self.layout.breaks), zlib.crc32(record))
             for key, record in zip(keys, plain, strict=True)
         )
         target = self.parts / f"{shard.number:06d}.h5"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from labelkit.label_maps import LabelMap
+from labelkit.label_maps import Background, LabelMap
 
 
 def random_arrays(
@@ -17,9 +17,25 @@ def random_arrays(
     return index, score
 
 
+def random_background(rng: np.random.Generator, count: int, size: int, classes: int) -> Background:
+    """Backgrounds of N images."""
+    chosen = np.sort([rng.permutation(classes)[:size] for _ in range(count)], axis=1)
+    logits = rng.normal(-1, 2, (count, size)).astype(np.float32)
+    return Background(chosen, logits, rng.normal(-3, 1, count).astype(np.float32))
+
+
 def random_map(
-    seed: int = 0, top_k: int = 3, grid: tuple[int, int] = (15, 15), classes: int = 20
+    seed: int = 0,
+    top_k: int = 3,
+    grid: tuple[int, int] = (15, 15),
+    classes: int = 20,
+    background: int = 0,
 ) -> LabelMap:
     """One random label map."""
-    index, score = random_arrays(np.random.default_rng(seed), 1, top_k, grid, classes)
-    return LabelMap(index[0].astype(np.uint16), score[0])
+    rng = np.random.default_rng(seed)
+    index, score = random_arrays(rng, 1, top_k, grid, classes)
+    behind = None
+    if background:
+        every = random_background(rng, 1, background, classes)
+        behind = Background(every.classes[0], every.logits[0], float(every.rest[0]))
+    return LabelMap(index[0].astype(np.uint16), score[0], behind)

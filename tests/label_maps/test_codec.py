@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from labelkit.label_maps import Background, LabelMap
 from labelkit.label_maps.codec import RecordLayout
 from labelkit.label_maps.hdf5 import compress
-from tests.label_maps.random_maps import random_arrays
+from tests.label_maps.random_maps import random_arrays, random_background
 
 
 @settings(deadline=None, max_examples=60)
@@ -31,6 +32,69 @@ def test_a_record_gives_back_classes_exactly_and_scores_to_half_a_step(seed, top
         assert np.array_equal(label_map.index, index[n])
         half_step = (score[n].max() - score[n].min()) / 510
         assert np.abs(label_map.score - score[n]).max() <= half_step * 1.01 + 1e-6
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.sampled_from([9, 300, 70_000]))
+def test_a_background_comes_back_beside_the_map(seed, size, classes):
+    rng = np.random.default_rng(seed)
+    index, score = random_arrays(rng, 2, 2, (3, 4), min(classes, 300))
+    background = random_background(rng, 2, size, classes)
+    layout = RecordLayout(2, (3, 4), classes, size)
+    records = layout.encode(index, score, background)
+    for n in range(2):
+        label_map = layout.decode(records[n].tobytes())
+        assert np.array_equal(label_map.index, index[n])
+        assert np.array_equal(label_map.background.classes, background.classes[n])
+        half_step = np.ptp(background.logits[n]) / 510
+        error = np.abs(label_map.background.logits - background.logits[n]).max()
+        assert error <= half_step * 1.01 + 1e-6
+        assert label_map.background.rest == background.rest[n]
+        assert (
+            zlib.decompress(compress(records[n].tobytes(), layout.breaks)) == records[n].tobytes()
+        )
+
+
+def test_a_background_that_does_not_fit_is_refused():
+    rng = np.random.default_rng(0)
+    index, score = random_arrays(rng, 2, 1, (2, 2), 9)
+    good = random_background(rng, 2, 3, 9)
+    layout = RecordLayout(1, (2, 2), 9, 3)
+    wrong = {
+        "background of 3 classes is missing": None,
+        "of shape": random_background(rng, 2, 4, 9),
+        "do not ascend": Background(good.classes[:, ::-1], good.logits, good.rest),
+        "not a finite number": Background(good.classes, good.logits * np.inf, good.rest),
+    }
+    for message, background in wrong.items():
+        with pytest.raises(ValueError, match=message):
+            layout.encode(index, score, background)
+    with pytest.raises(ValueError, match=r"shape \(2, 3\), expected \(2, 0\)"):
+        RecordLayout(1, (2, 2), 9).encode(index, score, good)
+    with pytest.raises(ValueError, match="background=10 is not between 0 and 9"):
+        RecordLayout(1, (2, 2), 9, 10)
+    record = layout.encode(index, score, good)[0].tobytes()
+    with pytest.raises(ValueError, match="a background that is none"):
+        layout.decode(record[:20] + b"\x00\x00\xc0\x7f" + record[24:])
+
+
+def test_the_background_of_a_dense_map_is_the_mean_of_what_is_not_stored():
+    """By hand: three classes on two cells, of which one entry each is stored."""
+    logits = np.array([[[[5.0, 1.0]], [[0.0, 4.0]], [[-2.0, -4.0]]]], np.float32)
+    stored = np.array([[[[True, False]], [[False, True]], [[False, False]]]])
+    one = Background.of_dense(logits, stored, 1)
+    assert (one.classes.tolist(), one.logits.tolist()) == ([[0]], [[1.0]])  # mean 3 over all cells
+    assert one.rest.tolist() == [-2.0]  # 0, -2 and -4
+    none = Background.of_dense(logits, stored, 0)
+    assert none.rest.tolist() == [-1.25]
+    every = Background.of_dense(logits, stored, 3)
+    assert every.logits.tolist() == [[1.0, 0.0, -3.0]]
+    label_map = LabelMap(
+        np.array([[[0, 1]]], np.uint16),
+        np.array([[[5.0, 4.0]]], np.float32),
+        Background(every.classes[0], every.logits[0], 0.0),
+    )
+    assert label_map.dense(3).tolist() == [[[5.0, 1.0]], [[0.0, 4.0]], [[-3.0, -3.0]]]
 
 
 def test_class_ids_above_65535_survive():
@@ -98,8 +162,8 @@ def test_a_record_compresses_to_one_stream_that_any_zlib_reads():
     layout = RecordLayout(3, (15, 15), 1000)
     index, score = random_arrays(np.random.default_rng(0), 1, 3, (15, 15), 40)
     record = layout.encode(index, score)[0].tobytes()
-    assert zlib.decompress(compress(record, layout.sections)) == record
-    assert layout.sections == (12 + 225, 12 + 675, 12 + 1350)
+    assert zlib.decompress(compress(record, layout.breaks)) == record
+    assert layout.breaks == (12 + 225, 12 + 675, 12 + 1350)
     tiny = RecordLayout(1, (1, 1), 2)
     record = tiny.encode(np.ones((1, 1, 1, 1), int), np.ones((1, 1, 1, 1)))[0].tobytes()
-    assert zlib.decompress(compress(record, tiny.sections)) == record
+    assert zlib.decompress(compress(record, tiny.breaks)) == record

@@ -19,7 +19,7 @@ from labelkit.errors import LabelMapError
 from labelkit.hierarchy import ClassList
 from labelkit.label_maps import LabelMapFile, LabelMapWriter
 from labelkit.label_maps.layout import VERSION
-from tests.label_maps.random_maps import random_arrays
+from tests.label_maps.random_maps import random_arrays, random_background
 
 CLASSES = ClassList.of([f"class {n}" for n in range(20)], "twenty")
 KEYS = [f"b/{n:02d}.jpg" for n in range(7)] + ["a/é.png", "a/z.jpg", "bad.jpg"]
@@ -67,6 +67,34 @@ def test_every_row_comes_back_under_its_key(path):
     assert written.classes == CLASSES
     assert written.attrs == {"seed": 0}
     assert not path.with_name("maps.h5.parts").exists()
+
+
+def test_backgrounds_are_kept_and_are_part_of_the_plan(path):
+    rng = np.random.default_rng(0)
+    index, score = random_arrays(rng, len(KEYS), 2, (2, 3), len(CLASSES))
+    background = random_background(rng, len(KEYS), 4, len(CLASSES))
+    facts = {"classes": CLASSES, "keys": KEYS, "top_k": 2, "grid": (2, 3), "source": {}}
+    writer = LabelMapWriter(path, **facts, background=4)
+    with pytest.raises(LabelMapError, match="background: 4 there, 0 now"):
+        LabelMapWriter(path, **facts)
+    (shard,) = writer.pending()
+    with pytest.raises(ValueError, match="background of 4 classes is missing"):
+        writer.commit(shard, index, score, {})
+    writer.commit(shard, index, score, {}, background)
+    with writer.finalize() as file:
+        assert file.background == 4
+        for row, key in enumerate(file):
+            assert np.array_equal(file[key].background.classes, background.classes[row])
+
+
+def test_a_changed_header_is_told(path):
+    write(path).close()
+    with h5py.File(path, "r+") as file:
+        changed = bytes(file.attrs["header"]).replace(b"twenty", b"twentY", 1)
+        assert changed != bytes(file.attrs["header"])
+        file.attrs["header"] = np.bytes_(changed)
+    with pytest.raises(LabelMapError, match="header's checksum differs"):
+        LabelMapFile.open(path)
 
 
 def test_the_file_does_not_depend_on_the_order_of_keys_or_shards(tmp_path):

@@ -18,10 +18,18 @@ SIDE = st.floats(1e-4, 2.5)
 
 
 @settings(deadline=None, max_examples=200)
-@given(EDGE, EDGE, SIDE, SIDE, st.integers(0, 9), st.sampled_from([(15, 15), (1, 1), (7, 12)]))
-def test_pooling_equals_roi_align_for_any_box(left, top, width, height, seed, grid):
-    """Boxes inside, outside and across the image, and thinner than a cell, on any grid."""
-    label_map = random_map(seed, grid=grid)
+@given(
+    EDGE,
+    EDGE,
+    SIDE,
+    SIDE,
+    st.integers(0, 9),
+    st.sampled_from([(15, 15), (1, 1), (7, 12)]),
+    st.sampled_from([0, 1, 5, 20]),
+)
+def test_pooling_equals_roi_align_for_any_box(left, top, width, height, seed, grid, background):
+    """Boxes inside, outside and across the image, thinner than a cell, with a background or not."""
+    label_map = random_map(seed, grid=grid, background=background)
     box = CropBox(left, top, left + width, top + height)
     ours = torch.from_numpy(pool(label_map, box).dense(20))
     torch.testing.assert_close(ours, pooled_logits(label_map, box, 20), rtol=0, atol=1e-5)

@@ -16,6 +16,12 @@ def pooled_logits(label_map: LabelMap, box: CropBox, num_classes: int) -> torch.
     """Mean logits (C,) of a crop, from the dense (C, H, W) map."""
     rows, columns = label_map.grid
     dense = torch.zeros(num_classes, rows, columns)
+    if label_map.background is not None:
+        dense += label_map.background.rest
+        for class_index, logit in zip(
+            label_map.background.classes, label_map.background.logits, strict=True
+        ):
+            dense[int(class_index)] = float(logit)
     for k in range(label_map.top_k):
         for i in range(rows):
             for j in range(columns):
