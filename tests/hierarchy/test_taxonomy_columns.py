@@ -109,6 +109,32 @@ def test_a_broken_table_is_refused_with_its_lines(content: str, message: str) ->
     assert message in refusal(written("broken.csv", content))
 
 
+@pytest.mark.parametrize(
+    ("content", "options", "cell", "lines"),
+    [
+        (SPECIES.split("\n", 1)[1] + "Plantae,T,M,R,M,Ficus,x\n", {}, "Plantae", (1, 4)),
+        ("# mine\nA,b,c\n\nB,d,e\nA,b,f\n", {}, "A", (2, 5)),
+        ("a,dog,c\nb,dog,d\n", {"form": "columns"}, "dog", (1, 2)),
+        ("n,a,dog,c\nn,b,dog,d\n", {"columns": ["dog", "c"]}, "dog", (1, 2)),
+    ],
+)
+def test_a_table_without_a_heading_keeps_its_first_row(
+    content: str, options: dict[str, Any], cell: str, lines: tuple[int, int]
+) -> None:
+    """It would be lost as the names of the columns, and a class with it."""
+    path = written("bare.csv", content)
+    assert refusal(path, **options).endswith(
+        f"line {lines[0]} looks like data, since {cell!r} stands in the same column on line "
+        f"{lines[1]}: add a heading with the ranks, or give that column another name"
+    )
+
+
+def test_a_heading_may_stand_in_other_columns_or_in_one_that_is_left_out() -> None:
+    path = written("free.csv", "rank,genus,species\nrank,Sula,genus\nx,Sula,b\n")
+    read = read_taxonomy(path, columns=["genus", "species"])
+    assert read.parents_of("genus") == ("Sula",)
+
+
 def test_an_empty_class_in_a_table_that_was_said_to_be_one_needs_no_more_words() -> None:
     path = written("gap.csv", RANKS + "F,G,s\nF,G,\n")
     for options in ({"form": "columns"}, {"columns": ["family", "species"]}):

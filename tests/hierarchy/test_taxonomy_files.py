@@ -80,7 +80,8 @@ def test_names_are_read_and_empty_ones_are_not() -> None:
         ("a.tsv", "sku\tcategory\nc\t\n", "edges",
          "edges without a heading: the first row is child sku, parent category"),
         ("a.csv", "k,g,s\na,b,c\n", None, "columns: k > g > s"),
-        ("a.csv", "1,2,3,4,5,6,7,8,9\n" * 2, "columns", "columns: 1 > 2 > 3 > ... > 9"),
+        ("a.csv", "1,2,3,4,5,6,7,8,9\na,b,c,d,e,f,g,h,i\n", "columns",
+         "columns: 1 > 2 > 3 > ... > 9"),
         ("a.json", {"a": ["b"]}, None, "nested: labels within labels"),
         ("a.json", ["x", {"id": "a"}], None, "nested: nodes with children"),
         ("a.json", [{"LabelName": "a"}, "x"], None, "nested: Open Images"),
@@ -144,6 +145,26 @@ def test_columns_that_no_header_explains_are_no_edges() -> None:
     for header in ("child,above\n", "cat,animal,x\n", "below,Parent ID\n"):
         path = written("odd.csv", header + header.replace("child", "cat"))
         assert "which does not say which column holds the child" in refusal(path, form="edges")
+
+
+@pytest.mark.parametrize(
+    "heading",
+    [
+        "from,to", "Target,Source", "hyponym,hypernym", "SuperClass,sub class", "source,target,n",
+        "sub-class,rank,Super_Class",
+    ],
+)  # fmt: skip
+def test_a_heading_with_two_ways_to_read_it_is_no_edge(heading: str) -> None:
+    """Read as data it would make a class called from; and its direction is anyone's guess."""
+    row = heading.translate(str.maketrans("aeiou", "xxxxx"))
+    message = refusal(written("odd.csv", f"{heading}\n{row}\n"), form="edges")
+    assert "line 1 is a heading" in message
+    assert message.endswith("name the columns child and parent")
+
+
+def test_one_such_word_alone_may_be_a_class() -> None:
+    path = written("words.csv", "source,water\ntarget,plan\n")
+    assert parents(read_taxonomy(path, form="edges"))["source"] == ("water",)
 
 
 def test_a_folder_or_a_missing_file_is_no_taxonomy() -> None:

@@ -20,7 +20,7 @@ FEW = 3  # rows from which on a first column without any repeat is taken for no 
 
 
 @dataclass
-class InnerNodes:
+class PathNodes:
     """The nodes above the classes, each known by the path of cells that leads to it."""
 
     texts: list[str] = field(default_factory=list[str])
@@ -59,15 +59,16 @@ def columns_graph(table: Table, columns: Sequence[str] | None, *, stated: bool) 
         stated: whether the user said that the table is one of columns.
 
     Raises:
-        TaxonomyError: a column is missing or named twice, a class id is empty, stands twice or at
-            two places, or a node's path is another node's id; or the table is one of columns by its
-            looks alone, and its first column has no cell twice.
+        TaxonomyError: a column is missing or named twice, or its name stands in it again; a class
+            id is empty, stands twice or at two places, or a node's path is another node's id; or
+            the table is one of columns by its looks alone, and its first column has no cell twice.
     """
     picked = _picked(table, columns)
+    _refuse_data_on_top(table, picked)
     if not stated:
         _refuse_numbered(table)
     rows = list(map(operator.itemgetter(*picked), table.rows[1:]))
-    inner = InnerNodes()
+    inner = PathNodes()
     classes: dict[str, int] = {}
     seen: dict[str, int] = {}
     cells: tuple[str, ...] = ()
@@ -110,6 +111,20 @@ def _picked(table: Table, columns: Sequence[str] | None) -> list[int]:
             f"{table.path} has no column {missing[0]!r}; its header has: {', '.join(header[:20])}"
         )
     return [header.index(name) for name in columns or header]
+
+
+def _refuse_data_on_top(table: Table, picked: list[int]) -> None:
+    """Refuse a heading one of whose cells stands in its own column again, as those of data do."""
+    for column in picked:
+        cells = list(map(operator.itemgetter(column), table.rows))
+        heading = cells[0]
+        if cells.count(heading) > 1:
+            again = table.lines[cells.index(heading, 1)]
+            raise TaxonomyError(
+                f"{table.path}, line {table.lines[0]} looks like data, since {heading!r} stands in "
+                f"the same column on line {again}: add a heading with the ranks, or give that "
+                "column another name"
+            )
 
 
 def _refuse_numbered(table: Table) -> None:
@@ -156,7 +171,7 @@ def _refuse_repeat(table: Table, rows: list[tuple[str, ...]], before: int, numbe
         )
 
 
-def _inner_ids(table: Table, inner: InnerNodes, classes: dict[str, int]) -> list[str]:
+def _inner_ids(table: Table, inner: PathNodes, classes: dict[str, int]) -> list[str]:
     """Each inner node's text where nothing else has it, and its path where something does."""
     uses = Counter(inner.texts)
     ids: list[str] = []

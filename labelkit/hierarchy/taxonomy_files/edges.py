@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 
 # A heading's words without blanks and the like; ids go with ids, names with names.
 PARENT_WORDS = ("parent", "parentid", "parentclass", "parentname")
+# Headings of edges whose direction is anyone's guess: they are no edge, and none is read from them.
+OTHER_HEADINGS = (
+    ("from", "to"),
+    ("source", "target"),
+    ("hyponym", "hypernym"),
+    ("subclass", "superclass"),
+)
 
 
 class EdgeColumns(NamedTuple):
@@ -56,7 +63,8 @@ def edges_graph(table: Table) -> FileGraph:
 
     Raises:
         TaxonomyError: a line without a child, a child that is its own parent, both a root and
-            under a parent, or has two names; or columns that no header explains.
+            under a parent, or has two names; or columns that no header explains, or one that does
+            not say which of them is the child.
     """
     columns = edge_columns(table.first)
     body = slice(0 if columns is None else 1, None)
@@ -93,8 +101,15 @@ def _read_as(first: list[str], at: EdgeColumns, *, has_heading: bool) -> str:
 
 
 def _without_header(table: Table) -> EdgeColumns:
+    heading = set(_heading(table.first))
+    if any(map(heading.issuperset, OTHER_HEADINGS)):
+        found = ", ".join(map(repr, table.first[:8]))
+        raise TaxonomyError(
+            f"{table.path}, line {table.lines[0]} is a heading, {found}, but does not say which "
+            "column holds the child and which the parent: name the columns child and parent"
+        )
     words = {"child", "id", *PARENT_WORDS}.union(*map(_child_words, PARENT_WORDS))
-    known = (words - {"name", "class"}) & set(_heading(table.first))
+    known = (words - {"name", "class"}) & heading
     if len(table.first) != 2 or known:
         found = ", ".join(map(repr, table.first[:8]))
         raise TaxonomyError(
