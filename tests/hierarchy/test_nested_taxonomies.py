@@ -79,6 +79,9 @@ def test_nodes_have_names_beside_their_ids() -> None:
     assert taxonomy.names == ("animal", "c", "x")
 
 
+NUMBER = "3 is no label: each is one non-empty line of text. Put the number in quotes"
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -88,7 +91,8 @@ def test_nodes_have_names_beside_their_ids() -> None:
         ('{"a": [' + "1" * 5_000 + "]}", "no JSON that can be read"),
         ('{"a": "b"}', "at $['a']: 'b' holds no labels. Labels within labels look like"),
         ('{"a": {"b": 3}}', "at $['a']['b']: 3 holds no labels"),
-        ('{"a": ["b", 3]}', "at $['a'][1]: 3 is neither a label nor an object"),
+        ('{"a": ["b", 3]}',
+         "at $['a'][1]: 3 is neither a label nor an object. Put the number in quotes"),
         ('{"a": ["b", [1]]}', "at $['a'][1]: [1] is neither a label nor an object"),
         ('{"a": {"": {}}}', "at $['a']['']: '' is no label"),
         ('{"a": {"b\\n": {}, "c\\nd": {}}}', r"'c\nd' is no label"),
@@ -100,17 +104,24 @@ def test_nodes_have_names_beside_their_ids() -> None:
         ("null", "holds no class"),
         ("{}", "holds no class"),
         ("[[]]", "at $[0]: [] is neither a label nor an object"),
-        ('{"id": 3, "name": "cat"}', "at $: 3 is no label"),
-        ('{"id": "a", "name": 3}', "at $: the name 3 is no text"),
+        ('{"id": 3, "name": "cat"}', "at $.id: 3 is no label"),
+        ('[{"id": 3}, {"id": 4}]', f"at $[0].id: {NUMBER}"),
+        ('[{"id": "a"}, {"id": 3}]', f"at $[1].id: {NUMBER}"),
+        ('{"id": 3, "children": [{"id": 4}]}', f"at $.id: {NUMBER}"),
+        ('{"name": "a", "children": [{"name": 3}]}', f"at $.children[0].name: {NUMBER}"),
+        ('{"LabelName": 3, "Subcategory": []}', f"at $.LabelName: {NUMBER}"),
+        ('{"id": true}', "at $.id: True is no label: each is one non-empty line of text\n"),
+        ('{"id": "a", "name": 3}', "at $.name: the name 3 is no text. Put the number in quotes"),
         ('{"id": "a", "children": {"b": {}}}', "at $.children: {'b': {}} holds no labels"),
         ('{"id": "a", "children": [{"x": 1}]}', "$.children[0]: an object without LabelName"),
         ('{"id": "a", "kinds": [{"id": "b"}]}', "'kinds' is unknown: call it"),
         ('{"id": "a", "children": [], "Subcategory": []}', "both Subcategory and children"),
-        ('[{"id": "a", "name": "x"}, {"id": "a", "name": "y"}]', "at $[1]: 'a' is named 'y' here"),
+        ('[{"id": "a", "name": "x"}, {"id": "a", "name": "y"}]',
+         "at $[1].id: 'a' is named 'y' here"),
     ],
 )  # fmt: skip
 def test_a_broken_nesting_is_refused_with_its_place(content: str, message: str) -> None:
-    assert message in refusal(written("broken.json", content))
+    assert message in refusal(written("broken.json", content)) + "\n"
 
 
 def test_a_trees_own_file_is_no_taxonomy() -> None:

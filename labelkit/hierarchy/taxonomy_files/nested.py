@@ -20,6 +20,7 @@ Trail: TypeAlias = "tuple[Trail, str] | None"  # the way down to an item, its la
 PLAIN = 'Labels within labels look like {"animal": {"cat": {}, "dog": ["spitz"]}}'
 LABEL_KEYS = ("LabelName", "id", "name")
 CHILDREN_KEYS = ("Subcategory", "children")
+IN_QUOTES = ". Put the number in quotes"
 LEFT_OUT = "Part"  # parts of a thing, in Open Images' hierarchy, and no kinds of it
 
 
@@ -28,11 +29,15 @@ class RepeatedKeyError(ValueError):
 
 
 class Place(NamedTuple):
-    """One label where it stands: its name if it has one, and what is below it."""
+    """One label where it stands: its name if it has one, and what is below it.
+
+    ``at`` leads to the label itself, and ``trail`` to what is below.
+    """
 
     label: Item
-    name: Item
+    name: str | None
     below: Item
+    at: Trail
     trail: Trail
 
 
@@ -55,23 +60,18 @@ class Nested:
         return TaxonomyError(f"{self.path}, at ${''.join(reversed(shown))}: {what}")
 
     def add(self, place: Place, above: str | None) -> str:
-        """Note a label and its parent, after a look at both texts."""
+        """Note a label, its parent and its name, after a look at the label's text."""
         label, name = place.label, place.name
         if not isinstance(label, str) or not is_one_line(label := label.strip()):
-            raise self.error(
-                place.trail, f"{_shown(label)} is no label: each is one non-empty line of text"
-            )
+            what = f"{_shown(label)} is no label: each is one non-empty line of text"
+            raise self.error(place.at, what + IN_QUOTES * _is_number(label))
         row = self.parents.setdefault(label, [])
         if above is not None:
             row.append(above)
-        if name is not None:
-            if not isinstance(name, str):
-                raise self.error(place.trail, f"the name {_shown(name)} is no text")
-            if self.names.setdefault(label, name) != name:
-                raise self.error(
-                    place.trail,
-                    f"{label!r} is named {name!r} here and {self.names[label]!r} before",
-                )
+        if name is not None and self.names.setdefault(label, name) != name:
+            raise self.error(
+                place.at, f"{label!r} is named {name!r} here and {self.names[label]!r} before"
+            )
         return label
 
     def places(self, item: Item, trail: Trail) -> Iterator[Place]:
@@ -82,11 +82,12 @@ class Nested:
             for number, entry in enumerate(cast("list[Item]", item)):
                 step = (trail, f"[{number}]")
                 if isinstance(entry, str):
-                    yield Place(entry, None, None, step)
+                    yield Place(entry, None, None, step, step)
                 elif isinstance(entry, dict):
                     yield from self._object(cast("dict[str, Item]", entry), step)
                 else:
-                    raise self.error(step, f"{_shown(entry)} is neither a label nor an object")
+                    what = f"{_shown(entry)} is neither a label nor an object"
+                    raise self.error(step, what + IN_QUOTES * _is_number(entry))
         elif isinstance(item, dict) and (trail is None or not self.has_nodes):
             yield from self._object(cast("dict[str, Item]", item), trail)
         else:
@@ -98,7 +99,8 @@ class Nested:
             yield self._node(item, trail)
             return
         for label, below in item.items():
-            yield Place(label, None, below, (trail, f"[{_shown(label)}]"))
+            step = (trail, f"[{_shown(label)}]")
+            yield Place(label, None, below, step, step)
 
     def _node(self, item: dict[str, Item], trail: Trail) -> Place:
         key = next((key for key in LABEL_KEYS if key in item), None)
@@ -117,7 +119,11 @@ class Nested:
             raise self.error(trail, "both Subcategory and children: keep one of them")
         below = item[held[0]] if held else None
         name = item.get("name") if key != "name" else None
-        return Place(item[key], name, below, (trail, f".{held[0]}") if held else trail)
+        if name is not None and not isinstance(name, str):
+            what = f"the name {_shown(name)} is no text"
+            raise self.error((trail, ".name"), what + IN_QUOTES * _is_number(name))
+        down = (trail, f".{held[0]}") if held else trail
+        return Place(item[key], name, below, (trail, f".{key}"), down)
 
 
 def nested_graph(path: Path, text: str) -> FileGraph:
@@ -186,8 +192,12 @@ def _is_node(top: Item) -> bool:
     return (
         "LabelName" in item
         or "children" in item
-        or any(isinstance(item.get(key), str) for key in ("id", "name"))
+        or any(isinstance(item.get(key), (str, int, float)) for key in ("id", "name"))
     )
+
+
+def _is_number(item: Item) -> bool:
+    return isinstance(item, (int, float)) and not isinstance(item, bool)
 
 
 def _first_object(top: Item) -> dict[str, Item]:
