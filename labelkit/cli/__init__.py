@@ -18,6 +18,7 @@ COMMANDS = {
     "match-names": "Match plain English class names to WordNet's nouns.",
     "relabel": "Give every image of a folder a small map of what is where.",
     "inspect": "Summarise a tree or a label-map file; draw one image.",
+    "verify": "Check that every row of a label-map file is there, whole, and of these images.",
     "convert": "Turn a tree into another project's format, or back.",
     "train": "Train a timm model from a recipe.",
 }

@@ -1,5 +1,30 @@
-"""A data set and a teacher become a label-map file."""
+"""A data set and a teacher become a label-map file, and such a file is held against them again.
 
-from labelkit.relabel.local import Outcome, Settings, relabel
+Each part is imported when it is first asked for: checking a file needs no torch.
+"""
 
-__all__ = ["Outcome", "Settings", "relabel"]
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from labelkit.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from labelkit.relabel.local import Outcome, relabel
+    from labelkit.relabel.maps import Settings
+    from labelkit.relabel.recomputing import Difference
+    from labelkit.relabel.verification import Verification, verify
+
+__all__ = ["Difference", "Outcome", "Settings", "Verification", "relabel", "verify"]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "Difference": "recomputing",
+        "Outcome": "local",
+        "Settings": "maps",
+        "Verification": "verification",
+        "relabel": "local",
+        "verify": "verification",
+    },
+)

@@ -1,6 +1,6 @@
 """Relabel a folder of images on one device: decode in workers, run the teacher, keep the top K.
 
-Legend: N images of a shard, B batch, C classes, K entries per cell, S input side, H W grid.
+Legend: N images of a shard, K entries per cell, H W grid.
 """
 
 from __future__ import annotations
@@ -9,60 +9,22 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import timm
-import torch
-import torchvision
-from torch.utils.data import DataLoader
 
-from labelkit import __version__
 from labelkit.data import list_images
-from labelkit.errors import (
-    ClassListError,
-    DatasetError,
-    LabelkitError,
-    LabelMapError,
-    TeacherError,
-    first_line,
-)
-from labelkit.label_maps import LabelMapFile, LabelMapWriter, Shard
-from labelkit.relabel.merging import merge_onto
-from labelkit.relabel.squares import Batch, Squares
-from labelkit.teachers import EXACT_GAP, resize_grid
+from labelkit.errors import DatasetError, LabelkitError, LabelMapError, first_line
+from labelkit.label_maps import LabelMapFile, LabelMapWriter
+from labelkit.relabel.maps import MapMaker, Settings, read_batches
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
-    from labelkit.hierarchy import ClassList
+    from labelkit.relabel.squares import Batch
     from labelkit.teachers import Teacher
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How label maps are made.
-
-    Attributes:
-        top_k: classes kept in every cell.
-        grid: rows and columns of a map.
-        size: side in pixels of the square that the whole image is resized to; None is the
-            teacher's own good size.
-        classes: keep these classes of the teacher only, found by id; None keeps all.
-        batch_size: images per forward pass; on a CPU few are best, their features fit its caches.
-        workers: processes that decode; 0 decodes between the forward passes.
-        shard_rows: images per shard, which is what an interruption can cost at most.
-    """
-
-    top_k: int = 5
-    grid: tuple[int, int] = (15, 15)
-    size: int | None = None
-    classes: ClassList | None = None
-    batch_size: int = 8
-    workers: int = 1
-    shard_rows: int = 1024
 
 
 @dataclass(frozen=True)
@@ -116,7 +78,7 @@ def relabel(
 
     Source: Yun et al. 2021 (arXiv 2101.05022), section 3.1.
     """
-    maker = _MapMaker(teacher, settings or Settings())
+    maker = MapMaker(teacher, settings or Settings())
     keys = list_images(root)
     output = Path(output)
     finished = _finished(output, maker, keys)
@@ -145,7 +107,7 @@ def _stopped(error: BaseException) -> LabelkitError:
 def _make(
     root: Path,
     keys: list[str],
-    maker: _MapMaker,
+    maker: MapMaker,
     output: Path,
     on_progress: Callable[[int, int], None],
 ) -> Outcome:
@@ -162,7 +124,8 @@ def _make(
     pending = writer.pending()
     made = sum(shard.stop - shard.start for shard in pending)
     done = len(keys) - made
-    batches = _batches(root, writer.keys, maker, pending)
+    runs = [range(shard.start, shard.stop) for shard in pending]
+    batches = read_batches(root, writer.keys, maker, runs)
     for shard in pending:
         rows = _Rows(maker)
         while rows.seen < shard.stop - shard.start:
@@ -189,57 +152,10 @@ def _next(batches: Iterator[Batch]) -> Batch:
     return batch
 
 
-class _MapMaker:
-    """Turns squares into top-K label maps, and knows what describes them in a file."""
-
-    def __init__(self, teacher: Teacher, settings: Settings) -> None:
-        self.teacher = teacher
-        self.settings = settings
-        self.classes = settings.classes or teacher.classes
-        self.size = settings.size or teacher.card.size
-        if settings.top_k > len(self.classes):
-            raise ClassListError(
-                f"top-k {settings.top_k} of a list of {len(self.classes):,} classes"
-            )
-        self._merge = merge_onto(self.classes, teacher)
-        self.source: dict[str, Any] = {
-            "teacher": teacher.describe(),
-            "input_size": self.size,
-            "resize": "whole image to a square, antialiased",
-            "projected": self._merge is not None,
-            "unused_teacher_classes": self._merge.unused if self._merge else 0,
-        }
-        self.made_with: dict[str, Any] = {
-            "head": "exact" if _gap(teacher, self.size) < EXACT_GAP else "approximate",
-            "labelkit": __version__,
-            "timm": timm.__version__,
-            "torch": str(torch.__version__),
-            "torchvision": torchvision.__version__,
-        }
-
-    def __call__(self, batch: Batch) -> tuple[NDArray[np.integer], NDArray[np.float32]]:
-        """Class indices and logits, both (B, K, H, W), strongest first."""
-        with torch.inference_mode():
-            images = self.teacher.normalize(batch.images)
-            logits = self.teacher.logits_map(images)
-            if self._merge is not None:
-                logits = self._merge(logits)
-            logits = resize_grid(logits, self.settings.grid)
-            score, index = logits.topk(self.settings.top_k, dim=1)
-        score, index = score.cpu(), index.cpu()
-        bad = ~torch.isfinite(score).flatten(1).all(dim=1)
-        if bad.any():
-            raise TeacherError(
-                f"{self.teacher.card.name} gives scores that are not finite for "
-                f"{batch.keys[int(bad.nonzero()[0])]!r}: its weights or this image are damaged"
-            )
-        return index.numpy(), score.numpy()
-
-
 class _Rows:
     """The maps of one shard, as they come."""
 
-    def __init__(self, maker: _MapMaker) -> None:
+    def __init__(self, maker: MapMaker) -> None:
         self.seen = 0
         self.unreadable: dict[str, str] = {}
         self._maker = maker
@@ -261,41 +177,7 @@ class _Rows:
         return np.concatenate(self._index), np.concatenate(self._score)
 
 
-def _batches(
-    root: Path, keys: Sequence[str], maker: _MapMaker, pending: Sequence[Shard]
-) -> Iterator[Batch]:
-    """All images of the pending shards, in order; no batch reaches over a shard's end.
-
-    So the batches, and with them the last bits of the scores, do not depend on where an earlier
-    run was interrupted.
-    """
-    settings, card = maker.settings, maker.teacher.card
-    squares = Squares(root, keys, maker.size, card.interpolation)
-    loader = DataLoader(
-        squares,
-        batch_sampler=[
-            list(range(start, min(start + settings.batch_size, shard.stop)))
-            for shard in pending
-            for start in range(shard.start, shard.stop, settings.batch_size)
-        ],
-        num_workers=settings.workers if pending else 0,
-        collate_fn=squares.collate,
-        pin_memory=maker.teacher.device.type == "cuda",
-    )
-    return iter(loader)
-
-
-def _gap(teacher: Teacher, size: int) -> float:
-    try:
-        return teacher.gap(size)
-    except (AssertionError, RuntimeError, ValueError) as error:
-        raise TeacherError(
-            f"{teacher.card.name} does not take {size}x{size} pixels ({first_line(error)}): try "
-            f"--size {teacher.card.native_size}, its own"
-        ) from error
-
-
-def _finished(output: Path, maker: _MapMaker, keys: list[str]) -> Outcome | None:
+def _finished(output: Path, maker: MapMaker, keys: list[str]) -> Outcome | None:
     """The outcome of an earlier run of the same command; None if there is no such file."""
     if not os.path.lexists(output):
         return None

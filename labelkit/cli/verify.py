@@ -1,0 +1,213 @@
+"""``labelkit verify``: whether a label-map file is whole, and of these images."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from rich.console import Console
+
+    from labelkit.label_maps import LabelMapFile
+    from labelkit.relabel import Difference, Verification
+    from labelkit.teachers import Teacher
+
+EPILOG = """\b
+Examples:
+  labelkit verify maps.h5
+  labelkit verify maps.h5 --images photos/train
+  labelkit verify maps.h5 --images photos/train --sample 100
+  labelkit verify maps.h5 --images photos/train --sample 100 --teacher my-teacher.toml
+"""
+SHOWN = 10
+BARS = {"rows": ("Rows", "rows"), "sample": ("Maps made again", "images")}
+
+
+@click.command("verify", epilog=EPILOG)
+@click.argument(
+    "path", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@click.option(
+    "--images",
+    metavar="DATA",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The folder that the maps were made from: compare its images with the rows.",
+)
+@click.option(
+    "--sample",
+    metavar="N",
+    type=click.IntRange(1),
+    help="With --images: make N maps again, evenly spread, and compare them with the rows.",
+)
+@click.option(
+    "--teacher",
+    metavar="NAME",
+    help="With --sample: a card's name, a card's path (.toml), or a timm model. "
+    "[default: the one that the file names]",
+)
+@click.option(
+    "--device",
+    metavar="NAME",
+    help="With --sample: auto, cpu, cuda, cuda:1, …  [default: auto]",
+)
+def command(
+    path: Path, images: Path | None, sample: int | None, teacher: str | None, device: str | None
+) -> None:
+    """Check that every row of the label-map file FILE is there, whole, and of these images.
+
+    Reads every row and checks its checksum. With --images, tells of images that are missing,
+    added or renamed since; with --sample, of images that have changed, since their maps come out
+    otherwise. Nothing is written. The exit code is 1 if something is off.
+    """
+    for name, given, needed, there in (
+        ("--sample", sample, "--images, the folder that the maps were made from", images),
+        ("--teacher", teacher, "--sample", sample),
+        ("--device", device, "--sample", sample),
+    ):
+        if given is not None and there is None:
+            raise click.UsageError(f"{name} needs {needed}")
+
+    from rich.console import Console
+
+    from labelkit.errors import LabelkitError
+    from labelkit.label_maps import LabelMapFile
+    from labelkit.relabel import verify
+
+    console = Console()
+    with LabelMapFile.open(path) as file:
+        loaded = _load(file, teacher, device or "auto") if sample else None
+        with _Bars(console) as bars:
+            found = verify(file, images, loaded, sample or 0, bars)
+        lines = [*_problems(found)] or [*_summary(file, found, path, images, loaded)]
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if not found.well:
+        raise LabelkitError(f"{path}: something is off, see the list")
+
+
+class _Bars(ExitStack):
+    """A progress bar for each stage, one after the other."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+        self._stage = ""
+        self._advance: Callable[[int, int], None]
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        from labelkit.cli.progress import progress_bar
+
+        if stage != self._stage:
+            self.close()
+            self._stage = stage
+            self._advance = self.enter_context(progress_bar(self._console, *BARS[stage]))
+        self._advance(done, total)
+
+
+def _load(file: LabelMapFile, name: str | None, device: str) -> Teacher:
+    """The teacher that is asked for, or the one that the file names."""
+    from labelkit.errors import TeacherError
+    from labelkit.teachers import load_teacher
+
+    if name is not None:
+        return load_teacher(name, device=device)
+    named = file.attrs.get("teacher")
+    name = str(named.get("name")) if isinstance(named, dict) else ""
+    if not name or name.endswith(".toml"):  # a file must not choose what else is opened
+        raise TeacherError(f"{file.path} names no teacher by a card's or model's name: --teacher")
+    try:
+        return load_teacher(name, device=device)
+    except TeacherError as error:
+        raise TeacherError(
+            f"{file.path} was made by {name!r}, which does not load here ({error}). "
+            "If that is a card of your own, name its path with --teacher"
+        ) from error
+
+
+def _problems(found: Verification) -> Iterator[str]:
+    """Everything that is off, list by list, each with what to do about it."""
+    yield from _list(
+        "damaged: {} of the rows cannot be read",
+        found.damaged.items(),
+        "Copy the file again from where it is whole, or remove it and make it anew.",
+    )
+    yield from _list(
+        "renamed: {} rows whose image seems to have another name now",
+        ((old, f"now {new}") for old, new in found.renamed.items()),
+        "Name them back, or make the maps anew: a row is found by its image's path.",
+    )
+    yield from _list(
+        "extra: {} rows without an image",
+        ((key, "") for key in found.extra),
+        "Is it the folder that the maps were made from?",
+    )
+    yield from _list(
+        "missing: {} images without a row",
+        ((key, "") for key in found.missing),
+        "They were added since, or are of another data set: relabel to another file.",
+    )
+    yield from _list(
+        "repaired: {} images that were unreadable when the maps were made can be read now",
+        ((key, "") for key in found.readable_now),
+        "Relabel to another file, to have maps of them too.",
+    )
+    yield from _list(
+        f"changed: {{}} of {found.sampled:,} maps made again are not the stored ones",
+        ((difference.key, _how_much(difference)) for difference in found.differing),
+        "The images have changed since, or are decoded otherwise: make the maps anew.",
+    )
+
+
+def _list(title: str, entries: Iterable[tuple[str, str]], advice: str) -> Iterator[str]:
+    """A list of keys with a word on each, cut short; nothing if it is empty."""
+    from labelkit.inspection.wording import printable
+
+    found = list(entries)
+    if not found:
+        return
+    yield title.format(f"{len(found):,}")
+    for key, word in found[:SHOWN]:
+        yield f"  {printable(key)}: {printable(word)}" if word else f"  {printable(key)}"
+    if len(found) > SHOWN:
+        yield f"  and {len(found) - SHOWN:,} more"
+    yield f"  {advice}"
+
+
+def _how_much(difference: Difference) -> str:
+    from labelkit.inspection.wording import percent
+
+    if difference.unreadable:
+        return f"the image cannot be read ({difference.unreadable})"
+    return (
+        f"{percent(difference.classes)} of its entries are other classes, scores differ by up to "
+        f"{percent(difference.score)} of their range"
+    )
+
+
+def _summary(
+    file: LabelMapFile,
+    found: Verification,
+    path: Path,
+    images: Path | None,
+    teacher: Teacher | None,
+) -> Iterator[str]:
+    """What was checked and found well."""
+    from labelkit.inspection.wording import printable
+
+    yield f"{path} is whole: {found.rows:,} rows, {printable(str(file.classes))}"
+    if images:
+        yield f"Each of its rows has its image in {images}, and no image is without one."
+    if found.still_unreadable:
+        yield (
+            f"{len(found.still_unreadable):,} images without a row are recorded as unreadable, "
+            "and are so still."
+        )
+    if teacher:
+        yield (
+            f"{found.sampled:,} maps made again with {teacher.card.name} are the same as the rows."
+        )

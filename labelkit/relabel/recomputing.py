@@ -1,0 +1,192 @@
+"""Hold stored label maps against what their teacher says of the images now.
+
+Legend: K entries per cell, H W grid, E = K*H*W entries of a map.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from labelkit.errors import DatasetError, LabelkitError, LabelMapError, TeacherError, first_line
+from labelkit.relabel.maps import MapMaker, Settings, read_batches
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from labelkit.label_maps import LabelMap, LabelMapFile
+    from labelkit.teachers import Teacher
+
+_STEP = 1 / 255
+_NOISE = 1e-4
+_UNLIKE_ENTRIES = 0.01
+_SIDES = range(16, 4097)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A stored map that is not what the teacher says of the image now.
+
+    Attributes:
+        key: the row.
+        classes: share of the map's entries with another class now.
+        score: the largest change of a score, as a share of the image's range of scores.
+        unreadable: why there is no map to compare with; empty where there is one.
+    """
+
+    key: str
+    classes: float = 0.0
+    score: float = 0.0
+    unreadable: str = ""
+
+
+def maker_of(file: LabelMapFile, teacher: Teacher) -> MapMaker:
+    """What made the maps of a file, from its header and the teacher that it names.
+
+    Raises:
+        TeacherError: another teacher, or other weights, than the file names.
+        ClassListMismatch: the teacher lacks classes of the file.
+        LabelMapError: the header does not say how the maps were made, or says what this version
+            does not do.
+    """
+    _require_same(file, teacher)
+    size = file.attrs.get("input_size")
+    if not isinstance(size, int) or size not in _SIDES:
+        raise LabelMapError(f"{file.path} says input_size {size!r}: its maps cannot be made again")
+    settings = Settings(file.top_k, file.grid, size, file.classes, workers=0)
+    maker = MapMaker(teacher, settings)
+    names = file.attrs.keys() | maker.source.keys()
+    other = [name for name in sorted(names) if file.attrs.get(name) != maker.source.get(name)]
+    if other:
+        told = ", ".join(
+            f"{name!r}: {file.attrs.get(name)!r:.80} there, {maker.source.get(name)!r:.80} here"
+            for name in other
+        )
+        raise LabelMapError(
+            f"{file.path} was made with settings that this labelkit does not use ({told}): "
+            "recompute with the labelkit that made it"
+        )
+    return maker
+
+
+def recompute(
+    file: LabelMapFile,
+    images: Path,
+    keys: Sequence[str],
+    maker: MapMaker,
+    on_progress: Callable[[int, int], None],
+) -> list[Difference]:
+    """Make the maps of some rows again and return those that are not the stored ones.
+
+    Args:
+        file: the stored maps.
+        images: the folder that the keys are relative to.
+        keys: whole rows of the file whose images are there.
+        maker: from ``maker_of``.
+        on_progress: called with (maps made, maps in all) after every batch.
+
+    Raises:
+        DatasetError: the disk with the images fails.
+        TeacherError: the teacher gives a score that is not finite.
+        LabelkitError: memory ran out.
+    """
+    differences: list[Difference] = []
+    done = 0
+    try:
+        for batch in read_batches(images, keys, maker, [range(len(keys))] if keys else []):
+            if batch.disk_error:
+                raise DatasetError(
+                    f"{batch.disk_error}: not the image but the disk, the network or a permission "
+                    "failed. Mend it and run the same command again"
+                )
+            differences += [
+                Difference(key, unreadable=why) for key, why in batch.unreadable.items()
+            ]
+            if batch.keys:
+                for key, index, score in zip(batch.keys, *maker(batch), strict=True):
+                    difference = compare(key, file[key], index, score)
+                    differences += [difference] if difference else []
+            done += len(batch.keys) + len(batch.unreadable)
+            on_progress(done, len(keys))
+    except RuntimeError as error:
+        raise LabelkitError(
+            f"recomputing stopped ({first_line(error)}): if memory was short, free some, or take "
+            "--device cpu"
+        ) from error
+    return differences
+
+
+def compare(
+    key: str, stored: LabelMap, index: NDArray[np.integer], score: NDArray[np.float32]
+) -> Difference | None:
+    """How a stored map differs from a new one (K, H, W); None if they are the same.
+
+    Entries are matched by class within a cell, so that two classes of nearly equal score may trade
+    places. A class that has dropped out of a cell is at most as strong as the weakest one there
+    now; it counts as another class where it was stored as stronger than that.
+
+    The same map means: at most 1 % of entries of another class, and every score within 1/255 of
+    the image's range. Rounding takes half of that. The other half is for sums in another order:
+    over 88 photos, EfficientNet-Lite0 at 320 pixels, batches of 1, 3 and 8 and one or two threads
+    moved no score by 0.001 of such a step; NOISE keeps maps without a range from none at all.
+    Saved again as a JPEG of quality 98, an image moved some score by 1.3 steps at least.
+    """
+    again, found = _scores_now(stored.index, index, score)
+    low, high = float(stored.score.min()), float(stored.score.max())
+    limit = (high - low) * _STEP + _NOISE * max(1.0, abs(low), abs(high))
+    gap = stored.score - again
+    gap[found] = np.abs(gap[found])
+    other_class = float((~found & (gap > limit)).mean())
+    largest = float(gap[found].max(initial=0.0))
+    if other_class <= _UNLIKE_ENTRIES and largest <= limit:
+        return None
+    return Difference(key, other_class, largest / max(high - low, _NOISE))
+
+
+def _scores_now(
+    classes: NDArray[np.integer], index: NDArray[np.integer], score: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The new score of every stored entry, and whether its class is still in its cell.
+
+    Where it is not, the score is the cell's lowest. All (K, H, W). By sorting, so that it takes
+    memory for E entries only, however long the class list is.
+    """
+    cells = np.arange(index[0].size, dtype=np.int64).reshape(index[0].shape)
+    wanted = (classes.astype(np.int64) * cells.size + cells).ravel()
+    known = (index.astype(np.int64) * cells.size + cells).ravel()
+    order = known.argsort()
+    place = order[np.searchsorted(known, wanted, sorter=order).clip(max=len(known) - 1)]
+    found = (known[place] == wanted).reshape(classes.shape)
+    return np.where(found, score.ravel()[place].reshape(classes.shape), score[-1]), found
+
+
+def _require_same(file: LabelMapFile, teacher: Teacher) -> None:
+    """Refuse a teacher that is not the one of the file."""
+    named, found = file.attrs.get("teacher"), teacher.describe()
+    if not isinstance(named, dict):
+        raise LabelMapError(
+            f"{file.path} does not name the one teacher that made it: its maps cannot be made again"
+        )
+    if found != named:
+        raise TeacherError(
+            f"{file.path} was made by {_introduce(named)}; the teacher at hand is "
+            f"{_introduce(found)}{_other_fields(named, found)}. Name the file's own with --teacher"
+        )
+
+
+def _introduce(teacher: dict[str, Any]) -> str:
+    name, weights = str(teacher.get("name")), str(teacher.get("weights_sha256"))
+    return f"{name[:200]!r} (weights {weights[:12]!r})"
+
+
+def _other_fields(named: dict[str, Any], found: dict[str, Any]) -> str:
+    """Which fields differ beside those that introduce a teacher: the same name may hide them."""
+    told = {"name", "weights_sha256"}
+    other = [name for name in sorted(named.keys() | found.keys()) if name not in told]
+    other = [name for name in other if named.get(name) != found.get(name)]
+    return f", with another {', '.join(map(repr, other))}" if other else ""
