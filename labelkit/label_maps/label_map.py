@@ -30,33 +30,6 @@ class Background:
     logits: NDArray[np.float32]
     rest: NDArray[np.float32] | float
 
-    @classmethod
-    def of_dense(
-        cls, logits: NDArray[np.float32], stored: NDArray[np.bool_], size: int
-    ) -> Background:
-        """The background of N images, from all logits.
-
-        The M classes are those with the highest mean logit over all cells. In a first trial
-        (EfficientNet-Lite0 at 320 px, 250 photos, five classes a cell) this cut the KL from the
-        dense map's pooled target to a third of what zeros give.
-
-        Args:
-            logits: all logits (N, C, H, W).
-            stored: which of them are stored (N, C, H, W).
-            size: M.
-        """
-        absent = ~stored
-        count = absent.sum(axis=(2, 3))
-        sums = np.where(absent, logits, 0).sum(axis=(2, 3), dtype=np.float64)
-        order = np.argsort(-logits.mean(axis=(2, 3), dtype=np.float64), axis=1, kind="stable")
-        classes = np.sort(order[:, :size], axis=1)
-        means = sums / np.maximum(count, 1)
-        others_sum = sums.sum(axis=1) - np.take_along_axis(sums, classes, axis=1).sum(axis=1)
-        others = count.sum(axis=1) - np.take_along_axis(count, classes, axis=1).sum(axis=1)
-        rest = others_sum / np.maximum(others, 1)
-        chosen = np.take_along_axis(means, classes, axis=1)
-        return cls(classes, chosen.astype(np.float32), rest.astype(np.float32))
-
     def fill(self, num_classes: int) -> NDArray[np.float32]:
         """The logit that stands for each class where it is not stored: (C,), one image."""
         fill = np.full(num_classes, self.rest, np.float32)

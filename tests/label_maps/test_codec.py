@@ -78,23 +78,13 @@ def test_a_background_that_does_not_fit_is_refused():
         layout.decode(record[:20] + b"\x00\x00\xc0\x7f" + record[24:])
 
 
-def test_the_background_of_a_dense_map_is_the_mean_of_what_is_not_stored():
-    """By hand: three classes on two cells, of which one entry each is stored."""
-    logits = np.array([[[[5.0, 1.0]], [[0.0, 4.0]], [[-2.0, -4.0]]]], np.float32)
-    stored = np.array([[[[True, False]], [[False, True]], [[False, False]]]])
-    one = Background.of_dense(logits, stored, 1)
-    assert (one.classes.tolist(), one.logits.tolist()) == ([[0]], [[1.0]])  # mean 3 over all cells
-    assert one.rest.tolist() == [-2.0]  # 0, -2 and -4
-    none = Background.of_dense(logits, stored, 0)
-    assert none.rest.tolist() == [-1.25]
-    every = Background.of_dense(logits, stored, 3)
-    assert every.logits.tolist() == [[1.0, 0.0, -3.0]]
+def test_the_background_shows_where_nothing_is_stored():
     label_map = LabelMap(
         np.array([[[0, 1]]], np.uint16),
         np.array([[[5.0, 4.0]]], np.float32),
-        Background(every.classes[0], every.logits[0], 0.0),
+        Background(np.array([0, 2]), np.array([1.0, -3.0], np.float32), 0.5),
     )
-    assert label_map.dense(3).tolist() == [[[5.0, 1.0]], [[0.0, 4.0]], [[-3.0, -3.0]]]
+    assert label_map.dense(3).tolist() == [[[5.0, 1.0]], [[0.5, 4.0]], [[-3.0, -3.0]]]
 
 
 def test_class_ids_above_65535_survive():
