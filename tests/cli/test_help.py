@@ -77,4 +77,4 @@ def test_an_interruption_says_that_nothing_is_lost(monkeypatch, capsys):
 
     monkeypatch.setattr(cli.group, "main", interrupt)
     assert cli.run([]) == 130
-    assert "goes on" in capsys.readouterr().err
+    assert "run the command again" in capsys.readouterr().err
