@@ -105,7 +105,7 @@ def _left_out(tree: SemanticTree, wanted: str) -> str:
         return ""
     taxonomy = Taxonomy.wordnet()
     (match,) = match_names(ClassList.of([words]))
-    nouns = [each.wnid for each in match.candidates if each.how in {"whole name", "singular"}]
+    nouns = [each.wnid for each in match.candidates if each.how in {"whole name", "spelled together", "singular"}]
     for noun in nouns:
         nearest = next((wnid for wnid in _above(taxonomy, noun) if wnid in tree.classes.index), "")
         if nearest == noun:
