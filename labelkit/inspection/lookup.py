@@ -105,7 +105,8 @@ def _left_out(tree: SemanticTree, wanted: str) -> str:
         return ""
     taxonomy = Taxonomy.wordnet()
     (match,) = match_names(ClassList.of([words]))
-    nouns = [each.wnid for each in match.candidates if each.how in {"whole name", "spelled together", "singular"}]
+    fitting = {"whole name", "spelled together", "singular"}
+    nouns = [each.wnid for each in match.candidates if each.how in fitting]
     for noun in nouns:
         nearest = next((wnid for wnid in _above(taxonomy, noun) if wnid in tree.classes.index), "")
         if nearest == noun:
