@@ -169,9 +169,7 @@ def test_imagenet_1k_in_thirty_classes() -> None:
 
 def test_what_cannot_be_cut_is_said() -> None:
     tree = SemanticTree.build(read_class_list("imagenet-1k"), Taxonomy.wordnet())
-    with pytest.raises(
-        ValueError, match=r"has 1,000 roots, .* 10 classes: .* --inner-levels all"
-    ):
+    with pytest.raises(ValueError, match=r"has 1,000 roots, .* 10 classes: .* --inner-levels all"):
         tree.coarsen(10)
     with pytest.raises(ValueError, match="depth is -1"):
         tree.at_depth(-1)
