@@ -132,32 +132,32 @@ def _load(file: LabelMapFile, name: str | None, device: str) -> Teacher:
 def _problems(found: Verification) -> Iterator[str]:
     """Everything that is off, list by list, each with what to do about it."""
     yield from _list(
-        "damaged: {} of the rows cannot be read",
+        "Damaged rows",
         found.damaged.items(),
         "Copy the file again from where it is whole, or remove it and make it anew.",
     )
     yield from _list(
-        "renamed: {} rows whose image seems to have another name now",
+        "Rows whose image seems to have another name now",
         ((old, f"now {new}") for old, new in found.renamed.items()),
         "Name them back, or make the maps anew: a row is found by its image's path.",
     )
     yield from _list(
-        "extra: {} rows without an image",
+        "Rows without an image",
         ((key, "") for key in found.extra),
         "Is it the folder that the maps were made from?",
     )
     yield from _list(
-        "missing: {} images without a row",
+        "Images without a row",
         ((key, "") for key in found.missing),
         "They were added since, or are of another data set: relabel to another file.",
     )
     yield from _list(
-        "repaired: {} images that were unreadable when the maps were made can be read now",
+        "Images that could not be read when the maps were made, and can be now",
         ((key, "") for key in found.readable_now),
         "Relabel to another file, to have maps of them too.",
     )
     yield from _list(
-        f"changed: {{}} of {found.sampled:,} maps made again are not the stored ones",
+        f"Of {found.sampled:,} maps made again, those that are not the stored ones",
         ((difference.key, _how_much(difference)) for difference in found.differing),
         "The images have changed since, or are decoded otherwise: make the maps anew.",
     )
@@ -170,7 +170,7 @@ def _list(title: str, entries: Iterable[tuple[str, str]], advice: str) -> Iterat
     found = list(entries)
     if not found:
         return
-    yield title.format(f"{len(found):,}")
+    yield f"{title}: {len(found):,}"
     for key, word in found[:SHOWN]:
         yield f"  {printable(key)}: {printable(word)}" if word else f"  {printable(key)}"
     if len(found) > SHOWN:
@@ -184,7 +184,7 @@ def _how_much(difference: Difference) -> str:
     if difference.unreadable:
         return f"the image cannot be read ({difference.unreadable})"
     return (
-        f"{percent(difference.classes)} of its entries are other classes, scores differ by up to "
+        f"{percent(difference.classes)} of its classes are others now, scores moved by up to "
         f"{percent(difference.score)} of their range"
     )
 
@@ -201,13 +201,9 @@ def _summary(
 
     yield f"{path} is whole: {found.rows:,} rows, {printable(str(file.classes))}"
     if images:
-        yield f"Each of its rows has its image in {images}, and no image is without one."
+        yield f"Its rows are of the images in {images}: none is extra, none is missing."
     if found.still_unreadable:
-        yield (
-            f"{len(found.still_unreadable):,} images without a row are recorded as unreadable, "
-            "and are so still."
-        )
+        count = len(found.still_unreadable)
+        yield f"Without a row, recorded as unreadable, and so still: {count:,}"
     if teacher:
-        yield (
-            f"{found.sampled:,} maps made again with {teacher.card.name} are the same as the rows."
-        )
+        yield f"Maps made again with {teacher.card.name}, the same as the rows: {found.sampled:,}"

@@ -166,9 +166,9 @@ class _Rows:
 
 
 def _reason(error: LabelMapError, file: LabelMapFile, position: int, key: str) -> str:
-    """What is wrong with a row, without the file's and the row's name before it."""
+    """What is wrong with a row, without the names before it and the advice after it."""
     told = str(error).removeprefix(f"{file.path}, row {position} ({key})")
-    return told.removeprefix(":").strip()
+    return told.removeprefix(":").split(". ")[0].strip()
 
 
 def _look_again(

@@ -1,0 +1,366 @@
+"""Checking real label maps of real photos, whole and tampered with."""
+
+from __future__ import annotations
+
+import shutil
+import zlib
+from dataclasses import replace
+
+import h5py
+import msgspec
+import numpy as np
+import pytest
+from PIL import Image
+
+from labelkit.errors import LabelMapError, TeacherError
+from labelkit.hierarchy import ClassList
+from labelkit.label_maps import LabelMap, LabelMapFile, LabelMapWriter
+from labelkit.relabel import Settings, relabel, verify
+from labelkit.relabel.recomputing import compare
+from labelkit.relabel.renames import likely_renames
+from labelkit.teachers import load_teacher
+from tests.command import labelkit
+from tests.photos import CHECKOUT, write_photos
+
+CAT, GREY, COFFEE, ROCKET = KEYS = (
+    "animals/cat.jpg",
+    "animals/grey.jpg",
+    "things/coffee.png",
+    "things/rocket.jpg",
+)
+SMALL = Settings(size=96, workers=0)
+
+
+@pytest.fixture(scope="module")
+def teacher():
+    return load_teacher("efficientnet-lite0", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def made(teacher, tmp_path_factory):
+    """Four photos, one that is torn, and the label maps of them."""
+    folder = tmp_path_factory.mktemp("made")
+    write_photos(folder / "photos")
+    whole = (folder / "photos" / CAT).read_bytes()
+    (folder / "photos" / "torn.jpg").write_bytes(whole[:999])
+    relabel(folder / "photos", teacher, folder / "maps.h5", SMALL)
+    return folder
+
+
+@pytest.fixture
+def there(made, tmp_path, monkeypatch):
+    """A copy of them, and the current folder."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def check(folder, teacher=None, sample=0):
+    with LabelMapFile.open(folder / "maps.h5") as file:
+        return verify(file, folder / "photos", teacher, sample)
+
+
+def change_row(path, position, change):
+    """Put what ``change`` makes of a row's stored bytes in their place."""
+    with h5py.File(path, "r+") as file:
+        records = file["records"].id
+        _, chunk = records.read_direct_chunk((position, 0))
+        records.write_direct_chunk((position, 0), change(bytes(chunk)))
+
+
+def flip(data, place):
+    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+
+
+def test_whole_maps_of_unchanged_images_are_well(there, teacher):
+    """A torn image that is recorded as such is known, and nothing is off."""
+    seen = []
+    with LabelMapFile.open(there / "maps.h5") as file:
+        found = verify(file, there / "photos", teacher, 9, lambda *step: seen.append(step))
+    assert found.well
+    assert (found.rows, found.images, found.sampled) == (4, 5, 4)
+    assert list(found.still_unreadable) == ["torn.jpg"]
+    assert (seen[-2], seen[-1]) == (("rows", 4, 4), ("sample", 4, 4))
+    run = labelkit("verify", "maps.h5", "--images", "photos", "--sample", 2)
+    assert run.code == 0
+    assert "maps.h5 is whole: 4 rows, imagenet-1k" in run.text
+    assert "Maps made again with efficientnet-lite0, the same as the rows: 2" in run.text
+    assert "recorded as unreadable, and so still: 1" in run.text
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        replace(SMALL, batch_size=1),
+        replace(SMALL, grid=(1, 1)),
+        replace(SMALL, grid=(1, 1), top_k=1),
+        replace(SMALL, top_k=700, grid=(2, 3)),
+        replace(SMALL, top_k=3, classes=ClassList.of(["n02084071", "n02121808", "n00021939"])),
+    ],
+    ids=["batch", "one cell", "one entry", "many classes", "projected"],
+)
+def test_maps_of_other_settings_are_made_again_as_the_file_says(there, teacher, settings):
+    """No false alarm where a cell is the whole map, and a changed image is found all the same."""
+    relabel(there / "photos", teacher, there / "other.h5", settings)
+    (there / "other.h5").replace(there / "maps.h5")
+    assert check(there, teacher, 4).well
+    shutil.copy(there / "photos" / ROCKET, there / "photos" / GREY)
+    assert [difference.key for difference in check(there, teacher, 4).differing] == [GREY]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda chunk: zlib.compress(flip(zlib.decompress(chunk), 400)), "checksum differs"),
+        (lambda chunk: flip(chunk, 0), "cannot be read"),
+        (lambda chunk: chunk[:99], "checksum differs"),
+    ],
+    ids=["other bytes", "no zlib stream", "torn"],
+)
+def test_a_damaged_row_is_named_with_the_reason(there, teacher, change, reason):
+    change_row(there / "maps.h5", 1, change)
+    found = check(there, teacher, 9)
+    assert list(found.damaged) == [GREY]
+    assert found.damaged[GREY].startswith(reason)
+    assert (found.sampled, found.extra, found.missing, found.differing) == (3, [], [], [])
+    run = labelkit("verify", "maps.h5")
+    assert run.code == 1
+    assert f"Damaged rows: 1 {GREY}: {reason}" in run.text
+    assert "Error: maps.h5: something is off" in run.text
+    assert "maps.h5 is whole" not in run.text
+
+
+def test_an_image_that_was_removed_is_an_extra_row(there):
+    (there / "photos" / COFFEE).unlink()
+    found = check(there)
+    assert (found.extra, found.missing, found.well) == ([COFFEE], [], False)
+    run = labelkit("verify", "maps.h5", "--images", "photos")
+    assert run.code == 1
+    assert f"Rows without an image: 1 {COFFEE}" in run.text
+
+
+def test_an_image_that_was_added_is_missing_a_row(there):
+    shutil.copy(there / "photos" / CAT, there / "photos" / "new.jpg")
+    found = check(there)
+    assert (found.extra, found.missing, found.well) == ([], ["new.jpg"], False)
+    run = labelkit("verify", "maps.h5", "--images", "photos")
+    assert run.code == 1
+    assert "Images without a row: 1 new.jpg" in run.text
+
+
+def test_without_the_images_only_the_rows_are_checked(there):
+    shutil.rmtree(there / "photos")
+    with LabelMapFile.open(there / "maps.h5") as file:
+        found = verify(file)
+    assert (found.well, found.images, found.extra, found.missing) == (True, None, [], [])
+    assert labelkit("verify", "maps.h5").code == 0
+
+
+def test_an_image_that_was_moved_is_a_rename(there):
+    (there / "photos" / CAT).rename(there / "photos" / "cat.jpg")
+    found = check(there)
+    assert found.renamed == {CAT: "cat.jpg"}
+    assert (found.extra, found.missing, found.well) == ([], [], False)
+    run = labelkit("verify", "maps.h5", "--images", "photos")
+    assert run.code == 1
+    assert f"{CAT}: now cat.jpg" in run.text
+
+
+def test_another_photo_under_the_same_key_is_found_by_the_sample_only(there, teacher):
+    shutil.copy(there / "photos" / ROCKET, there / "photos" / GREY)
+    assert check(there).well
+    (difference,) = check(there, teacher, 4).differing
+    assert difference.key == GREY
+    assert difference.classes > 0.2
+    run = labelkit("verify", "maps.h5", "--images", "photos", "--sample", 4)
+    assert run.code == 1
+    assert f"Of 4 maps made again, those that are not the stored ones: 1 {GREY}: " in run.text
+
+
+def test_a_photo_that_was_compressed_once_more_is_found(there, teacher):
+    """The gentlest change in practice, at the size where the photo has its details."""
+    (there / "maps.h5").unlink()
+    relabel(there / "photos", teacher, there / "maps.h5", replace(SMALL, size=320))
+    with Image.open(there / "photos" / ROCKET) as photo:
+        photo.convert("RGB").save(there / "photos" / ROCKET, quality=90)
+    assert [difference.key for difference in check(there, teacher, 4).differing] == [ROCKET]
+
+
+def test_a_photo_that_is_torn_by_now_is_found_by_the_sample(there, teacher):
+    (there / "photos" / ROCKET).write_bytes(b"junk")
+    (difference,) = check(there, teacher, 4).differing
+    assert difference.key == ROCKET
+    assert difference.unreadable
+    run = labelkit("verify", "maps.h5", "--images", "photos", "--sample", 4)
+    assert f"{ROCKET}: the image cannot be read (" in run.text
+
+
+def test_a_sample_is_spread_evenly_and_the_same_each_time(there, teacher):
+    photos = [(there / "photos" / key).read_bytes() for key in KEYS]
+    for key, photo in zip(KEYS, photos[1:] + photos[:1], strict=True):
+        (there / "photos" / key).write_bytes(photo)
+    for _ in range(2):
+        found = check(there, teacher, 2)
+        assert [difference.key for difference in found.differing] == [GREY, ROCKET]
+    assert [difference.key for difference in check(there, teacher, 1).differing] == [COFFEE]
+
+
+def test_an_unreadable_image_that_was_repaired_has_no_row_and_is_told(there):
+    shutil.copy(there / "photos" / CAT, there / "photos" / "torn.jpg")
+    found = check(there)
+    assert (found.readable_now, found.still_unreadable) == (["torn.jpg"], {})
+    assert (found.missing, found.well) == ([], False)
+    run = labelkit("verify", "maps.h5", "--images", "photos")
+    assert run.code == 1
+    assert "can be now: 1 torn.jpg" in run.text
+    (there / "photos" / "torn.jpg").unlink()
+    assert check(there).well
+
+
+def test_another_teacher_is_refused_with_both_names(there, teacher):
+    other = replace(teacher, weights_digest="0" * 64)
+    digest = teacher.weights_digest[:12]
+    told = rf"'efficientnet-lite0' \(weights '{digest}'\).*'efficientnet-lite0' \(weights '0{{12}}'"
+    with pytest.raises(TeacherError, match=told):
+        check(there, other, 1)
+    blurred = replace(teacher, card=msgspec.structs.replace(teacher.card, mean=(0.1, 0.1, 0.1)))
+    with pytest.raises(TeacherError, match="with another 'mean'"):
+        check(there, blurred, 1)
+    shutil.copy(CHECKOUT / "teachers" / "efficientnet-lite0.toml", there / "mine.toml")
+    arguments = ["verify", "maps.h5", "--images", "photos", "--sample", 1]
+    run = labelkit(*arguments, "--teacher", "mine.toml", "--device", "cpu")
+    assert run.code == 1
+    assert "was made by 'efficientnet-lite0'" in run.text
+    assert "the teacher at hand is 'mine'" in run.text
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ({}, "names no teacher"),
+        ({"teacher": {"name": "/etc/evil.toml"}}, "names no teacher"),
+        ({"teacher": {"name": "my-own"}}, "was made by 'my-own', which does not load here"),
+    ],
+    ids=str,
+)
+def test_a_file_that_names_no_known_teacher_needs_one(there, source, message):
+    write_plain(there / "plain.h5", source)
+    run = labelkit("verify", "plain.h5", "--images", "photos", "--sample", 1)
+    assert run.code == 1
+    assert message in run.text
+    assert "--teacher" in run.text
+
+
+def test_maps_that_were_not_made_so_are_not_made_again(there, teacher):
+    with LabelMapFile.open(there / "maps.h5") as file:
+        source = file.attrs
+    write_plain(there / "maps.h5", source | {"resize": "\x1bupside down"})
+    with pytest.raises(LabelMapError, match=r"'resize': '.x1bupside down' there, 'whole image"):
+        check(there, teacher, 1)
+    write_plain(there / "maps.h5", source | {"input_size": 1 << 20})
+    with pytest.raises(LabelMapError, match="input_size 1048576"):
+        check(there, teacher, 1)
+    write_plain(there / "maps.h5", {})
+    with pytest.raises(LabelMapError, match="does not name the one teacher"):
+        check(there, teacher, 1)
+
+
+def write_plain(path, source):
+    """A file of one row that says of itself what it is told to."""
+    path.unlink(missing_ok=True)
+    classes = load_teacher("efficientnet-lite0", device="cpu").classes
+    writer = LabelMapWriter(
+        path, classes=classes, keys=[CAT], top_k=5, grid=(15, 15), source=source
+    )
+    index = np.broadcast_to(np.arange(5)[:, None, None], (1, 5, 15, 15))
+    writer.commit(writer.shards[0], index, -index.astype(np.float32), {})
+    writer.finalize().close()
+
+
+def test_long_lists_are_cut_and_no_name_steers_the_terminal(there):
+    for number in range(13):
+        shutil.copy(there / "photos" / CAT, there / "photos" / f"\x1b[31m{number:02}.jpg")
+    run = labelkit("verify", "maps.h5", "--images", "photos")
+    assert run.code == 1
+    assert "Images without a row: 13" in run.text
+    assert "\N{REPLACEMENT CHARACTER}[31m09.jpg and 3 more" in run.text
+    assert "\x1b" not in run.out + run.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["none.h5"], 2, "does not exist"),
+        (["photos"], 2, "is a directory"),
+        ([f"photos/{CAT}"], 1, "is not a whole HDF5 file"),
+        (["maps.h5", "--images", "none"], 2, "does not exist"),
+        (["maps.h5", "--images", "empty"], 1, "holds no images"),
+        (["maps.h5", "--sample", "4"], 2, "--sample needs --images"),
+        (["maps.h5", "--images", "photos", "--teacher", "resnet50"], 2, "needs --sample"),
+        (["maps.h5", "--images", "photos", "--device", "cpu"], 2, "needs --sample"),
+        (["maps.h5", "--images", "photos", "--sample", "0"], 2, "--sample"),
+    ],
+    ids=str,
+)
+def test_bad_input_is_one_clear_line(there, arguments, code, message):
+    (there / "empty").mkdir()
+    run = labelkit("verify", *arguments)
+    assert run.code == code
+    assert message in run.text
+    assert "Traceback" not in run.text
+
+
+def test_a_sample_without_images_or_teacher_is_a_wrong_argument(there, teacher):
+    with LabelMapFile.open(there / "maps.h5") as file:
+        with pytest.raises(ValueError, match="a sample needs"):
+            verify(file, None, teacher, 1)
+        with pytest.raises(ValueError, match="a sample needs"):
+            verify(file, there / "photos", None, 1)
+
+
+@pytest.mark.parametrize(
+    ("extra", "missing", "renamed"),
+    [
+        (["a/1.jpg"], ["b/1.jpg"], {"a/1.jpg": "b/1.jpg"}),
+        (["a/1.jpg"], ["a/2.jpg"], {}),
+        (["a/1.JPG"], ["a/1.jpg"], {"a/1.JPG": "a/1.jpg"}),
+        (["a/1.bmp"], ["a/1.png"], {"a/1.bmp": "a/1.png"}),
+        (["caf\u00e9.jpg"], ["cafe\u0301.jpg"], {"caf\u00e9.jpg": "cafe\u0301.jpg"}),
+        (["a/1.jpg", "b/1.jpg"], ["c/1.jpg"], {}),
+        (["a/1.jpg"], ["b/1.jpg", "c/1.jpg"], {}),
+        (
+            ["a/1.jpg", "b/1.jpg"],
+            ["train/a/1.jpg", "train/b/1.jpg"],
+            {"a/1.jpg": "train/a/1.jpg", "b/1.jpg": "train/b/1.jpg"},
+        ),
+        (
+            ["a/1.jpg", "b/1.jpg"],
+            ["a/1.png", "c/1.jpg"],
+            {"a/1.jpg": "a/1.png", "b/1.jpg": "c/1.jpg"},
+        ),
+        ([], ["a/1.jpg"], {}),
+    ],
+)
+def test_a_rename_is_told_where_one_key_of_each_side_fits(extra, missing, renamed):
+    """The same in a different place, in the order of how sure it is; otherwise nothing."""
+    assert likely_renames(extra, missing) == renamed
+    assert likely_renames(missing, extra) == {new: old for old, new in renamed.items()}
+
+
+def test_two_classes_of_nearly_equal_score_may_trade_places():
+    """Within a cell, and over its edge; a strong class that is gone is another map."""
+    index = np.array([3, 5, 7]).reshape(3, 1, 1)
+    score = np.array([9.0, 8.0, 0.5], np.float32).reshape(3, 1, 1)
+    stored = LabelMap(index.astype(np.uint16), score)
+
+    def now(classes, scores):
+        shape = (3, 1, 1)
+        return compare(
+            "k", stored, np.reshape(classes, shape), np.reshape(np.float32(scores), shape)
+        )
+
+    assert now([3, 5, 7], [9, 8, 0.5]) is None
+    assert now([3, 5, 8], [9, 8, 0.51]) is None  # 7 is a little below 8
+    assert now([3, 5, 7], [9, 8, 0.6]).score == pytest.approx(0.1 / 8.5, rel=1e-3)
+    assert now([3, 6, 5], [9, 8.1, 8.0]).score == pytest.approx(7.5 / 8.5)  # 6 is new and strong
+    assert now([3, 6, 7], [9, 8, 0.5]).classes == pytest.approx(1 / 3)
