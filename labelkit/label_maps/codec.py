@@ -126,13 +126,13 @@ class RecordLayout:
         records = np.zeros((len(index), self.nbytes), np.uint8)
         if background is not None:
             records[:, _HEAD : self.sections[0]] = self._background_bytes(background)
-        flat = score.reshape(len(score), -1).astype(np.float32)
+        flat = score.reshape(-1, self.entries).astype(np.float32)
         extremes, steps = _quantise(flat)
         records[:, :8] = extremes.view(np.uint8)
         first, _, places, _ = self.sections
         planes = steps.reshape(len(flat), self.top_k, *self.grid)
-        records[:, first:places] = _differences(planes).reshape(len(flat), -1)
-        for record, classes in zip(records, index.reshape(len(index), -1), strict=True):
+        records[:, first:places] = _differences(planes).reshape(-1, self.entries)
+        for record, classes in zip(records, index.reshape(-1, self.entries), strict=True):
             self._put_classes(record, places, classes)
         return records
 
@@ -195,7 +195,9 @@ class RecordLayout:
         extremes, steps = _quantise(background.logits.astype(np.float32))
         rest = np.asarray(background.rest, "<f4").reshape(-1, 1).view(np.uint8)
         gaps = np.diff(background.classes, axis=1, prepend=0)
-        planes = np.stack([_byte_planes(row, self.index_bytes) for row in gaps])
+        little = np.ascontiguousarray(gaps, dtype=f"<u{self.index_bytes}").view(np.uint8)
+        planes = little.reshape(-1, self.background, self.index_bytes).transpose(0, 2, 1)
+        planes = planes.reshape(-1, self.background * self.index_bytes)
         return np.concatenate(
             [extremes.view(np.uint8), rest, steps.astype(np.uint8), planes], axis=1
         )

@@ -87,6 +87,17 @@ def test_the_background_shows_where_nothing_is_stored():
     assert label_map.dense(3).tolist() == [[[5.0, 1.0]], [[0.5, 4.0]], [[-3.0, -3.0]]]
 
 
+def test_no_images_make_no_records():
+    index, score = np.empty((0, 2, 3, 4), int), np.empty((0, 2, 3, 4))
+    one = random_background(np.random.default_rng(0), 1, 3, 9)
+    background = Background(one.classes[:0], one.logits[:0], one.rest[:0])
+    for layout, behind in (
+        (RecordLayout(2, (3, 4), 9), None),
+        (RecordLayout(2, (3, 4), 9, 3), background),
+    ):
+        assert layout.encode(index, score, behind).shape == (0, layout.nbytes)
+
+
 def test_class_ids_above_65535_survive():
     """Published formats keep ids in half floats, which are exact to 2,048 only."""
     layout = RecordLayout(1, (1, 2), 200_000)

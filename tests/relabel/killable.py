@@ -21,7 +21,7 @@ def main(photos: str, output: str, how: str = "") -> None:
     def disturb(done: int, _: int) -> None:
         if how == "slowly" and done > 1:
             time.sleep(99)
-        for child in multiprocessing.active_children():
+        for child in multiprocessing.active_children() if workers else ():
             os.kill(int(child.pid or 0), signal.SIGKILL)
 
     relabel(photos, teacher, output, settings, disturb)
