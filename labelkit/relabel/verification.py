@@ -104,12 +104,11 @@ def verify(
 
         maker = maker_of(file, teacher)
     listed = list_images(images) if images else []
-    rows = _Rows(set(listed))
+    rows = _Rows(listed)
     rows.check(file, report)
     still, now = _look_again(file, rows.without_row, images)
     missing = sorted(rows.without_row.difference(still, now))
-    extra = rows.extra if images else []
-    renamed = likely_renames(extra, missing)
+    renamed = likely_renames(rows.extra, missing)
     found = set(renamed.values())
     keys = _spread(file, rows.whole, sample)
     differing: list[Difference] = []
@@ -123,7 +122,7 @@ def verify(
         rows=len(file),
         images=len(listed) if images else None,
         damaged=rows.damaged,
-        extra=[key for key in extra if key not in renamed],
+        extra=[key for key in rows.extra if key not in renamed],
         missing=[key for key in missing if key not in found],
         renamed=renamed,
         still_unreadable=still,
@@ -137,11 +136,13 @@ class _Rows:
     """One pass over all rows.
 
     Args:
-        images: the keys of all images; those that no row has stay in ``without_row``.
+        images: the keys of all images; those that no row has stay in ``without_row``. None at all
+            means that keys are not compared.
     """
 
-    def __init__(self, images: set[str]) -> None:
-        self.without_row = images
+    def __init__(self, images: Sequence[str]) -> None:
+        self.without_row = set(images)
+        self._compared = bool(images)
         self.damaged: dict[str, str] = {}
         self.extra: list[str] = []
         self.whole = array("q")  # rows that are whole and have their image
@@ -151,7 +152,7 @@ class _Rows:
         for position, key in enumerate(file.keys()):
             known = key in self.without_row
             self.without_row.discard(key)
-            if not known:
+            if self._compared and not known:
                 self.extra.append(key)
             try:
                 file.at(position)
