@@ -1,0 +1,149 @@
+"""A writer of label maps that dies by ``kill -9`` at a step or at a moment that a test chooses.
+
+``python -m tests.label_maps.killable_writer`` answers requests, one JSON object a line on standard
+input: ``path``, the file to write; ``step``, after how many steps to die, 0 for never; ``moment``,
+after how many seconds to be killed, null for never. Each request gets a process of its own, forked
+after all imports, and one line of answer: ``status``, the exit status, negative for a signal;
+``step``, the name of the step after which it died; ``seconds`` that it ran.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+
+from labelkit.hierarchy import ClassList
+from labelkit.label_maps import LabelMapFile, LabelMapWriter
+from tests.label_maps.random_maps import random_arrays
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TOP_K, GRID = 2, (3, 4)
+CLASSES = ClassList.of([f"class {n}" for n in range(20)], "twenty")
+UNREADABLE = {"d/05.jpg": "torn", "d/11.jpg": "not an image"}
+STEPS = (
+    (os, "mkdir"),
+    (os, "link"),
+    (os, "fsync"),
+    (os, "unlink"),
+    (os, "rmdir"),
+    (h5py.Group, "create_dataset"),
+    (h5py.File, "close"),
+)
+
+
+def open_writer(path: Path) -> LabelMapWriter:
+    """The writer that every process of a crash test opens."""
+    return LabelMapWriter(
+        path,
+        classes=CLASSES,
+        keys=[f"d/{n:02d}.jpg" for n in range(14)],
+        top_k=TOP_K,
+        grid=GRID,
+        source={"teacher": "none"},
+        made_with={"numpy": "any"},
+        shard_rows=7,
+    )
+
+
+def write_maps(path: Path) -> None:
+    """Write what is missing of the file; the maps of a shard are always the same."""
+    if path.exists():
+        LabelMapFile.open(path).close()
+        return
+    made = open_writer(path)
+    for shard in made.pending():
+        keys = made.keys[shard.start : shard.stop]
+        unreadable = {key: UNREADABLE[key] for key in keys if key in UNREADABLE}
+        rng = np.random.default_rng(shard.number)
+        maps = random_arrays(rng, len(keys) - len(unreadable), TOP_K, GRID, len(CLASSES))
+        made.commit(shard, *maps, unreadable)
+    made.finalize().close()
+
+
+def die_after(step: int, report: int) -> None:
+    """From now on count what reaches the disk, and die after the given step.
+
+    Args:
+        step: 1 for the first one.
+        report: where to write the name of the step before dying.
+    """
+    done = 0
+
+    def count(name: str, result: object = None) -> None:
+        nonlocal done
+        done += 1
+        if done == step:
+            if isinstance(result, h5py.Dataset):
+                result.file.flush()  # so that the half-written file is on the disk
+            os.write(report, name.encode())
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def counted(call: Callable[..., Any]) -> Callable[..., Any]:
+        def counting(*arguments: Any, **options: Any) -> Any:
+            reads = isinstance(arguments[0], h5py.File) and arguments[0].mode == "r"
+            result = call(*arguments, **options)
+            if not reads:
+                count(call.__qualname__, result)
+            return result
+
+        return counting
+
+    for owner, name in STEPS:
+        setattr(owner, name, counted(getattr(owner, name)))
+    write_bytes = Path.write_bytes
+
+    def write_in_halves(path: Path, content: bytes) -> int:
+        write_bytes(path, content[: len(content) // 2])
+        count("half of Path.write_bytes")
+        return counted(write_bytes)(path, content)
+
+    Path.write_bytes = write_in_halves
+
+
+def run(request: dict[str, Any]) -> dict[str, Any]:
+    """Write in a process of its own, kill it if it is still at work at the moment, and report."""
+    started = time.perf_counter()
+    end, report = os.pipe()
+    pid = os.fork()
+    if not pid:
+        _be_child(request, report)
+    os.close(report)
+    finished, _, _ = select.select([end], [], [], request["moment"])
+    if not finished:
+        os.kill(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    name = os.read(end, 1000).decode()
+    os.close(end)
+    return {
+        "status": os.waitstatus_to_exitcode(status),
+        "step": name,
+        "seconds": time.perf_counter() - started,
+    }
+
+
+def _be_child(request: dict[str, Any], report: int) -> None:
+    try:
+        die_after(request["step"], report)
+        write_maps(Path(request["path"]))
+    except BaseException:  # noqa: BLE001 -- the child must end here, whatever comes
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    for line in sys.stdin:
+        print(json.dumps(run(json.loads(line))), flush=True)  # noqa: T201 -- the answer

@@ -1,0 +1,184 @@
+"""Killed with -9 anywhere, the writer loses nothing, repeats nothing and shows nothing half.
+
+``LABELKIT_CRASHES=200`` kills at that many random moments instead of 20.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from itertools import count
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from labelkit.label_maps import LabelMapFile
+from tests.label_maps.killable_writer import CLASSES, UNREADABLE, open_writer
+
+CRASHES = int(os.environ.get("LABELKIT_CRASHES", "20"))
+ROOT = Path(__file__).parents[2]
+
+
+class Writers:
+    """Writers in processes of their own, which a server forks."""
+
+    def __init__(self, server: subprocess.Popen[str]) -> None:
+        self._server = server
+
+    def run(self, path: Path, *, step: int = 0, moment: float | None = None) -> dict:
+        """Run one writer to its end."""
+        request = {"path": str(path), "step": step, "moment": moment}
+        print(json.dumps(request), file=self._server.stdin, flush=True)
+        return json.loads(self._server.stdout.readline())
+
+    def finish(self, path: Path) -> float:
+        """Run one writer undisturbed; returns how many seconds it took."""
+        answer = self.run(path)
+        assert answer["status"] == 0, answer
+        return answer["seconds"]
+
+
+@pytest.fixture(scope="module")
+def writers():
+    command = [sys.executable, "-m", "tests.label_maps.killable_writer"]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as server:
+        yield Writers(server)
+        server.stdin.close()
+    assert server.returncode == 0
+
+
+@pytest.fixture(scope="module")
+def undisturbed(writers, tmp_path_factory):
+    """The content of a file whose writer was left in peace."""
+    path = tmp_path_factory.mktemp("undisturbed") / "maps.h5"
+    writers.finish(path)
+    return content(path)
+
+
+def content(path: Path) -> dict[str, tuple]:
+    """All that a file holds, bit by bit: types, shapes, bytes, compressed rows."""
+    with h5py.File(path, "r") as file:
+        parts = {f"@{name}": (type(value), value.tobytes()) for name, value in file.attrs.items()}
+        for name, dataset in file.items():
+            parts[name] = (dataset.dtype.str, dataset.shape, dataset[()].tobytes())
+        records = file["records"]
+        parts["compressed"] = tuple(
+            records.id.read_direct_chunk((n, 0)) for n in range(len(records))
+        )
+        return parts
+
+
+def rows(parts: dict[str, tuple]) -> dict[bytes, list[bytes]]:
+    """The plain record and the checksum of every key."""
+    columns = [
+        np.frombuffer(parts[name][2], f"V{len(parts[name][2]) // parts[name][1][0]}").tolist()
+        for name in ("keys", "records", "crc32")
+    ]
+    return {key.rstrip(b"\0"): pair for key, *pair in zip(*columns, strict=True)}
+
+
+def check_what_is_left(path: Path, undisturbed: dict, *, before: dict[int, tuple]) -> dict:
+    """After a crash: no visible file is half, and no finished shard is lost or made again.
+
+    Args:
+        path: the finished file, if the writer came so far.
+        undisturbed: the content that it is to have.
+        before: the shards that were finished when the writer started, with their inode and time.
+
+    Returns:
+        The shards that are finished now.
+    """
+    if path.exists():
+        assert content(path) == undisturbed
+        return before
+    whole = rows(undisturbed)
+    parts = path.with_name(path.name + ".parts")
+    for shard in parts.glob("[0-9]*.h5"):
+        for key, row in rows(content(shard)).items():
+            assert whole[key] == row
+        with LabelMapFile.open(shard) as file:
+            for key in file:
+                file[key]
+    states = {
+        int(marker.stem): marker.with_suffix(".h5").stat() for marker in parts.glob("[0-9]*.json")
+    }
+    finished = {n: (state.st_ino, state.st_mtime_ns) for n, state in states.items()}
+    assert before.items() <= finished.items()
+    assert {shard.number for shard in open_writer(path).pending()} == {0, 1} - finished.keys()
+    return finished
+
+
+def test_an_undisturbed_run_is_what_the_others_are_compared_with(undisturbed):
+    """Twelve of fourteen images have a map, in two shards; so no test here compares nothings."""
+    assert len(rows(undisturbed)) == 14 - len(UNREADABLE)
+    assert undisturbed["classes"][1] == (len(CLASSES),)
+    assert undisturbed["unreadable_keys"][2] == b"".join(key.encode() for key in UNREADABLE)
+    assert all(row[0].strip(b"\0") for row in rows(undisturbed).values())
+
+
+def test_killed_after_any_step_of_a_run_the_next_one_goes_on(writers, undisturbed, tmp_path):
+    """Each call that reaches the disk is the last one once; some next runs are killed as well."""
+    seen: set[str] = set()
+    resumed = False
+    rng = np.random.default_rng(0)
+    for step in count(1):
+        path = tmp_path / str(step) / "maps.h5"
+        answer = writers.run(path, step=step)
+        if answer["status"] == 0:
+            break
+        assert answer["status"] == -signal.SIGKILL, answer
+        seen.add(answer["step"])
+        finished = check_what_is_left(path, undisturbed, before={})
+        resumed |= bool(finished)
+        if not step % 5:
+            again = writers.run(path, step=int(rng.integers(1, 40)))
+            assert again["status"] in {0, -signal.SIGKILL}, again
+            check_what_is_left(path, undisturbed, before=finished)
+        writers.finish(path)
+        assert content(path) == undisturbed
+        shutil.rmtree(path.parent)
+    assert content(path) == undisturbed
+    assert step > 50
+    assert resumed
+    assert seen >= {
+        "mkdir",
+        "link",
+        "fsync",
+        "unlink",
+        "rmdir",
+        "half of Path.write_bytes",
+        "Path.write_bytes",
+        "Group.create_dataset",
+        "File.close",
+    }
+
+
+def test_killed_at_random_moments_the_next_run_goes_on(writers, undisturbed, tmp_path):
+    """As many crashes as asked for, each of them resumed; some strike a run that resumes."""
+    seconds = min(writers.finish(tmp_path / f"{n}.h5") for n in range(3))
+    rng = np.random.default_rng(1)
+    crashes = 0
+    for attempt in range(CRASHES * 10):
+        if crashes == CRASHES:
+            break
+        path = tmp_path / str(attempt) / "maps.h5"
+        finished: dict[int, tuple] = {}
+        for _ in range(rng.integers(1, 4)):
+            answer = writers.run(path, moment=rng.uniform(0, seconds))
+            assert answer["status"] in {0, -signal.SIGKILL}, answer
+            crashes += answer["status"] != 0
+            finished = check_what_is_left(path, undisturbed, before=finished)
+            if answer["status"] == 0 or crashes == CRASHES:
+                break
+        writers.finish(path)
+        assert content(path) == undisturbed
+        shutil.rmtree(path.parent)
+    assert crashes == CRASHES
