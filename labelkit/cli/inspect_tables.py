@@ -43,6 +43,7 @@ def print_label_maps(summary: LabelMapSummary, images: Path | None) -> None:
             [
                 ("images", f"{summary.images:,}"),
                 ("grid", f"{rows} x {columns} cells, {summary.top_k} classes each"),
+                ("background", counted(summary.background, "class", "classes")),
                 (
                     "classes",
                     classes_line(summary.classes_name, summary.num_classes, summary.digest),

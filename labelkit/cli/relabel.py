@@ -50,6 +50,14 @@ if TYPE_CHECKING:
     "named list.",
 )
 @click.option(
+    "--background",
+    type=click.IntRange(0),
+    default=64,
+    show_default=True,
+    help="Of how many classes an image to keep the mean logit, for the cells that do not store "
+    "them; 0 counts them as logit 0, as published.",
+)
+@click.option(
     "--batch-size",
     type=click.IntRange(1),
     help="Images per forward pass. [default: 128 with a GPU, else 8]",
@@ -68,6 +76,7 @@ def command(  # noqa: PLR0913, PLR0917 -- one a command-line option
     grid: int,
     size: int | None,
     classes: str | None,
+    background: int,
     batch_size: int | None,
     workers: int | None,
     device: str,
@@ -104,6 +113,7 @@ def command(  # noqa: PLR0913, PLR0917 -- one a command-line option
         grid=(grid, grid),
         size=size,
         classes=subset,
+        background=background,
         batch_size=batch_size or (128 if on_gpu else 8),
         # With a GPU, decoding is what takes the time; on a CPU, the teacher wants the cores.
         workers=(min(8, os.cpu_count() or 1) if on_gpu else 1) if workers is None else workers,

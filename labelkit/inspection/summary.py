@@ -56,6 +56,7 @@ class LabelMapSummary:
         images: rows, one an image.
         grid: rows and columns of every map.
         top_k: classes stored per cell.
+        background: classes of each map's background; 0 for maps without one.
         classes_name: what the class list is called; may be empty.
         num_classes: length of the class list.
         digest: the class list's digest.
@@ -73,6 +74,7 @@ class LabelMapSummary:
     images: int
     grid: tuple[int, int]
     top_k: int
+    background: int
     classes_name: str
     num_classes: int
     digest: str
@@ -165,6 +167,7 @@ def summarize_label_maps(
         images=len(file),
         grid=file.grid,
         top_k=file.top_k,
+        background=file.background,
         classes_name=file.classes.name,
         num_classes=len(file.classes),
         digest=file.classes.digest,

@@ -15,13 +15,11 @@ import numpy as np
 
 from labelkit.data import list_images
 from labelkit.errors import DatasetError, LabelkitError, LabelMapError, first_line
-from labelkit.label_maps import LabelMapFile, LabelMapWriter
-from labelkit.relabel.maps import MapMaker, Settings, read_batches
+from labelkit.label_maps import Background, LabelMapFile, LabelMapWriter
+from labelkit.relabel.maps import MapMaker, Maps, Settings, read_batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from numpy.typing import NDArray
 
     from labelkit.relabel.squares import Batch
     from labelkit.teachers import Teacher
@@ -118,6 +116,7 @@ def _make(
         top_k=maker.settings.top_k,
         grid=maker.settings.grid,
         source=maker.source,
+        background=maker.background,
         made_with=maker.made_with,
         shard_rows=maker.settings.shard_rows,
     )
@@ -131,7 +130,8 @@ def _make(
         while rows.seen < shard.stop - shard.start:
             rows.add(_next(batches))
             on_progress(done + rows.seen, len(keys))
-        writer.commit(shard, *rows.arrays(), rows.unreadable)
+        maps = rows.maps()
+        writer.commit(shard, maps.index, maps.score, rows.unreadable, maps.background)
         done += rows.seen
     file = writer.finalize()
     return Outcome(file.path, len(file), file.unreadable, made)
@@ -159,22 +159,35 @@ class _Rows:
         self.seen = 0
         self.unreadable: dict[str, str] = {}
         self._maker = maker
-        shape = (0, maker.settings.top_k, *maker.settings.grid)
-        self._index: list[NDArray[np.integer]] = [np.empty(shape, np.int64)]
-        self._score: list[NDArray[np.float32]] = [np.empty(shape, np.float32)]
+        self._maps: list[Maps] = []
 
     def add(self, batch: Batch) -> None:
         """Make the maps of one more batch."""
         self.seen += len(batch.keys) + len(batch.unreadable)
         self.unreadable |= batch.unreadable
         if batch.keys:
-            index, score = self._maker(batch)
-            self._index.append(index)
-            self._score.append(score)
+            self._maps.append(self._maker(batch))
 
-    def arrays(self) -> tuple[NDArray[np.integer], NDArray[np.float32]]:
-        """Class indices and logits (N, K, H, W) of all readable images."""
-        return np.concatenate(self._index), np.concatenate(self._score)
+    def maps(self) -> Maps:
+        """Those of all readable images."""
+        shape = (0, self._maker.settings.top_k, *self._maker.settings.grid)
+        none = np.empty((0, self._maker.background), np.int64)
+        behind = [each.background for each in self._maps if each.background]
+        return Maps(
+            index=np.concatenate([np.empty(shape, np.int64), *(each.index for each in self._maps)]),
+            score=np.concatenate(
+                [np.empty(shape, np.float32), *(each.score for each in self._maps)]
+            ),
+            background=Background(
+                classes=np.concatenate([none, *(each.classes for each in behind)]),
+                logits=np.concatenate([none.astype(np.float32), *(each.logits for each in behind)]),
+                rest=np.concatenate(
+                    [np.empty(0, np.float32), *(np.asarray(each.rest) for each in behind)]
+                ),
+            )
+            if self._maker.background
+            else None,
+        )
 
 
 def _finished(output: Path, maker: MapMaker, keys: list[str]) -> Outcome | None:
@@ -191,6 +204,7 @@ def _finished(output: Path, maker: MapMaker, keys: list[str]) -> Outcome | None:
         "classes": maker.classes.ids,
         "topk": maker.settings.top_k,
         "grid": maker.settings.grid,
+        "background": maker.background,
         "images": sorted(keys),
     }
     found = {
@@ -198,6 +212,7 @@ def _finished(output: Path, maker: MapMaker, keys: list[str]) -> Outcome | None:
         "classes": file.classes.ids,
         "topk": file.top_k,
         "grid": file.grid,
+        "background": file.background,
         "images": sorted([*file, *file.unreadable]),
     }
     differing = [name for name, value in wanted.items() if found[name] != value]

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from labelkit import __version__
 from labelkit.errors import ClassListError, TeacherError, first_line
+from labelkit.relabel.backgrounds import background_of
 from labelkit.relabel.merging import merge_onto
 from labelkit.relabel.squares import Batch, Squares
 from labelkit.teachers import EXACT_GAP, resize_grid
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from labelkit.hierarchy import ClassList
+    from labelkit.label_maps import Background
     from labelkit.teachers import Teacher
 
 
@@ -43,6 +45,8 @@ class Settings:
         batch_size: images per forward pass; on a CPU few are best, their features fit its caches.
         workers: processes that decode; 0 decodes between the forward passes.
         shard_rows: images per shard, which is what an interruption can cost at most.
+        background: of how many of an image's strongest classes the mean logit stands in for cells
+            that do not store them, and one mean for all others; 0 leaves zeros, as published.
     """
 
     top_k: int = 5
@@ -52,6 +56,22 @@ class Settings:
     batch_size: int = 8
     workers: int = 1
     shard_rows: int = 1024
+    background: int = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Maps:
+    """The label maps of B images.
+
+    Attributes:
+        index: class indices (B, K, H, W), strongest first.
+        score: their logits (B, K, H, W).
+        background: of B images; None for maps without one.
+    """
+
+    index: NDArray[np.integer]
+    score: NDArray[np.float32]
+    background: Background | None
 
 
 class MapMaker:
@@ -66,6 +86,7 @@ class MapMaker:
             raise ClassListError(
                 f"top-k {settings.top_k} of a list of {len(self.classes):,} classes"
             )
+        self.background = min(settings.background, len(self.classes))
         self._merge = merge_onto(self.classes, teacher)
         self.source: dict[str, Any] = {
             "teacher": teacher.describe(),
@@ -82,8 +103,12 @@ class MapMaker:
             "torchvision": torchvision.__version__,
         }
 
-    def __call__(self, batch: Batch) -> tuple[NDArray[np.integer], NDArray[np.float32]]:
-        """Class indices and logits, both (B, K, H, W), strongest first."""
+    def __call__(self, batch: Batch) -> Maps:
+        """The label maps of a batch.
+
+        Raises:
+            TeacherError: a score is not finite.
+        """
         with torch.inference_mode():
             images = self.teacher.normalize(batch.images)
             logits = self.teacher.logits_map(images)
@@ -91,6 +116,9 @@ class MapMaker:
                 logits = self._merge(logits)
             logits = resize_grid(logits, self.settings.grid)
             score, index = logits.topk(self.settings.top_k, dim=1)
+            behind = (
+                background_of(logits, index, score, self.background) if self.background else None
+            )
         score, index = score.cpu(), index.cpu()
         bad = ~torch.isfinite(score).flatten(1).all(dim=1)
         if bad.any():
@@ -98,7 +126,7 @@ class MapMaker:
                 f"{self.teacher.card.name} gives scores that are not finite for "
                 f"{batch.keys[int(bad.nonzero()[0])]!r}: its weights or this image are damaged"
             )
-        return index.numpy(), score.numpy()
+        return Maps(index.numpy(), score.numpy(), behind)
 
 
 def read_batches(

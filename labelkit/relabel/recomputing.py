@@ -60,7 +60,9 @@ def maker_of(file: LabelMapFile, teacher: Teacher) -> MapMaker:
     size = file.attrs.get("input_size")
     if not isinstance(size, int) or size not in _SIDES:
         raise LabelMapError(f"{file.path} says input_size {size!r}: its maps cannot be made again")
-    settings = Settings(file.top_k, file.grid, size, file.classes, workers=0)
+    settings = Settings(
+        file.top_k, file.grid, size, file.classes, workers=0, background=file.background
+    )
     maker = MapMaker(teacher, settings)
     names = file.attrs.keys() | maker.source.keys()
     other = [name for name in sorted(names) if file.attrs.get(name) != maker.source.get(name)]
@@ -110,7 +112,8 @@ def recompute(
                 Difference(key, unreadable=why) for key, why in batch.unreadable.items()
             ]
             if batch.keys:
-                for key, index, score in zip(batch.keys, *maker(batch), strict=True):
+                maps = maker(batch)
+                for key, index, score in zip(batch.keys, maps.index, maps.score, strict=True):
                     difference = compare(key, file[key], index, score)
                     differences += [difference] if difference else []
             done += len(batch.keys) + len(batch.unreadable)

@@ -265,12 +265,12 @@ def test_maps_that_were_not_made_so_are_not_made_again(there, teacher):
         check(there, teacher, 1)
 
 
-def write_plain(path, source):
+def write_plain(path, source, key=CAT):
     """A file of one row that says of itself what it is told to."""
     path.unlink(missing_ok=True)
     classes = load_teacher("efficientnet-lite0", device="cpu").classes
     writer = LabelMapWriter(
-        path, classes=classes, keys=[CAT], top_k=5, grid=(15, 15), source=source
+        path, classes=classes, keys=[key], top_k=5, grid=(15, 15), source=source
     )
     index = np.broadcast_to(np.arange(5)[:, None, None], (1, 5, 15, 15))
     writer.commit(writer.shards[0], index, -index.astype(np.float32), {})
@@ -284,6 +284,12 @@ def test_long_lists_are_cut_and_no_name_steers_the_terminal(there):
     assert run.code == 1
     assert "Images without a row: 13" in run.text
     assert "\N{REPLACEMENT CHARACTER}[31m09.jpg and 3 more" in run.text
+    assert "\x1b" not in run.out + run.err
+    write_plain(there / "plain.h5", {}, key="\x1b[31m/cat.jpg")
+    (there / "photos" / "animals").rename(there / "photos" / "\x1b[32m")
+    run = labelkit("verify", "plain.h5", "--images", "photos")
+    mark = "\N{REPLACEMENT CHARACTER}"
+    assert f"{mark}[31m/cat.jpg: now {mark}[32m/cat.jpg" in run.text
     assert "\x1b" not in run.out + run.err
 
 
