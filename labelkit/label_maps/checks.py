@@ -12,14 +12,24 @@ import numpy as np
 
 from labelkit.errors import ClassListError, LabelMapError, first_line
 from labelkit.hierarchy import ClassList
-from labelkit.label_maps.layout import DATASETS, FORMAT, VERSION, Header, Kind, is_foreign
+from labelkit.label_maps.layout import (
+    DATASETS,
+    FORMAT,
+    VERSION,
+    Header,
+    Kind,
+    content_digest,
+    is_foreign,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
 _HEADER_LIMIT = 1 << 20
-_EXPANSION = 1100  # gzip cannot expand further: a file that declares more would fill the memory
+# How far a column may expand; a hostile one would fill the memory. Rows are read one by one, and
+# gzip cannot expand further than 1,032 times.
+_EXPANSION = {True: 1100, False: 256}
 _SMALL = 1 << 20
 _STRING_LIMIT = 1 << 13
 
@@ -32,7 +42,7 @@ def damage_explained(path: Path) -> Generator[None]:
     except (LabelMapError, FileNotFoundError):
         raise
     except (KeyError, OSError, RuntimeError, ValueError, MemoryError, OverflowError) as error:
-        if is_foreign(error):
+        if is_foreign(error) and not isinstance(error, RecursionError):
             raise
         reason = first_line(error).strip("'\"")
         raise LabelMapError(
@@ -77,6 +87,8 @@ def read_identity(datasets: dict[str, h5py.Dataset], path: Path) -> tuple[Header
         raise ValueError(f"records of shape {records.shape}, expected {(rows, nbytes)}")
     if rows and (records.chunks != (1, nbytes) or records.compression != "gzip"):
         raise ValueError("records are not one gzip chunk a row")
+    if rows and records.id.get_num_chunks() != rows:
+        raise ValueError("rows without a record")
     return header, classes
 
 
@@ -92,6 +104,32 @@ def read_keys(column: h5py.Dataset) -> np.ndarray[tuple[int], np.dtype[np.bytes_
     return keys
 
 
+def read_unreadable(datasets: dict[str, h5py.Dataset]) -> dict[bytes, bytes]:
+    """Images without a row, key -> reason.
+
+    Raises:
+        ValueError: the keys do not ascend, or there is another number of reasons.
+    """
+    keys = read_keys(datasets["unreadable_keys"])
+    reasons = datasets["unreadable_reasons"][()]
+    return dict(zip(keys.tolist(), reasons.tolist(), strict=True))
+
+
+def check_content(
+    header: Header, keys: np.ndarray, crc32: np.ndarray, unreadable: dict[bytes, bytes]
+) -> None:
+    """Raise unless the columns are those that the header was written with.
+
+    Raises:
+        ValueError: they are not.
+    """
+    if (
+        content_digest(keys.tolist(), crc32.astype("<u4").tobytes(), unreadable.items())
+        != header.content
+    ):
+        raise ValueError("keys or checksums are not those that the header sums up")
+
+
 def _read_header(file: h5py.File, path: Path) -> Header:
     raw = file.attrs.get("header")
     if not isinstance(raw, np.bytes_) or len(raw) > _HEADER_LIMIT:
@@ -103,7 +141,8 @@ def _read_header(file: h5py.File, path: Path) -> Header:
                 f"{path} is {kind.format} version {kind.version}; this labelkit reads {FORMAT} "
                 f"version {VERSION}. Install the labelkit that wrote it, or make the maps again"
             )
-        if int(file.attrs.get("header_crc32", -1)) != zlib.crc32(raw):
+        summed = file.attrs.get("header_crc32")
+        if not isinstance(summed, np.integer) or int(summed) != zlib.crc32(raw):
             raise ValueError("the header's checksum differs")
         return msgspec.json.decode(raw, type=Header)
     except msgspec.DecodeError as error:
@@ -129,12 +168,20 @@ def _plain_datasets(file: h5py.File, path: Path) -> dict[str, h5py.Dataset]:
             raise LabelMapError(f"{path}: {name} has type {dataset.dtype}: refused")
         if dataset.ndim != (2 if name == "records" else 1):
             raise LabelMapError(f"{path}: {name} has {dataset.ndim} dimensions: refused")
-        if dataset.compression not in {None, "gzip"} or dataset.shuffle or dataset.scaleoffset:
-            raise LabelMapError(f"{path}: {name} uses filters other than gzip: refused")
-        if dataset.nbytes > max(file.id.get_filesize() * _EXPANSION, _SMALL):
-            raise LabelMapError(f"{path}: {name} declares {dataset.nbytes:,} bytes: refused")
+        _check_storage(dataset, name, path)
         datasets[name] = dataset
     return datasets
+
+
+def _check_storage(dataset: h5py.Dataset, name: str, path: Path) -> None:
+    """Refuse filters other than gzip, and more content than what is stored can expand to."""
+    if dataset.compression not in {None, "gzip"} or dataset.shuffle or dataset.scaleoffset:
+        raise LabelMapError(f"{path}: {name} uses filters other than gzip: refused")
+    stored = dataset.id.get_storage_size()
+    if dataset.shape[0] and not stored:
+        raise LabelMapError(f"{path}: {name} has no content: refused")
+    if dataset.nbytes > max(stored * _EXPANSION[name == "records"], _SMALL):
+        raise LabelMapError(f"{path}: {name} declares {dataset.nbytes:,} bytes: refused")
 
 
 def _read_classes(column: h5py.Dataset, header: Header) -> ClassList:

@@ -13,7 +13,14 @@ import msgspec
 import numpy as np
 
 from labelkit.errors import first_line
-from labelkit.label_maps.layout import LIBVER, Header, check_key, encode_strings, is_foreign
+from labelkit.label_maps.layout import (
+    LIBVER,
+    Header,
+    check_key,
+    content_digest,
+    encode_strings,
+    is_foreign,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
@@ -40,7 +47,7 @@ def write_file(  # noqa: PLR0913 -- each is a separate part of the file
         path: a file that does not exist.
         header: what the file says of itself.
         classes: the class list.
-        rows: (key, gzip-compressed record, CRC-32 of the plain record), keys ascending.
+        rows: (key, gzip-compressed record, CRC-32 of key and plain record), keys ascending.
         count: how many rows come.
         unreadable: images without a map, key -> reason.
 
@@ -53,9 +60,6 @@ def write_file(  # noqa: PLR0913 -- each is a separate part of the file
         keys: list[bytes] = []
         checksums = np.zeros(count, "<u4")
         with h5py.File(path, "x", libver=LIBVER) as file:
-            encoded = msgspec.json.encode(header)
-            file.attrs["header"] = np.bytes_(encoded)
-            file.attrs["header_crc32"] = np.uint32(zlib.crc32(encoded))
             chunked = {"chunks": (1, nbytes), "compression": "gzip"} if count else {}
             records = file.create_dataset(
                 "records", (count, nbytes), "u1", track_times=False, **chunked
@@ -72,6 +76,10 @@ def write_file(  # noqa: PLR0913 -- each is a separate part of the file
             _write_column(file, "keys", encode_strings(keys))
             _write_column(file, "classes", encode_strings([text.encode() for text in classes]))
             pairs = sorted((check_key(key), text.encode()) for key, text in unreadable.items())
+            digest = content_digest(keys, checksums.tobytes(), pairs)
+            encoded = msgspec.json.encode(msgspec.structs.replace(header, content=digest))
+            file.attrs["header"] = np.bytes_(encoded)
+            file.attrs["header_crc32"] = np.uint32(zlib.crc32(encoded))
             _write_column(file, "unreadable_keys", encode_strings([key for key, _ in pairs]))
             _write_column(file, "unreadable_reasons", encode_strings([text for _, text in pairs]))
 

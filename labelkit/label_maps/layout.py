@@ -7,14 +7,19 @@ holds JSON; datasets are ``classes``, ``keys``, ``records``, ``crc32``, ``unread
 
 from __future__ import annotations
 
+import hashlib
+import zlib
 from pathlib import PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
 from labelkit.errors import LabelMapError
 from labelkit.label_maps.codec import RecordLayout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 FORMAT = "labelkit-label-maps"
 VERSION = 1
@@ -31,7 +36,10 @@ class Kind(msgspec.Struct, frozen=True):
 
 
 class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a file says of itself; JSON in the root attribute ``header``."""
+    """What a file says of itself; JSON in the root attribute ``header``.
+
+    ``content`` is what ``content_digest`` gives.
+    """
 
     format: str
     version: int
@@ -42,6 +50,7 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     classes_digest: str
     source: dict[str, Any]
     made_with: dict[str, Any]
+    content: str = ""
 
     def record_layout(self, num_classes: int) -> RecordLayout:
         """The layout of this file's records."""
@@ -75,6 +84,28 @@ def check_key(key: str) -> bytes:
     if key.startswith("/") or ".." in PurePosixPath(key).parts:
         raise LabelMapError(f"key {key!r} leaves the data set's folder")
     return encoded
+
+
+def row_crc32(key: bytes, record: bytes) -> int:
+    """CRC-32 of a key and its plain record, so that neither can be moved without the other."""
+    return zlib.crc32(record, zlib.crc32(key))
+
+
+def content_digest(
+    keys: Iterable[bytes], crc32: bytes, unreadable: Iterable[tuple[bytes, bytes]]
+) -> str:
+    """SHA-256 of all keys, their rows' checksums, and the images without a row, in hexadecimal.
+
+    Args:
+        keys: of all rows, ascending.
+        crc32: of all rows, little-endian uint32.
+        unreadable: key and reason, ascending.
+    """
+    digest = hashlib.sha256(b"\0".join(keys))
+    digest.update(b"\0\0" + crc32)
+    for key, reason in unreadable:
+        digest.update(b"\0" + key + b"\0" + reason)
+    return digest.hexdigest()
 
 
 def encode_strings(strings: list[bytes]) -> np.ndarray[tuple[int], np.dtype[np.bytes_]]:

@@ -12,12 +12,14 @@ import numpy as np
 
 from labelkit.errors import LabelMapError
 from labelkit.label_maps.checks import (
+    check_content,
     damage_explained,
     open_datasets,
     read_identity,
     read_keys,
+    read_unreadable,
 )
-from labelkit.label_maps.layout import check_key, is_foreign
+from labelkit.label_maps.layout import check_key, is_foreign, row_crc32
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -56,9 +58,12 @@ class LabelMapFile:
                 self.made_with: dict[str, Any] = header.made_with
                 self._keys = read_keys(datasets["keys"])
                 self._crc32 = datasets["crc32"][()]
-                reasons = [text.decode() for text in datasets["unreadable_reasons"][()]]
-                keys = [key.decode() for key in datasets["unreadable_keys"][()]]
-                self.unreadable = dict(zip(keys, reasons, strict=True))
+                unreadable = read_unreadable(datasets)
+                check_content(header, self._keys, self._crc32, unreadable)
+                self._content = header.content
+                self.unreadable = {
+                    self._checked_key(key): reason.decode() for key, reason in unreadable.items()
+                }
         except BaseException:
             self.close()
             raise
@@ -91,10 +96,7 @@ class LabelMapFile:
     @property
     def digest(self) -> str:
         """SHA-256 of the classes, the keys and the rows' checksums, in hexadecimal."""
-        identity = hashlib.sha256(self.classes.digest.encode())
-        identity.update(b"".join(self._keys.tolist()))
-        identity.update(self._crc32.tobytes())
-        return identity.hexdigest()
+        return hashlib.sha256(f"{self.classes.digest}{self._content}".encode()).hexdigest()
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -103,12 +105,9 @@ class LabelMapFile:
         """The keys of all rows, ascending by their UTF-8 bytes.
 
         Raises:
-            LabelMapError: a key that leaves the data set's folder.
+            LabelMapError: a key that is no text, or leaves the data set's folder.
         """
-        for encoded in self._keys:
-            key = encoded.decode(errors="replace")
-            check_key(key)
-            yield key
+        yield from map(self._checked_key, self._keys)
 
     def __iter__(self) -> Iterator[str]:
         return self.keys()
@@ -153,7 +152,7 @@ class LabelMapFile:
         if not 0 <= position < len(self._keys):
             raise IndexError(f"row {position} of a file with {len(self._keys)} rows")
         record = self._record(position)
-        if zlib.crc32(record) != self._crc32[position]:
+        if row_crc32(self._keys[position], record) != self._crc32[position]:
             raise LabelMapError(
                 f"{self._row_name(position)}: checksum differs, the row is damaged. "
                 "Copy the file again, or remove it and make it anew"
@@ -164,7 +163,7 @@ class LabelMapFile:
             raise LabelMapError(f"{self._row_name(position)}: {error}: damaged row") from error
 
     def raw_rows(self) -> Iterator[tuple[bytes, bytes, int]]:
-        """Each row as (key, compressed record, CRC-32 of the plain record), to copy it as it is."""
+        """Each row as (key, compressed record, CRC-32 of key and record), to copy it as it is."""
         records = self._datasets()["records"]
         for position, key in enumerate(self._keys):
             _, chunk = records.id.read_direct_chunk((position, 0))
@@ -201,11 +200,19 @@ class LabelMapFile:
         try:
             mask, chunk = self._datasets()["records"].id.read_direct_chunk((position, 0))
             record = chunk if mask else zlib.decompressobj().decompress(chunk, self._layout.nbytes)
-        except (OSError, RuntimeError, zlib.error) as error:
+        except (OSError, RuntimeError, MemoryError, zlib.error) as error:
             if is_foreign(error):
                 raise
             raise LabelMapError(f"{self._row_name(position)} cannot be read: {error}") from error
         return record
+
+    def _checked_key(self, encoded: bytes) -> str:
+        try:
+            key = encoded.decode()
+        except UnicodeDecodeError as error:
+            raise LabelMapError(f"{self.path} has the key {encoded!r}, which is no text") from error
+        check_key(key)
+        return key
 
     def _row_name(self, position: int) -> str:
         return f"{self.path}, row {position} ({self._keys[position].decode(errors='replace')})"

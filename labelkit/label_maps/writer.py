@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,7 @@ import msgspec
 from labelkit.errors import LabelMapError
 from labelkit.label_maps.codec import RecordLayout
 from labelkit.label_maps.hdf5 import compress, write_file
-from labelkit.label_maps.layout import FORMAT, VERSION, Header, check_key
+from labelkit.label_maps.layout import FORMAT, VERSION, Header, check_key, row_crc32
 from labelkit.label_maps.publish import file_sha256, publish
 from labelkit.label_maps.reader import LabelMapFile
 
@@ -44,7 +43,7 @@ class Shard:
     stop: int
 
 
-_NO_IDENTITY = ("classes_name", "made_with")
+_NO_IDENTITY = ("classes_name", "made_with", "content")
 
 
 class _Marker(msgspec.Struct, frozen=True):
@@ -140,8 +139,8 @@ class LabelMapWriter:
             raise ValueError(f"{len(records)} maps for {len(keys)} readable images of the shard")
         plain = [record.tobytes() for record in records]
         rows = (
-            (check_key(key), compress(record, self.layout.breaks), zlib.crc32(record))
-            for key, record in zip(keys, plain, strict=True)
+            (key, compress(record, self.layout.breaks), row_crc32(key, record))
+            for key, record in zip(map(check_key, keys), plain, strict=True)
         )
         target = self.parts / f"{shard.number:06d}.h5"
         self._publish(target, lambda path: self._write(path, rows, len(keys), unreadable))

@@ -497,7 +497,37 @@ def unreadable_that_is_no_text(file, rng):
     _replace(file, name, np.array([b"\xff\xfe", b"\xed\xa0\x80"]))
 
 
+def exchanged_rows(file, _):
+    """Records and their checksums change places, the keys stay."""
+    exchanged_records(file, np.random.default_rng(0))
+    exchanged_checksums(file, np.random.default_rng(0))
+
+
+def renamed_key(file, _):
+    """A key of another name that still stands in order."""
+    keys = file["keys"][()].tolist()
+    keys[-1] += b"z"
+    _replace(file, "keys", np.array(keys), compression="gzip")
+
+
+def reasons_for_keys(file, _):
+    """The unreadable images' reasons under the name of their keys, and the other way round."""
+    file.move("unreadable_keys", "for the moment")
+    file.move("unreadable_reasons", "unreadable_keys")
+    file.move("for the moment", "unreadable_reasons")
+
+
 CONTENT = (
+    exchanged_rows,
+    renamed_key,
+    reasons_for_keys,
+    checksum_of_many_values,
+    nested_header,
+    key_that_is_no_text,
+    unreadable_without_content,
+    records_without_content,
+    column_that_unpacks_into_much,
+    oversized_column_in_a_large_file,
     external_link,
     soft_link,
     soft_link_into_a_group,
@@ -540,17 +570,6 @@ CONTENT = (
     unreadable_that_is_no_text,
 )
 
-# What the reader is to refuse and does not yet; those it comes to refuse move to CONTENT.
-DEFECTS = (
-    checksum_of_many_values,
-    nested_header,
-    key_that_is_no_text,
-    unreadable_without_content,
-    records_without_content,
-    column_that_unpacks_into_much,
-    oversized_column_in_a_large_file,
-)
-
 # ------------------------------------------- changes that today's format has no means of noticing
 
 
@@ -571,34 +590,11 @@ def transposed_grid(file, _):
     _seal(file, header | {"grid": header["grid"][::-1]})
 
 
-def exchanged_rows(file, _):
-    """Records and their checksums change places, the keys stay."""
-    exchanged_records(file, np.random.default_rng(0))
-    exchanged_checksums(file, np.random.default_rng(0))
-
-
-def renamed_key(file, _):
-    """A key of another name that still stands in order."""
-    keys = file["keys"][()].tolist()
-    keys[-1] += b"z"
-    _replace(file, "keys", np.array(keys), compression="gzip")
-
-
-def reasons_for_keys(file, _):
-    """The unreadable images' reasons under the name of their keys, and the other way round."""
-    file.move("unreadable_keys", "for the moment")
-    file.move("unreadable_reasons", "unreadable_keys")
-    file.move("for the moment", "unreadable_reasons")
-
-
 UNNOTICED = {
     "another classes_name": (another_text("classes_name"), ["classes_name"]),
     "another source": (another_text("source"), ["source"]),
     "another made_with": (another_text("made_with"), ["made_with"]),
     "transposed grid": (transposed_grid, ["rows", "shape"]),
-    "exchanged rows": (exchanged_rows, ["rows"]),
-    "renamed key": (renamed_key, ["keys", "rows"]),
-    "reasons for keys": (reasons_for_keys, ["unreadable"]),
 }
 
 # ------------------------------------------------------------------------- the child's side
@@ -723,7 +719,6 @@ def try_many(folder, start, stop):
     source = Path(folder) / "maps.h5"
     content, original = source.read_bytes(), read(source, [])
     changes = [(name, change) for name, (change, _) in UNNOTICED.items()]
-    changes += [(change.__name__, change) for change in DEFECTS for _ in range(8)]
     if stop:
         # As many changes of bytes as of content, and each kind of them equally often.
         kinds = [pair for n in range(start, stop) for pair in [(CONTENT, BYTES)[n % 2]]]
@@ -799,13 +794,3 @@ def test_what_the_format_cannot_notice(known):
         name: changed for name, (_, changed) in UNNOTICED.items()
     }
     assert not any(one["wrong"] or one["refused"] for one in found.values())
-
-
-@pytest.mark.xfail(reason="the reader does not refuse it yet")
-@pytest.mark.parametrize("change", DEFECTS, ids=lambda change: change.__name__)
-def test_what_the_reader_is_still_to_refuse(known, change):
-    """As in the long run: refused, with nothing read otherwise and little memory taken."""
-    found = [one for one in known if one["name"] == change.__name__]
-    assert len(found) == 8
-    assert not faults(found)
-    assert all(one["refused"] for one in found)
