@@ -1,8 +1,8 @@
 """The names and types inside a label-map file, shared by the one writer and the one reader.
 
-The format is a draft, version 1, and may still change. Root attribute ``header``
-holds JSON; datasets are ``classes``, ``keys``, ``records``, ``crc32``, ``unreadable_keys`` and
-``unreadable_reasons``. ``keys`` ascend by their UTF-8 bytes, so that a look-up is a binary search.
+``label_maps/SPEC.md`` in the repository says byte for byte what they are. The format is a draft,
+version 1, and may still change. ``keys`` ascend by their UTF-8 bytes, so that a look-up is a binary
+search.
 """
 
 from __future__ import annotations

@@ -143,6 +143,7 @@ class LabelMapWriter:
             for key, record in zip(map(check_key, keys), plain, strict=True)
         )
         target = self.parts / f"{shard.number:06d}.h5"
+        self._remove_if_torn(target)
         self._publish(target, lambda path: self._write(path, rows, len(keys), unreadable))
         marker = msgspec.json.encode(_Marker(self._plan, file_sha256(target)))
         self._publish(target.with_suffix(".json"), lambda path: path.write_bytes(marker))
@@ -232,6 +233,16 @@ class LabelMapWriter:
                 f"shard {file} was damaged after it was written; it is removed now. "
                 "Run the same command again to make it anew"
             )
+
+    def _remove_if_torn(self, target: Path) -> None:
+        """Make way where a shard without a marker is not whole: a damaged disk may leave one."""
+        if target.exists():
+            try:
+                with LabelMapFile.open(target) as file:
+                    for position in range(len(file)):
+                        file.at(position)
+            except LabelMapError:
+                target.unlink(missing_ok=True)
 
     def _open_shards(self) -> Iterator[LabelMapFile]:
         for shard in self.shards:

@@ -182,6 +182,16 @@ def test_a_damaged_shard_is_removed_and_made_again(path):
     assert len(write(path)) == 9
 
 
+def test_a_shard_that_was_torn_before_its_marker_is_made_again(path):
+    made = writer(path)
+    shard = made.pending()[0]
+    (made.parts / "000000.h5").write_bytes(b"torn")
+    (index, score), unreadable = arrays(shard, made.keys)
+    made.commit(shard, index, score, unreadable)
+    with write(path) as file:
+        assert len(file) == len(KEYS) - 1
+
+
 def test_torn_and_foreign_files_are_refused(path, tmp_path):
     content = write(path).path.read_bytes()
     torn = tmp_path / "torn.h5"
