@@ -126,7 +126,8 @@ def _train(
 
 def _next_commands(output: Path) -> list[str]:
     return [
-        f"labelkit inspect {output}/tree.json --key n02124075",
+        f"labelkit inspect {output}/tree.json --path n02124075",
+        f"labelkit inspect {output}/tree.json -o {output}/tree.html --overwrite",
         f"labelkit inspect {output}/maps.h5",
         f"labelkit inspect {output}/maps.h5 --images {output}/photos --key composite/four.jpg",
         "labelkit relabel YOUR_PHOTOS --teacher efficientnet-lite0 -o maps.h5",

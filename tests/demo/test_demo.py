@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -42,6 +44,15 @@ def test_everything_that_the_summary_names_is_there(folder):
     assert "domestic cat > Egyptian cat" in printed
     assert len(SemanticTree.load(folder / "tree.json").classes) == 11_221
     assert len(LabelMapFile.open(folder / "maps.h5")) == 12
+
+
+def test_the_commands_that_it_proposes_run(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # one of them writes a picture
+    proposed = [line for line in demo._next_commands(folder) if "YOUR_PHOTOS" not in line]
+    assert len(proposed) == 4
+    for line in proposed:
+        run = labelkit(*shlex.split(line)[1:])
+        assert run.code == 0, run.text
 
 
 def test_every_photo_has_a_picture_and_the_page_shows_it(folder):
