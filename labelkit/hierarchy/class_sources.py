@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from labelkit.errors import ClassListError
+from labelkit.errors import ClassListError, LabelkitError
 from labelkit.hierarchy.class_list import ClassList
 
 SPLITS = frozenset({"test", "train", "val", "valid", "validation"})
@@ -136,7 +136,9 @@ def _read_named(name: str) -> ClassList:
             f"{name} stands in timm's data/_info/{known.file}, which is not installed: "
             "install timm 1.0.20 or newer, or give the ids as a text file"
         )
-    return _checked(ClassList.of(_lines(_read_text(path)).values(), name), known)
+    return _checked(
+        ClassList.of(_lines(read_text(path, ClassListError, ONE_A_LINE)).values(), name), known
+    )
 
 
 def _checked(classes: ClassList, known: NamedList) -> ClassList:
@@ -151,7 +153,7 @@ def _checked(classes: ClassList, known: NamedList) -> ClassList:
 
 def _read_file(path: Path) -> ClassList:
     """The ids of a text file, or a tree's own classes."""
-    text = _read_text(path)
+    text = read_text(path, ClassListError, ONE_A_LINE)
     if text.lstrip().startswith("{"):
         from labelkit.hierarchy.tree_file import is_tree_file, read_tree
 
@@ -190,15 +192,21 @@ def looks_like_utf16(content: bytes) -> bool:
     return marked or (bool(start) and not (any(start[::2]) and any(start[1::2])))
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path, refused: type[LabelkitError], way_out: str) -> str:
+    """A text file, with line feeds for whatever ends its lines and without a byte order mark.
+
+    Raises:
+        LabelkitError: of the type ``refused``: it is no text in UTF-8.
+        OSError: the file cannot be read.
+    """
     content = path.read_bytes()
     if looks_like_utf16(content):
-        raise ClassListError(f"{path} {UTF_16}")
+        raise refused(f"{path} {UTF_16}")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ClassListError(
-            f"{path} is no text in UTF-8 ({error.reason} at byte {error.start}): {ONE_A_LINE}"
+        raise refused(
+            f"{path} is no text in UTF-8 ({error.reason} at byte {error.start}): {way_out}"
         ) from error
     return text.replace("\r\n", "\n").replace("\r", "\n")
 

@@ -37,7 +37,8 @@ def choose_inner_nodes(taxonomy: Taxonomy, classes: IntArray, levels: int | None
     The groups are split from the roots down, always the largest (see ``Splits``), and looked at
     ``levels`` times, so that their perplexity grows about as a geometric series that would end at
     the C classes. The inner nodes seen at such a moment for the first time make one level. Levels
-    may turn out fewer. What parts nothing, such as a root over all classes, is in no level.
+    may turn out fewer. What parts nothing, such as a root over all classes, is in no level, and a
+    level of one node is left out.
 
     Args:
         taxonomy: N nodes, each with the one parent that its rule picked.
@@ -57,6 +58,8 @@ def choose_inner_nodes(taxonomy: Taxonomy, classes: IntArray, levels: int | None
     for number, moment in enumerate(_moments(splits, min(levels, len(splits.node)))):
         level[splits.after(moment) & (level == levels)] = number
     chosen = (level < levels) & ~is_class[nodes]
+    # A softmax over one node is always right.
+    chosen &= np.bincount(level[chosen], minlength=levels + 1)[level] > 1
     return InnerNodes(
         nodes=read_only(nodes[chosen]),
         level=read_only(np.unique(level[chosen], return_inverse=True)[1]),

@@ -62,6 +62,7 @@ def test_levels_above_leaves(parents: Parents, levels: int) -> None:
         assert kept == inner | set(leaves)
     else:
         assert len(tree.counts) <= levels + 1
+        assert 1 not in tree.counts[:-1]
 
 
 @given(forests(max_classes=24), st.integers(1, 4), st.data())

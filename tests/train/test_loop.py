@@ -74,7 +74,7 @@ def test_classes_that_share_a_level_are_ranked_without_the_inner_nodes(
     """Inner nodes stand before the classes here: the classes' places differ from the folders'."""
     taxonomy = Taxonomy.from_edges([("apple", "thing"), ("leaf", "thing"), ("sky", "nothing")])
     classes = ClassList.of(["apple", "leaf", "sky"])
-    tree = SemanticTree.build(classes, taxonomy, inner_levels=1).ordered_by_level()
+    tree = SemanticTree.build(classes, taxonomy, inner_levels="all").ordered_by_level()
     assert list(tree.classes) == ["thing", "apple", "leaf", "sky"]
     tree.save(tmp_path / "tree.json")
     labels = f'kind = "semantic-softmax"\ntree = "{tmp_path / "tree.json"}"'

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from labelkit.errors import TaxonomyError
 from labelkit.hierarchy.class_list import ClassList
-from labelkit.hierarchy.class_sources import UTF_16, clipped, looks_like_utf16
+from labelkit.hierarchy.class_sources import clipped, read_text
 from labelkit.hierarchy.definitions import definitions
 from labelkit.hierarchy.tree_file import replace_file
 from labelkit.hierarchy.wordnet.names import match_names, settled
@@ -138,7 +138,7 @@ def read_name_file(path: str | Path) -> ClassNames:
             one stands twice, or a ``?`` is left; the message names file, line and class.
         OSError: the file cannot be read.
     """
-    lines = _read_text(Path(path)).split("\n")
+    lines = read_text(Path(path), TaxonomyError, "save it as UTF-8").split("\n")
     names = ClassNames({}, {})
     class_of: dict[str, str] = {}
     undecided: list[str] = []
@@ -165,19 +165,6 @@ def read_name_file(path: str | Path) -> ClassNames:
             f"have a ? for a wnid ({shown}): put a wnid in place of each, or 'under' and a wnid"
         )
     return names
-
-
-def _read_text(path: Path) -> str:
-    content = path.read_bytes()
-    if looks_like_utf16(content):
-        raise TaxonomyError(f"{path} {UTF_16}, with the tabs kept")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise TaxonomyError(
-            f"{path} is no text in UTF-8 ({error.reason} at byte {error.start}): save it as UTF-8"
-        ) from error
-    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _row(cells: list[str], where: str) -> tuple[str, bool, str]:
