@@ -1,8 +1,10 @@
 """Label maps: the file, its one reader and one writer, and pooling over a crop. Loads no torch."""
 
-from labelkit.label_maps.label_map import Background, LabelMap, SparseTarget
-from labelkit.label_maps.pooling import pool
+from labelkit.label_maps.form import MapForm
+from labelkit.label_maps.label_map import Background, LabelMap, LabelMaps
+from labelkit.label_maps.pooling import pool, pool_by_zoom
 from labelkit.label_maps.reader import LabelMapFile
+from labelkit.label_maps.sparse_target import SparseTarget
 from labelkit.label_maps.writer import LabelMapWriter, Shard
 
 __all__ = [
@@ -10,7 +12,10 @@ __all__ = [
     "LabelMap",
     "LabelMapFile",
     "LabelMapWriter",
+    "LabelMaps",
+    "MapForm",
     "Shard",
     "SparseTarget",
     "pool",
+    "pool_by_zoom",
 ]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import h5py
@@ -12,26 +14,48 @@ import numpy as np
 
 from labelkit.errors import ClassListError, LabelMapError, first_line
 from labelkit.hierarchy import ClassList
-from labelkit.label_maps.layout import (
-    DATASETS,
-    FORMAT,
-    VERSION,
-    Header,
-    Kind,
-    content_digest,
-    is_foreign,
-)
+from labelkit.label_maps.layout import DATASETS, FORMAT, ROW, VERSION, Header, Kind, is_foreign
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
 _HEADER_LIMIT = 1 << 20
-# How far a column may expand; a hostile one would fill the memory. Rows are read one by one, and
-# gzip cannot expand further than 1,032 times.
-_EXPANSION = {True: 1100, False: 256}
+# How far the class list may expand; a hostile one would fill the memory.
+_EXPANSION = 256
 _SMALL = 1 << 20
 _STRING_LIMIT = 1 << 13
+_TYPES = {"keys": np.dtype("u1"), "records": np.dtype("u1"), "rows": ROW}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A dataset that lies in the file in one piece.
+
+    Attributes:
+        offset: where it begins, in bytes.
+        size: bytes.
+    """
+
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What HDF5 is needed for: all but the rows themselves.
+
+    Attributes:
+        header: what the file says of itself.
+        classes: the class list.
+        unreadable: the dataset of that name, as it is.
+        columns: where keys, records and rows lie.
+    """
+
+    header: Header
+    classes: ClassList
+    unreadable: bytes
+    columns: dict[str, Column]
 
 
 @contextmanager
@@ -50,12 +74,12 @@ def damage_explained(path: Path) -> Generator[None]:
         ) from error
 
 
-def open_datasets(path: Path) -> tuple[h5py.File, dict[str, h5py.Dataset]]:
-    """Open a file for reading and return its datasets by name.
+def open_parts(path: Path) -> Parts:
+    """Read a file's header and class list, checked against each other, and find its columns.
 
     Raises:
         FileNotFoundError: no such file.
-        LabelMapError: not HDF5, torn, or with content that is not ours.
+        LabelMapError: not HDF5, torn, of an unknown version, or with content that is not ours.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}")
@@ -64,70 +88,28 @@ def open_datasets(path: Path) -> tuple[h5py.File, dict[str, h5py.Dataset]]:
     except OSError as error:
         raise LabelMapError(f"{path} is not a whole HDF5 file: {error}") from error
     try:
-        with damage_explained(path):
-            return file, _plain_datasets(file, path)
+        with damage_explained(path), file:
+            datasets = _plain_datasets(file, path)
+            header = _read_header(file, path)
+            size = path.stat().st_size
+            return Parts(
+                header,
+                _read_classes(datasets["classes"], header),
+                bytes(datasets["unreadable"][()]),
+                {name: _find(datasets[name], size) for name in _TYPES},
+            )
     except BaseException:
         file.close()
         raise
 
 
-def read_identity(datasets: dict[str, h5py.Dataset], path: Path) -> tuple[Header, ClassList]:
-    """The header and the class list, checked against each other and against the rows' shapes.
-
-    Raises:
-        LabelMapError: a version that is not known here.
-        ValueError: parts that contradict each other.
-    """
-    header = _read_header(datasets["keys"].file, path)
-    classes = _read_classes(datasets["classes"], header)
-    nbytes = header.record_layout(len(classes)).nbytes
-    rows = datasets["keys"].shape[0]
-    records = datasets["records"]
-    if records.shape != (rows, nbytes) or datasets["crc32"].shape != (rows,):
-        raise ValueError(f"records of shape {records.shape}, expected {(rows, nbytes)}")
-    if rows and (records.chunks != (1, nbytes) or records.compression != "gzip"):
-        raise ValueError("records are not one gzip chunk a row")
-    if rows and records.id.get_num_chunks() != rows:
-        raise ValueError("rows without a record")
-    return header, classes
-
-
-def read_keys(column: h5py.Dataset) -> np.ndarray[tuple[int], np.dtype[np.bytes_]]:
-    """The keys of all rows.
-
-    Raises:
-        ValueError: they do not ascend, so that a look-up could miss one.
-    """
-    keys = column[()]
-    if (keys[1:] <= keys[:-1]).any():
-        raise ValueError("its keys are not in ascending order")
-    return keys
-
-
-def read_unreadable(datasets: dict[str, h5py.Dataset]) -> dict[bytes, bytes]:
+def read_unreadable(encoded: bytes) -> dict[str, str]:
     """Images without a row, key -> reason.
 
     Raises:
-        ValueError: the keys do not ascend, or there is another number of reasons.
+        ValueError: not such a list.
     """
-    keys = read_keys(datasets["unreadable_keys"])
-    reasons = datasets["unreadable_reasons"][()]
-    return dict(zip(keys.tolist(), reasons.tolist(), strict=True))
-
-
-def check_content(
-    header: Header, keys: np.ndarray, crc32: np.ndarray, unreadable: dict[bytes, bytes]
-) -> None:
-    """Raise unless the columns are those that the header was written with.
-
-    Raises:
-        ValueError: they are not.
-    """
-    if (
-        content_digest(keys.tolist(), crc32.astype("<u4").tobytes(), unreadable.items())
-        != header.content
-    ):
-        raise ValueError("keys or checksums are not those that the header sums up")
+    return msgspec.json.decode(encoded, type=dict[str, str])
 
 
 def _read_header(file: h5py.File, path: Path) -> Header:
@@ -150,7 +132,7 @@ def _read_header(file: h5py.File, path: Path) -> Header:
 
 
 def _plain_datasets(file: h5py.File, path: Path) -> dict[str, h5py.Dataset]:
-    """The six datasets; refuses links and external or virtual storage, unknown names and types."""
+    """The five datasets; refuses links and external or virtual storage, unknown names and types."""
     if "header" not in file.attrs:
         raise LabelMapError(f"{path} is an HDF5 file, but not one of label maps (no header)")
     if sorted(file) != sorted(DATASETS):
@@ -162,26 +144,39 @@ def _plain_datasets(file: h5py.File, path: Path) -> dict[str, h5py.Dataset]:
         dataset = file[name]
         if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
             raise LabelMapError(f"{path}: {name} is not stored in the file itself: refused")
-        kind, size = dataset.dtype.kind, dataset.dtype.itemsize
-        numeric = {"records": ("u", 1), "crc32": ("u", 4)}
-        if (kind, size) != numeric.get(name, ("S", size)) or size > _STRING_LIMIT:
-            raise LabelMapError(f"{path}: {name} has type {dataset.dtype}: refused")
-        if dataset.ndim != (2 if name == "records" else 1):
-            raise LabelMapError(f"{path}: {name} has {dataset.ndim} dimensions: refused")
+        text = dataset.dtype.kind == "S" and dataset.dtype.itemsize <= _STRING_LIMIT
+        expected = text if name == "classes" else dataset.dtype == _TYPES.get(name, "u1")
+        if not expected or dataset.ndim != 1:
+            raise LabelMapError(
+                f"{path}: {name} has type {dataset.dtype}, {dataset.ndim} dimensions: refused"
+            )
         _check_storage(dataset, name, path)
         datasets[name] = dataset
     return datasets
 
 
 def _check_storage(dataset: h5py.Dataset, name: str, path: Path) -> None:
-    """Refuse filters other than gzip, and more content than what is stored can expand to."""
+    """Refuse filters, but gzip for the class list, and more content than is stored."""
+    stored = dataset.id.get_storage_size()
+    if name != "classes":
+        if dataset.chunks is not None or stored != dataset.nbytes:
+            raise LabelMapError(f"{path}: {name} is not stored in one piece, as it is: refused")
+        return
     if dataset.compression not in {None, "gzip"} or dataset.shuffle or dataset.scaleoffset:
         raise LabelMapError(f"{path}: {name} uses filters other than gzip: refused")
-    stored = dataset.id.get_storage_size()
     if dataset.shape[0] and not stored:
         raise LabelMapError(f"{path}: {name} has no content: refused")
-    if dataset.nbytes > max(stored * _EXPANSION[name == "records"], _SMALL):
+    if dataset.nbytes > max(stored * _EXPANSION, _SMALL):
         raise LabelMapError(f"{path}: {name} declares {dataset.nbytes:,} bytes: refused")
+
+
+def _find(dataset: h5py.Dataset, file_size: int) -> Column:
+    if not dataset.nbytes:
+        return Column(0, 0)
+    offset = dataset.id.get_offset()
+    if offset is None or offset + dataset.nbytes > file_size:
+        raise ValueError(f"{dataset.name} reaches beyond the end of the file")
+    return Column(offset, dataset.nbytes)
 
 
 def _read_classes(column: h5py.Dataset, header: Header) -> ClassList:
@@ -196,3 +191,22 @@ def _read_classes(column: h5py.Dataset, header: Header) -> ClassList:
             f"{header.classes_digest[:6]}"
         )
     return classes
+
+
+def read_exactly(descriptor: int, size: int, offset: int) -> bytes:
+    """Bytes of an open file, from any thread or process.
+
+    Raises:
+        ValueError: the file ends before.
+        OSError: the disk fails.
+    """
+    content = os.pread(descriptor, size, offset)
+    if len(content) == size:
+        return content
+    parts = [content]  # a read of more than 2 GiB comes in pieces
+    while parts[-1]:
+        done = sum(map(len, parts))
+        parts.append(os.pread(descriptor, size - done, offset + done))
+        if done + len(parts[-1]) == size:
+            return b"".join(parts)
+    raise ValueError("the file ends too early")

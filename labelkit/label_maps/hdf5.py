@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import zlib
 from contextlib import contextmanager
-from itertools import pairwise
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import h5py
@@ -15,73 +15,118 @@ import numpy as np
 from labelkit.errors import first_line
 from labelkit.label_maps.layout import (
     LIBVER,
+    ROW,
+    ContentDigest,
     Header,
-    check_key,
-    content_digest,
     encode_strings,
+    encode_unreadable,
     is_foreign,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Sequence
+    from collections.abc import Generator, Iterable
     from pathlib import Path
 
     from labelkit.hierarchy import ClassList
 
-_COMPRESSION_LEVEL = 6
-_MEMORY_LEVEL = 9
+_BLOCK = 1 << 20
 
 
-def write_file(  # noqa: PLR0913 -- each is a separate part of the file
-    path: Path,
-    header: Header,
-    classes: ClassList,
-    *,
-    rows: Iterable[tuple[bytes, bytes, int]],
-    count: int,
-    unreadable: dict[str, str],
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a file to be written.
+
+    Attributes:
+        stream: (key, record as it stands in the file, CRC-32 of key and plain record), the keys
+            ascending.
+        count: how many come.
+        key_bytes: bytes of all their keys.
+        record_bytes: bytes of all their records.
+    """
+
+    stream: Iterable[tuple[bytes, bytes, int]]
+    count: int
+    key_bytes: int
+    record_bytes: int
+
+
+def write_file(
+    path: Path, header: Header, classes: ClassList, rows: Rows, unreadable: dict[str, str]
 ) -> None:
-    """Write a whole file in one go; compressed records go in as they are.
+    """Write a whole file in one go, in memory that does not grow with the number of rows.
 
     Args:
         path: a file that does not exist.
-        header: what the file says of itself.
+        header: what the file says of itself; the digest of its content is filled in.
         classes: the class list.
-        rows: (key, gzip-compressed record, CRC-32 of key and plain record), keys ascending.
-        count: how many rows come.
+        rows: the rows.
         unreadable: images without a map, key -> reason.
 
     Raises:
-        ValueError: another number of rows came.
+        ValueError: other rows came than were announced.
         OSError: the disk is full or refuses; the error names the reason.
     """
-    with _disk_errors():
-        nbytes = header.record_layout(len(classes)).nbytes
-        keys: list[bytes] = []
-        checksums = np.zeros(count, "<u4")
-        with h5py.File(path, "x", libver=LIBVER) as file:
-            chunked = {"chunks": (1, nbytes), "compression": "gzip"} if count else {}
-            records = file.create_dataset(
-                "records", (count, nbytes), "u1", track_times=False, **chunked
+    with _disk_errors(), h5py.File(path, "x", libver=LIBVER) as file:
+        names = encode_strings([text.encode() for text in classes])
+        file.create_dataset("classes", data=names, track_times=False, compression="gzip")
+        told = encode_unreadable(unreadable)
+        file.create_dataset("unreadable", data=np.frombuffer(told, "u1"), track_times=False)
+        digest = _write_rows(file, rows)
+        header = msgspec.structs.replace(header, content=digest.hexdigest(told))
+        encoded = msgspec.json.encode(header)
+        file.attrs["header"] = np.bytes_(encoded)
+        file.attrs["header_crc32"] = np.uint32(zlib.crc32(encoded))
+
+
+def _write_rows(file: h5py.File, rows: Rows) -> ContentDigest:
+    """Write the three columns of the rows, block by block."""
+    table = _Column(file, "rows", rows.count, ROW)
+    keys = _Column(file, "keys", rows.key_bytes, np.dtype("u1"))
+    records = _Column(file, "records", rows.record_bytes, np.dtype("u1"))
+    digest = ContentDigest()
+    waiting: list[tuple[int, int, int]] = []
+    some_keys, some_records = bytearray(), bytearray()
+
+    def write() -> None:
+        block = np.array(waiting, ROW)
+        digest.update(bytes(some_keys), block)
+        table.append(block)
+        keys.append(np.frombuffer(some_keys, "u1"))
+        records.append(np.frombuffer(some_records, "u1"))
+
+    for key, record, checksum in rows.stream:
+        some_keys += key
+        some_records += record
+        waiting.append((keys.end + len(some_keys), records.end + len(some_records), checksum))
+        if len(some_records) + len(some_keys) + len(waiting) * ROW.itemsize >= _BLOCK:
+            write()
+            waiting, some_keys, some_records = [], bytearray(), bytearray()
+    write()
+    for column in (table, keys, records):
+        column.require_full()
+    return digest
+
+
+class _Column:
+    """A dataset in one piece, written from its beginning to its end."""
+
+    def __init__(self, file: h5py.File, name: str, size: int, dtype: np.dtype) -> None:
+        self._dataset = file.create_dataset(name, (size,), dtype, track_times=False)
+        self.end = 0
+
+    def append(self, block: np.ndarray) -> None:
+        start, self.end = self.end, self.end + len(block)
+        if self.end > len(self._dataset):
+            self.require_full()
+        if len(block):
+            self._dataset[start : self.end] = block
+
+    def require_full(self) -> None:
+        if self.end != len(self._dataset):
+            raise ValueError(
+                f"{self._dataset.name}: {self.end} items instead of the {len(self._dataset)} that "
+                "were announced"
             )
-            for position, (key, record, checksum) in enumerate(rows):
-                if position >= count:
-                    raise ValueError(f"more than the {count} rows that were announced")
-                records.id.write_direct_chunk((position, 0), record)
-                checksums[position] = checksum
-                keys.append(key)
-            if len(keys) != count:
-                raise ValueError(f"{len(keys)} rows instead of the {count} that were announced")
-            _write_column(file, "crc32", checksums)
-            _write_column(file, "keys", encode_strings(keys))
-            _write_column(file, "classes", encode_strings([text.encode() for text in classes]))
-            pairs = sorted((check_key(key), text.encode()) for key, text in unreadable.items())
-            digest = content_digest(keys, checksums.tobytes(), pairs)
-            encoded = msgspec.json.encode(msgspec.structs.replace(header, content=digest))
-            file.attrs["header"] = np.bytes_(encoded)
-            file.attrs["header_crc32"] = np.uint32(zlib.crc32(encoded))
-            _write_column(file, "unreadable_keys", encode_strings([key for key, _ in pairs]))
-            _write_column(file, "unreadable_reasons", encode_strings([text for _, text in pairs]))
 
 
 @contextmanager
@@ -97,24 +142,3 @@ def _disk_errors() -> Generator[None]:
         number = getattr(first, "errno", None)
         reason = os.strerror(number) if number else first_line(first)
         raise OSError(reason) from error
-
-
-def compress(record: bytes, breaks: Sequence[int]) -> bytes:
-    """A record as HDF5's gzip filter stores it: one zlib stream.
-
-    Args:
-        record: the plain bytes.
-        breaks: where bytes of another kind begin; each part gets a Huffman code of its own.
-    """
-    stream = zlib.compressobj(_COMPRESSION_LEVEL, memLevel=_MEMORY_LEVEL)
-    ends = [0, *breaks, len(record)]
-    parts: list[bytes] = []
-    for start, end in pairwise(ends):
-        parts.append(stream.compress(record[start:end]))
-        parts.append(stream.flush(zlib.Z_FINISH if end == len(record) else zlib.Z_BLOCK))
-    return b"".join(parts)
-
-
-def _write_column(file: h5py.File, name: str, column: np.ndarray) -> None:
-    compression = {"compression": "gzip"} if len(column) else {}
-    file.create_dataset(name, data=column, track_times=False, **compression)

@@ -1,6 +1,6 @@
-"""One image's label map, and the sparse target that pooling makes of it.
+"""One image's label map, and those of many images.
 
-Legend: K entries per cell, H W grid, C classes, M classes of a background, E entries of a target.
+Legend: N images, K entries per cell, H W grid, C classes, M classes and P patterns of a background.
 """
 
 from __future__ import annotations
@@ -11,40 +11,75 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from numpy.typing import NDArray
+
+    from labelkit.label_maps.form import MapForm
 
 
 @dataclass(frozen=True, eq=False)
 class Background:
-    """What stands in the cells that do not store a class: its mean logit there.
+    """What stands in the cells that do not store a class.
 
-    For N images at once each array has one more axis in front.
+    There, class m of the M has ``logits[m] + sum_p coefficients[p, m] * patterns[p]``, and any
+    other class ``rest``. For N images at once each array has one more axis in front.
 
     Attributes:
         classes: class indices (M,), ascending and distinct.
         logits: the mean logit (M,) of each over the cells where it is not stored, float32.
         rest: the mean logit of all other classes where they are not stored.
+        coefficients: how much of each pattern a class has (P, M), float32; None for no patterns.
+        patterns: (P, H, W), float32; None for none.
     """
 
     classes: NDArray[np.integer]
     logits: NDArray[np.float32]
     rest: NDArray[np.float32] | float
+    coefficients: NDArray[np.float32] | None = None
+    patterns: NDArray[np.float32] | None = None
 
     def fill(self, num_classes: int) -> NDArray[np.float32]:
-        """The logit that stands for each class where it is not stored: (C,), one image."""
+        """The mean logit that stands for each class where it is not stored: (C,), one image."""
         fill = np.full(num_classes, self.rest, np.float32)
         fill[self.classes] = self.logits
         return fill
 
+    def dense(self, num_classes: int, grid: tuple[int, int]) -> NDArray[np.float32]:
+        """All logits (C, H, W) as if nothing were stored, one image."""
+        dense = np.repeat(self.fill(num_classes), grid[0] * grid[1]).reshape(num_classes, *grid)
+        if self.coefficients is not None and self.patterns is not None:
+            dense[self.classes] += np.einsum("pm,phw->mhw", self.coefficients, self.patterns)
+        return dense
+
+    def image(self, number: int) -> Background:
+        """That of one image out of N."""
+        rest = np.asarray(self.rest)[number]
+        return Background(
+            self.classes[number],
+            self.logits[number],
+            float(rest),
+            None if self.coefficients is None else self.coefficients[number],
+            None if self.patterns is None else self.patterns[number],
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class LabelMap:
-    """The K strongest classes of every grid cell, with their logits.
+    """The strongest classes of every grid cell, with their logits.
+
+    Logits are the teacher's up to one constant a cell, which all classes of the cell share; no
+    softmax sees it.
 
     Attributes:
-        index: class indices (K, H, W), unsigned integers; strongest first, distinct in a cell.
+        index: class indices (K, H, W), unsigned integers, distinct in a cell; with the selection
+            ``cell`` strongest first.
         score: their logits (K, H, W), float32.
         background: what classes have where they are not stored; None is 0, as published.
+        classes: the K classes, ascending, if all cells store the same ones; None if each cell has
+            its own.
+        log_sum_exp: log of the sum of exponentials of all C logits of each cell (H, W); None if the
+            file does not keep it.
 
     Raises:
         ValueError: the two arrays do not have one shape (K, H, W).
@@ -53,6 +88,8 @@ class LabelMap:
     index: NDArray[np.unsignedinteger]
     score: NDArray[np.float32]
     background: Background | None = None
+    classes: NDArray[np.unsignedinteger] | None = None
+    log_sum_exp: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         if self.index.ndim != 3 or self.index.shape != self.score.shape:
@@ -71,56 +108,111 @@ class LabelMap:
         """Rows and columns, (H, W)."""
         return self.index.shape[1], self.index.shape[2]
 
+    @property
+    def strongest(self) -> NDArray[np.unsignedinteger]:
+        """The strongest class of each cell (H, W)."""
+        first = self.score.argmax(axis=0)[None]
+        return np.take_along_axis(self.index, first, axis=0)[0]
+
     def dense(self, num_classes: int) -> NDArray[np.float32]:
         """All logits (C, H, W), with the background where nothing is stored.
 
         For pictures and tests; pooling does not need it.
         """
-        dense = np.zeros((num_classes, *self.grid), np.float32)
-        if self.background is not None:
-            dense += self.background.fill(num_classes)[:, None, None]
+        if self.background is None:
+            dense = np.zeros((num_classes, *self.grid), np.float32)
+        else:
+            dense = self.background.dense(num_classes, self.grid)
         np.put_along_axis(dense, self.index.astype(np.intp), self.score, axis=0)
         return dense
 
     def classes_by_area(self) -> list[tuple[int, float]]:
         """Classes that are strongest in some cell, with their share of the grid, largest first."""
-        classes, counts = np.unique(self.index[0], return_counts=True)
+        classes, counts = np.unique(self.strongest, return_counts=True)
         order = np.argsort(-counts, kind="stable")
         return [(int(classes[i]), float(counts[i] / counts.sum())) for i in order]
 
 
 @dataclass(frozen=True, eq=False)
-class SparseTarget:
-    """Logits of a few classes and the one logit that all others share.
+class LabelMaps:
+    """The label maps of N images, all of one form.
 
     Attributes:
-        classes: class indices (E,), ascending and distinct.
-        logits: their logits (E,), float32.
-        background: the logit of every class that is not listed.
+        index: class indices: (N, K, H, W), strongest first, or with the selection ``image`` (N, K),
+            ascending.
+        score: logits (N, K, H, W).
+        background: of N images; None for maps without one.
+        log_sum_exp: (N, H, W); None if it is not kept.
     """
 
-    classes: NDArray[np.intp]
-    logits: NDArray[np.float32]
-    background: float = 0.0
+    index: NDArray[np.integer]
+    score: NDArray[np.floating]
+    background: Background | None = None
+    log_sum_exp: NDArray[np.floating] | None = None
 
-    def dense(self, num_classes: int) -> NDArray[np.float32]:
-        """All logits (C,), float32.
+    def __len__(self) -> int:
+        return len(self.score)
 
-        Raises:
-            ValueError: a listed class does not exist among ``num_classes``.
-        """
-        if self.classes.size and int(self.classes[-1]) >= num_classes:
-            raise ValueError(f"class {self.classes[-1]} is not one of {num_classes} classes")
-        dense = np.full(num_classes, self.background, np.float32)
-        dense[self.classes] = self.logits
-        return dense
+    def __getitem__(self, number: int) -> LabelMap:
+        if not -len(self) <= number < len(self):
+            raise IndexError(f"map {number} of {len(self)}")
+        score = self.score[number].astype(np.float32, copy=False)
+        index = self.index[number]
+        classes = index if index.ndim == 1 else None
+        return LabelMap(
+            index if classes is None else np.broadcast_to(classes[:, None, None], score.shape),
+            score,
+            None if self.background is None else self.background.image(number),
+            classes,
+            None if self.log_sum_exp is None else self.log_sum_exp[number],
+        )
 
-    def probabilities(self, num_classes: int) -> NDArray[np.float32]:
-        """Softmax over all classes (C,), float32; sums to one.
+    def __iter__(self) -> Iterator[LabelMap]:
+        return (self[number] for number in range(len(self)))
 
-        Raises:
-            ValueError: a listed class does not exist among ``num_classes``.
-        """
-        logits = self.dense(num_classes)
-        exponentials = np.exp(logits - logits.max())
-        return exponentials / exponentials.sum()
+    @classmethod
+    def concatenate(cls, parts: Sequence[LabelMaps]) -> LabelMaps:
+        """The maps of several batches, one after the other; at least one, all of one form."""
+        behind = [part.background for part in parts if part.background is not None]
+        return cls(
+            np.concatenate([part.index for part in parts]),
+            np.concatenate([part.score for part in parts]),
+            _joined(behind) if behind else None,
+            _concatenated([part.log_sum_exp for part in parts]),
+        )
+
+    @classmethod
+    def none(cls, form: MapForm) -> LabelMaps:
+        """The maps of no images, in a form's shapes."""
+        size, grid = form.background, form.grid
+        background = Background(
+            np.empty((0, size), np.int64),
+            np.empty((0, size), np.float32),
+            np.empty(0, np.float32),
+            np.empty((0, form.patterns, size), np.float32) if form.patterns else None,
+            np.empty((0, form.patterns, *grid), np.float32) if form.patterns else None,
+        )
+        cells = grid if form.selection == "cell" else ()
+        return cls(
+            np.empty((0, form.top_k, *cells), np.int64),
+            np.empty((0, form.top_k, *grid), np.float32),
+            background if size else None,
+            np.empty((0, *grid), np.float32) if form.log_sum_exp else None,
+        )
+
+
+def _joined(parts: Sequence[Background]) -> Background:
+    return Background(
+        np.concatenate([part.classes for part in parts]),
+        np.concatenate([part.logits for part in parts]),
+        np.concatenate([np.asarray(part.rest) for part in parts]),
+        _concatenated([part.coefficients for part in parts]),
+        _concatenated([part.patterns for part in parts]),
+    )
+
+
+def _concatenated(
+    parts: Sequence[NDArray[np.floating] | None],
+) -> NDArray[np.floating] | None:
+    arrays = [part for part in parts if part is not None]
+    return np.concatenate(arrays) if arrays else None

@@ -1,8 +1,9 @@
 """The names and types inside a label-map file, shared by the one writer and the one reader.
 
-``label_maps/SPEC.md`` in the repository says byte for byte what they are. The format is a draft,
-version 1, and may still change. ``keys`` ascend by their UTF-8 bytes, so that a look-up is a binary
-search.
+``label_maps/SPEC.md`` in the repository says byte for byte what they are. ``keys`` ascend by their
+UTF-8 bytes, so that a look-up is a binary search. Rows, keys and records lie in the file as they
+are, in one piece each: a reader finds them once and then takes a row's bytes from the file itself,
+from any process or thread, without HDF5 and without a table of all rows in memory.
 """
 
 from __future__ import annotations
@@ -10,22 +11,23 @@ from __future__ import annotations
 import hashlib
 import zlib
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import numpy as np
 
 from labelkit.errors import LabelMapError
-from labelkit.label_maps.codec import RecordLayout
+from labelkit.label_maps.form import MapForm  # noqa: TC001 -- msgspec reads the annotations
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from numpy.typing import NDArray
 
 FORMAT = "labelkit-label-maps"
 VERSION = 1
-LIBVER = ("v110", "v110")  # readable by any HDF5 since 1.10; its chunk index takes least space
-DATASETS = ("classes", "keys", "records", "crc32", "unreadable_keys", "unreadable_reasons")
+LIBVER = ("v110", "v110")  # readable by any HDF5 since 1.10
+DATASETS = ("classes", "keys", "records", "rows", "unreadable")
 MAX_KEY_BYTES = 4096
+ROW = np.dtype([("key_end", "<u8"), ("record_end", "<u8"), ("crc32", "<u4")])
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -38,23 +40,20 @@ class Kind(msgspec.Struct, frozen=True):
 class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a file says of itself; JSON in the root attribute ``header``.
 
-    ``content`` is what ``content_digest`` gives.
+    ``content`` is what ``ContentDigest`` gives; ``packed_content`` is that of the packed file that
+    a raw one was made from, and empty in a packed one.
     """
 
     format: str
     version: int
-    top_k: int
-    grid: tuple[int, int]
-    background: int
+    coding: Literal["packed", "raw"]
+    maps: tuple[MapForm, ...]
     classes_name: str
     classes_digest: str
     source: dict[str, Any]
     made_with: dict[str, Any]
     content: str = ""
-
-    def record_layout(self, num_classes: int) -> RecordLayout:
-        """The layout of this file's records."""
-        return RecordLayout(self.top_k, self.grid, num_classes, self.background)
+    packed_content: str = ""
 
 
 def is_foreign(error: BaseException) -> bool:
@@ -91,23 +90,46 @@ def row_crc32(key: bytes, record: bytes) -> int:
     return zlib.crc32(record, zlib.crc32(key))
 
 
-def content_digest(
-    keys: Iterable[bytes], crc32: bytes, unreadable: Iterable[tuple[bytes, bytes]]
-) -> str:
-    """SHA-256 of all keys, their rows' checksums, and the images without a row, in hexadecimal.
+def require_crc32(key: bytes, record: bytes, expected: int) -> None:
+    """Raise unless a key and its plain record are those that were written.
 
-    Args:
-        keys: of all rows, ascending.
-        crc32: of all rows, little-endian uint32.
-        unreadable: key and reason, ascending.
+    Raises:
+        ValueError: they are not.
     """
-    digest = hashlib.sha256(b"\0".join(keys))
-    digest.update(b"\0\0" + crc32)
-    for key, reason in unreadable:
-        digest.update(b"\0" + key + b"\0" + reason)
-    return digest.hexdigest()
+    if row_crc32(key, record) != expected:
+        raise ValueError("checksum differs")
+
+
+class ContentDigest:
+    """SHA-256 of what a file holds, as it streams by; how it is compressed does not count."""
+
+    def __init__(self) -> None:
+        self._parts = [hashlib.sha256() for _ in range(3)]
+
+    def update(self, keys: bytes, rows: NDArray[np.void]) -> None:
+        """Take in the next rows.
+
+        Args:
+            keys: their keys, one after the other.
+            rows: their entries in the dataset ``rows``.
+        """
+        for part, content in zip(
+            self._parts, (keys, rows["key_end"].tobytes(), rows["crc32"].tobytes()), strict=True
+        ):
+            part.update(content)
+
+    def hexdigest(self, unreadable: bytes) -> str:
+        """Of all rows and the dataset ``unreadable``, in hexadecimal."""
+        digests = [part.digest() for part in self._parts]
+        return hashlib.sha256(b"".join([*digests, hashlib.sha256(unreadable).digest()])).hexdigest()
 
 
 def encode_strings(strings: list[bytes]) -> np.ndarray[tuple[int], np.dtype[np.bytes_]]:
     """Byte strings as one fixed-width array, as HDF5 stores them without variable-length types."""
     return np.array(strings, dtype=f"S{max(map(len, strings), default=1) or 1}")
+
+
+def encode_unreadable(unreadable: dict[str, str]) -> bytes:
+    """Images without a row, key -> reason, as the dataset ``unreadable`` holds them."""
+    ordered = dict(sorted(unreadable.items(), key=lambda item: check_key(item[0])))
+    return msgspec.json.encode(ordered)

@@ -9,16 +9,20 @@ Legend: K entries per cell, H W grid, C classes.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from labelkit.label_maps.label_map import Background, LabelMap, SparseTarget
+from labelkit.label_maps.sparse_target import SparseTarget
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from labelkit.geometry import CropBox
+    from labelkit.label_maps.label_map import Background, LabelMap
 
 
 def pool(label_map: LabelMap, box: CropBox) -> SparseTarget:
@@ -42,12 +46,64 @@ def pool(label_map: LabelMap, box: CropBox) -> SparseTarget:
     weight_y = _axis_weights(box.top, box.bottom, rows)
     weight_x = _axis_weights(box.left, box.right, columns)
     weight = weight_y[:, None] * weight_x
-    flat = label_map.index.ravel()
-    sums = np.bincount(flat, (label_map.score * weight).ravel())
+    if label_map.classes is not None:
+        return _same_classes(label_map.classes, label_map, weight)
+    sums = np.bincount(label_map.index.ravel(), (label_map.score * weight).ravel())
     if label_map.background is None:
         classes = np.flatnonzero(sums)
         return SparseTarget(classes, sums[classes].astype(np.float32))
     return _over_background(label_map, label_map.background, weight, sums)
+
+
+def pool_by_zoom(maps: Sequence[LabelMap], zooms: Sequence[float], box: CropBox) -> SparseTarget:
+    """Pool several maps of one image and mix their logits by how far the crop zooms in.
+
+    A crop of 1/4 of the image, shown at the teacher's own size, is the image shown at twice that
+    size: a map of zoom 2 says best what the teacher would say of it. Between two zooms the logits
+    are mixed in proportion to the logarithm; beyond the last one, it alone counts.
+
+    Args:
+        maps: of one image.
+        zooms: the side that the image was shown at for each, over the side that the teacher was
+            trained at; positive, ascending.
+        box: the crop, as in ``pool``.
+
+    Returns:
+        The classes of the one or two maps that count, with their mixed logits.
+
+    Raises:
+        ValueError: zooms that are not positive and ascending, or of another number than the maps.
+    """
+    places = np.log(zooms) if min(zooms, default=0) > 0 else np.zeros(0)
+    if len(places) != len(maps) or (np.diff(places) <= 0).any():
+        raise ValueError(f"zooms {list(zooms)} of {len(maps)} maps: one each, positive, ascending")
+    area = max((box.right - box.left) * (box.bottom - box.top), 1e-12)
+    position = float(np.interp(-0.5 * math.log(area), places, np.arange(len(places))))
+    lower = int(position)
+    share = position - lower
+    if not share:
+        return pool(maps[lower], box)
+    return _mixed(pool(maps[lower], box), pool(maps[lower + 1], box), share)
+
+
+def _same_classes(
+    stored: NDArray[np.integer], label_map: LabelMap, weight: NDArray[np.float32]
+) -> SparseTarget:
+    """All cells store the same classes: a product of a matrix and the weights."""
+    flat = weight.ravel()
+    sums = label_map.score.reshape(len(stored), -1) @ flat
+    background = label_map.background
+    if background is None:
+        return SparseTarget(stored.astype(np.intp), sums)
+    whole = flat.sum()
+    behind = background.logits * whole
+    if background.coefficients is not None and background.patterns is not None:
+        strength = background.patterns.reshape(len(background.patterns), -1) @ flat
+        behind += strength @ background.coefficients
+    classes = np.concatenate([stored, background.classes]).astype(np.intp)
+    order = classes.argsort()
+    pooled = np.concatenate([sums, behind])[order]
+    return SparseTarget(classes[order], pooled, float(background.rest * whole))
 
 
 def _over_background(
@@ -75,6 +131,18 @@ def _over_background(
     classes = np.flatnonzero(listed)
     rest = float(background.rest) * whole
     return SparseTarget(classes, pooled[classes].astype(np.float32), rest)
+
+
+def _mixed(first: SparseTarget, second: SparseTarget, share: float) -> SparseTarget:
+    """Logits of two targets, ``share`` of them from the second."""
+    classes = np.union1d(first.classes, second.classes)
+    logits = np.zeros(len(classes), np.float32)
+    for target, part in ((first, 1 - share), (second, share)):
+        own = np.full(len(classes), target.background, np.float32)
+        own[np.searchsorted(classes, target.classes)] = target.logits
+        logits += np.float32(part) * own
+    rest = (1 - share) * first.background + share * second.background
+    return SparseTarget(classes, logits, rest)
 
 
 def _axis_weights(start: float, stop: float, cells: int) -> NDArray[np.float32]:

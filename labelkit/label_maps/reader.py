@@ -4,41 +4,37 @@ from __future__ import annotations
 
 import hashlib
 import os
-import zlib
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-
 from labelkit.errors import LabelMapError
-from labelkit.label_maps.checks import (
-    check_content,
-    damage_explained,
-    open_datasets,
-    read_identity,
-    read_keys,
-    read_unreadable,
-)
-from labelkit.label_maps.layout import check_key, is_foreign, row_crc32
+from labelkit.label_maps.checks import damage_explained, open_parts, read_unreadable
+from labelkit.label_maps.layout import check_key, require_crc32
+from labelkit.label_maps.record import RecordCodec
+from labelkit.label_maps.row_table import RowTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import TracebackType
 
-    import h5py
-
     from labelkit.label_maps.label_map import LabelMap
+
+_SAME = ("st_dev", "st_ino", "st_size", "st_mtime_ns")
 
 
 class LabelMapFile:
     """A finished label-map file.
 
-    Safe in DataLoader workers under fork and spawn: the open HDF5 handle stays in the process that
-    opened it, and a pickled copy holds the path only.
+    Opening it reads all keys once, to check them; a sample of them stays in memory, so that it is
+    the same few MB for any number of rows. Safe in threads, in forked processes and, pickled, in
+    spawned ones: rows are read at their place in the file, without a shared position.
 
     Attributes:
         path: the file.
         classes: the class list of its indices.
+        forms: what the maps of each kind have in common; most files hold one map an image.
+        raw: whether its records are made for reading at once, not packed.
         attrs: how the maps were made: teacher, weights, input size.
         made_with: what does not identify the maps: versions, how exact the teacher's head is.
         unreadable: images of the data set without a map, key -> reason.
@@ -46,24 +42,11 @@ class LabelMapFile:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path).absolute()
-        self._handle: h5py.File | None = None
-        self._handle_pid = -1
-        self._opened: dict[str, h5py.Dataset] = {}
-        datasets = self._datasets()
+        self._closing: weakref.finalize[..., Self] | None = None
+        self._descriptor = self._open_descriptor()
         try:
             with damage_explained(self.path):
-                header, self.classes = read_identity(datasets, self.path)
-                self._layout = header.record_layout(len(self.classes))
-                self.attrs: dict[str, Any] = header.source
-                self.made_with: dict[str, Any] = header.made_with
-                self._keys = read_keys(datasets["keys"])
-                self._crc32 = datasets["crc32"][()]
-                unreadable = read_unreadable(datasets)
-                check_content(header, self._keys, self._crc32, unreadable)
-                self._content = header.content
-                self.unreadable = {
-                    self._checked_key(key): reason.decode() for key, reason in unreadable.items()
-                }
+                self._read_all()
         except BaseException:
             self.close()
             raise
@@ -79,27 +62,22 @@ class LabelMapFile:
         return cls(path)
 
     @property
-    def top_k(self) -> int:
-        """Entries per cell."""
-        return self._layout.top_k
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Rows and columns of every map."""
-        return self._layout.grid
-
-    @property
-    def background(self) -> int:
-        """How many classes each map's background holds; 0 for maps without one."""
-        return self._layout.background
-
-    @property
     def digest(self) -> str:
-        """SHA-256 of the classes, the keys and the rows' checksums, in hexadecimal."""
+        """SHA-256 of the classes, the keys and the packed rows' checksums, in hexadecimal."""
         return hashlib.sha256(f"{self.classes.digest}{self._content}".encode()).hexdigest()
 
+    @property
+    def record_bytes(self) -> int:
+        """Bytes of all records, as they stand in the file."""
+        return self._table.record_bytes
+
+    @property
+    def key_bytes(self) -> int:
+        """Bytes of all keys."""
+        return self._table.key_bytes
+
     def __len__(self) -> int:
-        return len(self._keys)
+        return self._table.count
 
     def keys(self) -> Iterator[str]:
         """The keys of all rows, ascending by their UTF-8 bytes.
@@ -107,30 +85,67 @@ class LabelMapFile:
         Raises:
             LabelMapError: a key that is no text, or leaves the data set's folder.
         """
-        yield from map(self._checked_key, self._keys)
+        with damage_explained(self.path):
+            for key in self._table.stream(self._file()):
+                yield self._checked_key(key)
 
     def __iter__(self) -> Iterator[str]:
         return self.keys()
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and self._position(key) is not None
+        return isinstance(key, str) and self.position(key) is not None
 
     def __getitem__(self, key: str) -> LabelMap:
         """The label map of one image.
 
         Raises:
+            LabelMapError: the file has no such key or several maps an image, or the row is damaged.
+        """
+        return self._only(self.maps(key))
+
+    def maps(self, key: str) -> tuple[LabelMap, ...]:
+        """All label maps of one image, in the order of ``forms``.
+
+        Raises:
             LabelMapError: the file has no such key, or the row is damaged.
         """
-        position = self._position(key)
+        position = self.position(key)
         if position is None:
             raise LabelMapError(f"{self.path} has no label map for {key!r}: {self.why_not(key)}")
-        return self.at(position)
+        return self.maps_at(position)
+
+    def at(self, position: int) -> LabelMap:
+        """The label map at a row number, 0 to len - 1.
+
+        Raises:
+            IndexError: no such row.
+            LabelMapError: several maps an image, or the row's checksum or content is wrong.
+        """
+        return self._only(self.maps_at(position))
+
+    def maps_at(self, position: int) -> tuple[LabelMap, ...]:
+        """All label maps at a row number, in the order of ``forms``.
+
+        Raises:
+            IndexError: no such row.
+            LabelMapError: the row's checksum or content is wrong.
+        """
+        key, stored, crc32 = self._row(position)
+        try:
+            record = self._codec.expand(stored)
+            require_crc32(key, record, crc32)
+            return self._codec.decode(record)
+        except (ValueError, MemoryError) as error:
+            raise self._damaged(position, error) from error
+
+    def position(self, key: str) -> int | None:
+        """The row number of a key; None if the file has no such key."""
+        with damage_explained(self.path):
+            return self._table.position(self._file(), key.encode(errors="surrogatepass"))
 
     def missing(self, keys: Sequence[str]) -> list[str]:
         """Those of ``keys`` that the file has no label map for, in their order."""
-        wanted = [key.encode(errors="surrogatepass") for key in keys]
-        found = np.isin(np.array(wanted, dtype=np.bytes_), self._keys)
-        return [key for key, known in zip(keys, found.tolist(), strict=True) if not known]
+        return [key for key in keys if self.position(key) is None]
 
     def why_not(self, key: str) -> str:
         """Why a key has no label map, as far as the file can tell."""
@@ -139,41 +154,31 @@ class LabelMapFile:
             return f"the image could not be read ({reason}): repair it and relabel, or remove it"
         if not len(self):
             return "it is empty"
-        example = self._keys[0].decode(errors="replace")
+        example = self._table.keys(self._file(), 0, 1)[0].decode(errors="replace")
         return f"its keys look like {example!r}; is it a file of this data set, at the same root?"
 
-    def at(self, position: int) -> LabelMap:
-        """The label map at a row number, 0 to len - 1.
+    def raw_rows(self) -> Iterator[tuple[bytes, bytes, int]]:
+        """Each row as (key, stored record, CRC-32 of key and plain record), to copy it as it is.
 
         Raises:
-            IndexError: no such row.
-            LabelMapError: the row's checksum or content is wrong.
+            LabelMapError: a row that cannot be read; its checksum is not looked at.
         """
-        if not 0 <= position < len(self._keys):
-            raise IndexError(f"row {position} of a file with {len(self._keys)} rows")
-        record = self._record(position)
-        if row_crc32(self._keys[position], record) != self._crc32[position]:
-            raise LabelMapError(
-                f"{self._row_name(position)}: checksum differs, the row is damaged. "
-                "Copy the file again, or remove it and make it anew"
-            )
-        try:
-            return self._layout.decode(record)
-        except ValueError as error:
-            raise LabelMapError(f"{self._row_name(position)}: {error}: damaged row") from error
+        yield from map(self._row, range(len(self)))
 
-    def raw_rows(self) -> Iterator[tuple[bytes, bytes, int]]:
-        """Each row as (key, compressed record, CRC-32 of key and record), to copy it as it is."""
-        records = self._datasets()["records"]
-        for position, key in enumerate(self._keys):
-            _, chunk = records.id.read_direct_chunk((position, 0))
-            yield key, chunk, int(self._crc32[position])
+    def check_rows(self) -> None:
+        """Read every row, and so check its checksum and content.
+
+        Raises:
+            LabelMapError: a row is damaged.
+        """
+        for position in range(len(self)):
+            self.maps_at(position)
 
     def close(self) -> None:
         """Close the file in this process; the next read opens it again."""
-        if self._handle is not None and self._handle_pid == os.getpid():
-            self._handle.close()
-        self._handle = None
+        if self._closing is not None:
+            self._closing()
+        self._closing = None
 
     def __enter__(self) -> Self:
         return self
@@ -189,22 +194,60 @@ class LabelMapFile:
     def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
         return type(self), (self.path,)
 
-    def _datasets(self) -> dict[str, h5py.Dataset]:
-        """The datasets of this process's own handle; a handle must not cross a fork."""
-        if self._handle is None or self._handle_pid != os.getpid():
-            self._handle, self._opened = open_datasets(self.path)
-            self._handle_pid = os.getpid()
-        return self._opened
+    def _read_all(self) -> None:
+        parts = open_parts(self.path)
+        header = parts.header
+        self.classes, self.forms = parts.classes, header.maps
+        self.raw = header.coding == "raw"
+        self.attrs: dict[str, Any] = header.source
+        self.made_with: dict[str, Any] = header.made_with
+        self._codec = RecordCodec.of_header(header, len(self.classes))
+        self._table = RowTable(parts.columns)
+        self._require_same()
+        if self._table.check(self._descriptor, parts.unreadable) != header.content:
+            raise ValueError("keys or checksums are not those that the header sums up")
+        self._content = header.packed_content or header.content
+        self.unreadable = read_unreadable(parts.unreadable)
+        for key in self.unreadable:
+            check_key(key)
 
-    def _record(self, position: int) -> bytes:
+    def _open_descriptor(self) -> int:
         try:
-            mask, chunk = self._datasets()["records"].id.read_direct_chunk((position, 0))
-            record = chunk if mask else zlib.decompressobj().decompress(chunk, self._layout.nbytes)
-        except (OSError, RuntimeError, MemoryError, zlib.error) as error:
-            if is_foreign(error):
-                raise
-            raise LabelMapError(f"{self._row_name(position)} cannot be read: {error}") from error
-        return record
+            descriptor = os.open(self.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        except FileNotFoundError:
+            raise FileNotFoundError(f"no such file: {self.path}") from None
+        self._closing = weakref.finalize(self, os.close, descriptor)
+        self._signature = _signature(os.fstat(descriptor))
+        return descriptor
+
+    def _require_same(self) -> None:
+        if _signature(self.path.stat()) != self._signature:
+            raise ValueError("it was changed while it was opened")
+
+    def _file(self) -> int:
+        """The file's descriptor; after ``close`` the file is opened again."""
+        if self._closing is None:
+            known = self._signature
+            self._descriptor = self._open_descriptor()
+            if self._signature != known:
+                self.close()
+                raise LabelMapError(f"{self.path} has changed since it was opened: open it anew")
+        return self._descriptor
+
+    def _row(self, position: int) -> tuple[bytes, bytes, int]:
+        if not 0 <= position < len(self):
+            raise IndexError(f"row {position} of a file with {len(self)} rows")
+        try:
+            return self._table.row(self._file(), position, self._codec.longest_stored)
+        except (OSError, ValueError) as error:
+            raise self._damaged(position, error) from error
+
+    def _only(self, maps: tuple[LabelMap, ...]) -> LabelMap:
+        if len(maps) == 1:
+            return maps[0]
+        raise LabelMapError(
+            f"{self.path} holds {len(maps)} maps of each image: take maps() or maps_at()"
+        )
 
     def _checked_key(self, encoded: bytes) -> str:
         try:
@@ -214,13 +257,17 @@ class LabelMapFile:
         check_key(key)
         return key
 
-    def _row_name(self, position: int) -> str:
-        return f"{self.path}, row {position} ({self._keys[position].decode(errors='replace')})"
+    def _damaged(self, position: int, error: Exception) -> LabelMapError:
+        try:
+            (key,) = self._table.keys(self._file(), position, position + 1)
+        except (OSError, ValueError):
+            key = b"?"
+        name = f"{self.path}, row {position} ({key.decode(errors='replace')})"
+        return LabelMapError(
+            f"{name}: {error}: the row is damaged. "
+            "Copy the file again, or remove it and make it anew"
+        )
 
-    def _position(self, key: str) -> int | None:
-        encoded = key.encode(errors="surrogatepass")
-        if len(encoded) > self._keys.dtype.itemsize:
-            return None
-        position = int(np.searchsorted(self._keys, np.bytes_(encoded)))
-        found = position < len(self._keys) and self._keys[position] == encoded
-        return position if found else None
+
+def _signature(status: os.stat_result) -> tuple[int, ...]:
+    return tuple(getattr(status, name) for name in _SAME)

@@ -18,20 +18,18 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from labelkit.errors import LabelMapError
-from labelkit.label_maps.codec import RecordLayout
-from labelkit.label_maps.hdf5 import compress, write_file
+from labelkit.label_maps.hdf5 import Rows, write_file
 from labelkit.label_maps.layout import FORMAT, VERSION, Header, check_key, row_crc32
 from labelkit.label_maps.publish import file_sha256, publish
 from labelkit.label_maps.reader import LabelMapFile
+from labelkit.label_maps.record import RecordCodec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    import numpy as np
-    from numpy.typing import NDArray
-
     from labelkit.hierarchy import ClassList
-    from labelkit.label_maps.label_map import Background
+    from labelkit.label_maps.form import MapForm
+    from labelkit.label_maps.label_map import LabelMaps
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +41,7 @@ class Shard:
     stop: int
 
 
-_NO_IDENTITY = ("classes_name", "made_with", "content")
+_NO_IDENTITY = ("classes_name", "made_with", "content", "packed_content")
 
 
 class _Marker(msgspec.Struct, frozen=True):
@@ -58,15 +56,14 @@ class LabelMapWriter:
         path: the finished file; shards live beside it in ``<path>.parts`` until then.
         classes: the class list of the indices.
         keys: every image of the data set; sorted here, so their order does not matter.
-        top_k: entries per cell.
-        grid: rows and columns.
-        background: classes of each image's background; 0 for maps without one.
+        forms: what the maps of each kind have in common; one map an image for each.
         source: how the maps are made, JSON values; shards of another source never mix.
         made_with: what else the file is to say, such as versions; no part of the identity.
         shard_rows: images per shard: what an interruption can cost at most.
 
     Raises:
         LabelMapError: keys that repeat or leave the data set's folder, or shards of another plan.
+        ValueError: a form that such a class list cannot have.
         FileExistsError: ``path`` exists already.
     """
 
@@ -76,17 +73,15 @@ class LabelMapWriter:
         *,
         classes: ClassList,
         keys: Sequence[str],
-        top_k: int,
-        grid: tuple[int, int],
+        forms: Sequence[MapForm],
         source: dict[str, Any],
-        background: int = 0,
         made_with: dict[str, Any] | None = None,
         shard_rows: int = 1024,
     ) -> None:
         self.path = Path(path).absolute()
         self.parts = self.path.with_name(self.path.name + ".parts")
         self.classes = classes
-        self.layout = RecordLayout(top_k, grid, len(classes), background)
+        self._codec = RecordCodec(forms, len(classes), raw=False)
         self.keys = sorted(keys, key=check_key)
         for key, following in zip(self.keys, self.keys[1:], strict=False):
             if key == following:
@@ -94,9 +89,8 @@ class LabelMapWriter:
         self.header = Header(
             format=FORMAT,
             version=VERSION,
-            top_k=top_k,
-            grid=grid,
-            background=background,
+            coding="packed",
+            maps=tuple(forms),
             classes_name=classes.name,
             classes_digest=classes.digest,
             source=source,
@@ -111,42 +105,30 @@ class LabelMapWriter:
         """The shards that no writer has committed yet, in the order of their keys."""
         return [shard for shard in self.shards if self._marker(shard) is None]
 
-    def commit(
-        self,
-        shard: Shard,
-        index: NDArray[np.integer],
-        score: NDArray[np.floating],
-        unreadable: dict[str, str],
-        background: Background | None = None,
-    ) -> None:
+    def commit(self, shard: Shard, maps: Sequence[LabelMaps], unreadable: dict[str, str]) -> None:
         """Write one whole shard and publish it.
 
         Args:
             shard: one of ``pending()``.
-            index: class indices (N, K, H, W) of the shard's keys in order, unreadable ones left
-                out.
-            score: their logits (N, K, H, W).
+            maps: for each form the maps of the shard's keys in order, unreadable ones left out.
             unreadable: the shard's keys without a map, key -> reason.
-            background: of the N images, if the file is to have one.
 
         Raises:
-            ValueError: shapes, classes or scores that do not fit; rows missing.
+            ValueError: maps that do not fit their form; rows missing.
             OSError: the disk is full or the folder is gone; committed shards are untouched.
         """
         keys = [key for key in self.keys[shard.start : shard.stop] if key not in unreadable]
-        records = self.layout.encode(index, score, background)
+        records = self._codec.encode(maps)
         if len(keys) != len(records):
             raise ValueError(f"{len(records)} maps for {len(keys)} readable images of the shard")
-        plain = [record.tobytes() for record in records]
-        rows = (
-            (key, compress(record, self.layout.breaks), row_crc32(key, record))
-            for key, record in zip(map(check_key, keys), plain, strict=True)
+        self._publish_shard(
+            shard,
+            [
+                (key, self._codec.compress(record), row_crc32(key, record))
+                for key, record in zip(map(check_key, keys), map(bytes, records), strict=True)
+            ],
+            unreadable,
         )
-        target = self.parts / f"{shard.number:06d}.h5"
-        self._remove_if_torn(target)
-        self._publish(target, lambda path: self._write(path, rows, len(keys), unreadable))
-        marker = msgspec.json.encode(_Marker(self._plan, file_sha256(target)))
-        self._publish(target.with_suffix(".json"), lambda path: path.write_bytes(marker))
 
     def finalize(self) -> LabelMapFile:
         """Join all shards into the finished file, check it, and remove the shards.
@@ -163,15 +145,30 @@ class LabelMapWriter:
             )
         for shard in self.shards:
             self._check_shard(shard)
-        unreadable = {
-            key: text for file in self._open_shards() for key, text in file.unreadable.items()
-        }
-        count = len(self.keys) - len(unreadable)
-        rows = (row for file in self._open_shards() for row in file.raw_rows())
-        if not self._publish(self.path, lambda path: self._write(path, rows, count, unreadable)):
+        unreadable: dict[str, str] = {}
+        sizes = [0, 0, 0]
+        for file in self._open_shards():
+            unreadable |= file.unreadable
+            own = (len(file), file.key_bytes, file.record_bytes)
+            sizes = [size + more for size, more in zip(sizes, own, strict=True)]
+        stream = (row for file in self._open_shards() for row in file.raw_rows())
+        rows = Rows(stream, *sizes)
+        if not self._publish(self.path, lambda path: self._write(path, rows, unreadable)):
             self._require_no_file()
         shutil.rmtree(self.parts, ignore_errors=True)
         return LabelMapFile.open(self.path)
+
+    def _publish_shard(
+        self, shard: Shard, rows: list[tuple[bytes, bytes, int]], unreadable: dict[str, str]
+    ) -> None:
+        target = self.parts / f"{shard.number:06d}.h5"
+        self._remove_if_torn(target)
+        key_bytes = sum(len(key) for key, _, _ in rows)
+        record_bytes = sum(len(record) for _, record, _ in rows)
+        some = Rows(rows, len(rows), key_bytes, record_bytes)
+        self._publish(target, lambda path: self._write(path, some, unreadable))
+        marker = msgspec.json.encode(_Marker(self._plan, file_sha256(target)))
+        self._publish(target.with_suffix(".json"), lambda path: path.write_bytes(marker))
 
     def _claim_parts(self, shard_rows: int) -> None:
         """Make the folder of shards, or check that the one there is of the same plan."""
@@ -239,8 +236,7 @@ class LabelMapWriter:
         if target.exists():
             try:
                 with LabelMapFile.open(target) as file:
-                    for position in range(len(file)):
-                        file.at(position)
+                    file.check_rows()
             except LabelMapError:
                 target.unlink(missing_ok=True)
 
@@ -249,17 +245,10 @@ class LabelMapWriter:
             with LabelMapFile.open(self.parts / f"{shard.number:06d}.h5") as file:
                 yield file
 
-    def _write(
-        self,
-        path: Path,
-        rows: Iterator[tuple[bytes, bytes, int]],
-        count: int,
-        unreadable: dict[str, str],
-    ) -> None:
-        write_file(path, self.header, self.classes, rows=rows, count=count, unreadable=unreadable)
+    def _write(self, path: Path, rows: Rows, unreadable: dict[str, str]) -> None:
+        write_file(path, self.header, self.classes, rows, unreadable)
         with LabelMapFile.open(path) as written:
-            for position in range(len(written)):
-                written.at(position)
+            written.check_rows()
 
 
 def _difference(found: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> str:

@@ -1,0 +1,129 @@
+"""A row's record: the records of one image's maps, one after the other, compressed or not.
+
+Legend: N images, R bytes of a record.
+"""
+
+from __future__ import annotations
+
+import zlib
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from labelkit.label_maps.codec import MapCodec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from labelkit.label_maps.form import MapForm
+    from labelkit.label_maps.label_map import LabelMap, LabelMaps
+    from labelkit.label_maps.layout import Header
+
+_COMPRESSION_LEVEL = 6
+_MEMORY_LEVEL = 9
+_LARGEST = 1 << 26
+
+
+class RecordCodec:
+    """The label maps of an image, one for each form, to one record and back.
+
+    Args:
+        forms: of the maps, in their order; at least one.
+        num_classes: length of the class list.
+        raw: records for reading at once, which are not compressed.
+
+    Attributes:
+        nbytes: bytes of a plain record, R.
+
+    Raises:
+        ValueError: no forms, a form that such a class list cannot have, or records of more than
+            64 MiB.
+    """
+
+    def __init__(self, forms: Sequence[MapForm], num_classes: int, *, raw: bool) -> None:
+        self._codecs = [MapCodec(form, num_classes, raw=raw) for form in forms]
+        self._raw = raw
+        ends = np.cumsum([0, *(codec.nbytes for codec in self._codecs)]).tolist()
+        self._slices = [slice(*pair) for pair in pairwise(ends)]
+        self.nbytes: int = ends[-1]
+        if not forms or self.nbytes > _LARGEST:
+            raise ValueError(f"{len(forms)} maps an image, in a record of {self.nbytes:,} bytes")
+        self._breaks = [
+            place.start + at
+            for place, codec in zip(self._slices, self._codecs, strict=True)
+            for at in ((0, *codec.breaks) if place.start else codec.breaks)
+        ]
+
+    @classmethod
+    def of_header(cls, header: Header, num_classes: int) -> RecordCodec:
+        """That of a file's rows."""
+        return cls(header.maps, num_classes, raw=header.coding == "raw")
+
+    def encode(self, maps: Sequence[LabelMaps]) -> NDArray[np.uint8]:
+        """The plain records (N, R) of N images, whose maps of each form are given.
+
+        Raises:
+            ValueError: maps that are not of their form, or of another number of images.
+        """
+        if len(maps) != len(self._codecs):
+            raise ValueError(f"maps of {len(maps)} forms, expected {len(self._codecs)}")
+        if len({len(each) for each in maps}) != 1:
+            raise ValueError("the forms have maps of different numbers of images")
+        parts = [codec.encode(each) for codec, each in zip(self._codecs, maps, strict=True)]
+        return np.concatenate(parts, axis=1)
+
+    def decode(self, record: bytes) -> tuple[LabelMap, ...]:
+        """The maps of a plain record.
+
+        Raises:
+            ValueError: the record is damaged.
+        """
+        if len(self._codecs) == 1:
+            return (self._codecs[0].decode(record),)
+        if len(record) != self.nbytes:
+            raise ValueError(f"a record of {len(record)} bytes, expected {self.nbytes}")
+        return tuple(
+            codec.decode(record[place])
+            for place, codec in zip(self._slices, self._codecs, strict=True)
+        )
+
+    def compress(self, record: bytes) -> bytes:
+        """A plain record as it stands in the file: one zlib stream, or in raw files itself.
+
+        Bytes of another kind begin a new deflate block, with a Huffman code of its own.
+        """
+        if self._raw:
+            return record
+        stream = zlib.compressobj(_COMPRESSION_LEVEL, memLevel=_MEMORY_LEVEL)
+        ends = [0, *self._breaks, len(record)]
+        parts: list[bytes] = []
+        for start, end in pairwise(ends):
+            parts.append(stream.compress(record[start:end]))
+            parts.append(stream.flush(zlib.Z_FINISH if end == len(record) else zlib.Z_BLOCK))
+        return b"".join(parts)
+
+    def expand(self, stored: bytes) -> bytes:
+        """A plain record from what stands in the file.
+
+        Raises:
+            ValueError: not one zlib stream of a record.
+        """
+        if self._raw:
+            return stored
+        stream = zlib.decompressobj()
+        try:
+            record = stream.decompress(stored, self.nbytes)
+            whole = stream.eof or not stream.decompress(stream.unconsumed_tail, 1)
+        except zlib.error as error:
+            raise ValueError(str(error)) from error
+        if len(record) != self.nbytes or not whole or stream.unused_data:
+            raise ValueError("not one compressed record")
+        return record
+
+    @property
+    def longest_stored(self) -> int:
+        """The most bytes that a record can take in the file."""
+        return self.nbytes if self._raw else self.nbytes + self.nbytes // 8 + 1024

@@ -1,0 +1,179 @@
+"""Find rows and keys in an open file, with a small sample of the keys in memory.
+
+Legend: N rows.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_left, bisect_right
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from labelkit.label_maps.checks import read_exactly
+from labelkit.label_maps.layout import MAX_KEY_BYTES, ROW, ContentDigest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from labelkit.label_maps.checks import Column
+
+_BLOCK = 4096
+_SAMPLES = 1 << 16
+_PAIR = struct.Struct("<QQIQQI")
+_FIRST = struct.Struct("<QQI")
+
+
+class RowTable:
+    """The rows of an open file: keys, and where records lie.
+
+    Args:
+        columns: where keys, records and rows lie.
+
+    Attributes:
+        count: rows, N.
+    """
+
+    def __init__(self, columns: dict[str, Column]) -> None:
+        self._rows, self._keys = columns["rows"], columns["keys"]
+        self._records = columns["records"]
+        self.count = self._rows.size // ROW.itemsize
+        self._stride = max(16, -(-self.count // _SAMPLES))
+        self._samples: list[bytes] = []
+
+    def check(self, descriptor: int, unreadable: bytes) -> str:
+        """Read all keys once; a sample of them stays in memory.
+
+        Returns:
+            The digest of the file's content.
+
+        Raises:
+            ValueError: keys that do not ascend, or rows that do not fill their columns.
+        """
+        digest = ContentDigest()
+        samples: list[bytes] = []
+        last, key_end, record_end = b"", 0, 0
+        for start, rows, blob in self._blocks(descriptor, key_end):
+            _require_ascending(rows["record_end"], record_end, "records")
+            keys = _split(blob, rows["key_end"], key_end)
+            if keys[0] <= last or not _ascend(blob, rows["key_end"], key_end):
+                raise ValueError("its keys are not in ascending order")
+            samples += keys[-start % self._stride :: self._stride]
+            digest.update(blob, rows)
+            last = keys[-1]
+            key_end, record_end = int(rows["key_end"][-1]), int(rows["record_end"][-1])
+        if (key_end, record_end) != (self._keys.size, self._records.size):
+            raise ValueError("its rows do not fill the columns of keys and records")
+        self._samples = samples
+        return digest.hexdigest(unreadable)
+
+    def position(self, descriptor: int, key: bytes) -> int | None:
+        """The row of a key; None if there is none."""
+        place = bisect_right(self._samples, key) - 1
+        if place < 0:
+            return None
+        start = place * self._stride
+        keys = self.keys(descriptor, start, min(start + self._stride, self.count))
+        offset = bisect_left(keys, key)
+        return start + offset if offset < len(keys) and keys[offset] == key else None
+
+    def keys(self, descriptor: int, start: int, stop: int) -> list[bytes]:
+        """The keys of rows ``start`` to ``stop`` - 1."""
+        begin, rows = self._read_rows(descriptor, start, stop)
+        blob = self._read_keys(descriptor, begin, rows)
+        return _split(blob, rows["key_end"], begin)
+
+    def stream(self, descriptor: int) -> Iterator[bytes]:
+        """The keys of all rows, block by block."""
+        for start in range(0, self.count, _BLOCK):
+            yield from self.keys(descriptor, start, min(start + _BLOCK, self.count))
+
+    def row(self, descriptor: int, position: int, longest: int) -> tuple[bytes, bytes, int]:
+        """A row's key, its record as it stands in the file, and its CRC-32.
+
+        Raises:
+            ValueError: a record of more than ``longest`` bytes, or a row that reaches outside.
+        """
+        if position:
+            content = read_exactly(
+                descriptor, _PAIR.size, self._rows.offset + (position - 1) * _FIRST.size
+            )
+            key_start, record_start, _, key_end, record_end, crc32 = _PAIR.unpack(content)
+        else:
+            content = read_exactly(descriptor, _FIRST.size, self._rows.offset)
+            key_start = record_start = 0
+            key_end, record_end, crc32 = _FIRST.unpack(content)
+        if not (
+            0 < key_end - key_start <= MAX_KEY_BYTES
+            and key_end <= self._keys.size
+            and 0 < record_end - record_start <= longest
+            and record_end <= self._records.size
+        ):
+            raise ValueError("its record is not where it should be")
+        key = read_exactly(descriptor, key_end - key_start, self._keys.offset + key_start)
+        record = read_exactly(
+            descriptor, record_end - record_start, self._records.offset + record_start
+        )
+        return key, record, crc32
+
+    @property
+    def key_bytes(self) -> int:
+        """Bytes of all keys."""
+        return self._keys.size
+
+    @property
+    def record_bytes(self) -> int:
+        """Bytes of all records, as they stand in the file."""
+        return self._records.size
+
+    def _blocks(
+        self, descriptor: int, key_end: int
+    ) -> Iterator[tuple[int, NDArray[np.void], bytes]]:
+        for start in range(0, self.count, _BLOCK):
+            _, rows = self._read_rows(descriptor, start, min(start + _BLOCK, self.count))
+            yield start, rows, self._read_keys(descriptor, key_end, rows)
+            key_end = int(rows["key_end"][-1])
+
+    def _read_rows(self, descriptor: int, start: int, stop: int) -> tuple[int, NDArray[np.void]]:
+        """Where the keys of rows ``start`` to ``stop`` - 1 begin, and the rows."""
+        first = max(start - 1, 0)
+        content = read_exactly(
+            descriptor, (stop - first) * ROW.itemsize, self._rows.offset + first * ROW.itemsize
+        )
+        rows = np.frombuffer(content, ROW)
+        return (int(rows["key_end"][0]), rows[1:]) if start else (0, rows)
+
+    def _read_keys(self, descriptor: int, begin: int, rows: NDArray[np.void]) -> bytes:
+        ends = rows["key_end"]
+        _require_ascending(ends, begin, "keys")
+        end = int(ends[-1])
+        if end > self._keys.size or end - begin > len(rows) * MAX_KEY_BYTES:
+            raise ValueError("its keys are not where they should be")
+        return read_exactly(descriptor, end - begin, self._keys.offset + begin)
+
+
+def _require_ascending(ends: NDArray[np.unsignedinteger], begin: int, name: str) -> None:
+    if int(ends[0]) <= begin or (ends[1:] <= ends[:-1]).any():
+        raise ValueError(f"the ends of its {name} do not ascend")
+
+
+def _split(blob: bytes, ends: NDArray[np.unsignedinteger], begin: int) -> list[bytes]:
+    cuts = [0, *(ends - np.uint64(begin)).tolist()]
+    return [blob[start:end] for start, end in pairwise(cuts)]
+
+
+def _ascend(blob: bytes, ends: NDArray[np.unsignedinteger], begin: int) -> bool:
+    """Whether keys hold no NUL and each is above the one before."""
+    content = np.frombuffer(blob, np.uint8)
+    lengths = np.diff(ends.astype(np.int64), prepend=begin)
+    if not content.all() or lengths.max() > MAX_KEY_BYTES:
+        return False
+    width = int(lengths.max())
+    padded = np.zeros((len(lengths), width), np.uint8)
+    padded[np.arange(width) < lengths[:, None]] = content
+    keys = padded.view(f"S{width}").ravel()
+    return bool((keys[1:] > keys[:-1]).all())
