@@ -77,9 +77,16 @@ class RowTable:
         if place < 0:
             return None
         start = place * self._stride
-        keys = self.keys(descriptor, start, min(start + self._stride, self.count))
-        offset = bisect_left(keys, key)
-        return start + offset if offset < len(keys) and keys[offset] == key else None
+        stop = min(start + self._stride, self.count)
+        begin, rows = self._read_rows(descriptor, start, stop)
+        blob = self._read_keys(descriptor, begin, rows)
+        ends = (rows["key_end"] - np.uint64(begin)).tolist()
+
+        def key_at(offset: int) -> bytes:
+            return blob[ends[offset - 1] if offset else 0 : ends[offset]]
+
+        offset = bisect_left(range(len(ends)), key, key=key_at)
+        return start + offset if offset < len(ends) and key_at(offset) == key else None
 
     def keys(self, descriptor: int, start: int, stop: int) -> list[bytes]:
         """The keys of rows ``start`` to ``stop`` - 1."""

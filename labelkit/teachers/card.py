@@ -11,6 +11,7 @@ import msgspec
 from labelkit.errors import TeacherError, first_line
 
 Side = Annotated[int, msgspec.Meta(ge=16, le=4096)]
+Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
 Triple = tuple[float, float, float]
 
 # In a wheel the cards lie inside the package; in a checkout they lie in the room that users edit.
@@ -26,6 +27,30 @@ class Weights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     install: str = ""
 
 
+class Accuracy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How often the model names the right class, and who says so.
+
+    Attributes:
+        top1: per cent of the validation images of ImageNet-1k.
+        source: who measured it, and how.
+    """
+
+    top1: Percent
+    source: str
+
+
+class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the teacher answers to the golden image, which code draws: a digest that bears rounding.
+
+    Attributes:
+        classes: ids of the strongest classes of the whole image, strongest first.
+        logits: theirs.
+    """
+
+    classes: tuple[str, ...]
+    logits: tuple[float, ...]
+
+
 class TeacherCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """All that is needed to load one teacher; the fields are those of its TOML file.
 
@@ -38,6 +63,9 @@ class TeacherCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         std: likewise.
         interpolation: of the resize; always with antialiasing.
         licence: of the weights.
+        tested: whether labelkit's own tests ran it with its weights.
+        accuracy: on ImageNet-1k, where known.
+        golden: its answer to the golden image, where it was run.
         weights: None lets timm fetch the model's own.
         name: the file's name without ``.toml``.
         folder: where the card lies; relative paths start there.
@@ -51,6 +79,9 @@ class TeacherCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     std: Triple
     interpolation: Literal["bicubic", "bilinear"]
     licence: str = ""
+    tested: bool = False
+    accuracy: Accuracy | None = None
+    golden: Golden | None = None
     weights: Weights | None = None
     name: str = ""
     folder: str = ""

@@ -1,43 +1,67 @@
-"""From a name or a card to a teacher."""
+"""From a name, a card or a module to a teacher."""
 
 from __future__ import annotations
 
 import hashlib
-import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import timm
+import msgspec
 import torch
 
 from labelkit.device import choose_device
-from labelkit.errors import TeacherError, first_line
+from labelkit.errors import TeacherError
 from labelkit.hierarchy import NAMED_LISTS, ClassList, read_class_list
-from labelkit.teachers.card import TeacherCard, find_card, suggestion
-from labelkit.teachers.teacher import Teacher
+from labelkit.teachers.card import TeacherCard, find_card
+from labelkit.teachers.random_weights import randomize
+from labelkit.teachers.teacher import Precision, Teacher, size_errors
+from labelkit.teachers.timm_models import (
+    build_model,
+    card_of_timm_model,
+    card_without_classes,
+    fit_to_model,
+)
 from labelkit.teachers.weights import load_strictly, read_state_dict, weights_path
 
+if TYPE_CHECKING:
+    from torch import nn
 
-def load_teacher(name_or_card: str | TeacherCard, *, device: str = "auto") -> Teacher:
+
+def load_teacher(
+    name_or_card: str | TeacherCard,
+    *,
+    device: str = "auto",
+    size: int | None = None,
+    force: bool = False,
+    precision: Precision = "float32",
+) -> Teacher:
     """Load a teacher, ready to answer.
 
     Args:
         name_or_card: a card's name, the path of a card, a card, or the name of a timm model.
         device: where the model is to run, as torch names it; ``auto`` takes a GPU if there is one.
+        size: side in pixels of the images it will see, for models that are built for one size;
+            None is the card's.
+        force: give a map of patch tokens for a model that answers from its class token.
+        precision: compute the features in ``bfloat16`` or ``float16``, the head in float32.
 
     Raises:
         TeacherError: unknown name, missing or unfitting weights, a class list of another length,
-            or a model that gives no grid.
+            or a model that is no classifier of colour images.
         DeviceError: torch cannot compute on ``device`` here.
     """
     where = choose_device(device)
     card = name_or_card
     if isinstance(card, str):
-        card = find_card(card) or _card_of_timm_model(card)
-    model = _create_model(card, pretrained=card.weights is None)
+        card = find_card(card) or card_of_timm_model(card)
+    card = _of_size(card, size)
+    model = build_model(card, pretrained=card.weights is None)
     if card.weights is not None:
         path = weights_path(card, card.weights)
-        load_strictly(model, read_state_dict(path, card.weights.layout, model), card.name)
+        state = read_state_dict(path, card.weights.layout, model)
+        if card.size != card.native_size:
+            state = fit_to_model(state, model)
+        load_strictly(model, state, card.name)
     classes = _read_classes(card)
     outputs = getattr(model, "num_classes", 0)
     if outputs != len(classes):
@@ -45,51 +69,97 @@ def load_teacher(name_or_card: str | TeacherCard, *, device: str = "auto") -> Te
             f"teacher {card.name} gives {outputs} scores, its class list {classes} is of another "
             "length: name the right list in its card"
         )
-    model.eval().requires_grad_(requires_grad=False)
-    model.to(where).to(memory_format=torch.channels_last)
-    return Teacher(model, classes, card, _digest(model))
+    return _ready(model, classes, card, where, force=force, precision=precision)
 
 
-def _card_of_timm_model(name: str) -> TeacherCard:
-    """A card for a bare timm name; its class list is known from the weights' tag, or not at all."""
-    if not timm.is_model(name):
-        raise TeacherError(f"unknown teacher {name!r}. {suggestion(name, timm.list_models())}")
-    config = timm.get_pretrained_cfg(name, allow_unregistered=False)
-    if config is None or not config.has_weights:
-        raise TeacherError(f"timm has no weights for {name!r}: write a card that names a file")
-    if config.num_classes != 1000 or not re.search(r"in1k(_\d+)?$", str(config.tag)):
+def random_teacher(
+    name_or_card: str | TeacherCard,
+    *,
+    device: str = "auto",
+    size: int | None = None,
+    force: bool = False,
+) -> Teacher:
+    """A teacher with random weights and numbered classes, to measure an architecture by.
+
+    Its statistics, scales and head are random too, so that nothing in it is idle. Nothing is
+    fetched.
+
+    Args:
+        name_or_card: as for ``load_teacher``.
+        device: likewise.
+        size: likewise.
+        force: likewise.
+
+    Raises:
+        TeacherError: unknown name, or a model that is no classifier of colour images.
+        DeviceError: torch cannot compute on ``device`` here.
+    """
+    where = choose_device(device)
+    card = name_or_card
+    if isinstance(card, str):
+        card = find_card(card) or card_without_classes(card)
+    card = _of_size(card, size)
+    torch.manual_seed(0)
+    model = build_model(card, pretrained=False).eval()
+    with size_errors(card, card.size):
+        randomize(model, card.size)
+    classes = ClassList.of(f"class-{n}" for n in range(int(getattr(model, "num_classes", 0))))
+    return _ready(model, classes, card, where, force=force, precision="float32")
+
+
+def wrap_model(
+    model: nn.Module, classes: ClassList, card: TeacherCard, *, device: str = "auto"
+) -> Teacher:
+    """A teacher from a module of your own.
+
+    Args:
+        model: a ``SplitModel`` or a ``DenseModel``; it is put into eval mode and on the device.
+        classes: what its outputs stand for, in order.
+        card: name, input size and preprocessing; ``model`` is any text that names it.
+        device: where it is to run, as torch names it.
+
+    Raises:
+        TeacherError: the module lacks what a teacher needs, does not take images of the card's
+            size, gives no grid, another number of scores than classes, or scores that are not
+            finite.
+        DeviceError: torch cannot compute on ``device`` here.
+    """
+    teacher = _ready(model, classes, card, choose_device(device), force=False, precision="float32")
+    image = torch.zeros(1, 3, card.size, card.size, device=teacher.device)
+    with size_errors(card, card.size):
+        logits = teacher.logits_map(image)
+    if logits.ndim != 4 or logits.shape[1] != len(classes):
         raise TeacherError(
-            f"the class list of {name} (weights tag {config.tag!r}, {config.num_classes} classes) "
-            "is not known for sure: write a card that names it"
+            f"{card.name or card.model} gives a map of shape {list(logits.shape)}; expected "
+            f"(1, {len(classes)}, H, W) for {classes}: give the right list"
         )
-    size = config.input_size[-1]
-    return TeacherCard(
-        model=f"{config.architecture}.{config.tag}",
-        classes="imagenet-1k",
-        size=size if config.fixed_input_size else round(size * 4 / 3 / 32) * 32,
-        native_size=size,
-        mean=_triple(config.mean),
-        std=_triple(config.std),
-        interpolation="bilinear" if config.interpolation == "bilinear" else "bicubic",
-        licence=str(config.license or ""),
-        name=name,
-    )
-
-
-def _triple(values: tuple[float, ...]) -> tuple[float, float, float]:
-    red, green, blue = values
-    return red, green, blue
-
-
-def _create_model(card: TeacherCard, *, pretrained: bool) -> torch.nn.Module:
-    try:
-        return timm.create_model(card.model, pretrained=pretrained)
-    except Exception as error:
-        # Hubs, proxies and timm raise dozens of types here; the user needs one line and a way out.
+    if not torch.isfinite(logits).all():
         raise TeacherError(
-            f"timm cannot build {card.model} ({first_line(error)}). "
-            "Without network its weights must come from a file that a card names"
-        ) from error
+            f"{card.name or card.model} gives scores that are not finite for a grey image: its "
+            "weights are damaged"
+        )
+    return teacher
+
+
+def _of_size(card: TeacherCard, size: int | None) -> TeacherCard:
+    return card if size is None else msgspec.structs.replace(card, size=size)
+
+
+def _ready(
+    model: nn.Module,
+    classes: ClassList,
+    card: TeacherCard,
+    where: torch.device,
+    *,
+    force: bool,
+    precision: Precision,
+) -> Teacher:
+    model.eval().requires_grad_(requires_grad=False)
+    model.to(where)
+    for weight in model.parameters():
+        if weight.ndim == 4:  # those of 3D convolutions have no such order
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+    return Teacher(model, classes, card, _digest(model), force=force, precision=precision)
 
 
 def _read_classes(card: TeacherCard) -> ClassList:

@@ -5,20 +5,28 @@ Legend: B batch, C classes, D features, S input side, H W grid.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labelkit.errors import TeacherError
+from labelkit.errors import TeacherError, first_line
+from labelkit.teachers.features import GRID_MODELS, no_grid, read_features
+from labelkit.teachers.heads import head_map
+from labelkit.teachers.split import DenseModel, split
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from labelkit.hierarchy import ClassList
     from labelkit.teachers.card import TeacherCard
 
 EXACT_GAP = 1e-4
+
+Precision = Literal["float32", "bfloat16", "float16"]
 
 
 def resize_grid(logits: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -28,29 +36,25 @@ def resize_grid(logits: Tensor, grid: tuple[int, int]) -> Tensor:
     return F.interpolate(logits, size=grid, mode="bilinear", align_corners=False)
 
 
-class _SplitModel(Protocol):
-    """What every timm classifier offers beside ``forward``."""
-
-    def forward_features(self, x: Tensor, /) -> object: ...
-
-    def forward_head(self, x: Tensor, /) -> Tensor: ...
-
-
 @dataclass(frozen=True, eq=False)
 class Teacher:
-    """A timm model whose own head answers at every position of its last feature map.
+    """A model whose own head answers at every position of its last feature map.
 
     Attributes:
-        model: the model, in eval mode.
+        model: the model, in eval mode; a ``SplitModel`` or a ``DenseModel``.
         classes: the class list of its outputs.
         card: name, input size and preprocessing.
         weights_digest: SHA-256 of the weights.
+        force: feed patch tokens to a head that was trained on the class token.
+        precision: what the features are computed in; the head is always computed in float32.
     """
 
     model: nn.Module
     classes: ClassList
     card: TeacherCard
     weights_digest: str
+    force: bool = False
+    precision: Precision = "float32"
 
     @property
     def device(self) -> torch.device:
@@ -73,7 +77,8 @@ class Teacher:
         """Class scores at every position.
 
         The mean over the grid is the model's own answer where its head is linear after average
-        pooling; ``gap`` measures by how much it is not.
+        pooling, or would be with the scale of its last normalisation fixed; ``gap`` measures by
+        how much it is not.
 
         Args:
             images: normalised images (B, 3, S, S).
@@ -82,36 +87,40 @@ class Teacher:
             Logits (B, C, H, W), float32.
 
         Raises:
-            TeacherError: the model has no spatial features.
+            TeacherError: the model has no spatial features, or answers from a class token.
 
         Source: Yun et al. 2021 (arXiv 2101.05022), section 3.1.
         """
-        features = self._features(images)
-        batch, height, width, depth = features.shape
-        positions = features.reshape(-1, 1, 1, depth)
-        if not self._channels_last:
-            positions = positions.permute(0, 3, 1, 2)
-        logits = cast("_SplitModel", self.model).forward_head(positions)
-        return logits.float().reshape(batch, height, width, -1).permute(0, 3, 1, 2)
+        if isinstance(self.model, DenseModel):
+            with self._autocast():
+                logits = self.model.logits_map(images)
+            return logits.float()
+        return self._map(self._features(images), images)
 
     @torch.inference_mode()
     def logits(self, images: Tensor) -> Tensor:
         """The model's own answer for whole images: (B, 3, S, S) to (B, C), float32."""
-        return self.model(images).float()
+        with self._autocast():
+            return self.model(images).float()
 
     def gap(self, size: int) -> float:
         """How far the map's mean lies from the model's own logits, relative to their spread.
 
-        Measured on two noise images of ``size`` pixels; below ``EXACT_GAP`` the map is exact.
+        The larger of two figures, below ``EXACT_GAP`` the map is exact: of two noise images of
+        ``size`` pixels; and of their features with as much noise again at every position, since a
+        layer that is not linear shows only where positions differ. Always in float32.
+
+        Raises:
+            TeacherError: as ``logits_map``, the model does not take images of that size, or the
+                scores are not finite.
         """
-        noise = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
-        noise = noise.to(self.device)
-        own, mean = self.logits(noise), self.logits_map(noise).mean(dim=(2, 3))
-        return float((own - mean).abs().max() / own.std().clamp_min(1e-12))
+        exact = replace(self, precision="float32")
+        with size_errors(self.card, size), torch.inference_mode():
+            return exact._gap(size)  # noqa: SLF001 -- the same class
 
     def describe(self) -> dict[str, Any]:
         """What identifies this teacher in a file, as JSON values."""
-        return {
+        described: dict[str, Any] = {
             "name": self.card.name,
             "model": self.card.model,
             "weights_sha256": self.weights_digest,
@@ -119,21 +128,80 @@ class Teacher:
             "std": list(self.card.std),
             "interpolation": self.card.interpolation,
         }
+        if self.force:
+            described["forced"] = True
+        if self.precision != "float32":
+            described["precision"] = self.precision
+        return described
 
-    @property
-    def _channels_last(self) -> bool:
-        return getattr(self.model, "output_fmt", "NCHW") == "NHWC"
+    def _gap(self, size: int) -> float:
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.randn(2, 3, size, size, generator=generator).to(self.device)
+        found = self._relative(self.logits(noise), self.logits_map(noise))
+        if isinstance(self.model, DenseModel):
+            return found
+        features = self._features(noise)
+        rough = torch.randn(features.shape, generator=generator).to(self.device)
+        rough = features + rough * features.std()
+        own = split(self.model).head(rough).float()
+        return max(found, self._relative(own, self._map(rough, noise)))
 
     def _features(self, images: Tensor) -> Tensor:
-        """Features (B, H, W, D) of the last stage."""
-        features = cast("_SplitModel", self.model).forward_features(images)
-        if not isinstance(features, Tensor) or features.ndim != 4:
-            found = (
-                list(features.shape) if isinstance(features, Tensor) else type(features).__name__
-            )
+        """The last features before the pool, as the model lays them out, in float32."""
+        with self._autocast():
+            features = split(self.model).features(images)
+        if not isinstance(features, Tensor):
+            raise no_grid(self.card.model, f"as a {type(features).__name__}")
+        return features.float()
+
+    def _map(self, whole: Tensor, images: Tensor) -> Tensor:
+        """The head's answer at every position of features."""
+        size = images.shape[2], images.shape[3]
+        features = read_features(whole, self.model, size, self.card.model)
+        head = split(self.model).head
+        logits = head_map(self.model, head, whole, features, forced=False)
+        if features.prefix.shape[1] and _is_constant(logits):
+            if not self.force:
+                raise TeacherError(
+                    f"{self.card.model} answers from its class token, which belongs to no "
+                    "position: it has no spatial grid here. Take an average-pooled model, such as "
+                    f"{GRID_MODELS}; or force it, for a map that is only approximate"
+                )
+            logits = head_map(self.model, head, whole, features, forced=True)
+        return logits
+
+    def _relative(self, own: Tensor, logits: Tensor) -> float:
+        if not (torch.isfinite(own).all() and torch.isfinite(logits).all()):
             raise TeacherError(
-                f"{self.card.model} gives features of shape {found}, not one vector a position: "
-                "it has no spatial grid here. Take a convolutional or average-pooled model, such "
-                "as efficientnet-lite0, resnet50.a1_in1k or swin_tiny_patch4_window7_224.ms_in1k"
+                f"{self.card.name} gives scores that are not finite for noise: its weights are "
+                "damaged, or its precision is too low"
             )
-        return features if self._channels_last else features.permute(0, 2, 3, 1)
+        difference = (own - logits.mean(dim=(2, 3))).abs().max()
+        return float(difference / own.std().clamp_min(1e-12))
+
+    def _autocast(self) -> torch.autocast:
+        lower = self.precision != "float32"
+        dtype = getattr(torch, self.precision) if lower else None
+        return torch.autocast(self.device.type, dtype=dtype, enabled=lower)
+
+
+@contextmanager
+def size_errors(card: TeacherCard, size: int) -> Iterator[None]:
+    """Turn what a model raises for images that it does not take into an error with a way out.
+
+    Raises:
+        TeacherError: the model does not take images of ``size`` pixels or of three channels.
+    """
+    try:
+        yield
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+        raise TeacherError(
+            f"{card.name or card.model} does not take images of 3 channels and {size}x{size} "
+            f"pixels ({first_line(error)}): try --size {card.native_size}, its own"
+        ) from error
+
+
+def _is_constant(logits: Tensor) -> bool:
+    """Whether every position of every image has the same scores, up to rounding."""
+    spread = logits.amax(dim=(2, 3)) - logits.amin(dim=(2, 3))
+    return bool(spread.max() <= 1e-6 * logits.abs().max())
