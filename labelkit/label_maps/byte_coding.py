@@ -46,10 +46,12 @@ def read_range(record: bytes, start: int) -> tuple[np.float32, np.float32]:
 
 
 def whole_factors(values: NDArray[np.floating]) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
-    """Values (N, V) as whole numbers from -31 to 31, and what 1 is worth in each row (N,)."""
-    unit = np.abs(values).max(axis=1, initial=0).astype(np.float64) / LARGEST_FACTOR
-    numbers = values / np.where(unit > 0, unit, 1)[:, None]
-    return np.rint(numbers).astype(np.int8), unit
+    """Values (N, ...) as whole numbers from -31 to 31, and what 1 is worth in each of N (N,)."""
+    axes = tuple(range(1, values.ndim))
+    largest = np.abs(values).max(axis=axes, initial=0, keepdims=True)
+    unit = largest.astype(np.float64) / LARGEST_FACTOR
+    numbers = values / np.where(unit > 0, unit, 1)
+    return np.rint(numbers).astype(np.int8), unit.ravel()
 
 
 def flatten_neighbours(planes: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -73,7 +75,7 @@ def byte_planes(values: NDArray[np.generic], dtype: str) -> NDArray[np.uint8]:
     """Values (N, V) of a little-endian type as bytes: the lowest of all V, then the next, ..."""
     little = np.ascontiguousarray(values, dtype=dtype)
     by_value = little.view(np.uint8).reshape(*little.shape, little.itemsize)
-    return by_value.transpose(0, 2, 1).reshape(len(little), -1)
+    return by_value.transpose(0, 2, 1).reshape(len(little), little.shape[1] * little.itemsize)
 
 
 def from_byte_planes(record: bytes, start: int, count: int, dtype: str) -> NDArray[np.generic]:

@@ -167,7 +167,7 @@ class MapCodec:
         self, extremes: str, name: str, values: NDArray[np.floating], *, descend: bool
     ) -> dict[str, NDArray[np.generic]]:
         """Planes (N, L, H, W) in the file's type of scores."""
-        flat = values.reshape(len(values), -1)
+        flat = values.reshape(len(values), math.prod(values.shape[1:]))
         if self._float:
             stored = flat.astype(self._float)
             return {name: stored.view(np.uint8) if self.raw else byte_planes(stored, self._float)}
@@ -244,10 +244,9 @@ class MapCodec:
             "background classes": self._classes.encode_ascending(background.classes),
         }
         if background.coefficients is not None and background.patterns is not None:
-            number = len(background.classes)
-            factors, unit = whole_factors(background.coefficients.reshape(number, -1))
-            patterns, other = whole_factors(background.patterns.reshape(number, -1))
-            patterns = patterns.view(np.uint8).reshape(background.patterns.shape)
+            factors, unit = whole_factors(background.coefficients)
+            patterns, other = whole_factors(background.patterns)
+            patterns = patterns.view(np.uint8)
             parts |= {
                 "unit": (unit * other).astype("<f4").view(np.uint8),
                 "coefficients": factors.view(np.uint8),
