@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from labelkit.label_maps.byte_coding import (
+    LARGEST,
     byte_planes,
     flatten_neighbours,
     from_byte_planes,
@@ -259,14 +260,14 @@ class MapCodec:
         start, _ = lays["background range"]
         scale, low = read_range(record, start)
         (rest,) = struct.unpack_from("<f", record, start + 8)
-        if not math.isfinite(rest):
+        if not abs(rest) <= LARGEST:
             raise ValueError("a background that is not finite")
         steps = np.frombuffer(record, np.uint8, form.background, lays["background"][0])
         classes = self._classes.ascending(record, lays["background classes"][0], form.background)
         if not form.patterns:
             return Background(classes, steps * scale + low, rest)
         (unit,) = struct.unpack_from("<f", record, lays["unit"][0])
-        if not math.isfinite(unit):
+        if not abs(unit) <= LARGEST:
             raise ValueError("a background whose patterns are not finite")
         start, size = lays["coefficients"]
         factors = np.frombuffer(record, np.int8, size, start)

@@ -9,13 +9,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from labelkit.label_maps.byte_coding import LARGEST
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from labelkit.label_maps.form import MapForm
     from labelkit.label_maps.label_map import Background, LabelMaps
 
-_LARGEST = {"uint8": "float32", "float16": "float16", "float32": "float32"}
+_LARGEST = {
+    "uint8": LARGEST,
+    "float16": float(np.finfo(np.float16).max),
+    "float32": float(np.finfo(np.float32).max),
+}
+_LARGEST_FACTOR = LARGEST**0.5
 
 
 def check_maps(maps: LabelMaps, form: MapForm, num_classes: int) -> None:
@@ -28,7 +35,7 @@ def check_maps(maps: LabelMaps, form: MapForm, num_classes: int) -> None:
     cells = form.grid if form.selection == "cell" else ()
     _check_shape("index", maps.index, (number, form.top_k, *cells))
     _check_shape("score", maps.score, (number, form.top_k, *form.grid))
-    largest = float(np.finfo(_LARGEST[form.scores]).max)
+    largest = _LARGEST[form.scores]
     _check_finite("a score", maps.score, largest)
     if form.log_sum_exp != (maps.log_sum_exp is not None):
         raise ValueError(
@@ -57,9 +64,8 @@ def _check_background(background: Background, form: MapForm, number: int, num_cl
         raise ValueError("a background too many: this form has none")
     _check_shape("background.logits", background.logits, (number, size))
     _check_shape("background.rest", np.asarray(background.rest), (number,))
-    most = float(np.finfo(np.float32).max)
-    _check_finite("a logit of the background", background.logits, most)
-    _check_finite("a logit of the background", np.asarray(background.rest), most)
+    _check_finite("a logit of the background", background.logits, LARGEST)
+    _check_finite("a logit of the background", np.asarray(background.rest), LARGEST)
     _check_ascending("the background's classes", background.classes, num_classes)
     pair = (background.coefficients, background.patterns)
     if bool(patterns) != all(part is not None for part in pair) or (
@@ -69,8 +75,8 @@ def _check_background(background: Background, form: MapForm, number: int, num_cl
     if background.coefficients is not None and background.patterns is not None:
         _check_shape("background.coefficients", background.coefficients, (number, patterns, size))
         _check_shape("background.patterns", background.patterns, (number, patterns, *form.grid))
-        _check_finite("a coefficient", background.coefficients, most)
-        _check_finite("a pattern", background.patterns, most)
+        _check_finite("a coefficient", background.coefficients, _LARGEST_FACTOR)
+        _check_finite("a pattern", background.patterns, _LARGEST_FACTOR)
 
 
 def _check_shape(name: str, array: NDArray[np.generic], expected: tuple[int, ...]) -> None:
