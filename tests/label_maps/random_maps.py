@@ -1,27 +1,49 @@
-"""Random label maps for tests."""
+"""Random label maps of any form, for tests.
+
+Legend: N images, K entries per cell, H W grid, C classes, M classes and P patterns of a background.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from labelkit.label_maps import Background, LabelMap
+from labelkit.label_maps import Background, LabelMap, LabelMaps, MapForm
+
+_POOL = 300  # how many classes the cells of one image choose from: more than a palette holds
 
 
-def random_arrays(
-    rng: np.random.Generator, count: int, top_k: int, grid: tuple[int, int], classes: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Class indices, distinct in each cell, and descending logits, both (N, K, H, W)."""
-    shape = (count, *grid, classes)
-    index = rng.random(shape).argsort(axis=-1)[..., :top_k].transpose(0, 3, 1, 2)
-    score = -np.sort(-rng.normal(3, 4, index.shape).astype(np.float32), axis=1)
-    return index, score
+def random_maps(
+    rng: np.random.Generator,
+    count: int,
+    form: MapForm,
+    num_classes: int,
+    *,
+    spread: float = 4.0,
+    pool: int = _POOL,
+) -> LabelMaps:
+    """The maps of N images, of a form; the last class of the list occurs in most of them.
 
-
-def random_background(rng: np.random.Generator, count: int, size: int, classes: int) -> Background:
-    """Backgrounds of N images."""
-    chosen = np.sort([rng.permutation(classes)[:size] for _ in range(count)], axis=1)
-    logits = rng.normal(-1, 2, (count, size)).astype(np.float32)
-    return Background(chosen, logits, rng.normal(-3, 1, count).astype(np.float32))
+    Args:
+        rng: where the numbers come from.
+        count: N.
+        form: of the maps.
+        num_classes: C.
+        spread: standard deviation of the logits; 0 makes all of them equal.
+        pool: how many classes an image's cells choose from, at least.
+    """
+    images = [_random_classes(rng, form, num_classes, pool) for _ in range(count)]
+    if not images:
+        return LabelMaps.none(form)
+    index = np.stack([own for own, _ in images])
+    score = rng.normal(3, spread, (count, form.top_k, *form.grid))
+    if form.selection == "cell":
+        score = -np.sort(-score, axis=1)
+    return LabelMaps(
+        index,
+        score.astype(np.float32),
+        _random_background(rng, np.stack([behind for _, behind in images]), form, spread),
+        rng.normal(9, spread, (count, *form.grid)).astype(np.float32) if form.log_sum_exp else None,
+    )
 
 
 def random_map(
@@ -31,11 +53,42 @@ def random_map(
     classes: int = 20,
     background: int = 0,
 ) -> LabelMap:
-    """One random label map."""
+    """One random label map, each cell with classes of its own."""
+    form = MapForm(top_k=top_k, grid=grid, background=background)
     rng = np.random.default_rng(seed)
-    index, score = random_arrays(rng, 1, top_k, grid, classes)
-    behind = None
-    if background:
-        every = random_background(rng, 1, background, classes)
-        behind = Background(every.classes[0], every.logits[0], float(every.rest[0]))
-    return LabelMap(index[0].astype(np.uint16), score[0], behind)
+    return random_maps(rng, 1, form, classes)[0]
+
+
+def _random_classes(
+    rng: np.random.Generator, form: MapForm, num_classes: int, pool: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """One image's entries, and the classes of its background."""
+    every = rng.permutation(num_classes)
+    if form.selection == "image":
+        chosen = every[: form.top_k + form.background]
+        if num_classes - 1 not in chosen:
+            chosen[0] = num_classes - 1
+        return np.sort(chosen[: form.top_k]), np.sort(chosen[form.top_k :])
+    some = every[: max(pool, form.top_k)]
+    if num_classes - 1 not in some:
+        some[0] = num_classes - 1
+    places = rng.random((*form.grid, len(some))).argsort(axis=-1)[..., : form.top_k]
+    behind = rng.permutation(num_classes)[: form.background]
+    return some[places].transpose(2, 0, 1).astype(np.uint32), np.sort(behind)
+
+
+def _random_background(
+    rng: np.random.Generator, classes: np.ndarray, form: MapForm, spread: float
+) -> Background | None:
+    if not form.background:
+        return None
+    count, patterns = len(classes), form.patterns
+    coefficients = rng.normal(0, spread, (count, patterns, form.background))
+    shapes = rng.normal(0, 1, (count, patterns, *form.grid))
+    return Background(
+        classes,
+        rng.normal(-1, spread, classes.shape).astype(np.float32),
+        rng.normal(-3, spread, count).astype(np.float32),
+        coefficients.astype(np.float32) if patterns else None,
+        shapes.astype(np.float32) if patterns else None,
+    )
