@@ -94,12 +94,15 @@ class ClassCodec:
             ValueError: a class outside the list, or classes that do not ascend.
         """
         if self._raw:
-            return self._known(np.frombuffer(record, self._dtype, count, start))
-        gaps = from_byte_planes(record, start, count, self._dtype)
-        classes = np.add.accumulate(gaps, dtype=self._sum)
-        if classes[-1] >= self._num_classes or np.count_nonzero(gaps[1:]) != count - 1:
+            classes = np.frombuffer(record, self._dtype, count, start)
+            ascend = bool((classes[1:] > classes[:-1]).all())
+        else:
+            gaps = from_byte_planes(record, start, count, self._dtype)
+            classes = np.add.accumulate(gaps, dtype=self._sum)
+            ascend = np.count_nonzero(gaps[1:]) == count - 1
+        if not ascend or classes[-1] >= self._num_classes:
             raise ValueError(f"classes that do not ascend within the list of {self._num_classes}")
-        return classes.astype(self._dtype)
+        return classes.astype(self._dtype, copy=False)
 
     def _entries_bytes(self) -> int:
         if self._form.selection == "image":
