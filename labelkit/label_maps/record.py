@@ -6,7 +6,7 @@ Legend: N images, R bytes of a record.
 from __future__ import annotations
 
 import zlib
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 _COMPRESSION_LEVEL = 6
 _MEMORY_LEVEL = 9
-_LARGEST = 1 << 26
+# What decoding takes is a few times as much.
+_LARGEST = 1 << 22
+_MOST_FORMS = 64
 
 
 class RecordCodec:
@@ -39,18 +41,23 @@ class RecordCodec:
         nbytes: bytes of a plain record, R.
 
     Raises:
-        ValueError: no forms, a form that such a class list cannot have, or records of more than
-            64 MiB.
+        ValueError: no forms or more than 64, a form that such a class list cannot have, or records
+            of more than 4 MiB.
     """
 
     def __init__(self, forms: Sequence[MapForm], num_classes: int, *, raw: bool) -> None:
+        if not 1 <= len(forms) <= _MOST_FORMS:
+            raise ValueError(f"{len(forms)} maps an image, expected 1 to {_MOST_FORMS}")
         self._codecs = [MapCodec(form, num_classes, raw=raw) for form in forms]
         self._raw = raw
-        ends = np.cumsum([0, *(codec.nbytes for codec in self._codecs)]).tolist()
+        ends = list(accumulate((codec.nbytes for codec in self._codecs), initial=0))
         self._slices = [slice(*pair) for pair in pairwise(ends)]
-        self.nbytes: int = ends[-1]
-        if not forms or self.nbytes > _LARGEST:
-            raise ValueError(f"{len(forms)} maps an image, in a record of {self.nbytes:,} bytes")
+        self.nbytes = ends[-1]
+        if self.nbytes > _LARGEST:
+            raise ValueError(
+                f"{len(forms)} maps an image take {self.nbytes:,} bytes, expected {_LARGEST:,} at "
+                "most"
+            )
         self._breaks = [
             place.start + at
             for place, codec in zip(self._slices, self._codecs, strict=True)
@@ -116,10 +123,10 @@ class RecordCodec:
         stream = zlib.decompressobj()
         try:
             record = stream.decompress(stored, self.nbytes)
-            whole = stream.eof or not stream.decompress(stream.unconsumed_tail, 1)
+            more = b"" if stream.eof else stream.decompress(stream.unconsumed_tail, 1)
         except zlib.error as error:
             raise ValueError(str(error)) from error
-        if len(record) != self.nbytes or not whole or stream.unused_data:
+        if len(record) != self.nbytes or more or not stream.eof or stream.unused_data:
             raise ValueError("not one compressed record")
         return record
 
