@@ -10,6 +10,8 @@ Legend: K entries per cell, H W grid, C classes.
 from __future__ import annotations
 
 import math
+import sys
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -74,9 +76,10 @@ def pool_by_zoom(maps: Sequence[LabelMap], zooms: Sequence[float], box: CropBox)
     Raises:
         ValueError: zooms that are not positive and ascending, or of another number than the maps.
     """
-    places = np.log(zooms) if min(zooms, default=0) > 0 else np.zeros(0)
-    if len(places) != len(maps) or (np.diff(places) <= 0).any():
+    ascend = all(0 < low < high < math.inf for low, high in pairwise([*zooms, sys.float_info.max]))
+    if not maps or len(zooms) != len(maps) or not ascend:
         raise ValueError(f"zooms {list(zooms)} of {len(maps)} maps: one each, positive, ascending")
+    places = np.log(zooms)
     area = max((box.right - box.left) * (box.bottom - box.top), 1e-12)
     position = float(np.interp(-0.5 * math.log(area), places, np.arange(len(places))))
     lower = int(position)

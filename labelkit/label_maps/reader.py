@@ -12,7 +12,7 @@ from labelkit.errors import LabelMapError
 from labelkit.label_maps.checks import damage_explained, open_parts, read_unreadable
 from labelkit.label_maps.layout import check_key, require_crc32
 from labelkit.label_maps.record import RecordCodec
-from labelkit.label_maps.row_table import RowTable
+from labelkit.label_maps.row_table import RowTable, StoredRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,6 +32,7 @@ class LabelMapFile:
 
     Attributes:
         path: the file.
+        header: all that it says of itself.
         classes: the class list of its indices.
         forms: what the maps of each kind have in common; most files hold one map an image.
         raw: whether its records are made for reading at once, not packed.
@@ -64,7 +65,8 @@ class LabelMapFile:
     @property
     def digest(self) -> str:
         """SHA-256 of the classes, the keys and the packed rows' checksums, in hexadecimal."""
-        return hashlib.sha256(f"{self.classes.digest}{self._content}".encode()).hexdigest()
+        content = self.header.packed_content or self.header.content
+        return hashlib.sha256(f"{self.classes.digest}{content}".encode()).hexdigest()
 
     @property
     def record_bytes(self) -> int:
@@ -130,18 +132,24 @@ class LabelMapFile:
             IndexError: no such row.
             LabelMapError: the row's checksum or content is wrong.
         """
-        key, stored, crc32 = self._row(position)
-        try:
-            record = self._codec.expand(stored)
-            require_crc32(key, record, crc32)
-            return self._codec.decode(record)
-        except (ValueError, MemoryError) as error:
-            raise self._damaged(position, error) from error
+        return self._checked(position)[1]
 
     def position(self, key: str) -> int | None:
         """The row number of a key; None if the file has no such key."""
         with damage_explained(self.path):
             return self._table.position(self._file(), key.encode(errors="surrogatepass"))
+
+    def key_at(self, position: int) -> str:
+        """The key of a row number, 0 to len - 1.
+
+        Raises:
+            IndexError: no such row.
+            LabelMapError: a key that is no text, or leaves the data set's folder.
+        """
+        self._require_row(position)
+        with damage_explained(self.path):
+            (key,) = self._table.keys(self._file(), position, position + 1)
+        return self._checked_key(key)
 
     def missing(self, keys: Sequence[str]) -> list[str]:
         """Those of ``keys`` that the file has no label map for, in their order."""
@@ -164,6 +172,20 @@ class LabelMapFile:
             LabelMapError: a row that cannot be read; its checksum is not looked at.
         """
         yield from map(self._row, range(len(self)))
+
+    def checked_rows(self) -> Iterator[StoredRow]:
+        """Each row as bytes, to copy it, after its checksum and content have been checked.
+
+        Raises:
+            LabelMapError: a row is damaged.
+        """
+        for position in range(len(self)):
+            yield self._checked(position)[0]
+
+    def entries(self) -> Iterator[tuple[bytes, int, int]]:
+        """Each row's key, the size of its record in the file and its CRC-32, without the record."""
+        with damage_explained(self.path):
+            yield from self._table.entries(self._file())
 
     def check_rows(self) -> None:
         """Read every row, and so check its checksum and content.
@@ -196,7 +218,7 @@ class LabelMapFile:
 
     def _read_all(self) -> None:
         parts = open_parts(self.path)
-        header = parts.header
+        header = self.header = parts.header
         self.classes, self.forms = parts.classes, header.maps
         self.raw = header.coding == "raw"
         self.attrs: dict[str, Any] = header.source
@@ -206,7 +228,6 @@ class LabelMapFile:
         self._require_same()
         if self._table.check(self._descriptor, parts.unreadable) != header.content:
             raise ValueError("keys or checksums are not those that the header sums up")
-        self._content = header.packed_content or header.content
         self.unreadable = read_unreadable(parts.unreadable)
         for key in self.unreadable:
             check_key(key)
@@ -235,12 +256,24 @@ class LabelMapFile:
         return self._descriptor
 
     def _row(self, position: int) -> tuple[bytes, bytes, int]:
-        if not 0 <= position < len(self):
-            raise IndexError(f"row {position} of a file with {len(self)} rows")
+        self._require_row(position)
         try:
             return self._table.row(self._file(), position, self._codec.longest_stored)
         except (OSError, ValueError) as error:
             raise self._damaged(position, error) from error
+
+    def _checked(self, position: int) -> tuple[StoredRow, tuple[LabelMap, ...]]:
+        key, stored, crc32 = self._row(position)
+        try:
+            record = self._codec.expand(stored)
+            require_crc32(key, record, crc32)
+            return StoredRow(key, stored, record, crc32), self._codec.decode(record)
+        except (ValueError, MemoryError) as error:
+            raise self._damaged(position, error) from error
+
+    def _require_row(self, position: int) -> None:
+        if not 0 <= position < len(self):
+            raise IndexError(f"row {position} of a file with {len(self)} rows")
 
     def _only(self, maps: tuple[LabelMap, ...]) -> LabelMap:
         if len(maps) == 1:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from bisect import bisect_left, bisect_right
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -26,6 +26,15 @@ _BLOCK = 4096
 _SAMPLES = 1 << 16
 _PAIR = struct.Struct("<QQIQQI")
 _FIRST = struct.Struct("<QQI")
+
+
+class StoredRow(NamedTuple):
+    """A row as bytes: its key, its record as it stands in the file, plain, and its CRC-32."""
+
+    key: bytes
+    stored: bytes
+    plain: bytes
+    crc32: int
 
 
 class RowTable:
@@ -98,6 +107,16 @@ class RowTable:
         """The keys of all rows, block by block."""
         for start in range(0, self.count, _BLOCK):
             yield from self.keys(descriptor, start, min(start + _BLOCK, self.count))
+
+    def entries(self, descriptor: int) -> Iterator[tuple[bytes, int, int]]:
+        """Each row's key, the size of its record as it stands in the file, and its CRC-32."""
+        key_end = record_end = 0
+        for _, rows, blob in self._blocks(descriptor, 0):
+            keys = _split(blob, rows["key_end"], key_end)
+            ends = rows["record_end"].astype(np.int64)
+            sizes = np.diff(ends, prepend=record_end).tolist()
+            yield from zip(keys, sizes, rows["crc32"].tolist(), strict=True)
+            key_end, record_end = int(rows["key_end"][-1]), int(ends[-1])
 
     def row(self, descriptor: int, position: int, longest: int) -> tuple[bytes, bytes, int]:
         """A row's key, its record as it stands in the file, and its CRC-32.

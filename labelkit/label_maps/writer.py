@@ -9,20 +9,25 @@ and goes on with what is missing.
 from __future__ import annotations
 
 import hashlib
+import heapq
 import os
 import shutil
 from dataclasses import dataclass
+from itertools import pairwise
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from labelkit.errors import LabelMapError
-from labelkit.label_maps.hdf5 import Rows, write_file
+from labelkit.label_maps.hdf5 import Rows
+from labelkit.label_maps.identity import Difference, difference, identity
 from labelkit.label_maps.layout import FORMAT, VERSION, Header, check_key, row_crc32
 from labelkit.label_maps.publish import file_sha256, publish
 from labelkit.label_maps.reader import LabelMapFile
 from labelkit.label_maps.record import RecordCodec
+from labelkit.label_maps.whole_file import write_checked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -41,9 +46,6 @@ class Shard:
     stop: int
 
 
-_NO_IDENTITY = ("classes_name", "made_with", "content", "packed_content")
-
-
 class _Marker(msgspec.Struct, frozen=True):
     plan: str
     sha256: str
@@ -56,13 +58,19 @@ class LabelMapWriter:
         path: the finished file; shards live beside it in ``<path>.parts`` until then.
         classes: the class list of the indices.
         keys: every image of the data set; sorted here, so their order does not matter.
+            The attribute ``keys`` holds those that maps are to be made of.
         forms: what the maps of each kind have in common; one map an image for each.
         source: how the maps are made, JSON values; shards of another source never mix.
         made_with: what else the file is to say, such as versions; no part of the identity.
         shard_rows: images per shard: what an interruption can cost at most.
+        reuse: a packed file of the same classes, forms and source: its rows of ``keys`` are taken
+            over as they are. Images that it could not read are tried again.
+        made_from: a digest of files that the maps are made from; like ``reuse`` it tells shards
+            apart, but does not stand in the file.
 
     Raises:
-        LabelMapError: keys that repeat or leave the data set's folder, or shards of another plan.
+        LabelMapError: keys that repeat or leave the data set's folder, shards of another plan, or
+            something that ``reuse`` differs in.
         ValueError: a form that such a class list cannot have.
         FileExistsError: ``path`` exists already.
     """
@@ -77,13 +85,15 @@ class LabelMapWriter:
         source: dict[str, Any],
         made_with: dict[str, Any] | None = None,
         shard_rows: int = 1024,
+        reuse: LabelMapFile | None = None,
+        made_from: str = "",
     ) -> None:
         self.path = Path(path).absolute()
         self.parts = self.path.with_name(self.path.name + ".parts")
         self.classes = classes
         self._codec = RecordCodec(forms, len(classes), raw=False)
-        self.keys = sorted(keys, key=check_key)
-        for key, following in zip(self.keys, self.keys[1:], strict=False):
+        every = sorted(keys, key=check_key)
+        for key, following in pairwise(every):
             if key == following:
                 raise LabelMapError(f"key {key!r} stands twice in the data set")
         self.header = Header(
@@ -96,10 +106,22 @@ class LabelMapWriter:
             source=source,
             made_with=made_with or {},
         )
+        self._reuse = reuse
+        self._kept = self._taken_over(every)
+        self.keys = [key for key in every if key not in self._kept]
         starts = range(0, len(self.keys), shard_rows)
         stops = (min(start + shard_rows, len(self.keys)) for start in starts)
         self.shards = [Shard(n, *ends) for n, ends in enumerate(zip(starts, stops, strict=True))]
-        self._claim_parts(shard_rows)
+        self._claim_parts(
+            {
+                "header": identity(self.header),
+                "keys": hashlib.sha256("\0".join(every).encode()).hexdigest(),
+                "count": len(every),
+                "shard_rows": shard_rows,
+                "reuse": "" if reuse is None else reuse.digest,
+                "made_from": made_from,
+            }
+        )
 
     def pending(self) -> list[Shard]:
         """The shards that no writer has committed yet, in the order of their keys."""
@@ -151,8 +173,10 @@ class LabelMapWriter:
             unreadable |= file.unreadable
             own = (len(file), file.key_bytes, file.record_bytes)
             sizes = [size + more for size, more in zip(sizes, own, strict=True)]
-        stream = (row for file in self._open_shards() for row in file.raw_rows())
-        rows = Rows(stream, *sizes)
+        for key, size in self._kept_sizes():
+            sizes = [sizes[0] + 1, sizes[1] + len(key), sizes[2] + size]
+        made = (row for file in self._open_shards() for row in file.raw_rows())
+        rows = Rows(heapq.merge(made, self._kept_rows(), key=itemgetter(0)), *sizes)
         if not self._publish(self.path, lambda path: self._write(path, rows, unreadable)):
             self._require_no_file()
         shutil.rmtree(self.parts, ignore_errors=True)
@@ -170,16 +194,9 @@ class LabelMapWriter:
         marker = msgspec.json.encode(_Marker(self._plan, file_sha256(target)))
         self._publish(target.with_suffix(".json"), lambda path: path.write_bytes(marker))
 
-    def _claim_parts(self, shard_rows: int) -> None:
+    def _claim_parts(self, plan: dict[str, Any]) -> None:
         """Make the folder of shards, or check that the one there is of the same plan."""
         self._require_no_file()
-        header: dict[str, Any] = msgspec.to_builtins(self.header)
-        plan = {
-            "header": {k: v for k, v in header.items() if k not in _NO_IDENTITY},
-            "keys": hashlib.sha256("\0".join(self.keys).encode()).hexdigest(),
-            "count": len(self.keys),
-            "shard_rows": shard_rows,
-        }
         encoded = msgspec.json.encode(plan, order="deterministic")
         self._plan = hashlib.sha256(encoded).hexdigest()
         self.parts.mkdir(parents=True, exist_ok=True)
@@ -187,11 +204,11 @@ class LabelMapWriter:
         if not file.exists() and any(self.parts.glob("*.h5")):
             raise LabelMapError(f"{self.parts} has lost its plan.json: remove the folder")
         self._publish(file, lambda path: path.write_bytes(encoded))
-        found, wanted = msgspec.json.decode(file.read_bytes()), msgspec.json.decode(encoded)
-        if found != wanted:
+        other = difference(msgspec.json.decode(file.read_bytes()), msgspec.json.decode(encoded))
+        if other:
             raise LabelMapError(
                 f"{self.parts} holds shards made with other settings "
-                f"({_difference(found, wanted)}). "
+                f"({other.name}: {other.first} there, {other.second} now). "
                 "Repeat the first command to go on with them, or remove the folder to start anew"
             )
 
@@ -240,23 +257,36 @@ class LabelMapWriter:
             except LabelMapError:
                 target.unlink(missing_ok=True)
 
+    def _taken_over(self, keys: Sequence[str]) -> frozenset[str]:
+        """Those of the keys that the file to reuse has a row of; raises unless rows can be ours."""
+        if self._reuse is None:
+            return frozenset()
+        found = difference(identity(self._reuse.header), identity(self.header))
+        if self._reuse.classes != self.classes:
+            found = Difference("class list", str(self._reuse.classes), str(self.classes))
+        if found:
+            raise LabelMapError(
+                f"{self._reuse.path} cannot be reused: its {found.name} is {found.first!r}, "
+                f"here it is {found.second!r}. Repeat the settings that it was made with"
+            )
+        return frozenset(set(keys).intersection(self._reuse.keys()))
+
+    def _kept_sizes(self) -> Iterator[tuple[bytes, int]]:
+        """Keys of the rows that are taken over, and the bytes of their records."""
+        for key, size, _ in self._reuse.entries() if self._reuse is not None else ():
+            if key.decode() in self._kept:
+                yield key, size
+
+    def _kept_rows(self) -> Iterator[tuple[bytes, bytes, int]]:
+        """The rows that are taken over, each one checked."""
+        for row in self._reuse.checked_rows() if self._reuse is not None else ():
+            if row.key.decode() in self._kept:
+                yield row.key, row.stored, row.crc32
+
     def _open_shards(self) -> Iterator[LabelMapFile]:
         for shard in self.shards:
             with LabelMapFile.open(self.parts / f"{shard.number:06d}.h5") as file:
                 yield file
 
     def _write(self, path: Path, rows: Rows, unreadable: dict[str, str]) -> None:
-        write_file(path, self.header, self.classes, rows, unreadable)
-        with LabelMapFile.open(path) as written:
-            written.check_rows()
-
-
-def _difference(found: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> str:
-    """The first setting that differs, with both values."""
-    for name in sorted(found.keys() | wanted.keys()):
-        old, new = found.get(name), wanted.get(name)
-        if isinstance(old, dict) and isinstance(new, dict) and old != new:
-            return _difference(old, new, f"{prefix}{name}.")
-        if old != new:
-            return f"{prefix}{name}: {old} there, {new} now"
-    return ""
+        write_checked(path, self.header, self.classes, rows, unreadable)

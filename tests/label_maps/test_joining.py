@@ -1,0 +1,182 @@
+"""Merging: rows of several files as they stand, in one file that the order of files cannot change."""
+
+from __future__ import annotations
+
+import random
+import zlib
+from itertools import permutations
+
+import pytest
+
+from labelkit.errors import LabelMapError
+from labelkit.hierarchy import ClassList
+from labelkit.label_maps import LabelMapFile, MapForm, merge
+from labelkit.label_maps.hdf5 import Rows, write_file
+from tests.label_maps.small_files import CLASSES, FORM, MADE_WITH, SOURCE, damage, make
+
+KEYS = [f"{folder}/{n:02d}.jpg" for folder in ("a", "é", "b") for n in range(9)]
+IMAGE = MapForm(selection="image", top_k=3, grid=(4, 5), background=6, patterns=2, zoom=2.0)
+
+
+@pytest.fixture
+def thirds(tmp_path):
+    """Three files that part the keys at random, the keys of each one all over the place."""
+    mixed = random.Random(0).sample(KEYS, len(KEYS))
+    return [make(tmp_path / f"{n}.h5", mixed[n::3]) for n in range(3)]
+
+
+def test_the_parts_are_the_file_that_one_run_makes_byte_for_byte(thirds, tmp_path):
+    whole = make(tmp_path / "whole.h5", KEYS)
+    merged = merge(thirds, tmp_path / "merged.h5")
+    assert list(merged) == sorted(KEYS, key=str.encode)
+    assert merged.path.read_bytes() == whole.path.read_bytes()
+
+
+@pytest.mark.parametrize("forms", [(IMAGE,), (FORM, IMAGE)], ids=("image", "two forms"))
+def test_every_form_is_copied(tmp_path, forms):
+    parts = [make(tmp_path / f"{n}.h5", KEYS[n::2], forms) for n in range(2)]
+    merged = merge(parts, tmp_path / "merged.h5")
+    assert merged.path.read_bytes() == make(tmp_path / "w.h5", KEYS, forms).path.read_bytes()
+
+
+def test_the_order_of_the_files_changes_nothing(tmp_path):
+    """Though names, versions, reasons and the order of the source's members differ among them."""
+    turned = dict(reversed(SOURCE.items()))
+    parts = [
+        make(tmp_path / "0.h5", [*KEYS[:12], "x.jpg"], unreadable={"x.jpg": "torn"}),
+        make(
+            tmp_path / "1.h5",
+            [*KEYS[9:20], "x.jpg"],
+            unreadable={"x.jpg": "no image"},
+            source=turned,
+            made_with={"torch": "2.6", "labelkit": "0.1.0", "cuda": "12"},
+        ),
+        make(tmp_path / "2.h5", KEYS[20:], classes=ClassList.of(CLASSES.ids, "other name")),
+    ]
+    results = {
+        merge(order, tmp_path / f"m{n}.h5").path.read_bytes()
+        for n, order in enumerate(permutations(parts))
+    }
+    assert len(results) == 1
+    merged = LabelMapFile.open(tmp_path / "m0.h5")
+    assert merged.made_with == {"labelkit": "0.1.0"}
+    assert merged.unreadable == {"x.jpg": "no image"}
+    assert merged.attrs == SOURCE
+    assert len(merged) == len(KEYS)
+
+
+def test_in_steps_or_at_once_is_the_same(thirds, tmp_path):
+    first = merge(thirds[:2], tmp_path / "first.h5")
+    twice = merge([thirds[2], first], tmp_path / "twice.h5")
+    once = merge(thirds, tmp_path / "once.h5")
+    assert twice.path.read_bytes() == once.path.read_bytes()
+
+
+def test_one_map_compressed_in_two_ways_stands_once_whatever_the_order(tmp_path):
+    """Rows are equal if their checksums are; the shorter one is kept."""
+    plain = make(tmp_path / "a.h5", KEYS[:3])
+    level_0 = [
+        (row.key, zlib.compress(row.plain, 0), row.crc32)
+        for row in make(tmp_path / "b.h5", KEYS[:5]).checked_rows()
+    ]
+    sizes = [sum(len(row[part]) for row in level_0) for part in (0, 1)]
+    write_file(tmp_path / "c.h5", plain.header, CLASSES, Rows(level_0, len(level_0), *sizes), {})
+    longer = LabelMapFile.open(tmp_path / "c.h5")
+    results = [
+        merge(files, tmp_path / f"m{n}.h5")
+        for n, files in enumerate([[plain, longer], [longer, plain]])
+    ]
+    assert results[0].path.read_bytes() == results[1].path.read_bytes()
+    assert len(results[0]) == 5
+    assert list(results[0].raw_rows())[:3] == list(plain.raw_rows())
+
+
+def test_a_row_wins_over_an_unreadable_image(tmp_path):
+    torn = make(tmp_path / "a.h5", KEYS[:5], unreadable={KEYS[0]: "torn", KEYS[1]: "torn"})
+    mended = make(tmp_path / "b.h5", [KEYS[0], KEYS[7]])
+    merged = merge([torn, mended], tmp_path / "m.h5")
+    assert KEYS[0] in merged
+    assert merged.unreadable == {KEYS[1]: "torn"}
+
+
+def test_files_without_rows_join_too(tmp_path):
+    torn = make(tmp_path / "a.h5", KEYS[:1], unreadable={KEYS[0]: "torn"})
+    assert len(merge([torn, torn], tmp_path / "m.h5")) == 0
+
+
+def test_two_maps_of_one_image_are_refused_with_its_key(tmp_path):
+    first = make(tmp_path / "a.h5", KEYS[:5])
+    second = make(tmp_path / "b.h5", KEYS[4:], seed=1)
+    with pytest.raises(LabelMapError, match=r"a\.h5 and .*b\.h5 have different maps of 'a/04\.jpg'"):
+        merge([first, second], tmp_path / "m.h5")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.h5", "b.h5"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "told"),
+    [
+        ({"source": SOURCE | {"input_size": 224}}, "differ in input_size: 320 and 224.*--average"),
+        (
+            {"source": SOURCE | {"teacher": {"name": "b7", "weights": "sha256:0"}}},
+            "differ in teacher.name: 'none' and 'b7'.*--average",
+        ),
+        ({"source": {**SOURCE, "more": 1}}, "differ in more: None and 1"),
+        ({"forms": [MapForm(top_k=2, grid=(4, 5), background=4)]}, r"maps\.0\.top_k: 3 and 2"),
+        ({"forms": [FORM, IMAGE]}, "differ in maps: "),
+    ],
+)
+def test_what_differs_is_named(tmp_path, facts, told):
+    first, second = make(tmp_path / "a.h5", KEYS[:5]), make(tmp_path / "b.h5", KEYS[5:], **facts)
+    with pytest.raises(LabelMapError, match=rf"(?s)a\.h5 and .*b\.h5 .*{told}"):
+        merge([first, second], tmp_path / "m.h5")
+    assert not (tmp_path / "m.h5").exists()
+
+
+def test_other_classes_are_told_by_their_lists(tmp_path):
+    other = ClassList.of([f"class {n}" for n in range(19, -1, -1)], "turned")
+    files = [make(tmp_path / "a.h5", KEYS[:5]), make(tmp_path / "b.h5", KEYS[5:], classes=other)]
+    with pytest.raises(LabelMapError, match=r"twenty.*turned"):
+        merge(files, tmp_path / "m.h5")
+
+
+def test_a_damaged_row_is_named_and_leaves_nothing(thirds, tmp_path):
+    key = list(thirds[1])[4]
+    thirds[1] = damage(thirds[1], key)
+    with pytest.raises(LabelMapError, match=rf"1\.h5, row 4 \({key}\)"):
+        merge(thirds, tmp_path / "m.h5")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.h5", "1.h5", "2.h5"]
+
+
+def test_a_damaged_copy_of_a_row_that_another_file_has_is_told_as_well(tmp_path):
+    files = [make(tmp_path / f"{n}.h5", KEYS[:6]) for n in range(2)]
+    files[1] = damage(files[1], KEYS[2])
+    with pytest.raises(LabelMapError, match=r"1\.h5, row 2"):
+        merge(files, tmp_path / "m.h5")
+
+
+def test_nothing_is_ever_replaced(thirds, tmp_path):
+    before = thirds[0].path.read_bytes()
+    with pytest.raises(FileExistsError, match="choose another name"):
+        merge(thirds, thirds[0].path)
+    assert thirds[0].path.read_bytes() == before
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        merge(thirds, tmp_path / "none" / "m.h5")
+
+
+def test_the_first_of_two_that_finish_wins(thirds, tmp_path):
+    """The other one appears while rows are being copied."""
+    output = tmp_path / "m.h5"
+    with pytest.raises(FileExistsError, match="exists"):
+        merge(thirds, output, lambda _done, _total: output.write_text("mine"))
+    assert output.read_text() == "mine"
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_progress_ends_with_every_row(thirds, tmp_path):
+    seen: list[tuple[int, int]] = []
+    merge(thirds, tmp_path / "m.h5", lambda *steps: seen.append(steps))
+    assert seen[-1] == (len(KEYS), len(KEYS))
+
+
+def test_versions_that_all_files_share_stay(thirds, tmp_path):
+    assert merge(thirds, tmp_path / "m.h5").made_with == MADE_WITH
