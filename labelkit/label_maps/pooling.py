@@ -10,7 +10,6 @@ Legend: K entries per cell, H W grid, C classes.
 from __future__ import annotations
 
 import math
-import sys
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -76,7 +75,7 @@ def pool_by_zoom(maps: Sequence[LabelMap], zooms: Sequence[float], box: CropBox)
     Raises:
         ValueError: zooms that are not positive and ascending, or of another number than the maps.
     """
-    ascend = all(0 < low < high < math.inf for low, high in pairwise([*zooms, sys.float_info.max]))
+    ascend = all(low < high for low, high in pairwise([0.0, *zooms, math.inf]))
     if not maps or len(zooms) != len(maps) or not ascend:
         raise ValueError(f"zooms {list(zooms)} of {len(maps)} maps: one each, positive, ascending")
     places = np.log(zooms)
