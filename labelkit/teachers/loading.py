@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +70,7 @@ def load_teacher(
             f"teacher {card.name} gives {outputs} scores, its class list {classes} is of another "
             "length: name the right list in its card"
         )
-    return _ready(model, classes, card, where, force=force, precision=precision)
+    return replace(_ready(model, classes, card, where), force=force, precision=precision)
 
 
 def random_teacher(
@@ -104,7 +105,7 @@ def random_teacher(
     with size_errors(card, card.size):
         randomize(model, card.size)
     classes = ClassList.of(f"class-{n}" for n in range(int(getattr(model, "num_classes", 0))))
-    return _ready(model, classes, card, where, force=force, precision="float32")
+    return replace(_ready(model, classes, card, where), force=force)
 
 
 def wrap_model(
@@ -124,7 +125,7 @@ def wrap_model(
             finite.
         DeviceError: torch cannot compute on ``device`` here.
     """
-    teacher = _ready(model, classes, card, choose_device(device), force=False, precision="float32")
+    teacher = _ready(model, classes, card, choose_device(device))
     image = torch.zeros(1, 3, card.size, card.size, device=teacher.device)
     with size_errors(card, card.size):
         logits = teacher.logits_map(image)
@@ -145,21 +146,13 @@ def _of_size(card: TeacherCard, size: int | None) -> TeacherCard:
     return card if size is None else msgspec.structs.replace(card, size=size)
 
 
-def _ready(
-    model: nn.Module,
-    classes: ClassList,
-    card: TeacherCard,
-    where: torch.device,
-    *,
-    force: bool,
-    precision: Precision,
-) -> Teacher:
+def _ready(model: nn.Module, classes: ClassList, card: TeacherCard, where: torch.device) -> Teacher:
     model.eval().requires_grad_(requires_grad=False)
     model.to(where)
     for weight in model.parameters():
         if weight.ndim == 4:  # those of 3D convolutions have no such order
             weight.data = weight.data.contiguous(memory_format=torch.channels_last)
-    return Teacher(model, classes, card, _digest(model), force=force, precision=precision)
+    return Teacher(model, classes, card, _digest(model))
 
 
 def _read_classes(card: TeacherCard) -> ClassList:

@@ -19,7 +19,7 @@ from labelkit.teachers.heads import head_map
 from labelkit.teachers.split import DenseModel, split
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from labelkit.hierarchy import ClassList
     from labelkit.teachers.card import TeacherCard
@@ -160,7 +160,8 @@ class Teacher:
         features = read_features(whole, self.model, size, self.card.model)
         head = split(self.model).head
         logits = head_map(self.model, head, whole, features, forced=False)
-        if features.prefix.shape[1] and _is_constant(logits):
+        tokens = features.vectors.permute(0, 3, 1, 2)
+        if features.prefix.shape[1] and _is_constant(logits) and not _is_constant(tokens, 1e-3):
             if not self.force:
                 raise TeacherError(
                     f"{self.card.model} answers from its class token, which belongs to no "
@@ -186,7 +187,7 @@ class Teacher:
 
 
 @contextmanager
-def size_errors(card: TeacherCard, size: int) -> Iterator[None]:
+def size_errors(card: TeacherCard, size: int) -> Generator[None]:
     """Turn what a model raises for images that it does not take into an error with a way out.
 
     Raises:
@@ -201,7 +202,7 @@ def size_errors(card: TeacherCard, size: int) -> Iterator[None]:
         ) from error
 
 
-def _is_constant(logits: Tensor) -> bool:
-    """Whether every position of every image has the same scores, up to rounding."""
-    spread = logits.amax(dim=(2, 3)) - logits.amin(dim=(2, 3))
-    return bool(spread.max() <= 1e-6 * logits.abs().max())
+def _is_constant(values: Tensor, tolerance: float = 1e-6) -> bool:
+    """Whether every position of every image holds the same (B, C, H, W), up to a tolerance."""
+    spread = values.amax(dim=(2, 3)) - values.amin(dim=(2, 3))
+    return bool(spread.max() <= tolerance * values.abs().max())

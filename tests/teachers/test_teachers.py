@@ -11,7 +11,7 @@ from torchvision.transforms.v2 import functional as VF
 
 from labelkit.errors import ClassListError, DeviceError, TeacherError
 from labelkit.hierarchy import read_class_list
-from labelkit.teachers import EXACT_GAP, card_names, load_teacher, read_card, resize_grid
+from labelkit.teachers import EXACT_GAP, load_teacher, read_card, resize_grid
 
 CARD = """
 model = "{model}"
@@ -76,15 +76,8 @@ def test_normalize_is_the_cards_mean_and_std(lite0):
     assert lite0.normalize(image).flatten().tolist() == [-1, 1] * 3
 
 
-@pytest.mark.parametrize("name", card_names())
-def test_every_card_that_ships_is_whole(name):
-    card = load_teacher(name, device="cpu").card
-    assert card.name == name
-    assert card.licence
-
-
 def test_names_that_are_almost_right_get_a_suggestion():
-    with pytest.raises(TeacherError, match="Did you mean efficientnet-lite0"):
+    with pytest.raises(TeacherError, match="Did you mean .*efficientnet-lite0"):
         load_teacher("efficientnet-lite")
     with pytest.raises(TeacherError, match="resnet50"):
         load_teacher("resnet5O")
@@ -123,11 +116,15 @@ def test_a_model_with_features_last_gives_a_grid(tmp_path):
     assert teacher.logits_map(torch.zeros(2, 3, 96, 160)).shape == (2, 1000, 3, 5)
 
 
-@pytest.mark.parametrize("model", ["test_mambaout", "test_convnext"])
-def test_a_head_that_is_not_linear_after_the_pool_is_measured_as_such(tmp_path, model):
-    """Their normalisation stands after the pool: the gap says so."""
-    teacher = load_teacher(write_card(tmp_path, model, ".pth"), device="cpu")
+def test_a_head_that_is_not_linear_after_the_pool_is_measured_as_such(tmp_path):
+    """A hidden layer stands after the pool: the gap says so."""
+    teacher = load_teacher(write_card(tmp_path, "test_mambaout", ".pth"), device="cpu")
     assert teacher.gap(96) > EXACT_GAP
+
+
+def test_a_normalisation_after_the_pool_is_exact(tmp_path):
+    teacher = load_teacher(write_card(tmp_path, "test_convnext", ".pth"), device="cpu")
+    assert teacher.gap(96) < EXACT_GAP
 
 
 def test_a_class_list_of_another_length_is_refused(tmp_path):
