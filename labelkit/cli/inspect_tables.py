@@ -12,6 +12,7 @@ from rich.text import Text
 
 from labelkit.hierarchy import class_names
 from labelkit.inspection import class_shares
+from labelkit.inspection.forms import form_lines
 from labelkit.inspection.palette import PALETTE, hexadecimal
 from labelkit.inspection.presence import stored_presence
 from labelkit.inspection.report import settings
@@ -34,7 +35,6 @@ _CERTAIN, _LIKELY = 0.5, 0.1
 def print_label_maps(summary: LabelMapSummary, images: Path | None) -> None:
     """Print a label-map file's summary, and what can be done with it next."""
     screen = console()
-    rows, columns = summary.grid
     print_heading(screen, "Label maps", summary.path)
     each = f"{file_size(summary.bytes_per_image)} an image"
     print_table(
@@ -42,8 +42,7 @@ def print_label_maps(summary: LabelMapSummary, images: Path | None) -> None:
         facts(
             [
                 ("images", f"{summary.images:,}"),
-                ("grid", f"{rows} x {columns} cells, {summary.top_k} classes each"),
-                ("background", counted(summary.background, "class", "classes")),
+                *form_lines(summary.forms),
                 (
                     "classes",
                     classes_line(summary.classes_name, summary.num_classes, summary.digest),
@@ -102,8 +101,8 @@ def _letter_grid(
     label_map: LabelMap, num_classes: int, letters: dict[int, tuple[str, str]]
 ) -> Iterable[Text]:
     """The strongest class of each cell as a letter in its colour, one line per row of the grid."""
-    presence = stored_presence(label_map, num_classes)[0]
-    strongest: list[list[int]] = label_map.index[0].tolist()
+    presence = stored_presence(label_map, num_classes).max(axis=0)
+    strongest: list[list[int]] = label_map.strongest.tolist()
     for row, shares in zip(strongest, presence.tolist(), strict=True):
         line = Text("  ")
         for class_index, share in zip(row, shares, strict=True):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -15,10 +16,17 @@ if TYPE_CHECKING:
     from labelkit.relabel import Outcome
 
 
-@click.command(
-    "relabel",
-    epilog="Example: labelkit relabel photos/train --teacher efficientnet-lite0 -o maps.h5",
-)
+_SMALLEST, _LARGEST = 16, 4096
+EPILOG = """\b
+Examples:
+  labelkit relabel photos/train -o maps.h5
+  labelkit relabel photos/train -o maps.h5 --teacher efficientnet-lite0 --size 224,448
+  labelkit relabel photos/train -o maps.h5 --selection cell --grid 15 --background 0
+  labelkit relabel photos/train -o more.h5 --reuse maps.h5
+"""
+
+
+@click.command("relabel", epilog=EPILOG)
 @click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
     "--teacher",
@@ -34,14 +42,31 @@ if TYPE_CHECKING:
     help="File to make (.h5).",
 )
 @click.option(
+    "--selection",
+    type=click.Choice(["image", "cell"]),
+    default="image",
+    show_default=True,
+    help="Which classes are kept: the image's strongest, in all cells; or those of each cell, as "
+    "published.",
+)
+@click.option(
     "--topk",
     "top_k",
     type=click.IntRange(1),
-    help="Classes kept in every cell. [default: 5, or all if there are fewer]",
+    help="How many classes. [default: 8 of an image, 5 of a cell, or all if there are fewer]",
 )
-@click.option("--grid", type=click.IntRange(1, 64), default=15, show_default=True)
 @click.option(
-    "--size", type=click.IntRange(16, 4096), help="Input side in pixels. [default: the teacher's]"
+    "--grid",
+    type=click.IntRange(1, 64),
+    help="Rows and columns of a map. [default: the teacher's own grid, 15 at most]",
+)
+@click.option(
+    "--size",
+    "sizes",
+    metavar="PIXELS[,PIXELS...]",
+    callback=lambda _context, _option, value: _sizes(value),
+    help="Input side. With several, each image gets a map of each size, and a crop takes those "
+    "that suit its zoom. [default: the teacher's]",
 )
 @click.option(
     "--classes",
@@ -52,10 +77,29 @@ if TYPE_CHECKING:
 @click.option(
     "--background",
     type=click.IntRange(0),
-    default=64,
+    help="Of how many other classes to keep the mean logit, for the cells that do not store them; "
+    "0 counts them as logit 0, as published. [default: 128, or 64 with --selection cell]",
+)
+@click.option(
+    "--patterns",
+    type=click.IntRange(0, 16),
+    help="How many patterns over the grid these classes share. [default: 2; 0 with --selection "
+    "cell]",
+)
+@click.option(
+    "--scores",
+    type=click.Choice(["uint8", "float16", "float32"]),
+    default="uint8",
     show_default=True,
-    help="Of how many classes an image to keep the mean logit, for the cells that do not store "
-    "them; 0 counts them as logit 0, as published.",
+    help="How a logit is stored; uint8 is a step of 1/255 of the image's own range.",
+)
+@click.option("--log-sum-exp", is_flag=True, help="Keep that of each cell's logits too.")
+@click.option(
+    "--reuse",
+    metavar="OLD",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="An earlier file, made with the same teacher and settings: take its maps over, and make "
+    "those of new images only.",
 )
 @click.option(
     "--batch-size",
@@ -72,19 +116,24 @@ def command(  # noqa: PLR0913, PLR0917 -- one a command-line option
     data: Path,
     teacher: str,
     output: Path,
+    selection: Literal["image", "cell"],
     top_k: int | None,
-    grid: int,
-    size: int | None,
+    grid: int | None,
+    sizes: tuple[int, ...],
     classes: str | None,
-    background: int,
+    background: int | None,
+    patterns: int | None,
+    scores: Literal["uint8", "float16", "float32"],
+    log_sum_exp: bool,  # noqa: FBT001 -- a flag of the command line
+    reuse: Path | None,
     batch_size: int | None,
     workers: int | None,
     device: str,
 ) -> None:
     """Give every image of the folder DATA a label map, and write one file.
 
-    A label map is a small grid (15x15) of the classes that a strong classifier sees in each part
-    of the image. Images are found at any depth; a row's key is the path below DATA. Interrupted,
+    A label map is a small grid of the classes that a strong classifier sees in each part of the
+    image. Images are found at any depth; a row's key is the path below DATA. Interrupted,
     the same command goes on where it was. Unreadable images are listed, never replaced.
     """
     from labelkit.data import EXTENSIONS, list_images
@@ -102,6 +151,7 @@ def command(  # noqa: PLR0913, PLR0917 -- one a command-line option
     from rich.console import Console
 
     from labelkit.cli.progress import progress_bar
+    from labelkit.label_maps import LabelMapFile
     from labelkit.relabel import Settings, relabel
     from labelkit.teachers import load_teacher
 
@@ -109,18 +159,36 @@ def command(  # noqa: PLR0913, PLR0917 -- one a command-line option
     loaded = load_teacher(teacher, device=device)
     on_gpu = loaded.device.type == "cuda"
     settings = Settings(
-        top_k=top_k or min(5, len(subset or loaded.classes)),
-        grid=(grid, grid),
-        size=size,
+        selection=selection,
+        top_k=top_k,
+        grid=(grid, grid) if grid else None,
+        sizes=sizes,
         classes=subset,
         background=background,
+        patterns=patterns,
+        scores=scores,
+        log_sum_exp=log_sum_exp,
         batch_size=batch_size or (128 if on_gpu else 8),
         # With a GPU, decoding is what takes the time; on a CPU, the teacher wants the cores.
         workers=(min(8, os.cpu_count() or 1) if on_gpu else 1) if workers is None else workers,
     )
-    with progress_bar(console, "Relabel") as advance:
-        outcome = relabel(data, loaded, output, settings, advance)
+    with ExitStack() as stack:
+        old = stack.enter_context(LabelMapFile.open(reuse)) if reuse else None
+        advance = stack.enter_context(progress_bar(console, "Relabel"))
+        outcome = relabel(data, loaded, output, settings, on_progress=advance, reuse=old)
     _report(console, outcome, data)
+
+
+def _sizes(value: str | None) -> tuple[int, ...]:
+    """Input sides from ``224,448``, ascending."""
+    try:
+        sizes = sorted({int(part) for part in value.split(",")}) if value else []
+    except ValueError:
+        raise click.BadParameter(f"{value!r}: whole numbers, such as 320 or 224,448") from None
+    for size in sizes:
+        if not _SMALLEST <= size <= _LARGEST:
+            raise click.BadParameter(f"{size} is not between {_SMALLEST} and {_LARGEST} pixels")
+    return tuple(sizes)
 
 
 def _report(console: Console, outcome: Outcome, data: Path) -> None:

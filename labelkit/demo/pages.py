@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image
@@ -26,10 +27,10 @@ from labelkit.inspection import (
     label_map_card,
     write_page,
 )
+from labelkit.inspection.forms import classes_per_cell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from labelkit.data import LabelMapDataset
     from labelkit.hierarchy import SemanticTree
@@ -106,7 +107,7 @@ def _tree_section(tree: SemanticTree, maps: LabelMapFile) -> Section:
 
 def _maps_section(maps: LabelMapFile, dataset: LabelMapDataset) -> Section:
     names = class_names(maps.classes)
-    size = maps.path.stat().st_size / len(maps)
+    size, (form,) = maps.path.stat().st_size / len(maps), maps.forms
     cards = tuple(
         label_map_card(_photo(dataset, key), maps[key], names, caption=key) for key in maps
     )
@@ -116,8 +117,8 @@ def _maps_section(maps: LabelMapFile, dataset: LabelMapDataset) -> Section:
             Facts(
                 (
                     (f"{len(maps)}", "photos"),
-                    (f"{maps.grid[0]}x{maps.grid[1]}", "cells"),
-                    (f"{maps.top_k}", "classes a cell"),
+                    (f"{form.grid[0]}x{form.grid[1]}", "cells"),
+                    (f"{form.top_k}", classes_per_cell(form)),
                     (f"{size / 1000:.1f} kB", "a photo on disk"),
                 )
             ),
@@ -163,5 +164,4 @@ def _training_section(divergences: Sequence[float]) -> Section:
 
 
 def _photo(dataset: LabelMapDataset, key: str) -> Image.Image:
-    path, _ = dataset.dataset.samples[dataset.keys.index(key)]
-    return dataset.dataset.loader(path)
+    return dataset.dataset.loader(Path(dataset.dataset.root, key))

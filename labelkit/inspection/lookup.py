@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import bisect
 import difflib
+from collections import deque
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -141,13 +141,13 @@ def _name(taxonomy: Taxonomy, wnid: str) -> str:
 
 
 def find_label_map(file: LabelMapFile, key: str) -> LabelMap:
-    """The label map of a key.
+    """The label map of a key; of several, the one of the largest input.
 
     Raises:
         LabelMapError: no such row, or a damaged one; the message names keys that are close.
     """
     if key in file:
-        return file[key]
+        return file.maps(key)[-1]
     if key in file.unreadable:
         raise LabelMapError(f"{file.path} has no label map for {key!r}: {file.why_not(key)}")
     close = close_keys(file, key)
@@ -157,14 +157,23 @@ def find_label_map(file: LabelMapFile, key: str) -> LabelMap:
 
 def close_keys(file: LabelMapFile, key: str, limit: int = 3) -> list[str]:
     """The keys that may have been meant, ``limit`` at most: same file name, or nearly the same."""
-    keys = list(file.keys())
     name = PurePosixPath(key).name
-    same_name = [known for known in keys if name and PurePosixPath(known).name == name]
+    same_name: list[str] = []
+    before: deque[str] = deque(maxlen=_NEIGHBOURS // 2)
+    after: list[str] = []
+    for known in file:  # one pass, whatever the number of rows
+        if name and PurePosixPath(known).name == name:
+            same_name.append(known)
+            if len(same_name) == limit:
+                break
+        # Keys ascend by their bytes, which for a near miss is as good as by characters.
+        if known < key:
+            before.append(known)
+        elif len(after) < _NEIGHBOURS // 2:
+            after.append(known)
+    near = [*before, *after]
     if same_name:
-        return same_name[:limit]
-    # Keys ascend by their bytes, which for the place of a near miss is as good as by characters.
-    place = bisect.bisect(keys, key)
-    near = keys[max(place - _NEIGHBOURS // 2, 0) : place + _NEIGHBOURS // 2]
+        return same_name
     return difflib.get_close_matches(key, near, n=limit, cutoff=_CLOSE)
 
 

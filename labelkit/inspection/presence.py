@@ -1,9 +1,9 @@
 """How strongly each class stands in each part of an image.
 
-A class's presence in a cell is the probability that the training target of a crop of just that cell
-would give it: the softmax over all classes, those that the cell does not store counted as logit 0,
-as ``labelkit.label_maps.pool`` counts them. So a cell in which the teacher saw nothing certain
-shows nothing, however its five weak classes compare.
+A class's presence in a cell is the probability that the training target of a crop of just that
+cell would give it: the softmax over all classes, those that the cell does not store counted as its
+background or as logit 0, as ``labelkit.label_maps.pool`` counts them. So a cell in which the
+teacher saw nothing certain shows nothing, however its weak classes compare.
 
 Legend: K entries per cell, H W grid, C classes.
 """
@@ -50,11 +50,10 @@ def stored_presence(label_map: LabelMap, num_classes: int) -> NDArray[np.float64
         highest = np.maximum(score.max(axis=0), 0.0)
         others = absent * np.exp(-highest)
     else:
-        fill = label_map.background.fill(num_classes).astype(np.float64)
-        highest = np.maximum(score.max(axis=0), fill.max())
-        weight = np.exp(fill - fill.max())
-        stored = weight[label_map.index].sum(axis=0)
-        others = np.maximum(weight.sum() - stored, 0) * np.exp(fill.max() - highest)
+        fill = label_map.background.dense(num_classes, label_map.grid).astype(np.float64)
+        np.put_along_axis(fill, label_map.index.astype(np.intp), -np.inf, axis=0)
+        highest = np.maximum(score.max(axis=0), fill.max(axis=0))
+        others = np.exp(fill - highest).sum(axis=0)
     exponentials = np.exp(score - highest)
     return exponentials / (exponentials.sum(axis=0) + others)
 

@@ -10,6 +10,7 @@ from labelkit import __version__
 from labelkit.hierarchy import class_names
 from labelkit.inspection.blocks import Commands, Facts, Page, Pictures, Section, Table
 from labelkit.inspection.cards import label_map_card
+from labelkit.inspection.forms import classes_per_cell
 from labelkit.inspection.lookup import open_photo
 from labelkit.inspection.summary import summarize_label_maps
 from labelkit.inspection.wording import file_size, percent
@@ -59,12 +60,13 @@ def settings(summary: LabelMapSummary) -> tuple[tuple[str, str], ...]:
 
 
 def _facts(summary: LabelMapSummary) -> Facts:
-    rows, columns = summary.grid
+    largest = summary.forms[-1]
+    rows, columns = largest.grid
     return Facts(
         (
             (f"{summary.images:,}", "images"),
             (f"{rows} × {columns}", "cells"),  # noqa: RUF001 -- the sign people read
-            (f"{summary.top_k}", "classes a cell"),
+            (f"{largest.top_k}", classes_per_cell(largest)),
             (f"{summary.num_classes:,}", f"classes of {summary.classes_name}".removesuffix(" of ")),
             (file_size(summary.file_bytes), "file"),
             (file_size(summary.bytes_per_image), "an image"),
@@ -75,10 +77,9 @@ def _facts(summary: LabelMapSummary) -> Facts:
 def _pictures(file: LabelMapFile, images: str | os.PathLike[str], count: int) -> list[Section]:
     rows = np.unique(np.linspace(0, len(file) - 1, min(count, len(file))).astype(int)).tolist()
     names = class_names(file.classes)
-    keys = list(file.keys())
     cards: list[Picture] = [
-        label_map_card(open_photo(images, keys[row]), file.at(row), names, caption=keys[row])
-        for row in rows
+        label_map_card(open_photo(images, key), file.maps_at(row)[-1], names, caption=key)
+        for row, key in zip(rows, map(file.key_at, rows), strict=True)
     ]
     return [Section("What is where", (Pictures(tuple(cards)),))] if cards else []
 

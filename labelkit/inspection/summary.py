@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,8 @@ from labelkit.label_maps import LabelMapFile
 
 if TYPE_CHECKING:
     import os
+
+    from labelkit.label_maps import MapForm
 
 _OTHER_TREES = {  # what labelkit convert reads or writes beside labelkit's own trees
     ".pth": "the layout published with ImageNet-21K-P",
@@ -54,9 +56,7 @@ class LabelMapSummary:
     Attributes:
         path: the file.
         images: rows, one an image.
-        grid: rows and columns of every map.
-        top_k: classes stored per cell.
-        background: classes of each map's background; 0 for maps without one.
+        forms: what the maps of each kind have in common.
         classes_name: what the class list is called; may be empty.
         num_classes: length of the class list.
         digest: the class list's digest.
@@ -72,9 +72,7 @@ class LabelMapSummary:
 
     path: Path
     images: int
-    grid: tuple[int, int]
-    top_k: int
-    background: int
+    forms: tuple[MapForm, ...]
     classes_name: str
     num_classes: int
     digest: str
@@ -165,9 +163,7 @@ def summarize_label_maps(
     return LabelMapSummary(
         path=file.path,
         images=len(file),
-        grid=file.grid,
-        top_k=file.top_k,
-        background=file.background,
+        forms=file.forms,
         classes_name=file.classes.name,
         num_classes=len(file.classes),
         digest=file.classes.digest,
@@ -184,17 +180,16 @@ def summarize_label_maps(
 
 def _frequent_classes(file: LabelMapFile, rows: list[int], limit: int) -> tuple[FrequentClass, ...]:
     counts: Counter[int] = Counter()
-    areas: Counter[int] = Counter()
+    areas: defaultdict[int, float] = defaultdict(float)
     for row in rows:
-        label_map = file.at(row)
+        label_map = file.maps_at(row)[-1]
         shares = class_shares(label_map, len(file.classes))
         # Of two classes with one area, the more present one: shares come in that order.
         largest = max(shares, key=lambda share: share.area)
         counts[largest.class_index] += 1
-        areas[largest.class_index] += round(largest.area * file.grid[0] * file.grid[1])
+        areas[largest.class_index] += largest.area
     names = class_names(file.classes) if rows else ()
-    cells = file.grid[0] * file.grid[1]
     return tuple(
-        FrequentClass(file.classes[at], readable(names[at]), count, areas[at] / count / cells)
+        FrequentClass(file.classes[at], readable(names[at]), count, areas[at] / count)
         for at, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:limit]
     )

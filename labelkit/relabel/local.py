@@ -1,7 +1,4 @@
-"""Relabel a folder of images on one device: decode in workers, run the teacher, keep the top K.
-
-Legend: N images of a shard, K entries per cell, H W grid.
-"""
+"""Relabel a folder of images on one device: decode in workers, run the teacher, write its maps."""
 
 from __future__ import annotations
 
@@ -11,12 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from labelkit.data import list_images
 from labelkit.errors import DatasetError, LabelkitError, LabelMapError, first_line
-from labelkit.label_maps import Background, LabelMapFile, LabelMapWriter
-from labelkit.relabel.maps import MapMaker, Maps, Settings, read_batches
+from labelkit.label_maps import LabelMapFile, LabelMaps, LabelMapWriter
+from labelkit.relabel.maps import MapMaker, Settings, read_batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,18 +39,20 @@ class Outcome:
     existed: bool = False
 
 
-def relabel(
+def relabel(  # noqa: PLR0913 -- what, by whom, where to, and three options
     root: str | os.PathLike[str],
     teacher: Teacher,
     output: str | os.PathLike[str],
     settings: Settings | None = None,
+    *,
     on_progress: Callable[[int, int], None] | None = None,
+    reuse: LabelMapFile | None = None,
 ) -> Outcome:
     """Give every image of a folder a label map.
 
     The whole image is resized to a square, the teacher answers at every position, and the logits
-    are brought to the grid bilinearly before the top K are taken. Interrupted, the same call goes
-    on after the last finished shard.
+    are brought to the grid bilinearly before the strongest classes are taken. Interrupted, the
+    same call goes on after the last finished shard.
 
     Args:
         root: folder of images, at any depth; their paths below it are the keys.
@@ -63,12 +60,16 @@ def relabel(
         output: the label-map file to make.
         settings: how; None takes the defaults.
         on_progress: called with (images done, images in all) after every batch.
+        reuse: an earlier file, made with the same teacher and settings: the rows of images that are
+            still there are taken over as they are, and the teacher sees the others only. An image
+            counts as the same by its path; ``verify`` tells of changed ones.
 
     Raises:
         DatasetError: the folder holds no images, or the disk with them fails.
         ClassListMismatch: the teacher lacks one of the classes asked for.
         ClassListError: there are fewer classes than ``top_k``.
-        LabelMapError: ``output`` exists and is something else, or was begun with other settings.
+        LabelMapError: ``output`` exists and is something else, or was begun with other settings,
+            or ``reuse`` was made with others.
         TeacherError: the model has no spatial grid, does not take such an input size, or gives a
             score that is not finite.
         OSError: the disk fails; finished shards are kept.
@@ -83,7 +84,8 @@ def relabel(
     if finished is not None:
         return finished
     try:
-        return _make(Path(root), keys, maker, output, on_progress or (lambda _done, _total: None))
+        writer = _writer(output, keys, maker, reuse)
+        return _make(Path(root), writer, maker, on_progress or (lambda _done, _total: None))
     except (OSError, LabelMapError):
         # Another run of the same command may have finished, and removed the shards under this one.
         finished = _finished(output, maker, keys)
@@ -102,36 +104,38 @@ def _stopped(error: BaseException) -> LabelkitError:
     )
 
 
-def _make(
-    root: Path,
-    keys: list[str],
-    maker: MapMaker,
-    output: Path,
-    on_progress: Callable[[int, int], None],
-) -> Outcome:
-    writer = LabelMapWriter(
+def _writer(
+    output: Path, keys: list[str], maker: MapMaker, reuse: LabelMapFile | None
+) -> LabelMapWriter:
+    return LabelMapWriter(
         output,
         classes=maker.classes,
         keys=keys,
-        top_k=maker.settings.top_k,
-        grid=maker.settings.grid,
+        forms=maker.forms,
         source=maker.source,
-        background=maker.background,
         made_with=maker.made_with,
         shard_rows=maker.settings.shard_rows,
+        reuse=reuse,
     )
+
+
+def _make(
+    root: Path,
+    writer: LabelMapWriter,
+    maker: MapMaker,
+    on_progress: Callable[[int, int], None],
+) -> Outcome:
     pending = writer.pending()
     made = sum(shard.stop - shard.start for shard in pending)
-    done = len(keys) - made
+    done = len(writer.keys) - made
     runs = [range(shard.start, shard.stop) for shard in pending]
     batches = read_batches(root, writer.keys, maker, runs)
     for shard in pending:
         rows = _Rows(maker)
         while rows.seen < shard.stop - shard.start:
             rows.add(_next(batches))
-            on_progress(done + rows.seen, len(keys))
-        maps = rows.maps()
-        writer.commit(shard, maps.index, maps.score, rows.unreadable, maps.background)
+            on_progress(done + rows.seen, len(writer.keys))
+        writer.commit(shard, rows.maps(), rows.unreadable)
         done += rows.seen
     file = writer.finalize()
     return Outcome(file.path, len(file), file.unreadable, made)
@@ -159,7 +163,7 @@ class _Rows:
         self.seen = 0
         self.unreadable: dict[str, str] = {}
         self._maker = maker
-        self._maps: list[Maps] = []
+        self._maps: list[list[LabelMaps]] = []
 
     def add(self, batch: Batch) -> None:
         """Make the maps of one more batch."""
@@ -168,26 +172,11 @@ class _Rows:
         if batch.keys:
             self._maps.append(self._maker(batch))
 
-    def maps(self) -> Maps:
-        """Those of all readable images."""
-        shape = (0, self._maker.settings.top_k, *self._maker.settings.grid)
-        none = np.empty((0, self._maker.background), np.int64)
-        behind = [each.background for each in self._maps if each.background]
-        return Maps(
-            index=np.concatenate([np.empty(shape, np.int64), *(each.index for each in self._maps)]),
-            score=np.concatenate(
-                [np.empty(shape, np.float32), *(each.score for each in self._maps)]
-            ),
-            background=Background(
-                classes=np.concatenate([none, *(each.classes for each in behind)]),
-                logits=np.concatenate([none.astype(np.float32), *(each.logits for each in behind)]),
-                rest=np.concatenate(
-                    [np.empty(0, np.float32), *(np.asarray(each.rest) for each in behind)]
-                ),
-            )
-            if self._maker.background
-            else None,
-        )
+    def maps(self) -> list[LabelMaps]:
+        """Those of all readable images, for each form."""
+        if not self._maps:
+            return [LabelMaps.none(form) for form in self._maker.forms]
+        return [LabelMaps.concatenate(parts) for parts in zip(*self._maps, strict=True)]
 
 
 def _finished(output: Path, maker: MapMaker, keys: list[str]) -> Outcome | None:
@@ -202,17 +191,13 @@ def _finished(output: Path, maker: MapMaker, keys: list[str]) -> Outcome | None:
     wanted = {
         "settings": maker.source,
         "classes": maker.classes.ids,
-        "topk": maker.settings.top_k,
-        "grid": maker.settings.grid,
-        "background": maker.background,
+        "form": maker.forms,
         "images": sorted(keys),
     }
     found = {
         "settings": file.attrs,
         "classes": file.classes.ids,
-        "topk": file.top_k,
-        "grid": file.grid,
-        "background": file.background,
+        "form": file.forms,
         "images": sorted([*file, *file.unreadable]),
     }
     differing = [name for name, value in wanted.items() if found[name] != value]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from labelkit.label_maps import LabelMap, LabelMapFile
+    from labelkit.label_maps import Background, LabelMap, LabelMapFile
     from labelkit.teachers import Teacher
 
 _STEP = 1 / 255
@@ -57,13 +57,15 @@ def maker_of(file: LabelMapFile, teacher: Teacher) -> MapMaker:
             does not do.
     """
     _require_same(file, teacher)
-    size = file.attrs.get("input_size")
-    if not isinstance(size, int) or size not in _SIDES:
-        raise LabelMapError(f"{file.path} says input_size {size!r}: its maps cannot be made again")
-    settings = Settings(
-        file.top_k, file.grid, size, file.classes, workers=0, background=file.background
-    )
-    maker = MapMaker(teacher, settings)
+    sizes = file.attrs.get("input_sizes")
+    if not isinstance(sizes, list) or not all(isinstance(s, int) and s in _SIDES for s in sizes):
+        raise LabelMapError(
+            f"{file.path} says input_sizes {sizes!r}: its maps cannot be made again"
+        )
+    if len(sizes) != len(file.forms):
+        raise LabelMapError(f"{file.path} holds {len(file.forms)} maps of {len(sizes)} input sizes")
+    settings = Settings(sizes=tuple(sizes), classes=file.classes, workers=0)
+    maker = MapMaker(teacher, settings, file.forms)
     names = file.attrs.keys() | maker.source.keys()
     other = [name for name in sorted(names) if file.attrs.get(name) != maker.source.get(name)]
     if other:
@@ -112,10 +114,13 @@ def recompute(
                 Difference(key, unreadable=why) for key, why in batch.unreadable.items()
             ]
             if batch.keys:
-                maps = maker(batch)
-                for key, index, score in zip(batch.keys, maps.index, maps.score, strict=True):
-                    difference = compare(key, file[key], index, score)
-                    differences += [difference] if difference else []
+                again = zip(*maker(batch), strict=True)
+                for key, maps in zip(batch.keys, again, strict=True):
+                    found = [
+                        compare(key, stored, now)
+                        for stored, now in zip(file.maps(key), maps, strict=True)
+                    ]
+                    differences += [each for each in found if each][:1]
             done += len(batch.keys) + len(batch.unreadable)
             on_progress(done, len(keys))
     except RuntimeError as error:
@@ -126,54 +131,69 @@ def recompute(
     return differences
 
 
-def compare(
-    key: str, stored: LabelMap, index: NDArray[np.integer], score: NDArray[np.float32]
-) -> Difference | None:
-    """How a stored map differs from a new one (K, H, W); None if they are the same.
+def compare(key: str, stored: LabelMap, now: LabelMap) -> Difference | None:
+    """How a stored map differs from a new one; None if they are the same.
 
     Entries are matched by class within a cell, so that two classes of nearly equal score may trade
     places; a class that has dropped out of a cell may have been no stronger than its weakest one
-    now. Beside that, the scores of each rank are compared.
+    now, and one of an image may have gone to the background. The classes of the backgrounds are
+    matched likewise.
 
-    The same map means: at most 1 % of entries of another class, at least 90 % of scores within a
-    255th of the image's range (or of its largest score, where that is more), and all within 8 of
-    them. Rounding takes half of one. Measured over 88 photos with EfficientNet-Lite0 at 320 pixels:
-    batches of 1, 3 and 8 and one or two threads moved no score by 0.001 of a 255th; TF32, in which
-    GPUs convolve, moved less than 10 % of any map by more than 0.9 and none by more than 3.9. Saved
-    again as JPEG of quality 90, every image moved more than 10 % of its scores by more than 1.0.
+    The same map means: at most 1 % of entries of another class, or one class of the image; at least
+    90 % of scores within a 255th of the image's range (or of its largest score, where that is
+    more), and all within 8 of them. Rounding takes half of one. Measured over 88 photos with
+    EfficientNet-Lite0 at 320 pixels, five classes a cell: batches of 1, 3 and 8 and one or two
+    threads moved no score by 0.001 of a 255th; TF32, in which GPUs convolve, moved less than 10 %
+    of any map by more than 0.9 and none by more than 3.9. Saved again as JPEG of quality 90, every
+    image moved more than 10 % of its scores by more than 1.0.
     """
-    again, found = _scores_now(stored.index, index, score)
+    again, found = _scores_now(stored, now)
     low, high = float(stored.score.min()), float(stored.score.max())
     limit = max(high - low, abs(low), abs(high), _LEAST_RANGE) * _STEP
     gap = stored.score - again
     gap[found] = np.abs(gap[found])
-    gap = np.maximum(gap, np.abs(stored.score - score))
-    off = gap > limit
+    share = float((~found).mean())
+    if stored.classes is None:
+        gap = np.maximum(gap, np.abs(stored.score - now.score))
+        few = ((gap > limit) & ~found).mean() <= _OTHER_CLASS
+    else:
+        few = share <= 1 / stored.top_k
+        gap = np.where(found, gap, 0)
     same = (
-        (off & ~found).mean() <= _OTHER_CLASS
-        and off.mean() <= _OTHER_SCORE
+        few
+        and (gap > limit).mean() <= _OTHER_SCORE
         and gap.max() <= limit * _FARTHEST
+        and _same_background(stored.background, now.background, limit * _FARTHEST)
     )
     if same:
         return None
-    return Difference(key, float((~found).mean()), float(gap.max()) / max(high - low, _LEAST_RANGE))
+    return Difference(key, share, float(gap.max()) / max(high - low, _LEAST_RANGE))
 
 
-def _scores_now(
-    classes: NDArray[np.integer], index: NDArray[np.integer], score: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def _same_background(stored: Background | None, now: Background | None, limit: float) -> bool:
+    """Whether nearly all classes are those of before, and their logits are near."""
+    if stored is None or now is None:
+        return stored is now
+    _, before, after = np.intersect1d(stored.classes, now.classes, return_indices=True)
+    gap = np.abs(stored.logits[before] - now.logits[after])
+    few = len(stored.classes) - len(before) <= max(1, _OTHER_SCORE * len(stored.classes))
+    return few and bool((gap <= limit).all()) and abs(float(stored.rest) - float(now.rest)) <= limit
+
+
+def _scores_now(stored: LabelMap, now: LabelMap) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """The new score of every stored entry, and whether its class is still in its cell.
 
     Where it is not, the score is the cell's lowest. All (K, H, W). By sorting, so that it takes
     memory for E entries only, however long the class list is.
     """
-    cells = np.arange(index[0].size, dtype=np.int64).reshape(index[0].shape)
-    wanted = (classes.astype(np.int64) * cells.size + cells).ravel()
-    known = (index.astype(np.int64) * cells.size + cells).ravel()
+    cells = np.arange(stored.index[0].size, dtype=np.int64).reshape(stored.grid)
+    wanted = (stored.index.astype(np.int64) * cells.size + cells).ravel()
+    known = (now.index.astype(np.int64) * cells.size + cells).ravel()
     order = known.argsort()
     place = order[np.searchsorted(known, wanted, sorter=order).clip(max=len(known) - 1)]
-    found = (known[place] == wanted).reshape(classes.shape)
-    return np.where(found, score.ravel()[place].reshape(classes.shape), score[-1]), found
+    found = (known[place] == wanted).reshape(stored.index.shape)
+    score = now.score.ravel()[place].reshape(found.shape)
+    return np.where(found, score, now.score.min(axis=0)), found
 
 
 def _require_same(file: LabelMapFile, teacher: Teacher) -> None:

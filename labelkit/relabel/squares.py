@@ -1,6 +1,6 @@
-"""Images as the teacher takes them: the whole image, resized to a square.
+"""Images as the teacher takes them: the whole image, resized to one or several squares.
 
-Legend: B batch, S side of the square.
+Legend: B batch, S side of a square.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Square:
-    """One image (3, S, S), or why there is none: its own fault, or the disk's."""
+    """One image at each size (3, S, S), or why there is none: its own fault, or the disk's."""
 
     key: str
-    image: torch.Tensor | None = None
+    images: tuple[torch.Tensor, ...] = ()
     reason: str = ""
     disk_error: str = ""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Images (B, 3, S, S) as uint8, with their keys; those that could not be read apart.
+    """Images (B, 3, S, S) of each size as uint8, with their keys; unreadable ones apart.
 
     ``disk_error`` names an image that the disk, the network or a permission kept back: it may well
     be whole, so it must not be recorded as unreadable.
     """
 
     keys: list[str]
-    images: torch.Tensor
+    images: tuple[torch.Tensor, ...]
     unreadable: dict[str, str] = field(default_factory=dict[str, str])
     disk_error: str = ""
 
     def pin_memory(self) -> Batch:
         """The same batch in page-locked memory, for a quick way to a GPU."""
-        return replace(self, images=self.images.pin_memory())
+        return replace(self, images=tuple(images.pin_memory() for images in self.images))
 
 
 class Squares(Dataset[Square]):
@@ -55,14 +55,16 @@ class Squares(Dataset[Square]):
     Args:
         root: the folder that the keys are relative to.
         keys: the images.
-        size: S.
+        sizes: S of each square.
         interpolation: ``bicubic`` or ``bilinear``; always with antialiasing.
     """
 
-    def __init__(self, root: Path, keys: Sequence[str], size: int, interpolation: str) -> None:
+    def __init__(
+        self, root: Path, keys: Sequence[str], sizes: Sequence[int], interpolation: str
+    ) -> None:
         self.root = root
         self.keys = keys
-        self.size = size
+        self.sizes = sizes
         self.interpolation = InterpolationMode(interpolation)
 
     def __len__(self) -> int:
@@ -76,16 +78,23 @@ class Squares(Dataset[Square]):
             return Square(key, reason=str(error))
         except OSError as error:
             return Square(key, disk_error=str(error))
-        size = [self.size, self.size]
-        return Square(key, VF.resize(image, size, self.interpolation, antialias=True))
+        squares = (
+            VF.resize(image, [size, size], self.interpolation, antialias=True)
+            for size in self.sizes
+        )
+        return Square(key, tuple(squares))
 
     def collate(self, squares: list[Square]) -> Batch:
         """Squares as one batch."""
-        images = [square.image for square in squares if square.image is not None]
-        empty = torch.empty(0, 3, self.size, self.size, dtype=torch.uint8)
+        whole = [square for square in squares if square.images]
         return Batch(
-            keys=[square.key for square in squares if square.image is not None],
-            images=torch.stack(images) if images else empty,
-            unreadable={square.key: square.reason for square in squares if square.image is None},
+            keys=[square.key for square in whole],
+            images=tuple(
+                torch.stack([square.images[at] for square in whole])
+                if whole
+                else torch.empty(0, 3, size, size, dtype=torch.uint8)
+                for at, size in enumerate(self.sizes)
+            ),
+            unreadable={square.key: square.reason for square in squares if not square.images},
             disk_error=next((square.disk_error for square in squares if square.disk_error), ""),
         )

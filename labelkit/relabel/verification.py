@@ -155,7 +155,7 @@ class _Rows:
             if self._compared and not known:
                 self.extra.append(key)
             try:
-                file.at(position)
+                file.maps_at(position)
             except LabelMapError as error:
                 self.damaged[key] = _reason(error, file, position, key)
             else:
@@ -192,5 +192,5 @@ def _look_again(
 def _spread(file: LabelMapFile, positions: Sequence[int], sample: int) -> list[str]:
     """The keys of as many rows, evenly spread, the same each time; all if there are no more."""
     count = min(sample, len(positions))
-    chosen = {positions[(2 * i + 1) * len(positions) // (2 * count)] for i in range(count)}
-    return [key for position, key in enumerate(file.keys()) if position in chosen] if chosen else []
+    chosen = [positions[(2 * i + 1) * len(positions) // (2 * count)] for i in range(count)]
+    return [file.key_at(position) for position in chosen]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from msgspec import structs
 from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
@@ -14,9 +17,9 @@ from labelkit.data import LabelMapDataset
 from labelkit.errors import DatasetError, LabelMapError
 from labelkit.geometry import CropBox
 from labelkit.hierarchy import ClassList
-from labelkit.label_maps import LabelMapWriter
-from tests.label_maps.random_maps import random_arrays
-from tests.oracles.pooling import pooled_target
+from labelkit.label_maps import LabelMapWriter, MapForm
+from tests.label_maps.random_maps import random_maps
+from tests.oracles.pooling import pooled_logits, pooled_target
 from tests.photos import write_photos
 
 CROP = v2.RandomResizedCrop(64, scale=(0.08, 1.0), antialias=True)
@@ -32,13 +35,20 @@ def photos(tmp_path):
     return folder, keys
 
 
-def write_maps(path, keys):
+CELLS = MapForm(top_k=4, grid=(15, 15))
+SMALL = MapForm(selection="image", top_k=3, grid=(7, 7), background=9, patterns=2, zoom=1)
+LARGE = MapForm(selection="image", top_k=5, grid=(14, 14), background=20, patterns=1, zoom=2)
+
+
+def write_maps(path, keys, *forms):
     classes = ClassList.of([f"class {n}" for n in range(50)])
+    forms = forms or (CELLS,)
     writer = LabelMapWriter(
-        path, classes=classes, keys=keys, top_k=4, grid=(15, 15), source={}, shard_rows=100
+        path, classes=classes, keys=keys, forms=forms, source={}, shard_rows=100
     )
     (shard,) = writer.pending()
-    writer.commit(shard, *random_arrays(np.random.default_rng(3), len(keys), 4, (15, 15), 50), {})
+    rng = np.random.default_rng(3)
+    writer.commit(shard, [random_maps(rng, len(keys), form, 50) for form in forms], {})
     writer.finalize().close()
     return path
 
@@ -49,21 +59,63 @@ def dataset(photos, tmp_path):
     return LabelMapDataset(ImageFolder(folder), write_maps(tmp_path / "maps.h5", keys), PIPELINE)
 
 
-def test_every_target_equals_the_oracle_for_the_crop_taken(dataset):
-    """Replay the random draw, pool the dense map with RoIAlign, compare all probabilities."""
+def key_of(dataset, position):
+    path, _ = dataset.dataset.samples[position]
+    return Path(path).relative_to(dataset.dataset.root).as_posix()
+
+
+def crop_taken(path, seed):
+    """Replay the pipeline's random draw."""
+    torch.manual_seed(seed)
+    with Image.open(path) as photo:
+        top, left, height, width = CROP.get_params(photo, CROP.scale, CROP.ratio)
+        return CropBox.from_pixels(left, top, width, height, (photo.height, photo.width))
+
+
+@pytest.mark.parametrize("form", [CELLS, LARGE], ids=["cell", "image"])
+def test_every_target_equals_the_oracle_for_the_crop_taken(photos, tmp_path, form):
+    """Pool the dense map with RoIAlign, compare all probabilities."""
+    folder, keys = photos
+    maps = write_maps(tmp_path / "maps.h5", keys, form)
+    dataset = LabelMapDataset(ImageFolder(folder), maps, PIPELINE)
     for seed in range(25):
         for position, (path, _) in enumerate(dataset.dataset.samples):
             torch.manual_seed(seed)
             image, target = dataset[position]
-            torch.manual_seed(seed)
-            with Image.open(path) as photo:
-                top, left, height, width = CROP.get_params(photo, CROP.scale, CROP.ratio)
-                box = CropBox.from_pixels(left, top, width, height, (photo.height, photo.width))
-            expected = pooled_target(dataset.maps[dataset.keys[position]], box, 50)
+            box = crop_taken(path, seed)
+            expected = pooled_target(dataset.maps[key_of(dataset, position)], box, 50)
             assert image.shape == (3, 64, 64)
             assert target.dtype == torch.float32
             torch.testing.assert_close(target, expected, rtol=0, atol=1e-5)
             assert target.sum().item() == pytest.approx(1, abs=1e-5)
+
+
+def test_maps_of_several_sizes_are_mixed_by_the_zoom_of_the_crop(photos, tmp_path):
+    folder, keys = photos
+    maps = write_maps(tmp_path / "maps.h5", keys, SMALL, LARGE)
+    dataset = LabelMapDataset(ImageFolder(folder), maps, PIPELINE)
+    for seed in range(10):
+        for position, (path, _) in enumerate(dataset.dataset.samples):
+            torch.manual_seed(seed)
+            _, target = dataset[position]
+            box = crop_taken(path, seed)
+            small, large = (
+                pooled_logits(each, box, 50)
+                for each in dataset.maps.maps(key_of(dataset, position))
+            )
+            area = (box.right - box.left) * (box.bottom - box.top)
+            share = min(0.5 * np.log2(1 / area), 1)  # 0 for the whole image, 1 from a quarter of it
+            expected = torch.softmax((1 - share) * small + share * large, dim=0)
+            torch.testing.assert_close(target, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("zooms", [(2, 1), (1, 1), (0, 2)], ids=str)
+def test_maps_whose_zooms_do_not_ascend_are_refused(photos, tmp_path, zooms):
+    folder, keys = photos
+    forms = [structs.replace(SMALL, zoom=zoom) for zoom in zooms]
+    maps = write_maps(tmp_path / "maps.h5", keys, *forms)
+    with pytest.raises(LabelMapError, match="only known if they ascend"):
+        LabelMapDataset(ImageFolder(folder), maps, PIPELINE)
 
 
 @pytest.mark.parametrize("context", ["fork", "spawn"])

@@ -73,9 +73,10 @@ def test_the_peak_of_each_class_lies_in_its_own_quarter(folder):
     dense = label_map.dense(1000)
     for names, box in zip(KNOWN.values(), QUARTERS, strict=True):
         columns = [maps.classes.index[wnid] for wnid in names]
-        row, column = np.unravel_index(dense[columns].max(axis=0).argmax(), (15, 15))
-        assert box.top <= (row + 0.5) / 15 <= box.bottom
-        assert box.left <= (column + 0.5) / 15 <= box.right
+        rows, width = label_map.grid
+        row, column = np.unravel_index(dense[columns].max(axis=0).argmax(), (rows, width))
+        assert box.top <= (row + 0.5) / rows <= box.bottom
+        assert box.left <= (column + 0.5) / width <= box.right
         pooled = pool(label_map, box).dense(1000)
         assert maps.classes[int(pooled.argmax())] in names
 

@@ -11,7 +11,7 @@ from PIL import Image
 from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy, read_class_list
 from labelkit.hierarchy.definitions import definitions
 from labelkit.inspection import write_tree_page
-from labelkit.label_maps import LabelMap, LabelMapWriter
+from labelkit.label_maps import LabelMap, LabelMaps, LabelMapWriter, MapForm
 from tests.inspection.browser import BINARY, Browser
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 CLASSES = ClassList.of(["n02123045", "n02084071", "n03147509", "plain_thing", "other"], "five")
 KEYS = ["a/cat.jpg", "a/dog.jpg", "b/cup one.jpg"]
 GRID = (4, 6)
+FORM = MapForm(top_k=2, grid=GRID)
 SOURCE = {"teacher": {"name": "test-teacher", "mean": [0.5, 0.5, 0.5]}, "size": 96}
 
 
@@ -35,17 +36,21 @@ def left_half(strong: int, weak: int, background: int = 4) -> LabelMap:
     return LabelMap(index, score)
 
 
+def together(rows: list[LabelMap]) -> LabelMaps:
+    """Several maps as one batch."""
+    return LabelMaps(np.stack([row.index for row in rows]), np.stack([row.score for row in rows]))
+
+
 @pytest.fixture(scope="session")
 def maps(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three rows (a tabby, a dog, a cup, each on the left) and one unreadable image."""
     path = tmp_path_factory.mktemp("maps") / "maps.h5"
     keys = [*KEYS, "b/torn.jpg"]
     writer = LabelMapWriter(
-        path, classes=CLASSES, keys=keys, top_k=2, grid=GRID, source=SOURCE, shard_rows=10
+        path, classes=CLASSES, keys=keys, forms=[FORM], source=SOURCE, shard_rows=10
     )
     rows = [left_half(0, 1), left_half(1, 0), left_half(2, 3)]
-    index, score = (np.stack([getattr(row, name) for row in rows]) for name in ("index", "score"))
-    writer.commit(writer.shards[0], index, score, {"b/torn.jpg": "truncated file"})
+    writer.commit(writer.shards[0], [together(rows)], {"b/torn.jpg": "truncated file"})
     writer.finalize().close()
     return path
 

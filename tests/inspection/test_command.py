@@ -21,7 +21,7 @@ def test_a_label_map_file_is_summarised(maps):
     assert (run.code, run.err) == (0, "")
     for words in (
         f"Label maps {maps} images 3",
-        "4 x 6 cells, 2 classes each",
+        "4 x 6 cells stored 2 classes in each, each cell's own",
         "five (5 classes",
         "teacher test-teacher",
         "1 image b/torn.jpg: truncated file",

@@ -21,13 +21,13 @@ from labelkit.inspection import (
 )
 from labelkit.inspection.wording import flatten
 from labelkit.label_maps import LabelMap, LabelMapFile, LabelMapWriter, pool
-from tests.inspection.conftest import CLASSES, GRID, KEYS, SOURCE, left_half
+from tests.inspection.conftest import CLASSES, FORM, KEYS, SOURCE, left_half, together
 
 
 def test_label_maps(maps):
     summary = summarize(maps)
     assert isinstance(summary, LabelMapSummary)
-    assert (summary.images, summary.grid, summary.top_k) == (3, GRID, 2)
+    assert (summary.images, summary.forms) == (3, (FORM,))
     assert (summary.classes_name, summary.num_classes) == ("five", 5)
     assert summary.digest == CLASSES.digest
     assert summary.teacher == "test-teacher"
@@ -42,12 +42,11 @@ def test_label_maps(maps):
 def test_frequent_classes_are_counted_by_area_and_named(tmp_path):
     path = tmp_path / "maps.h5"
     keys = ["1", "2", "3"]
-    writer = LabelMapWriter(path, classes=CLASSES, keys=keys, top_k=2, grid=GRID, source=SOURCE)
+    writer = LabelMapWriter(path, classes=CLASSES, keys=keys, forms=[FORM], source=SOURCE)
     third = left_half(3, 1, background=1)
     third.index[0, :, 2] = 1
     rows = [left_half(0, 1), left_half(0, 2), third]
-    index, score = (np.stack([getattr(row, name) for row in rows]) for name in ("index", "score"))
-    writer.commit(writer.shards[0], index, score, {})
+    writer.commit(writer.shards[0], [together(rows)], {})
     writer.finalize().close()
     frequent = summarize(path).frequent
     # Half the cells each: the more present of two equal areas counts, class 0 and not class 4.
@@ -62,7 +61,7 @@ def test_frequent_classes_are_counted_by_area_and_named(tmp_path):
 
 def test_a_file_without_rows(tmp_path):
     path = tmp_path / "maps.h5"
-    LabelMapWriter(path, classes=CLASSES, keys=[], top_k=2, grid=GRID, source={}).finalize().close()
+    LabelMapWriter(path, classes=CLASSES, keys=[], forms=[FORM], source={}).finalize().close()
     summary = summarize(path)
     assert (summary.images, summary.sampled, summary.frequent, summary.teacher) == (0, 0, (), "")
 

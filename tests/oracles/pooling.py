@@ -16,12 +16,14 @@ def pooled_logits(label_map: LabelMap, box: CropBox, num_classes: int) -> torch.
     """Mean logits (C,) of a crop, from the dense (C, H, W) map."""
     rows, columns = label_map.grid
     dense = torch.zeros(num_classes, rows, columns)
-    if label_map.background is not None:
-        dense += label_map.background.rest
-        for class_index, logit in zip(
-            label_map.background.classes, label_map.background.logits, strict=True
-        ):
-            dense[int(class_index)] = float(logit)
+    behind = label_map.background
+    if behind is not None:
+        dense += float(behind.rest)
+        for m, class_index in enumerate(behind.classes):
+            dense[int(class_index)] = float(behind.logits[m])
+            for p in range(0 if behind.patterns is None else len(behind.patterns)):
+                pattern = torch.from_numpy(behind.patterns[p])
+                dense[int(class_index)] += float(behind.coefficients[p, m]) * pattern
     for k in range(label_map.top_k):
         for i in range(rows):
             for j in range(columns):

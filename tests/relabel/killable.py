@@ -16,7 +16,7 @@ def main(photos: str, output: str, how: str = "") -> None:
     """Relabel; ``slowly`` waits in the second shard, ``without worker`` kills whoever decodes."""
     teacher = load_teacher("efficientnet-lite0", device="cpu")
     workers = 1 if how == "without worker" else 0
-    settings = Settings(size=96, batch_size=1, shard_rows=1, workers=workers)
+    settings = Settings(sizes=(96,), batch_size=1, shard_rows=1, workers=workers)
 
     def disturb(done: int, _: int) -> None:
         if how == "slowly" and done > 1:
@@ -24,7 +24,7 @@ def main(photos: str, output: str, how: str = "") -> None:
         for child in multiprocessing.active_children() if workers else ():
             os.kill(int(child.pid or 0), signal.SIGKILL)
 
-    relabel(photos, teacher, output, settings, disturb)
+    relabel(photos, teacher, output, settings, on_progress=disturb)
 
 
 if __name__ == "__main__":

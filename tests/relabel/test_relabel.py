@@ -21,8 +21,9 @@ from labelkit.errors import (
     LabelMapError,
     TeacherError,
 )
+from labelkit.geometry import CropBox
 from labelkit.hierarchy import ClassList, Taxonomy, project
-from labelkit.label_maps import LabelMapFile
+from labelkit.label_maps import LabelMap, LabelMapFile, MapForm, pool
 from labelkit.relabel import Settings, relabel
 from labelkit.teachers import load_teacher
 from tests.command import labelkit
@@ -41,21 +42,24 @@ def photos(tmp_path):
     return tmp_path / "photos"
 
 
-def test_maps_are_the_teachers_strongest_logits(teacher, photos, tmp_path):
-    """Against the plain way: resize, all logits, bilinear grid, sort."""
-    outcome = relabel(photos, teacher, tmp_path / "maps.h5", Settings(batch_size=3))
+def dense_logits(teacher, path, size, grid):
+    """The plain way: resize, all logits, bilinear grid."""
+    square = VF.resize(read_image(path), [size, size], InterpolationMode.BICUBIC, antialias=True)
+    with torch.inference_mode():
+        logits = teacher.logits_map(teacher.normalize(square[None]))
+    return torch.nn.functional.interpolate(logits, grid, mode="bilinear")[0]
+
+
+def test_maps_of_cells_are_the_teachers_strongest_logits(teacher, photos, tmp_path):
+    settings = Settings("cell", grid=(15, 15), batch_size=3)
+    outcome = relabel(photos, teacher, tmp_path / "maps.h5", settings)
     assert (outcome.images, outcome.made, outcome.unreadable) == (4, 4, {})
     file = LabelMapFile.open(tmp_path / "maps.h5")
     assert file.classes == teacher.classes
-    assert file.grid == (15, 15)
+    assert file.forms == (MapForm(top_k=5, grid=(15, 15), background=64, zoom=round(320 / 224, 6)),)
     assert file.made_with["head"] == "exact"
     for key in file:
-        square = VF.resize(
-            read_image(photos / key), [320, 320], InterpolationMode.BICUBIC, antialias=True
-        )
-        with torch.inference_mode():
-            logits = teacher.logits_map(teacher.normalize(square[None]))
-        logits = torch.nn.functional.interpolate(logits, (15, 15), mode="bilinear")[0]
+        logits = dense_logits(teacher, photos / key, 320, (15, 15))
         score, index = logits.sort(dim=0, descending=True)
         label_map = file[key]
         assert (label_map.index == index[:5].numpy()).mean() > 0.995
@@ -63,8 +67,27 @@ def test_maps_are_the_teachers_strongest_logits(teacher, photos, tmp_path):
         assert np.abs(label_map.score - score[:5].numpy()).max() < step * 0.51 + 1e-3
 
 
+def test_maps_of_several_sizes_follow_the_dense_ones(teacher, photos, tmp_path):
+    """By default; each on the teacher's own grid, up to one constant a cell."""
+    relabel(photos, teacher, tmp_path / "maps.h5", Settings(sizes=(224, 448)))
+    file = LabelMapFile.open(tmp_path / "maps.h5")
+    assert [(form.grid, form.zoom) for form in file.forms] == [((7, 7), 1), ((14, 14), 2)]
+    for key in file:
+        for label_map, size in zip(file.maps(key), (224, 448), strict=True):
+            dense = dense_logits(teacher, photos / key, size, label_map.grid).numpy()
+            ours = label_map.dense(1000)
+            shift = (dense - ours)[label_map.classes]
+            step = np.ptp(label_map.score) / 255
+            assert np.ptp(shift, axis=0).max() < step * 1.02 + 1e-3
+            everything = np.broadcast_to(np.arange(1000)[:, None, None], dense.shape)
+            for box in (CropBox(0, 0, 1, 1), CropBox(0.1, 0.3, 0.6, 0.9)):
+                stored = pool(label_map, box).probabilities(1000)
+                expected = pool(LabelMap(everything, dense), box).probabilities(1000)
+                assert (expected * np.log(expected / stored)).sum() < 0.15
+
+
 def test_workers_and_the_way_of_interruption_change_no_byte(teacher, photos, tmp_path):
-    settings = {"batch_size": 2, "size": 96, "shard_rows": 2}
+    settings = {"batch_size": 2, "sizes": (96,), "shard_rows": 2}
     relabel(photos, teacher, tmp_path / "a.h5", Settings(workers=0, **settings))
     seen = []
 
@@ -75,7 +98,7 @@ def test_workers_and_the_way_of_interruption_change_no_byte(teacher, photos, tmp
 
     output = tmp_path / "b.h5"
     with pytest.raises(KeyboardInterrupt):
-        relabel(photos, teacher, output, Settings(**settings), stop_in_the_second_shard)
+        relabel(photos, teacher, output, Settings(**settings), on_progress=stop_in_the_second_shard)
     assert seen == [(2, 4), (4, 4)]
     outcome = relabel(photos, teacher, output, Settings(workers=2, **settings))
     assert outcome.made == 2
@@ -84,21 +107,21 @@ def test_workers_and_the_way_of_interruption_change_no_byte(teacher, photos, tmp
 
 def test_a_finished_file_is_left_as_it_is(teacher, photos, tmp_path):
     output = tmp_path / "maps.h5"
-    relabel(photos, teacher, output, Settings(size=96))
+    relabel(photos, teacher, output, Settings(sizes=(96,)))
     before = output.read_bytes()
-    assert relabel(photos, teacher, output, Settings(size=96)).existed
-    with pytest.raises(LabelMapError, match=r"other images or settings \(settings differ\)"):
-        relabel(photos, teacher, output, Settings(size=128))
+    assert relabel(photos, teacher, output, Settings(sizes=(96,))).existed
+    with pytest.raises(LabelMapError, match=r"other images or settings \(settings, form differ\)"):
+        relabel(photos, teacher, output, Settings(sizes=(128,)))
     (photos / "animals" / "cat.jpg").rename(photos / "animals" / "tiger.jpg")
     with pytest.raises(LabelMapError, match=r"other images or settings \(images differ\)"):
-        relabel(photos, teacher, output, Settings(size=96))
+        relabel(photos, teacher, output, Settings(sizes=(96,)))
     assert output.read_bytes() == before
 
 
 def test_unreadable_images_are_recorded_and_never_replaced(teacher, photos, tmp_path):
     (photos / "animals" / "empty.jpg").touch()
     (photos / "things" / "torn.jpg").write_bytes((photos / "animals/cat.jpg").read_bytes()[:999])
-    outcome = relabel(photos, teacher, tmp_path / "maps.h5", Settings(size=96, batch_size=1))
+    outcome = relabel(photos, teacher, tmp_path / "maps.h5", Settings(sizes=(96,), batch_size=1))
     assert outcome.images == 4
     assert set(outcome.unreadable) == {"animals/empty.jpg", "things/torn.jpg"}
     assert all(outcome.unreadable.values())
@@ -114,10 +137,10 @@ def test_a_vanished_disk_is_not_recorded_as_unreadable_images(teacher, photos, t
         if done == 1:
             photos.rename(away)
 
-    settings = Settings(size=96, batch_size=1, shard_rows=1, workers=workers)
+    settings = Settings(sizes=(96,), batch_size=1, shard_rows=1, workers=workers)
     output = tmp_path / "maps.h5"
     with pytest.raises(DatasetError, match="not the image but the disk"):
-        relabel(photos, teacher, output, settings, unmount)
+        relabel(photos, teacher, output, settings, on_progress=unmount)
     away.rename(photos)
     outcome = relabel(photos, teacher, output, settings)
     assert (outcome.images, outcome.unreadable) == (4, {})
@@ -140,14 +163,14 @@ def test_a_worker_that_is_killed_is_one_clear_error(photos, tmp_path):
 
 def test_a_run_that_another_one_overtakes_ends_well(teacher, photos, tmp_path):
     """Two runs of the same command: the slower finds the shards gone and the file there."""
-    settings, output = Settings(size=96, batch_size=1, shard_rows=1), tmp_path / "maps.h5"
+    settings, output = Settings(sizes=(96,), batch_size=1, shard_rows=1), tmp_path / "maps.h5"
     overtaken = []
 
     def overtake(*_: int) -> None:
         if not overtaken:
             overtaken.append(relabel(photos, teacher, output, settings))
 
-    outcome = relabel(photos, teacher, output, settings, overtake)
+    outcome = relabel(photos, teacher, output, settings, on_progress=overtake)
     assert outcome.existed
     assert outcome.images == overtaken[0].images == 4
     assert sorted(path.name for path in tmp_path.iterdir()) == ["maps.h5", "photos"]
@@ -169,7 +192,7 @@ def test_a_subset_of_classes_is_taken_before_the_strongest(teacher, photos, tmp_
     """--classes: the rows hold these classes only, in this list's order."""
     wnids = ["n02124075", "n07920052", "n04008634"]  # Egyptian cat, espresso, projectile
     classes = ClassList.of(wnids, "three")
-    settings = Settings(size=320, classes=classes, top_k=3)
+    settings = Settings(sizes=(320,), classes=classes, top_k=3)
     relabel(photos, teacher, tmp_path / "maps.h5", settings)
     file = LabelMapFile.open(tmp_path / "maps.h5")
     assert file.classes == classes
@@ -185,7 +208,7 @@ def test_a_coarser_class_gets_the_sum_of_the_teachers_classes_below_it(teacher, 
     ImageNet's own tree has the two greyhounds under racers: they are dogs by another parent.
     """
     classes = ClassList.of(["n02084071", "n02121808", "n00021939"])
-    small = Settings(size=64, grid=(2, 2), top_k=1000)
+    small = Settings("cell", 1000, sizes=(64,), background=0)
     relabel(photos, teacher, tmp_path / "all.h5", small)
     relabel(photos, teacher, tmp_path / "few.h5", replace(small, top_k=3, classes=classes))
     projection = project(teacher.classes, classes, Taxonomy.wordnet())
@@ -209,9 +232,15 @@ def test_a_class_that_the_teacher_lacks_is_named(teacher, photos, tmp_path):
 
 def test_scores_that_are_not_finite_name_the_image(photos, tmp_path):
     broken = load_teacher("efficientnet-lite0", device="cpu")
-    broken.model.classifier.bias.data[3] = float("nan")
-    with pytest.raises(TeacherError, match=r"not finite for 'animals/cat\.jpg'"):
-        relabel(photos, broken, tmp_path / "maps.h5", Settings(size=96))
+
+    def damage(*_: int) -> None:
+        broken.model.classifier.bias.data[3] = float("nan")
+
+    settings = Settings(sizes=(96,), batch_size=1)
+    with pytest.raises(TeacherError, match=r"not finite for 'animals/grey\.jpg'"):
+        relabel(photos, broken, tmp_path / "maps.h5", settings, on_progress=damage)
+    with pytest.raises(TeacherError, match="not finite for noise"):
+        relabel(photos, broken, tmp_path / "maps.h5", settings)
 
 
 @pytest.mark.parametrize(
@@ -223,6 +252,8 @@ def test_scores_that_are_not_finite_name_the_image(photos, tmp_path):
         (["photos", "-o", "x.h5", "--teacher", "resnet5"], 1, "unknown teacher 'resnet5'"),
         (["photos", "-o", "x.h5", "--classes", "imagenet-2k"], 2, "imagenet-12k"),
         (["photos", "-o", "x.h5", "--topk", "0"], 2, "--topk"),
+        (["photos", "-o", "x.h5", "--size", "8"], 2, "8 is not between 16 and 4096"),
+        (["photos", "-o", "x.h5", "--size", "big"], 2, "whole numbers, such as"),
         (["photos", "-o", "x.h5", "--topk", "1001"], 1, "top-k 1001 of a list of 1,000 classes"),
         (["photos"], 2, "--output"),
         (["photos", "-o", "photos"], 2, "is a directory"),

@@ -14,7 +14,14 @@ from PIL import Image
 
 from labelkit.errors import LabelMapError, TeacherError
 from labelkit.hierarchy import ClassList
-from labelkit.label_maps import LabelMap, LabelMapFile, LabelMapWriter
+from labelkit.label_maps import (
+    Background,
+    LabelMap,
+    LabelMapFile,
+    LabelMaps,
+    LabelMapWriter,
+    MapForm,
+)
 from labelkit.relabel import Settings, relabel, verify
 from labelkit.relabel.recomputing import compare
 from labelkit.relabel.renames import likely_renames
@@ -28,7 +35,7 @@ CAT, GREY, COFFEE, ROCKET = KEYS = (
     "things/coffee.png",
     "things/rocket.jpg",
 )
-SMALL = Settings(size=96, workers=0)
+SMALL = Settings(sizes=(96,), workers=0)
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +68,11 @@ def check(folder, teacher=None, sample=0):
 
 
 def change_row(path, position, change):
-    """Put what ``change`` makes of a row's stored bytes in their place."""
+    """Put what ``change`` makes of a row's stored bytes in their place; it may be shorter."""
     with h5py.File(path, "r+") as file:
-        records = file["records"].id
-        _, chunk = records.read_direct_chunk((position, 0))
-        records.write_direct_chunk((position, 0), change(bytes(chunk)))
+        start, end = file["rows"]["record_end"][position - 1 : position + 1].tolist()
+        changed = change(file["records"][start:end].tobytes())
+        file["records"][start : start + len(changed)] = np.frombuffer(changed, np.uint8)
 
 
 def flip(data, place):
@@ -96,8 +103,14 @@ def test_whole_maps_of_unchanged_images_are_well(there, teacher):
         replace(SMALL, grid=(1, 1), top_k=1),
         replace(SMALL, top_k=700, grid=(2, 3)),
         replace(SMALL, top_k=3, classes=ClassList.of(["n02084071", "n02121808", "n00021939"])),
+        replace(SMALL, selection="cell"),
+        replace(SMALL, selection="cell", grid=(1, 1), top_k=1),
+        replace(SMALL, sizes=(64, 128), scores="float16", log_sum_exp=True),
     ],
-    ids=["batch", "one cell", "one entry", "many classes", "projected"],
+    ids=[
+        *("batch", "one cell", "one entry", "many classes", "projected"),
+        *("cells", "one entry a cell", "two sizes"),
+    ],
 )
 def test_maps_of_other_settings_are_made_again_as_the_file_says(there, teacher, settings):
     """No false alarm where a cell is the whole map, and a changed image is found all the same."""
@@ -111,11 +124,12 @@ def test_maps_of_other_settings_are_made_again_as_the_file_says(there, teacher, 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda chunk: zlib.compress(flip(zlib.decompress(chunk), 400)), "checksum differs"),
-        (lambda chunk: flip(chunk, 0), "cannot be read"),
-        (lambda chunk: chunk[:99], "checksum differs"),
+        (lambda stored: flip(stored, 0), "Error -3"),
+        (lambda stored: flip(stored, len(stored) - 1), "Error -3"),
+        (lambda stored: stored[:99] + bytes(99), "Error -3"),
+        (lambda _stored: zlib.compress(bytes(9)), "not one compressed record"),
     ],
-    ids=["other bytes", "no zlib stream", "torn"],
+    ids=["no zlib stream", "another sum", "torn", "another record"],
 )
 def test_a_damaged_row_is_named_with_the_reason(there, teacher, change, reason):
     change_row(there / "maps.h5", 1, change)
@@ -180,7 +194,7 @@ def test_another_photo_under_the_same_key_is_found_by_the_sample_only(there, tea
 def test_a_photo_that_was_compressed_once_more_is_found(there, teacher):
     """The gentlest change in practice, at the size where the photo has its details."""
     (there / "maps.h5").unlink()
-    relabel(there / "photos", teacher, there / "maps.h5", replace(SMALL, size=320))
+    relabel(there / "photos", teacher, there / "maps.h5", replace(SMALL, sizes=(320,)))
     with Image.open(there / "photos" / ROCKET) as photo:
         photo.convert("RGB").save(there / "photos" / ROCKET, quality=90)
     assert [difference.key for difference in check(there, teacher, 4).differing] == [ROCKET]
@@ -257,8 +271,8 @@ def test_maps_that_were_not_made_so_are_not_made_again(there, teacher):
     write_plain(there / "maps.h5", source | {"resize": "\x1bupside down"})
     with pytest.raises(LabelMapError, match=r"'resize': '.x1bupside down' there, 'whole image"):
         check(there, teacher, 1)
-    write_plain(there / "maps.h5", source | {"input_size": 1 << 20})
-    with pytest.raises(LabelMapError, match="input_size 1048576"):
+    write_plain(there / "maps.h5", source | {"input_sizes": [1 << 20]})
+    with pytest.raises(LabelMapError, match=r"input_sizes \[1048576\]"):
         check(there, teacher, 1)
     write_plain(there / "maps.h5", {})
     with pytest.raises(LabelMapError, match="does not name the one teacher"):
@@ -270,10 +284,10 @@ def write_plain(path, source, key=CAT):
     path.unlink(missing_ok=True)
     classes = load_teacher("efficientnet-lite0", device="cpu").classes
     writer = LabelMapWriter(
-        path, classes=classes, keys=[key], top_k=5, grid=(15, 15), source=source
+        path, classes=classes, keys=[key], forms=[MapForm(top_k=5, grid=(15, 15))], source=source
     )
     index = np.broadcast_to(np.arange(5)[:, None, None], (1, 5, 15, 15))
-    writer.commit(writer.shards[0], index, -index.astype(np.float32), {})
+    writer.commit(writer.shards[0], [LabelMaps(index, -index.astype(np.float32))], {})
     writer.finalize().close()
 
 
@@ -361,12 +375,29 @@ def test_two_classes_of_nearly_equal_score_may_trade_places():
 
     def now(classes, scores):
         shape = (3, 1, 1)
-        return compare(
-            "k", stored, np.reshape(classes, shape), np.reshape(np.float32(scores), shape)
-        )
+        again = LabelMap(np.reshape(classes, shape), np.reshape(np.float32(scores), shape))
+        return compare("k", stored, again)
 
     assert now([3, 5, 7], [9, 8, 0.5]) is None
     assert now([3, 5, 8], [9, 8, 0.51]) is None  # 7 is a little below 8
     assert now([3, 5, 7], [9, 8, 0.6]).score == pytest.approx(0.1 / 8.5, rel=1e-3)
     assert now([3, 6, 5], [9, 8.1, 8.0]).score == pytest.approx(7.5 / 8.5)  # 6 is new and strong
     assert now([3, 6, 7], [9, 8, 0.5]).classes == pytest.approx(1 / 3)
+
+
+def test_one_class_of_an_image_may_have_gone_to_the_background():
+    """And backgrounds are compared: one of another image is told."""
+
+    def image(classes, scores, behind, logits):
+        index = np.broadcast_to(np.reshape(classes, (-1, 1, 1)), (len(classes), 2, 2))
+        score = np.broadcast_to(np.reshape(np.float32(scores), (-1, 1, 1)), index.shape)
+        background = Background(np.array(behind), np.float32(logits), -2.0)
+        return LabelMap(index, score.copy(), background, np.array(classes))
+
+    stored = image([1, 4], [9, 3], [5, 7], [2, 1])
+    assert compare("k", stored, image([1, 4], [9.01, 3], [5, 7], [2.1, 1])) is None
+    assert compare("k", stored, image([1, 5], [9, 3], [4, 7], [2.9, 1])) is None
+    assert compare("k", stored, image([2, 5], [9, 3], [4, 7], [2.9, 1])).classes == 1
+    assert compare("k", stored, image([1, 4], [8, 3], [5, 7], [2, 1])).score == pytest.approx(1 / 6)
+    assert compare("k", stored, image([1, 4], [9, 3], [5, 7], [2, 0])) is not None
+    assert compare("k", stored, image([1, 4], [9, 3], [6, 8], [2, 1])) is not None

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy
-from labelkit.label_maps import LabelMapWriter
+from labelkit.label_maps import LabelMaps, LabelMapWriter, MapForm
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,12 +44,13 @@ def save_maps(path: Path, root: Path, classes: tuple[str, ...] = ("sky", "leaf",
     """Label maps that see each train image's own class everywhere; another order than folders'."""
     keys = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.png"))
     listed = ClassList.of(classes, "a teacher's colours")
-    writer = LabelMapWriter(path, classes=listed, keys=keys, top_k=1, grid=(3, 3), source={})
+    form = MapForm(top_k=1, grid=(3, 3))
+    writer = LabelMapWriter(path, classes=listed, keys=keys, forms=[form], source={})
     index = np.array([listed.index[key.split("/")[0]] for key in sorted(keys)], np.uint16)
     index = np.broadcast_to(index[:, None, None, None], (len(keys), 1, 3, 3))
     for shard in writer.pending():
         part = index[shard.start : shard.stop]
-        writer.commit(shard, part, np.full(part.shape, 6.0, np.float32), {})
+        writer.commit(shard, [LabelMaps(part, np.full(part.shape, 6.0, np.float32))], {})
     writer.finalize()
     return path
 

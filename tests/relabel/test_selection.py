@@ -1,0 +1,125 @@
+"""What is kept of the dense logits, against the same taken class by class."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labelkit.geometry import CropBox
+from labelkit.label_maps import LabelMap, MapForm, pool
+from labelkit.relabel.selection import select
+
+
+def logits_of(seed, classes=12, grid=(3, 4), batch=2):
+    return 3 * torch.randn(batch, classes, *grid, generator=torch.Generator().manual_seed(seed))
+
+
+@given(st.integers(0, 10_000), st.integers(1, 12), st.integers(0, 12))
+def test_a_cell_keeps_its_strongest_and_the_background_the_mean_of_the_others(seed, top_k, size):
+    logits = logits_of(seed)
+    maps = select(logits, MapForm(top_k=top_k, grid=(3, 4), background=size))
+    score, index = logits.topk(top_k, dim=1)
+    assert np.array_equal(maps.index, index.numpy())
+    assert np.array_equal(maps.score, score.numpy())
+    assert (maps.background is None) == (size == 0)
+    for image in range(2 if size else 0):
+        means = logits[image].mean(dim=(1, 2))
+        somewhere = [(index[image] != c).all(dim=0).any().item() for c in range(12)]
+        by_strength = sorted(range(12), key=lambda c: (not somewhere[c], -means[c]))
+        chosen = maps.background.classes[image].tolist()
+        if sum(somewhere) >= size:
+            assert chosen == sorted(by_strength[:size])
+        others = []
+        for c in range(12):
+            absent = logits[image, c][(index[image] != c).all(dim=0)].tolist()
+            if c in chosen:
+                found = maps.background.logits[image][chosen.index(c)]
+                assert np.isclose(found, np.mean(absent) if absent else 0, atol=1e-5)
+            else:
+                others += absent
+        expected = np.mean(others) if others else 0
+        assert np.isclose(maps.background.rest[image], expected, atol=1e-5)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 6), st.integers(0, 6))
+def test_an_image_keeps_its_strongest_classes_and_the_means_of_the_next(seed, top_k, size):
+    logits = logits_of(seed)
+    form = MapForm(selection="image", top_k=top_k, grid=(3, 4), background=size)
+    maps = select(logits, form)
+    for image in range(2):
+        dense = logits[image].flatten(1).double()
+        strength = dense.softmax(0).mean(1) + dense.mean(1).softmax(0)
+        order = strength.argsort(descending=True).tolist()
+        assert maps.index[image].tolist() == sorted(order[:top_k])
+        if not size:
+            expected = dense[sorted(order[:top_k])].numpy().reshape(top_k, 3, 4)
+            assert np.allclose(maps.score[image], expected, atol=1e-5)
+            continue
+        behind = sorted(order[top_k : top_k + size])
+        assert maps.background.classes[image].tolist() == behind
+        mean = dense.mean(1)
+        assert np.allclose(maps.background.logits[image], mean[behind], atol=1e-4)
+        others = order[top_k + size :]
+        rest = mean[others].mean() if others else 0
+        assert np.isclose(maps.background.rest[image], rest, atol=1e-4)
+        # One constant a cell is gone, and with it what the background has in common.
+        kept = sorted(order[:top_k])
+        shift = dense[kept].numpy().reshape(top_k, 3, 4) - maps.score[image]
+        assert np.ptp(shift, axis=0).max() < 1e-4
+        centred = dense[behind].numpy() - shift[0].reshape(1, 12)
+        weight = mean[behind].softmax(0).numpy()[:, None]
+        assert np.abs((weight * centred).sum(0) - (weight * centred).sum() / 12).max() < 1e-4
+
+
+def test_as_many_patterns_as_there_are_make_the_dense_map():
+    """Ten classes have ten: the pooled target of any crop is the dense map's."""
+    logits = logits_of(0)
+    form = MapForm(selection="image", top_k=2, grid=(3, 4), background=10, patterns=10)
+    box = CropBox(0.1, 0.3, 0.6, 0.9)
+    for image, label_map in enumerate(select(logits, form)):
+        everything = LabelMap(
+            np.broadcast_to(np.arange(12)[:, None, None], (12, 3, 4)), logits[image].numpy()
+        )
+        ours, dense = (pool(each, box).probabilities(12) for each in (label_map, everything))
+        assert np.abs(ours - dense).max() < 1e-3
+
+
+def test_each_pattern_leaves_less_to_explain():
+    logits = logits_of(1, classes=60, grid=(6, 6), batch=8)
+    left = []
+    for patterns in (0, 1, 2, 4):
+        form = MapForm(selection="image", top_k=4, grid=(6, 6), background=56, patterns=patterns)
+        gaps = []
+        for image, label_map in enumerate(select(logits, form)):
+            behind = label_map.background.classes
+            gap = logits[image].numpy() - label_map.dense(60)
+            gap -= gap[label_map.classes].mean(axis=0)
+            gaps.append(np.square(gap[behind]).mean())
+        left.append(np.mean(gaps))
+    assert left == sorted(left, reverse=True)
+    # As good as a decomposition, weighted likewise, would be: 6 x 6 cells of noise.
+    assert left[3] < 0.86 * left[0]
+
+
+def test_a_black_image_has_patterns_of_nothing():
+    """Equal logits in all cells: nothing deviates, and nothing is divided by it."""
+    logits = torch.arange(9.0).view(1, 9, 1, 1).expand(1, 9, 2, 2).contiguous()
+    form = MapForm(selection="image", top_k=2, grid=(2, 2), background=4, patterns=2)
+    (label_map,) = select(logits, form)
+    assert np.isfinite(label_map.dense(9)).all()
+    assert np.allclose(label_map.dense(9)[3:], logits[0, 3:], atol=1e-5)
+
+
+@pytest.mark.parametrize("selection", ["cell", "image"])
+def test_the_log_sum_exp_of_a_cell_is_of_all_its_logits(selection):
+    """So that a stored score gives its probability in the cell, whatever was taken from both."""
+    logits = logits_of(2)
+    form = MapForm(selection=selection, top_k=3, grid=(3, 4), background=5, log_sum_exp=True)
+    for image, label_map in enumerate(select(logits, form)):
+        ours = np.exp(label_map.score - label_map.log_sum_exp)
+        probabilities = logits[image].softmax(dim=0).numpy()
+        expected = np.take_along_axis(probabilities, label_map.index.astype(int), axis=0)
+        assert np.allclose(ours, expected, atol=1e-5)
