@@ -1,11 +1,13 @@
-"""The label-map file against loose .pt files: size, reading, writing, and what the codec loses.
+"""The label-map file against loose .pt files: size, reading, writing, and what is lost.
 
 Run from the repository root: ``python benchmarks/label_map_file.py FOLDER``, a folder of photos.
-EfficientNet-Lite0 makes dense logits on a 15x15 grid, whose five strongest classes a cell are kept:
-as the published loose files (a float tensor of (2, 5, 15, 15) each), and as one label-map file.
-Reads take turns, row by row in random order, files in the page cache; figures are medians. KL is
-from the target pooled over the float32 scores to the one over the stored ones, and from the one
-pooled over the dense map to both: without a background, and with one of 64 classes.
+EfficientNet-Lite0 at 320 pixels makes all logits of every photo on its own grid. Maps of several
+forms are kept of them: the five strongest classes of each cell on 15x15 cells, as the published
+loose files (a float tensor of (2, 5, 15, 15) each); the same with a background of 64 classes; and
+what ``labelkit relabel`` keeps by default. Reads take turns, row by row in random order, files in
+the page cache; figures are medians. KL is of the targets of 8 crops a photo: from the target pooled
+over float32 maps to the one over the stored ones (codec), and from the one pooled over all logits
+(dense).
 """
 
 from __future__ import annotations
@@ -14,77 +16,58 @@ import statistics
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from msgspec import structs
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as VF
 
 from labelkit.data import list_images, read_image
 from labelkit.geometry import CropBox
-from labelkit.label_maps import Background, LabelMap, LabelMapFile, LabelMapWriter, pool
-from labelkit.label_maps.codec import RecordLayout
-from labelkit.label_maps.hdf5 import compress
-from labelkit.relabel.backgrounds import background_of
+from labelkit.label_maps import LabelMap, LabelMapFile, LabelMapWriter, MapForm, pool
+from labelkit.label_maps.packing import write_raw
+from labelkit.label_maps.record import RecordCodec
+from labelkit.relabel import Settings
+from labelkit.relabel.selection import select
 from labelkit.teachers import load_teacher, resize_grid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from labelkit.hierarchy import ClassList
+    from labelkit.label_maps import LabelMaps
 
-GRID, TOP_K, BACKGROUND, CROPS, ROUNDS = (15, 15), 5, 64, 8, 7
+CROPS, ROUNDS = 8, 7
 COMMAND = "python benchmarks/label_map_file.py FOLDER"
+PLAIN = MapForm(top_k=5, grid=(15, 15))
 
 
-def dense_maps(folder: Path, keys: list[str]) -> tuple[np.ndarray, ClassList]:
-    """All logits (N, C, H, W) of every photo, float32, and their classes."""
+def all_logits(folder: Path, keys: list[str]) -> tuple[torch.Tensor, ClassList]:
+    """All logits (N, C, H, W) of every photo, float32, on the teacher's grid, and their classes."""
     teacher = load_teacher("efficientnet-lite0", device="cpu")
     size = [teacher.card.size] * 2
-    maps = np.empty((len(keys), len(teacher.classes), *GRID), np.float32)
-    for row, key in enumerate(keys):
+    maps: list[torch.Tensor] = []
+    for key in keys:
         square = VF.resize(read_image(folder / key), size, InterpolationMode.BICUBIC)
         with torch.inference_mode():
-            logits = teacher.logits_map(teacher.normalize(square[None]))
-        maps[row] = resize_grid(logits, GRID)[0].numpy()
-    return maps, teacher.classes
+            maps.append(teacher.logits_map(teacher.normalize(square[None])))
+    return torch.cat(maps), teacher.classes
 
 
-@dataclass(frozen=True)
-class Kept:
-    """What is kept of the dense maps."""
-
-    keys: list[str]
-    classes: ClassList
-    index: np.ndarray
-    score: np.ndarray
-    background: Background
-
-    @classmethod
-    def of_dense(cls, keys: list[str], maps: np.ndarray, classes: ClassList) -> Kept:
-        """The strongest classes of every cell, and the mean of the strongest others."""
-        score, index = torch.from_numpy(maps).topk(TOP_K, dim=1)
-        background = background_of(torch.from_numpy(maps), index, score, BACKGROUND)
-        return cls(keys, classes, index.numpy(), score.numpy(), background)
-
-    def write(self, path: Path, background: Background | None = None) -> LabelMapFile:
-        """One label-map file of all maps."""
-        writer = LabelMapWriter(
-            path,
-            classes=self.classes,
-            keys=self.keys,
-            top_k=TOP_K,
-            grid=GRID,
-            source={"benchmark": True},
-            background=BACKGROUND if background else 0,
-            shard_rows=len(self.keys),
-        )
-        (shard,) = writer.pending()
-        writer.commit(shard, self.index, self.score, {}, background)
-        return writer.finalize()
+def write(
+    path: Path, keys: list[str], classes: ClassList, form: MapForm, maps: LabelMaps
+) -> LabelMapFile:
+    """One label-map file of all maps."""
+    source = {"benchmark": True}
+    writer = LabelMapWriter(
+        path, classes=classes, keys=keys, forms=[form], source=source, shard_rows=len(keys)
+    )
+    (shard,) = writer.pending()
+    writer.commit(shard, [maps], {})
+    return writer.finalize()
 
 
 def microseconds(work: Callable[[int], object], order: np.ndarray) -> float:
@@ -108,80 +91,99 @@ def crops() -> list[CropBox]:
     ]
 
 
-def targets(maps: Iterable[LabelMap], classes: ClassList) -> np.ndarray:
+def targets(maps: Iterable[LabelMap], num_classes: int) -> np.ndarray:
     """The target of every crop of every map: (N * CROPS, C)."""
     boxes = crops()
     return np.array(
-        [pool(each, box).probabilities(len(classes)) for each in maps for box in boxes], np.float64
+        [pool(each, box).probabilities(num_classes) for each in maps for box in boxes], np.float64
     )
 
 
-def dense_targets(maps: np.ndarray) -> np.ndarray:
-    """The same from all logits, by the weights that a map of one class a time has."""
-    weights = []
-    for box in crops():
-        one_hot = [
-            LabelMap(np.zeros((1, *GRID), np.uint16), cell.reshape(1, *GRID))
-            for cell in np.eye(GRID[0] * GRID[1], dtype=np.float32)
-        ]
-        weights.append([pool(cell, box).dense(1)[0] for cell in one_hot])
-    logits = np.einsum("nci,bi->nbc", maps.reshape(*maps.shape[:2], -1), np.array(weights))
-    logits = logits.reshape(-1, maps.shape[1]).astype(np.float64)
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return exponentials / exponentials.sum(axis=1, keepdims=True)
+def dense_targets(logits: np.ndarray) -> np.ndarray:
+    """The same from all logits (N, C, H, W)."""
+    every = np.arange(logits.shape[1])[:, None, None]
+    index = np.broadcast_to(every, logits.shape[1:])
+    classes = every.ravel()
+    return targets((LabelMap(index, each, None, classes) for each in logits), len(classes))
 
 
 def compare(p: np.ndarray, q: np.ndarray) -> str:
     """Mean KL from p to q in nats, and top-1 agreement."""
     divergence = float((p * np.log(p / q)).sum(axis=1).mean())
-    return f"KL {divergence:.2g}, top-1 agreement {(p.argmax(1) == q.argmax(1)).mean():.2%}"
+    return f"KL {divergence:.2g}, agreement {(p.argmax(1) == q.argmax(1)).mean():.2%}"
 
 
-def reading(kept: Kept, file: LabelMapFile, folder: Path) -> str:
-    """Sizes and times of one file against loose ones."""
-    layout = RecordLayout(TOP_K, GRID, len(kept.classes))
-    plain = [record.tobytes() for record in layout.encode(kept.index, kept.score)]
-    loose = [folder / f"{row}.pt" for row in range(len(kept.keys))]
-    for path, *pair in zip(loose, kept.score, kept.index, strict=True):
-        torch.save(torch.tensor(np.stack(pair), dtype=torch.float32), path)
+def kept(
+    path: Path, keys: list[str], classes: ClassList, logits: torch.Tensor, form: MapForm
+) -> str:
+    """Bytes an image, and what is lost, of one form."""
+    on_grid = resize_grid(logits, form.grid)
+    maps = select(on_grid, form)
+    with write(path, keys, classes, form, maps) as file:
+        stored = targets(map(file.at, range(len(file))), len(classes))
+        size = path.stat().st_size / len(file)
+    codec = compare(targets(maps, len(classes)), stored)
+    dense = compare(dense_targets(on_grid.numpy()), stored)
+    return f"{size:,.0f} bytes/image (codec {codec}; dense {dense})"
+
+
+def speeds(folder: Path, plain: LabelMaps, maps: LabelMaps, path: Path) -> str:
+    """Reading and writing the default form, and reading loose files."""
+    file = LabelMapFile.open(path)
+    write_raw(file, folder / "raw.h5")
+    raw = LabelMapFile.open(folder / "raw.h5")
+    codec = RecordCodec(file.forms, len(file.classes), raw=False)
+    records = [bytes(record) for record in codec.encode([maps])]
+    loose = [folder / f"{row}.pt" for row in range(len(file))]
+    for target, *pair in zip(loose, plain.score, plain.index, strict=True):
+        torch.save(torch.tensor(np.stack(pair), dtype=torch.float32), target)
     generator = np.random.default_rng(0)
-    ways = (lambda row: torch.load(loose[row]), file.at, lambda row: layout.decode(plain[row]))
-    rounds = []
+    stored = [row[1] for row in file.raw_rows()]
+    ways = (
+        lambda row: torch.load(loose[row]),
+        file.at,
+        raw.at,
+        lambda row: codec.expand(stored[row]),
+        lambda row: codec.decode(records[row]),
+    )
+    rounds: list[list[float]] = []
     for _ in range(ROUNDS):
-        order = generator.permutation(len(plain))
+        order = generator.permutation(len(file))
         start = time.perf_counter()
-        for record in layout.encode(kept.index, kept.score):
-            compress(record.tobytes(), layout.breaks)
-        rows = len(plain) / (time.perf_counter() - start)
+        for record in codec.encode([maps]):
+            codec.compress(bytes(record))
+        rows = len(file) / (time.perf_counter() - start)
         rounds.append([*(microseconds(way, order) for way in ways), rows])
-    pt, whole, decode, rows = map(statistics.median, zip(*rounds, strict=True))
+    pt, whole, fast, expand, decode, rows = map(statistics.median, zip(*rounds, strict=True))
+    ratios = [statistics.median(each[0] / each[way] for each in rounds) for way in (1, 2)]
     return (
-        f"a loose .pt of float32 {loose[0].stat().st_size:,}; a random row read and decoded in "
-        f"{whole:.0f} us, decoding {decode:.0f}, torch.load {pt:.0f} us ({pt / whole:.1f}x); "
-        f"{rows:,.0f} rows/s encoded"
+        f"a random row of it: {whole:.0f} us in all ({ratios[0]:.1f}x torch.load's {pt:.0f}), of "
+        f"which reading and inflating {whole - decode:.0f} (zlib {expand:.0f}) and decoding "
+        f"{decode:.0f}; packed with --raw {fast:.0f} us ({ratios[1]:.1f}x); {rows:,.0f} rows/s "
+        f"encoded; a loose .pt of float32 {loose[0].stat().st_size:,} bytes"
     )
 
 
 def main(folder: Path) -> str:
     """Measure, and put it into one line."""
     keys = sorted(list_images(folder), key=str.encode)
-    maps, classes = dense_maps(folder, keys)
-    kept = Kept.of_dense(keys, maps, classes)
+    logits, classes = all_logits(folder, keys)
+    default = Settings().form(len(classes), tuple(logits.shape[2:]), 0)
+    forms = {
+        "cells, top-5, zeros": PLAIN,
+        "cells, top-5, background 64": structs.replace(PLAIN, background=64),
+        f"default ({default.grid[0]}x{default.grid[1]} cells)": default,
+        "default on 15x15 cells": structs.replace(default, grid=(15, 15)),
+    }
     with tempfile.TemporaryDirectory() as output:
-        plain = kept.write(Path(output, "plain.h5"))
-        behind = kept.write(Path(output, "background.h5"), kept.background)
-        sizes = [file.path.stat().st_size / len(keys) for file in (plain, behind)]
-        times = reading(kept, plain, Path(output))
-        rows = range(len(keys))
-        stored, filled = (targets(map(file.at, rows), classes) for file in (plain, behind))
-    index, score = kept.index.astype(np.uint16), kept.score
-    exact = targets(map(LabelMap, index, score), classes)
-    dense = dense_targets(maps)
-    return (
-        f"label-map file of {len(keys)} photos: {sizes[0]:,.0f} bytes/image, with a background of "
-        f"{BACKGROUND} classes {sizes[1]:,.0f}, {times}; codec: {compare(exact, stored)}; against "
-        f"the dense map: zeros {compare(dense, stored)}, background {compare(dense, filled)}"
-    )
+        paths = [Path(output, f"{number}.h5") for number in range(len(forms))]
+        told = [
+            f"{name}: {kept(path, keys, classes, logits, form)}"
+            for (name, form), path in zip(forms.items(), paths, strict=True)
+        ]
+        plain = select(resize_grid(logits, PLAIN.grid), PLAIN)
+        told.append(speeds(Path(output), plain, select(logits, default), paths[2]))
+    return f"label-map file of {len(keys)} photos: {'; '.join(told)}"
 
 
 if __name__ == "__main__":
