@@ -1,14 +1,16 @@
-"""``labelkit convert``: a tree out of one file format and into another."""
+"""``labelkit convert``: trees and label maps out of one file format and into another."""
 
 from __future__ import annotations
 
 import itertools
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from labelkit.cli.convert_maps import convert_maps, is_label_maps
+from labelkit.cli.convert_options import MapOptions, map_options
 from labelkit.convert.formats import READABLE, WRITABLE
 from labelkit.inspection.wording import printable
 
@@ -22,41 +24,69 @@ FORMATS = "\n".join(
     for suffix, about in WRITABLE.items()
 )
 EPILOG = f"""\b
-Formats:
+Formats of trees:
 {FORMATS}
+
+\b
+Formats of label maps:
+  .h5       a label-map file
+  folder    one .pt file an image, float [2, k, rows, columns], as ReLabel's
+  .npz      the map of one image, for numpy
 
 \b
 Examples:
   labelkit convert tree.json -o tree.graphml
   labelkit convert fall11.pth -o tree.json
+  labelkit convert relabel_imagenet -o maps.h5 --classes imagenet-1k \\
+      --axes columns-first --images imagenet/train
+  labelkit convert maps.h5 -o loose --format relabel --axes columns-first
+  labelkit convert maps.h5 --key n01440764/n01440764_18.JPEG -o tench.npz
+  labelkit convert tench.npz -o tench.h5
 """
 
 
 @click.command("convert", epilog=EPILOG)
-@click.argument(
-    "source", metavar="TREE", type=click.Path(exists=True, dir_okay=False, path_type=Path)
-)
+@click.argument("source", metavar="SOURCE", type=click.Path(exists=True, path_type=Path))
 @click.option(
     "-o",
     "--output",
     required=True,
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="File to write; its suffix says in which format.",
+    type=click.Path(path_type=Path),
+    help="File to write, whose suffix says in which format; a folder with --format relabel.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace the output if it is there.")
-def command(
-    source: Path,
-    output: Path,
-    overwrite: bool,  # noqa: FBT001 -- a flag of the command line
-) -> None:
-    """Turn a tree into another project's format, or back.
+@click.option(
+    "--overwrite", is_flag=True, help="Replace the output if it is there: a tree, or one .npz."
+)
+@map_options
+def command(source: Path, output: Path, *, overwrite: bool, **given: Any) -> None:  # noqa: ANN401
+    """Turn a tree, or label maps, into another project's format, or back.
 
-    TREE is a tree in one of the formats below, which its suffix tells. Class order, names, levels
-    and added inner nodes are kept, but for .pth: it holds trees only where levels are depths, and
-    inner nodes become classes in it.
+    What SOURCE is, its suffix tells. Of a tree, class order, names, levels and added inner nodes
+    are kept, but for .pth: it holds trees only where levels are depths, and inner nodes become
+    classes in it.
+
+    A folder of loose label maps becomes one file of a quarter of its size. Interrupted, the same
+    command goes on where it was. Nothing in the .pt files is executed; those that are empty, torn
+    or no label maps are listed, and recorded in the file.
     """
-    _check_suffix(source, READABLE, "TREE")
+    options = MapOptions(**given)
+    if is_label_maps(source):
+        convert_maps(source, output, options, overwrite=overwrite)
+        return
+    _check_suffix(source, READABLE, "SOURCE")
+    if output.suffix.lower() == ".h5":
+        raise click.UsageError(
+            f"{source} is a tree: {output} could be made of a folder of label maps (.pt), of one "
+            "image's (.npz), or of photos with labelkit relabel"
+        )
+    options.require_only(set(), f"the tree {source}")
+    _convert_tree(source, output, overwrite=overwrite)
+
+
+def _convert_tree(source: Path, output: Path, *, overwrite: bool) -> None:
     _check_suffix(output, WRITABLE, "--output")
+    if output.is_dir():
+        raise click.BadParameter(f"{str(output)!r} is a folder", param_hint="--output")
     if not output.parent.is_dir():
         raise click.BadParameter(f"no folder {str(output.parent)!r}", param_hint="--output")
     if output.exists() and not overwrite:
