@@ -3,6 +3,7 @@
 from labelkit.label_maps.form import MapForm
 from labelkit.label_maps.joining import merge
 from labelkit.label_maps.label_map import Background, LabelMap, LabelMaps
+from labelkit.label_maps.packing import write_raw
 from labelkit.label_maps.pooling import pool, pool_by_zoom
 from labelkit.label_maps.reader import LabelMapFile
 from labelkit.label_maps.sparse_target import SparseTarget
@@ -20,4 +21,5 @@ __all__ = [
     "merge",
     "pool",
     "pool_by_zoom",
+    "write_raw",
 ]

@@ -14,7 +14,16 @@ import numpy as np
 
 from labelkit.errors import ClassListError, LabelMapError, first_line
 from labelkit.hierarchy import ClassList
-from labelkit.label_maps.layout import DATASETS, FORMAT, ROW, VERSION, Header, Kind, is_foreign
+from labelkit.label_maps.layout import (
+    DATASETS,
+    FORMAT,
+    ROW,
+    VERSION,
+    Header,
+    Kind,
+    check_key,
+    is_foreign,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -112,6 +121,20 @@ def read_unreadable(encoded: bytes) -> dict[str, str]:
     return msgspec.json.decode(encoded, type=dict[str, str])
 
 
+def decode_key(encoded: bytes, path: Path) -> str:
+    """The key of a row of a file, as text.
+
+    Raises:
+        LabelMapError: it is no text, or leaves the data set's folder.
+    """
+    try:
+        key = encoded.decode()
+    except UnicodeDecodeError as error:
+        raise LabelMapError(f"{path} has the key {encoded!r}, which is no text") from error
+    check_key(key)
+    return key
+
+
 def _read_header(file: h5py.File, path: Path) -> Header:
     raw = file.attrs.get("header")
     if not isinstance(raw, np.bytes_) or len(raw) > _HEADER_LIMIT:
@@ -191,6 +214,11 @@ def _read_classes(column: h5py.Dataset, header: Header) -> ClassList:
             f"{header.classes_digest[:6]}"
         )
     return classes
+
+
+def file_signature(status: os.stat_result) -> tuple[int, ...]:
+    """What changes when a file is written to or replaced."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def read_exactly(descriptor: int, size: int, offset: int) -> bytes:

@@ -66,7 +66,10 @@ class MapCodec:
 
     Attributes:
         nbytes: bytes of one record, R.
+        places: where each part of it begins, and its bytes, by name.
         breaks: where in it bytes of another kind begin.
+        classes: how it holds class indices.
+        float_type: of scores and log-sum-exp; None if they are steps.
 
     Raises:
         ValueError: a form that such a class list cannot have.
@@ -77,15 +80,15 @@ class MapCodec:
         self.form = form
         self.raw = raw
         self._num_classes = num_classes
-        self._classes = ClassCodec(form, num_classes, raw=raw)
-        self._float = _FLOATS.get(form.scores)
-        self._lays = {name: (0, size) for name, size in self._sizes().items()}
+        self.classes = ClassCodec(form, num_classes, raw=raw)
+        self.float_type = _FLOATS.get(form.scores)
+        self.places = {name: (0, size) for name, size in self._sizes().items()}
         start = 0
-        for name, (_, size) in self._lays.items():
-            self._lays[name] = (start, size)
+        for name, (_, size) in self.places.items():
+            self.places[name] = (start, size)
             start += size
         self.nbytes = start
-        self.breaks = tuple(sorted({begin for begin, size in self._lays.values() if size} - {0}))
+        self.breaks = tuple(sorted({begin for begin, size in self.places.values() if size} - {0}))
 
     def encode(self, maps: LabelMaps) -> NDArray[np.uint8]:
         """Encode N images at once.
@@ -106,10 +109,10 @@ class MapCodec:
             parts |= self._encode_background(maps.background)
         records = np.zeros((len(maps), self.nbytes), np.uint8)
         for name, part in parts.items():
-            start, size = self._lays[name]
+            start, size = self.places[name]
             records[:, start : start + size] = part.reshape(len(maps), size)
-        start, size = self._lays["classes"]
-        self._classes.encode_entries(records[:, start : start + size], maps.index)
+        start, size = self.places["classes"]
+        self.classes.encode_entries(records[:, start : start + size], maps.index)
         return records
 
     def decode(self, record: bytes) -> LabelMap:
@@ -124,25 +127,35 @@ class MapCodec:
         form = self.form
         score, log_sum_exp, patterns = self._decode_planes(record)
         background = self._decode_background(record, patterns) if form.background else None
-        start, _ = self._lays["classes"]
+        start, _ = self.places["classes"]
         if form.selection == "cell":
-            index = self._classes.of_cells(record, start).reshape(score.shape)
+            index = self.classes.of_cells(record, start).reshape(score.shape)
             return LabelMap(index, score, background, None, log_sum_exp)
-        classes = self._classes.ascending(record, start, form.top_k)
+        classes = self.classes.ascending(record, start, form.top_k)
         strides = (classes.itemsize, 0, 0)
         index = np.ndarray(score.shape, classes.dtype, classes, 0, strides)
         index.flags.writeable = False  # all cells share the same few bytes
         return LabelMap(index, score, background, classes, log_sum_exp)
+
+    def planes(self, record: bytes) -> NDArray[np.uint8]:
+        """The planes of one record that hold steps and whole numbers, as they are: (V, H, W).
+
+        Scores and log-sum-exp, if they are steps, then patterns.
+        """
+        end = sum(self.places["patterns"])
+        start = self.places["patterns" if self.float_type else "scores"][0]
+        planes = np.frombuffer(record, np.uint8, end - start, start).reshape(-1, *self.form.grid)
+        return planes if self.raw else self._restored(planes)
 
     def _sizes(self) -> dict[str, int]:
         """Bytes of each part, in their order."""
         form = self.form
         cells = form.grid[0] * form.grid[1]
         entries = form.top_k * cells
-        value = np.dtype(self._float or "u1").itemsize
+        value = np.dtype(self.float_type or "u1").itemsize
         return {
-            "range": 0 if self._float else 8,
-            "lse range": 8 if form.log_sum_exp and not self._float else 0,
+            "range": 0 if self.float_type else 8,
+            "lse range": 8 if form.log_sum_exp and not self.float_type else 0,
             "background range": 12 if form.background else 0,
             "unit": 4 if form.patterns else 0,
             "scores": entries * value,
@@ -150,8 +163,8 @@ class MapCodec:
             "patterns": form.patterns * cells,
             "background": form.background,
             "coefficients": form.patterns * form.background,
-            "background classes": form.background * self._classes.width,
-            "classes": self._classes.nbytes,
+            "background classes": form.background * self.classes.width,
+            "classes": self.classes.nbytes,
         }
 
     # ------------------------------------------------------------------------- planes
@@ -169,9 +182,11 @@ class MapCodec:
     ) -> dict[str, NDArray[np.generic]]:
         """Planes (N, L, H, W) in the file's type of scores."""
         flat = values.reshape(len(values), math.prod(values.shape[1:]))
-        if self._float:
-            stored = flat.astype(self._float)
-            return {name: stored.view(np.uint8) if self.raw else byte_planes(stored, self._float)}
+        if self.float_type:
+            stored = flat.astype(self.float_type)
+            return {
+                name: stored.view(np.uint8) if self.raw else byte_planes(stored, self.float_type)
+            }
         ends, steps = quantise(flat)
         planes = steps.reshape(values.shape)
         if not self.raw:
@@ -186,15 +201,9 @@ class MapCodec:
         self, record: bytes
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None, NDArray[np.uint8]]:
         """Scores (K, H, W), log-sum-exp (H, W) if there is one, and patterns (P, H, W)."""
-        form, lays = self.form, self._lays
-        start, _ = lays["scores"]
-        end = sum(lays["patterns"])
-        if self._float:
-            start = end - lays["patterns"][1]
-        planes = np.frombuffer(record, np.uint8, end - start, start).reshape(-1, *form.grid)
-        if not self.raw:
-            planes = self._restored(planes)
-        if self._float:
+        form, places = self.form, self.places
+        planes = self.planes(record)
+        if self.float_type:
             values = self._decode_floats(record, form.top_k + form.log_sum_exp)
             scores, rest = values[: form.top_k], values[form.top_k :]
             return scores, rest[0] if form.log_sum_exp else None, planes
@@ -203,13 +212,13 @@ class MapCodec:
         scores += low
         if not form.log_sum_exp:
             return scores, None, planes[form.top_k :]
-        scale, low = read_range(record, lays["lse range"][0])
+        scale, low = read_range(record, places["lse range"][0])
         return scores, planes[form.top_k] * scale + low, planes[form.top_k + 1 :]
 
     def _restored(self, planes: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Planes of whole steps and numbers from those of differences."""
         planes = planes.copy()
-        if self._float or self.form.selection == "image":
+        if self.float_type or self.form.selection == "image":
             return restore_neighbours(planes) if len(planes) else planes
         top_k = self.form.top_k
         restore_neighbours(planes[:1])
@@ -223,12 +232,12 @@ class MapCodec:
         """Scores and log-sum-exp as they are: (count, H, W)."""
         parts: list[NDArray[np.generic]] = []
         for name in ("scores", "lse"):
-            start, size = self._lays[name]
-            size //= np.dtype(self._float).itemsize
+            start, size = self.places[name]
+            size //= np.dtype(self.float_type).itemsize
             if self.raw:
-                parts.append(np.frombuffer(record, self._float, size, start))
+                parts.append(np.frombuffer(record, self.float_type, size, start))
             else:
-                parts.append(from_byte_planes(record, start, size, str(self._float)))
+                parts.append(from_byte_planes(record, start, size, str(self.float_type)))
         values = np.concatenate(parts).astype(np.float32)
         if not np.isfinite(values).all():
             raise ValueError("a score that is not finite")
@@ -242,7 +251,7 @@ class MapCodec:
         parts: dict[str, NDArray[np.generic]] = {
             "background range": np.concatenate([ends, rest], axis=1),
             "background": steps,
-            "background classes": self._classes.encode_ascending(background.classes),
+            "background classes": self.classes.encode_ascending(background.classes),
         }
         if background.coefficients is not None and background.patterns is not None:
             factors, unit = whole_factors(background.coefficients)
@@ -256,20 +265,20 @@ class MapCodec:
         return parts
 
     def _decode_background(self, record: bytes, patterns: NDArray[np.uint8]) -> Background:
-        form, lays = self.form, self._lays
-        start, _ = lays["background range"]
+        form, places = self.form, self.places
+        start, _ = places["background range"]
         scale, low = read_range(record, start)
         (rest,) = struct.unpack_from("<f", record, start + 8)
         if not abs(rest) <= LARGEST:
             raise ValueError("a background that is not finite")
-        steps = np.frombuffer(record, np.uint8, form.background, lays["background"][0])
-        classes = self._classes.ascending(record, lays["background classes"][0], form.background)
+        steps = np.frombuffer(record, np.uint8, form.background, places["background"][0])
+        classes = self.classes.ascending(record, places["background classes"][0], form.background)
         if not form.patterns:
             return Background(classes, steps * scale + low, rest)
-        (unit,) = struct.unpack_from("<f", record, lays["unit"][0])
+        (unit,) = struct.unpack_from("<f", record, places["unit"][0])
         if not abs(unit) <= LARGEST:
             raise ValueError("a background whose patterns are not finite")
-        start, size = lays["coefficients"]
+        start, size = places["coefficients"]
         factors = np.frombuffer(record, np.int8, size, start)
         coefficients = (factors * np.float32(unit)).reshape(form.patterns, form.background)
         whole = patterns.view(np.int8).astype(np.float32)

@@ -9,18 +9,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from labelkit.errors import LabelMapError
-from labelkit.label_maps.checks import damage_explained, open_parts, read_unreadable
+from labelkit.label_maps.checks import (
+    damage_explained,
+    decode_key,
+    file_signature,
+    open_parts,
+    read_unreadable,
+)
 from labelkit.label_maps.layout import check_key, require_crc32
 from labelkit.label_maps.record import RecordCodec
 from labelkit.label_maps.row_table import RowTable, StoredRow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Container, Iterator, Sequence
     from types import TracebackType
 
     from labelkit.label_maps.label_map import LabelMap
-
-_SAME = ("st_dev", "st_ino", "st_size", "st_mtime_ns")
 
 
 class LabelMapFile:
@@ -44,7 +48,8 @@ class LabelMapFile:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path).absolute()
         self._closing: weakref.finalize[..., Self] | None = None
-        self._descriptor = self._open_descriptor()
+        self._signature: tuple[int, ...] | None = None
+        self._open_descriptor()
         try:
             with damage_explained(self.path):
                 self._read_all()
@@ -89,7 +94,7 @@ class LabelMapFile:
         """
         with damage_explained(self.path):
             for key in self._table.stream(self._file()):
-                yield self._checked_key(key)
+                yield decode_key(key, self.path)
 
     def __iter__(self) -> Iterator[str]:
         return self.keys()
@@ -149,7 +154,7 @@ class LabelMapFile:
         self._require_row(position)
         with damage_explained(self.path):
             (key,) = self._table.keys(self._file(), position, position + 1)
-        return self._checked_key(key)
+        return decode_key(key, self.path)
 
     def missing(self, keys: Sequence[str]) -> list[str]:
         """Those of ``keys`` that the file has no label map for, in their order."""
@@ -162,8 +167,7 @@ class LabelMapFile:
             return f"the image could not be read ({reason}): repair it and relabel, or remove it"
         if not len(self):
             return "it is empty"
-        example = self._table.keys(self._file(), 0, 1)[0].decode(errors="replace")
-        return f"its keys look like {example!r}; is it a file of this data set, at the same root?"
+        return f"its keys look like {self.key_at(0)!r}; is it a file of this data set, at the same root?"
 
     def raw_rows(self) -> Iterator[tuple[bytes, bytes, int]]:
         """Each row as (key, stored record, CRC-32 of key and plain record), to copy it as it is.
@@ -173,14 +177,15 @@ class LabelMapFile:
         """
         yield from map(self._row, range(len(self)))
 
-    def checked_rows(self) -> Iterator[StoredRow]:
-        """Each row as bytes, to copy it, after its checksum and content have been checked.
+    def checked_rows(self, keys: Container[str] | None = None) -> Iterator[StoredRow]:
+        """Each row as bytes, its checksum and content checked; with ``keys`` only their rows.
 
         Raises:
             LabelMapError: a row is damaged.
         """
-        for position in range(len(self)):
-            yield self._checked(position)[0]
+        for position, key in enumerate(self.keys()):
+            if keys is None or key in keys:
+                yield self._checked(position)[0]
 
     def entries(self) -> Iterator[tuple[bytes, int, int]]:
         """Each row's key, the size of its record in the file and its CRC-32, without the record."""
@@ -232,33 +237,34 @@ class LabelMapFile:
         for key in self.unreadable:
             check_key(key)
 
-    def _open_descriptor(self) -> int:
+    def _open_descriptor(self) -> None:
+        """Open the file; other threads see the descriptor once it is known to be the same file."""
         try:
             descriptor = os.open(self.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
         except FileNotFoundError:
             raise FileNotFoundError(f"no such file: {self.path}") from None
+        signature = file_signature(os.fstat(descriptor))
+        if self._signature not in {None, signature}:
+            os.close(descriptor)
+            raise LabelMapError(f"{self.path} has changed since it was opened: open it anew")
+        self._signature, self._descriptor = signature, descriptor
         self._closing = weakref.finalize(self, os.close, descriptor)
-        self._signature = _signature(os.fstat(descriptor))
-        return descriptor
 
     def _require_same(self) -> None:
-        if _signature(self.path.stat()) != self._signature:
+        if file_signature(self.path.stat()) != self._signature:
             raise ValueError("it was changed while it was opened")
 
     def _file(self) -> int:
         """The file's descriptor; after ``close`` the file is opened again."""
         if self._closing is None:
-            known = self._signature
-            self._descriptor = self._open_descriptor()
-            if self._signature != known:
-                self.close()
-                raise LabelMapError(f"{self.path} has changed since it was opened: open it anew")
+            self._open_descriptor()
         return self._descriptor
 
     def _row(self, position: int) -> tuple[bytes, bytes, int]:
         self._require_row(position)
+        descriptor = self._file()
         try:
-            return self._table.row(self._file(), position, self._codec.longest_stored)
+            return self._table.row(descriptor, position, self._codec.longest_stored)
         except (OSError, ValueError) as error:
             raise self._damaged(position, error) from error
 
@@ -282,14 +288,6 @@ class LabelMapFile:
             f"{self.path} holds {len(maps)} maps of each image: take maps() or maps_at()"
         )
 
-    def _checked_key(self, encoded: bytes) -> str:
-        try:
-            key = encoded.decode()
-        except UnicodeDecodeError as error:
-            raise LabelMapError(f"{self.path} has the key {encoded!r}, which is no text") from error
-        check_key(key)
-        return key
-
     def _damaged(self, position: int, error: Exception) -> LabelMapError:
         try:
             (key,) = self._table.keys(self._file(), position, position + 1)
@@ -300,7 +298,3 @@ class LabelMapFile:
             f"{name}: {error}: the row is damaged. "
             "Copy the file again, or remove it and make it anew"
         )
-
-
-def _signature(status: os.stat_result) -> tuple[int, ...]:
-    return tuple(getattr(status, name) for name in _SAME)

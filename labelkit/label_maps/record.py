@@ -90,12 +90,18 @@ class RecordCodec:
         """
         if len(self._codecs) == 1:
             return (self._codecs[0].decode(record),)
+        return tuple(codec.decode(part) for codec, part in self.split(record))
+
+    def split(self, record: bytes) -> list[tuple[MapCodec, bytes]]:
+        """The part of a plain record that holds each map, with its codec.
+
+        Raises:
+            ValueError: the record has another length.
+        """
         if len(record) != self.nbytes:
             raise ValueError(f"a record of {len(record)} bytes, expected {self.nbytes}")
-        return tuple(
-            codec.decode(record[place])
-            for place, codec in zip(self._slices, self._codecs, strict=True)
-        )
+        pairs = zip(self._codecs, self._slices, strict=True)
+        return [(codec, record[place]) for codec, place in pairs]
 
     def compress(self, record: bytes) -> bytes:
         """A plain record as it stands in the file: one zlib stream, or in raw files itself.

@@ -279,9 +279,8 @@ class LabelMapWriter:
 
     def _kept_rows(self) -> Iterator[tuple[bytes, bytes, int]]:
         """The rows that are taken over, each one checked."""
-        for row in self._reuse.checked_rows() if self._reuse is not None else ():
-            if row.key.decode() in self._kept:
-                yield row.key, row.stored, row.crc32
+        for row in self._reuse.checked_rows(self._kept) if self._reuse is not None else ():
+            yield row.key, row.stored, row.crc32
 
     def _open_shards(self) -> Iterator[LabelMapFile]:
         for shard in self.shards:

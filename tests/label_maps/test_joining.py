@@ -1,17 +1,18 @@
-"""Merging: rows of several files as they stand, in one file that the order of files cannot change."""
+"""Merging: rows as they stand, in one file that the order of the inputs cannot change."""
 
 from __future__ import annotations
 
-import random
 import zlib
 from itertools import permutations
 
+import numpy as np
 import pytest
 
 from labelkit.errors import LabelMapError
 from labelkit.hierarchy import ClassList
 from labelkit.label_maps import LabelMapFile, MapForm, merge
 from labelkit.label_maps.hdf5 import Rows, write_file
+from tests.label_maps.dying import deaths
 from tests.label_maps.small_files import CLASSES, FORM, MADE_WITH, SOURCE, damage, make
 
 KEYS = [f"{folder}/{n:02d}.jpg" for folder in ("a", "é", "b") for n in range(9)]
@@ -21,7 +22,7 @@ IMAGE = MapForm(selection="image", top_k=3, grid=(4, 5), background=6, patterns=
 @pytest.fixture
 def thirds(tmp_path):
     """Three files that part the keys at random, the keys of each one all over the place."""
-    mixed = random.Random(0).sample(KEYS, len(KEYS))
+    mixed = np.random.default_rng(0).permutation(KEYS).tolist()
     return [make(tmp_path / f"{n}.h5", mixed[n::3]) for n in range(3)]
 
 
@@ -107,7 +108,9 @@ def test_files_without_rows_join_too(tmp_path):
 def test_two_maps_of_one_image_are_refused_with_its_key(tmp_path):
     first = make(tmp_path / "a.h5", KEYS[:5])
     second = make(tmp_path / "b.h5", KEYS[4:], seed=1)
-    with pytest.raises(LabelMapError, match=r"a\.h5 and .*b\.h5 have different maps of 'a/04\.jpg'"):
+    with pytest.raises(
+        LabelMapError, match=r"a\.h5 and .*b\.h5 have different maps of 'a/04\.jpg'"
+    ):
         merge([first, second], tmp_path / "m.h5")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.h5", "b.h5"]
 
@@ -180,3 +183,22 @@ def test_progress_ends_with_every_row(thirds, tmp_path):
 
 def test_versions_that_all_files_share_stay(thirds, tmp_path):
     assert merge(thirds, tmp_path / "m.h5").made_with == MADE_WITH
+
+
+def test_killed_after_any_step_there_is_no_file_or_a_whole_one(thirds, tmp_path):
+    whole = merge(thirds, tmp_path / "whole.h5").path.read_bytes()
+    output = tmp_path / "out" / "m.h5"
+    output.parent.mkdir()
+    kinds = set()
+    steps = 0
+    for _ in deaths(lambda: merge(thirds, output)):
+        steps += 1
+        kinds.add(output.exists())
+        if output.exists():
+            assert output.read_bytes() == whole
+            output.unlink()
+        assert merge(thirds, output).path.read_bytes() == whole
+        output.unlink()
+    assert output.read_bytes() == whole
+    assert kinds == {True, False}
+    assert steps > 8

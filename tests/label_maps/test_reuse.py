@@ -1,0 +1,172 @@
+"""Appending: old rows are taken over as they are, only the new images are made."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import msgspec
+import pytest
+
+from labelkit.errors import LabelMapError
+from labelkit.hierarchy import ClassList
+from labelkit.label_maps import LabelMapFile, MapForm, merge
+from tests.label_maps.dying import deaths
+from tests.label_maps.small_files import FORM, SOURCE, damage, make, writer_of
+
+OLD = [f"a/{n:02d}.jpg" for n in range(0, 20, 2)]
+NEW = [f"a/{n:02d}.jpg" for n in range(1, 20, 2)]
+IMAGE = MapForm(selection="image", top_k=3, grid=(2, 2), log_sum_exp=True, scores="float16")
+
+
+@pytest.fixture
+def old(tmp_path):
+    return make(tmp_path / "old.h5", OLD)
+
+
+@pytest.mark.parametrize("forms", [(FORM,), (FORM, IMAGE)], ids=("one form", "two forms"))
+def test_the_file_is_the_one_that_one_run_makes_byte_for_byte(tmp_path, forms):
+    old = make(tmp_path / "old.h5", OLD, forms)
+    grown = make(tmp_path / "new.h5", [*NEW, *OLD], forms, reuse=old)
+    assert grown.path.read_bytes() == make(tmp_path / "w.h5", OLD + NEW, forms).path.read_bytes()
+
+
+def test_only_the_other_keys_are_to_be_made(old, tmp_path):
+    writer = writer_of(tmp_path / "new.h5", [*OLD, *NEW], reuse=old)
+    assert writer.keys == NEW
+    assert sum(shard.stop - shard.start for shard in writer.pending()) == len(NEW)
+
+
+def test_old_rows_are_not_encoded_anew(tmp_path):
+    """They hold other scores than a run of today would give."""
+    old = make(tmp_path / "old.h5", OLD, seed=1)
+    grown = make(tmp_path / "new.h5", OLD + NEW, reuse=old)
+    rows = {row[0].decode(): row for row in grown.raw_rows()}
+    assert [rows[key] for key in OLD] == list(old.raw_rows())
+    assert set(rows) == {*OLD, *NEW}
+
+
+def test_rows_of_images_that_are_gone_stay_behind(old, tmp_path):
+    grown = make(tmp_path / "new.h5", OLD[3:] + NEW, reuse=old)
+    assert grown.path.read_bytes() == make(tmp_path / "whole.h5", OLD[3:] + NEW).path.read_bytes()
+
+
+def test_with_nothing_new_the_file_is_a_copy(old, tmp_path):
+    assert not writer_of(tmp_path / "a.h5", OLD, reuse=old).pending()
+    assert make(tmp_path / "new.h5", OLD, reuse=old).path.read_bytes() == old.path.read_bytes()
+
+
+def test_a_file_without_rows_can_be_reused(tmp_path):
+    torn = make(tmp_path / "old.h5", OLD[:1], unreadable={OLD[0]: "torn"})
+    grown = make(tmp_path / "new.h5", OLD, reuse=torn)
+    assert grown.path.read_bytes() == make(tmp_path / "whole.h5", OLD).path.read_bytes()
+
+
+def test_unreadable_images_are_tried_again(tmp_path):
+    torn = make(tmp_path / "old.h5", OLD, unreadable=dict.fromkeys(OLD[:3], "torn"))
+    writer = writer_of(tmp_path / "a.h5", OLD, reuse=torn)
+    assert writer.keys == OLD[:3]
+    grown = make(tmp_path / "new.h5", OLD, unreadable={OLD[1]: "torn still"}, reuse=torn)
+    assert grown.unreadable == {OLD[1]: "torn still"}
+    assert OLD[0] in grown
+
+
+@pytest.mark.parametrize(
+    ("facts", "told"),
+    [
+        ({"source": SOURCE | {"input_size": 224}}, r"source\.input_size is 320, here it is 224"),
+        ({"forms": [MapForm(top_k=4, grid=(4, 5), background=4)]}, r"maps\.0\.top_k is 3"),
+        ({"forms": [FORM, IMAGE]}, "its maps is"),
+        ({"classes": ClassList.of([f"c{n}" for n in range(20)], "others")}, r"twenty.*others"),
+    ],
+)
+def test_what_differs_is_named_and_nothing_is_begun(old, tmp_path, facts, told):
+    with pytest.raises(LabelMapError, match=rf"old\.h5 cannot be reused: .*{told}"):
+        writer_of(tmp_path / "new.h5", OLD + NEW, reuse=old, **facts)
+    assert not (tmp_path / "new.h5.parts").exists()
+
+
+def test_shards_of_another_old_file_are_not_gone_on_with(old, tmp_path):
+    path = tmp_path / "new.h5"
+    writer_of(path, OLD + NEW, reuse=old)
+    with pytest.raises(LabelMapError, match=r"other settings \(reuse: "):
+        writer_of(path, OLD + NEW)
+    with pytest.raises(LabelMapError, match=r"other settings \(reuse: "):
+        writer_of(path, OLD + NEW, reuse=make(tmp_path / "other.h5", OLD, seed=1))
+    plan = json.loads((tmp_path / "new.h5.parts" / "plan.json").read_text())
+    assert plan["reuse"] == old.digest
+
+
+def test_a_damaged_old_row_is_named_and_shards_are_kept(old, tmp_path):
+    spare = tmp_path / "spare.h5"
+    shutil.copy(old.path, spare)
+    old = damage(old, OLD[4])
+    with pytest.raises(LabelMapError, match=rf"old\.h5, row 4 \({OLD[4]}\)"):
+        make(tmp_path / "new.h5", OLD + NEW, reuse=old)
+    assert not (tmp_path / "new.h5").exists()
+    writer = writer_of(tmp_path / "new.h5", OLD + NEW, reuse=LabelMapFile.open(spare))
+    assert not writer.pending()
+    assert len(writer.finalize()) == len(OLD + NEW)
+
+
+def test_a_damaged_row_that_is_left_behind_does_no_harm(old, tmp_path):
+    """Its image is gone, so nobody needs it."""
+    old = damage(old, OLD[4])
+    kept = [key for key in OLD if key != OLD[4]]
+    assert len(make(tmp_path / "new.h5", kept, reuse=old)) == len(kept)
+
+
+def test_killed_after_any_step_the_next_run_goes_on(old, tmp_path):
+    """What was committed is never made again, and the file is the one of an undisturbed run."""
+    whole = make(tmp_path / "whole.h5", OLD + NEW).path.read_bytes()
+    output = tmp_path / "out" / "new.h5"
+    output.parent.mkdir()
+    resumed = 0
+
+    def work() -> None:
+        if not output.exists():
+            make(output, OLD + NEW, reuse=old)
+
+    steps = 0
+    for _ in deaths(work):
+        steps += 1
+        if output.exists():
+            assert output.read_bytes() == whole
+        else:
+            markers = len(list(output.with_name("new.h5.parts").glob("0*.json")))
+            writer = writer_of(output, OLD + NEW, reuse=old)
+            assert len(writer.pending()) == len(writer.shards) - markers
+            resumed += bool(markers)
+            work()
+            assert output.read_bytes() == whole
+        shutil.rmtree(output.parent)
+        output.parent.mkdir()
+    assert resumed > 10
+    assert steps > 50
+
+
+def test_what_maps_are_made_from_tells_shards_apart_but_is_not_kept(tmp_path):
+    path = tmp_path / "new.h5"
+    writer_of(path, OLD, made_from="one")
+    with pytest.raises(LabelMapError, match="made_from: one there, two now"):
+        writer_of(path, OLD, made_from="two")
+    made = make(path, OLD, made_from="one")
+    assert made.path.read_bytes() == make(tmp_path / "w.h5", OLD).path.read_bytes()
+
+
+def test_made_with_is_that_of_the_new_run(old, tmp_path):
+    grown = make(tmp_path / "new.h5", OLD + NEW, reuse=old, made_with={"labelkit": "9"})
+    whole = make(tmp_path / "whole.h5", OLD + NEW)
+    assert grown.made_with == {"labelkit": "9"}
+    assert grown.digest == whole.digest
+    assert msgspec.structs.replace(grown.header, made_with=whole.made_with) == whole.header
+
+
+def test_raw_files_are_not_reused(old, tmp_path):
+    from labelkit.label_maps import write_raw
+
+    raw = write_raw(old, tmp_path / "raw.h5")
+    with pytest.raises(LabelMapError, match="its coding is 'raw', here it is 'packed'"):
+        writer_of(tmp_path / "new.h5", OLD + NEW, reuse=raw)
+    with pytest.raises(LabelMapError, match=r"raw\.h5 is a raw file: merge the packed files"):
+        merge([old, raw], tmp_path / "m.h5")
