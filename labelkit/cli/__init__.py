@@ -16,6 +16,7 @@ COMMANDS = {
     "demo": "Run the whole path on real photos, without a download.",
     "build-tree": "Turn a class list into a semantic tree.",
     "match-names": "Match plain English class names to WordNet's nouns.",
+    "teachers": "List the teachers, or check what one is like before a long run.",
     "relabel": "Give every image of a folder a small map of what is where.",
     "inspect": "Summarise a tree or a label-map file; draw one image.",
     "verify": "Check that every row of a label-map file is there, whole, and of these images.",

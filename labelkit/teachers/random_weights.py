@@ -30,19 +30,22 @@ def randomize(model: nn.Module, size: int, seed: int = 0) -> None:
     generator = torch.Generator().manual_seed(seed)
     for tensor in model.state_dict().values():
         if tensor.is_floating_point() and tensor.numel() > 0:
-            _spread(tensor, torch.randn(tensor.shape, generator=generator).to(tensor))
+            _spread(tensor, generator)
     for layer in _classifiers(model):
         noise = torch.randn(layer.weight.shape, generator=generator)
         layer.weight.copy_(noise * layer.weight[0].numel() ** -0.5)
     _fit_statistics(model, size, generator)
 
 
-def _spread(tensor: Tensor, noise: Tensor) -> None:
+def _spread(tensor: Tensor, generator: torch.Generator) -> None:
     """Spread a constant: a one or a zero around itself, a tiny residual scale around 0.2."""
     start = float(tensor.flatten()[0])
-    if tensor.ndim > 1 and not tensor.any():
+    if not bool((tensor == start).all()):
+        return
+    noise = torch.randn(tensor.shape, generator=generator).to(tensor)
+    if tensor.ndim > 1 and start == 0:
         tensor.copy_(noise * tensor[0].numel() ** -0.5)
-    elif bool((tensor == start).all()):
+    else:
         center = 0.2 if 0 < abs(start) < 0.1 else start
         tensor.copy_(center + 0.1 * noise)
 

@@ -77,7 +77,7 @@ def test_normalize_is_the_cards_mean_and_std(lite0):
 
 
 def test_names_that_are_almost_right_get_a_suggestion():
-    with pytest.raises(TeacherError, match="Did you mean .*efficientnet-lite0"):
+    with pytest.raises(TeacherError, match=r"Did you mean .*efficientnet-lite0"):
         load_teacher("efficientnet-lite")
     with pytest.raises(TeacherError, match="resnet50"):
         load_teacher("resnet5O")
