@@ -60,9 +60,7 @@ def load_teacher(
     if card.weights is not None:
         path = weights_path(card, card.weights)
         state = read_state_dict(path, card.weights.layout, model)
-        if card.size != card.native_size:
-            state = fit_to_model(state, model)
-        load_strictly(model, state, card.name)
+        load_strictly(model, fit_to_model(state, model), card.name)
     classes = _read_classes(card)
     outputs = getattr(model, "num_classes", 0)
     if outputs != len(classes):

@@ -81,9 +81,10 @@ def build_model(card: TeacherCard, *, pretrained: bool) -> nn.Module:
 
 def fit_to_model(state: dict[str, torch.Tensor], model: nn.Module) -> dict[str, torch.Tensor]:
     """Weights of another input size, resampled by the model's own rule in timm, if it has one."""
-    module = inspect.getmodule(type(model))
-    fit = getattr(module, "checkpoint_filter_fn", None)
-    return state if fit is None else cast("dict[str, torch.Tensor]", fit(state, model))
+    fit = getattr(inspect.getmodule(type(model)), "checkpoint_filter_fn", None)
+    own = model.state_dict()
+    fits = all(value.shape == own[name].shape for name, value in state.items() if name in own)
+    return state if fits or fit is None else cast("dict[str, torch.Tensor]", fit(state, model))
 
 
 def _config(name: str) -> PretrainedCfg:
