@@ -17,9 +17,12 @@ COMMANDS = {
     "build-tree": "Turn a class list into a semantic tree.",
     "match-names": "Match plain English class names to WordNet's nouns.",
     "teachers": "List the teachers, or check what one is like before a long run.",
+    "fidelity": "Measure which label maps tell best what a teacher says of random crops.",
     "relabel": "Give every image of a folder a small map of what is where.",
     "inspect": "Summarise a tree or a label-map file; draw one image.",
     "verify": "Check that every row of a label-map file is there, whole, and of these images.",
+    "merge": "Join label-map files made in parts, or average several teachers' maps.",
+    "pack": "Write a label-map file in the form that is read at once.",
     "convert": "Turn a tree into another project's format, or back.",
     "train": "Train a timm model from a recipe.",
 }
