@@ -183,7 +183,7 @@ def _exported(file: LabelMapFile, output: Path, done: Exported, axes: str) -> It
         + f"], {axes}"
     )
     if form.selection == "image":
-        yield f"Of each cell's {form.top_k:,} stored classes, the {done.top_k} strongest are there."
+        yield f"Of all {len(file.classes):,} classes, each cell has its {done.top_k} strongest."
     if form.background:
         yield (
             "The background is lost: a class that a cell does not store counts as 0 there. Scores "

@@ -8,7 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -103,13 +103,14 @@ def strongest(
     """Each cell's K strongest classes with their logits (K, H, W), where absent classes are 0."""
     if label_map.classes is None and label_map.background is None:
         return label_map.index[:top_k], label_map.score[:top_k]
-    dense = label_map.dense(num_classes)
+    classes, dense = _distinct(label_map, top_k, num_classes)
     if label_map.background is not None:
         dense -= np.float32(label_map.background.rest)
     index = np.argpartition(-dense, top_k - 1, axis=0)[:top_k]
     score = np.take_along_axis(dense, index, axis=0)
     order = np.argsort(-score, axis=0, kind="stable")
-    return np.take_along_axis(index, order, axis=0), np.take_along_axis(score, order, axis=0)
+    index = np.take_along_axis(index, order, axis=0)
+    return classes[index], np.take_along_axis(score, order, axis=0)
 
 
 def require_distinct(keys: Iterable[str]) -> None:
@@ -132,6 +133,29 @@ def require_distinct(keys: Iterable[str]) -> None:
                     "folder holds only one of them"
                 )
         open_stems.append((stem, key))
+
+
+def _distinct(
+    label_map: LabelMap, top_k: int, num_classes: int
+) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """The classes that K can be chosen from in each cell, and all their logits.
+
+    Classes that the map does not name are all equal, so K of them stand for all.
+    """
+    behind = label_map.background
+    named = np.zeros(num_classes, bool)
+    named[label_map.index] = True
+    if behind is not None:
+        named[behind.classes] = True
+    named[np.flatnonzero(~named)[:top_k]] = True
+    place = (named.cumsum() - 1).astype(np.uint32)
+    small = replace(
+        label_map,
+        index=place[label_map.index],
+        background=behind and replace(behind, classes=place[behind.classes]),
+    )
+    classes = np.flatnonzero(named)
+    return classes, small.dense(len(classes))
 
 
 def _only_form(file: LabelMapFile) -> MapForm:

@@ -1,0 +1,181 @@
+"""``labelkit convert`` for label maps: it knows what it is given, and says the way out."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from labelkit.label_maps import LabelMapFile, MapForm
+from tests.command import labelkit
+from tests.convert.loose_maps import KEYS, PLAIN, write_classes, write_file, write_folder
+from tests.convert.trees import PETS
+
+FROM = ("convert", "loose", "-o", "maps.h5", "--classes", "classes.txt", "--axes", "columns-first")
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_classes(tmp_path)
+    write_folder(tmp_path / "loose")
+    for key in (*KEYS[1:], "dog/new.png"):
+        (tmp_path / "photos" / key).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "photos" / key).touch()
+
+
+def test_a_folder_becomes_a_file_and_a_folder_again(tmp_path: Path) -> None:
+    run = labelkit(*FROM, "--suffix", ".JPEG", "--scores", "float32")
+    assert run.code == 0, run.text
+    assert "5 label maps of 3 classes a cell on a grid of 6x4" in run.text
+    assert "labelkit inspect" in run.text
+    with LabelMapFile.open("maps.h5") as file:
+        assert list(file) == list(KEYS)
+        assert file.forms[0].scores == "float32"
+        assert file.attrs["axes"] == "columns-first"
+    back = labelkit(
+        "convert", "maps.h5", "-o", "back", "--format", "relabel", "--axes", "columns-first"
+    )
+    assert "5 label maps: float32 [2, 3, 4, 6], columns-first" in back.text
+    for key in KEYS:
+        paths = [(tmp_path / folder / key).with_suffix(".pt") for folder in ("loose", "back")]
+        assert torch.equal(*(torch.load(path, weights_only=True) for path in paths))
+    again = labelkit("convert", "back", "-o", "again.h5", "--suffix", ".JPEG")
+    assert again.code == 0, again.text  # its labelkit.json says the axes and the classes
+    with LabelMapFile.open("again.h5") as file:
+        assert file.attrs["axes"] == "columns-first"
+    wrong = labelkit("convert", "back", "-o", "c.h5", "--suffix", ".JPEG", "--axes", "rows-first")
+    assert (wrong.code, "written columns-first" in wrong.text) == (2, True)
+
+
+def test_images_tell_the_endings_and_what_is_missing_is_listed(tmp_path: Path) -> None:
+    (tmp_path / "loose/cat/b.pt").write_bytes(b"torn")
+    run = labelkit(*FROM, "--images", "photos")
+    assert run.code == 0, run.text
+    assert "1 files are no such label maps; the file records why: cat/b.JPEG: cat/b.pt" in run.text
+    assert "1 images have no map in loose: dog/new.png" in run.text
+    assert "1 maps are of no image in photos and were left out: cat/a.pt" in run.text
+    assert "--images photos -o report.html" in run.text
+    with LabelMapFile.open("maps.h5") as file:
+        assert list(file) == ["cat/b2.JPEG", "dog/a.JPEG", "dog/old/a.JPEG"]
+
+
+def test_one_image_and_back() -> None:
+    write_file_here("maps.h5", PLAIN)
+    out = ("convert", "maps.h5", "--key", KEYS[0], "-o", "one.npz")
+    assert labelkit(*out).code == 0
+    assert "one.npz is there" in labelkit(*out).text
+    assert labelkit(*out, "--overwrite").code == 0
+    back = labelkit("convert", "one.npz", "-o", "one.h5", "--classes", "classes.txt")
+    assert back.code == 0, back.text
+    with LabelMapFile.open("one.h5") as one, LabelMapFile.open("maps.h5") as file:
+        assert (one[KEYS[0]].index == file[KEYS[0]].index).all()
+    again = labelkit("convert", "one.npz", "-o", "one.h5")
+    assert (again.code, "one.h5 exists" in again.text) == (1, True)
+
+
+def test_what_a_folder_cannot_hold_is_said() -> None:
+    write_file_here(
+        "maps.h5",
+        MapForm(selection="image", top_k=4, grid=(2, 2), background=3, log_sum_exp=True),
+    )
+    run = labelkit(
+        "convert", "maps.h5", "-o", "b", "--format", "relabel", "--axes", "rows-first",
+        "--topk", "2",
+    )  # fmt: skip
+    assert run.code == 0, run.text
+    for told in ("[2, 2, 2, 2]", "Of all 40 classes", "background is lost", "log-sum-exp of each"):
+        assert told in run.text
+
+
+REFUSED = {
+    "a folder without axes": (
+        ["loose", "-o", "a.h5", "--suffix", ".JPEG", "--classes", "classes.txt"], "say --axes"
+    ),
+    "a file without axes": (["maps.h5", "-o", "b", "--format", "relabel"], "say --axes"),
+    "a folder without classes": (
+        ["loose", "-o", "a.h5", "--suffix", ".JPEG", "--axes", "rows-first"], "say --classes"
+    ),
+    "a list that is not there": (
+        ["loose", "-o", "a.h5",
+         "--suffix", ".J", "--axes", "rows-first", "--classes", "imagenet-1"],
+        "Did you mean imagenet-1k",
+    ),
+    "no names of images": (["loose", "-o", "a.h5"], "--images DATA"),
+    "two ways to names": (
+        ["loose", "-o", "a.h5", "--suffix", ".JPEG", "--images", "photos"], "--images DATA"
+    ),
+    "an ending without a dot": (
+        [*FROM[1:], "--suffix", "JPEG"], "'JPEG' is no ending"
+    ),
+    "a folder into a tree": (["loose", "-o", "a.json"], "must end in .h5"),
+    "a folder into nowhere": (["loose", "-o", "nowhere/a.h5"], "no folder 'nowhere'"),
+    "a folder with a key": (["loose", "-o", "a.h5", "--key", "a"], "--key is not for the folder"),
+    "a file into nothing said": (["maps.h5", "-o", "a.pt"], "--format relabel writes a folder"),
+    "a file into a file": (
+        ["maps.h5", "-o", "classes.txt", "--format", "relabel", "--axes", "rows-first"],
+        "is to be a new folder",
+    ),
+    "a key and a format": (
+        ["maps.h5", "-o", "a.npz", "--key", "a", "--format", "relabel"], "--format is not for one"
+    ),
+    "a key into a picture": (["maps.h5", "-o", "a.png", "--key", "a"], "must end in .npz"),
+    "too many a cell": (
+        ["maps.h5", "-o", "b", "--format", "relabel", "--axes", "rows-first", "--topk", "9"],
+        "9 classes a cell: there are 3",
+    ),
+    "label maps over others": (
+        ["maps.h5", "-o", "b", "--format", "relabel", "--overwrite"], "remove label maps yourself"
+    ),
+    "a tree into label maps": (["pets.json", "-o", "a.h5"], "is a tree"),
+    "a tree with axes": (
+        ["pets.json", "-o", "a.csv", "--axes", "rows-first"], "--axes is not for the tree"
+    ),
+    "an .npz into a folder": (
+        ["classes.npz", "-o", "b", "--format", "relabel"], "--format is not for classes.npz"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_does_not_go_together_is_wrong_usage(tmp_path: Path, name: str) -> None:
+    write_file_here("maps.h5", PLAIN)
+    PETS.save("pets.json")
+    (tmp_path / "classes.npz").touch()
+    before = sorted(tmp_path.rglob("*"))
+    arguments, reason = REFUSED[name]
+    run = labelkit("convert", *arguments)
+    assert (run.code, reason in run.text) == (2, True), run.text
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_failures_are_one_line(tmp_path: Path) -> None:
+    write_file_here("maps.h5", PLAIN)
+    unknown = labelkit("convert", "maps.h5", "-o", "a.npz", "--key", "cat/c.JPEG")
+    (tmp_path / "bad.npz").write_bytes(b"PK nothing")
+    bad = labelkit("convert", "bad.npz", "-o", "a.h5")
+    none = labelkit("convert", "photos", *FROM[2:], "--suffix", ".JPEG")
+    for run, reason in (
+        (unknown, "no label map for 'cat/c.JPEG'"),
+        (bad, "bad.npz is no .npz of a label map"),
+        (none, "photos holds no .pt files"),
+    ):
+        assert run.code == 1
+        assert reason in run.text
+        assert run.err.count("\n") == 1
+
+
+def test_trees_and_help_load_no_tensors() -> None:
+    PETS.save("pets.json")
+    code = (
+        "import sys; from labelkit.cli import run; run(['convert', 'pets.json', '-o', 'a.csv']); "
+        "sys.exit(', '.join({'torch', 'h5py'} & set(sys.modules)) or 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def write_file_here(name: str, form: MapForm) -> None:
+    write_file(Path(name), [form]).close()

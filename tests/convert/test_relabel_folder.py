@@ -1,0 +1,200 @@
+"""Folders of loose label maps into one file, and back: nothing lost, nothing exchanged."""
+
+from __future__ import annotations
+
+import fcntl
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from torchvision.ops import roi_align
+
+from labelkit.convert import Reading, export_relabel_folder, import_relabel_folder, relabel_import
+from labelkit.convert.relabel_export import require_distinct, strongest
+from labelkit.errors import LabelMapError
+from labelkit.geometry import CropBox
+from labelkit.label_maps import MapForm, pool
+from tests.convert.loose_maps import CLASSES, KEYS, PLAIN, loose_tensor, write_file, write_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from labelkit.convert.relabel_file import Axes
+
+IMAGE = MapForm(selection="image", top_k=4, grid=(4, 6), background=9, patterns=2)
+CELL = MapForm(top_k=3, grid=(4, 6), background=9)
+
+
+def _reading(folder: Path, axes: Axes = "rows-first") -> Reading:
+    return Reading(folder, CLASSES, axes, "float32")
+
+
+@pytest.mark.parametrize("axes", ["rows-first", "columns-first"])
+def test_a_file_of_a_folder_pools_as_its_tensors_do(tmp_path: Path, axes: Axes) -> None:
+    """The published loader gives RoIAlign (top, left, bottom, right) for (x1, y1, x2, y2)."""
+    tensors = write_folder(tmp_path / "loose")
+    file = import_relabel_folder(_reading(tmp_path / "loose", axes), KEYS, tmp_path / "a.h5")
+    box = CropBox(0.1, 0.35, 0.55, 0.95)
+    for key, tensor in tensors.items():
+        dense = torch.zeros(1, len(CLASSES), 4, 6).scatter_(
+            1, tensor[1:].long(), tensor[:1]
+        )  # grid of 4 by 6, so that exchanged axes cannot hide
+        x, y = (box.left, box.right), (box.top, box.bottom)
+        if axes == "columns-first":
+            x, y = y, x
+        corners = [x[0] * 6, y[0] * 4, x[1] * 6, y[1] * 4]
+        boxes = torch.tensor([[0.5, *corners]]) - 0.5
+        expected = roi_align(dense, boxes, (1, 1)).flatten()
+        np.testing.assert_allclose(
+            pool(file[key], box).dense(len(CLASSES)), expected, atol=1e-5, rtol=0
+        )
+
+
+@pytest.mark.parametrize("axes", ["rows-first", "columns-first"])
+def test_there_and_back_is_the_same(tmp_path: Path, axes: Axes) -> None:
+    tensors = write_folder(tmp_path / "loose")
+    file = import_relabel_folder(_reading(tmp_path / "loose", axes), KEYS, tmp_path / "a.h5")
+    done = export_relabel_folder(file, tmp_path / "back", axes)
+    assert (done.top_k, done.written, done.kept) == (3, 5, 0)
+    for key, tensor in tensors.items():
+        path = (tmp_path / "back" / key).with_suffix(".pt")
+        assert torch.equal(torch.load(path, weights_only=True), tensor)
+
+
+def test_steps_of_uint8_lose_at_most_half_a_step(tmp_path: Path) -> None:
+    tensors = write_folder(tmp_path / "loose")
+    reading = Reading(tmp_path / "loose", CLASSES, "rows-first")
+    file = import_relabel_folder(reading, KEYS, tmp_path / "a.h5")
+    assert file.forms == (PLAIN,)
+    for key, (score, index) in tensors.items():
+        assert np.array_equal(file[key].index, index)
+        step = float(score.max() - score.min()) / 255
+        assert np.abs(file[key].score - score.numpy()).max() <= step * 0.501
+
+
+def test_bad_files_are_recorded_and_cost_no_other(tmp_path: Path) -> None:
+    folder = tmp_path / "loose"
+    write_folder(folder)
+    (folder / "cat/b.pt").write_bytes(b"")
+    torch.save(loose_tensor(top_k=2), folder / "dog/a.pt")
+    file = import_relabel_folder(_reading(folder), KEYS, tmp_path / "a.h5")
+    assert list(file) == ["cat/a.JPEG", "cat/b2.JPEG", "dog/old/a.JPEG"]
+    assert file.unreadable["cat/b.JPEG"] == "cat/b.pt: it is empty (0 bytes)"
+    assert "2 classes a cell on a grid of 4x6, most files have 3" in file.unreadable["dog/a.JPEG"]
+
+
+def test_scores_that_a_type_cannot_hold_are_recorded(tmp_path: Path) -> None:
+    tensors = write_folder(tmp_path / "loose")
+    tensors["cat/b.JPEG"][0, 0, 0, 0] = 1e5
+    torch.save(tensors["cat/b.JPEG"], tmp_path / "loose/cat/b.pt")
+    reading = Reading(tmp_path / "loose", CLASSES, "rows-first", "float16")
+    file = import_relabel_folder(reading, KEYS, tmp_path / "a.h5")
+    assert list(file.unreadable) == ["cat/b.JPEG"]
+    assert "--scores float32" in file.unreadable["cat/b.JPEG"]
+
+
+def test_a_folder_of_other_things_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    write_folder(tmp_path / "loose")
+    for path in (tmp_path / "loose").rglob("*.pt"):
+        torch.save({"model": 1}, path)
+    with pytest.raises(LabelMapError, match=r"of 5 files looked at.*cat/a.pt: it holds a dict"):
+        import_relabel_folder(_reading(tmp_path / "loose"), KEYS, tmp_path / "a.h5")
+    assert not list(tmp_path.glob("a.h5*"))
+
+
+def test_interrupted_it_goes_on_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "loose"
+    write_folder(folder)
+    whole = import_relabel_folder(_reading(folder), KEYS, tmp_path / "whole.h5")
+    monkeypatch.setattr(relabel_import, "SHARD_ROWS", 2)
+
+    def interrupt(done: int, total: int) -> None:
+        assert total == len(KEYS)
+        if done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        import_relabel_folder(_reading(folder), KEYS, tmp_path / "a.h5", interrupt)
+    (folder / "cat/a.pt").write_bytes(b"")  # was read already: no second look
+    torch.save(loose_tensor(), folder / "cat/c.pt")  # is no key
+    with pytest.raises(LabelMapError, match="made with other settings"):
+        import_relabel_folder(_reading(folder, "columns-first"), KEYS, tmp_path / "a.h5")
+    seen: list[int] = []
+    file = import_relabel_folder(
+        _reading(folder), KEYS, tmp_path / "a.h5", lambda done, _total: seen.append(done)
+    )
+    assert file.digest == whole.digest
+    assert (min(seen), seen[-1]) == (4, 5)
+
+
+@pytest.mark.parametrize("form", [CELL, IMAGE])
+def test_the_strongest_are_those_of_the_dense_map_less_the_rest(
+    tmp_path: Path, form: MapForm
+) -> None:
+    for label_map in map(write_file(tmp_path / "a.h5", [form]).at, range(len(KEYS))):
+        assert label_map.background is not None
+        dense = label_map.dense(len(CLASSES)) - label_map.background.rest
+        for top_k in (1, 5, len(CLASSES)):
+            index, score = strongest(label_map, top_k, len(CLASSES))
+            np.testing.assert_allclose(score, -np.sort(-dense, axis=0)[:top_k], atol=1e-6, rtol=0)
+            np.testing.assert_array_equal(np.take_along_axis(dense, index, axis=0), score)
+            assert (np.diff(np.sort(index, axis=0), axis=0) > 0).all()
+
+
+def test_a_second_run_writes_what_is_missing_or_torn_only(tmp_path: Path) -> None:
+    file, folder = write_file(tmp_path / "a.h5", [CELL]), tmp_path / "loose"
+    export_relabel_folder(file, folder, "rows-first")
+    before = {path: path.read_bytes() for path in folder.rglob("*.pt")}
+    (folder / "cat/a.pt").unlink()
+    (folder / "cat/b.pt").write_bytes(before[folder / "cat/b.pt"][:-9])
+    (folder / ".being-written.tmp").write_bytes(b"half")
+    done = export_relabel_folder(file, folder, "rows-first")
+    assert (done.top_k, done.written, done.kept) == (5, 2, 3)
+    assert {path: path.read_bytes() for path in folder.rglob("*.pt")} == before
+    assert not (folder / ".being-written.tmp").exists()
+
+
+def test_other_settings_or_other_folders_are_refused(tmp_path: Path) -> None:
+    file, folder = write_file(tmp_path / "a.h5"), tmp_path / "loose"
+    export_relabel_folder(file, folder, "rows-first")
+    with pytest.raises(LabelMapError, match="other settings"):
+        export_relabel_folder(file, folder, "columns-first")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").touch()
+    with pytest.raises(LabelMapError, match="not empty"):
+        export_relabel_folder(file, tmp_path / "mine", "rows-first")
+    with (folder / "labelkit.json").open() as record:
+        fcntl.flock(record, fcntl.LOCK_EX)
+        with pytest.raises(LabelMapError, match="another command is writing"):
+            export_relabel_folder(file, folder, "rows-first")
+
+
+def test_more_maps_an_image_or_classes_a_cell_than_there_are_is_refused(tmp_path: Path) -> None:
+    two = [MapForm(top_k=2, grid=(3, 3), zoom=1), MapForm(top_k=2, grid=(5, 5), zoom=2)]
+    with pytest.raises(LabelMapError, match=r"holds 2 maps of each image .3x3 at zoom 1, 5x5 at"):
+        export_relabel_folder(write_file(tmp_path / "two.h5", two), tmp_path / "b", "rows-first")
+    with pytest.raises(ValueError, match="4 classes a cell: there are 3"):
+        export_relabel_folder(write_file(tmp_path / "a.h5"), tmp_path / "b", "rows-first", 4)
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize(
+    "keys", [["a/x.jpg", "a/x.k.png", "a/x.png"], ["a/x", "a/x!.png", "a/x.jpg"]]
+)
+def test_two_images_for_one_file_are_refused(tmp_path: Path, keys: list[str]) -> None:
+    with pytest.raises(LabelMapError, match=r"would both be a/x.pt"):
+        export_relabel_folder(
+            write_file(tmp_path / "a.h5", keys=keys), tmp_path / "b", "rows-first"
+        )
+    assert not (tmp_path / "b").exists()
+    require_distinct(["a.png", "a/b.jpg", "a/b/c.jpg", "a/b0.jpg", "a0/b.jpg", "b.jpg"])
+
+
+def test_an_empty_record_of_a_killed_run_is_no_hindrance(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "labelkit.json").touch()
+    file = write_file(tmp_path / "a.h5")
+    assert export_relabel_folder(file, tmp_path / "b", "rows-first").written == len(KEYS)

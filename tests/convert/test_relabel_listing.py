@@ -1,0 +1,52 @@
+"""Which image each loose map is of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from labelkit.convert import list_maps, pair_by_suffix, pair_with_images
+from labelkit.convert.relabel_listing import map_path
+from labelkit.errors import LabelMapError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_maps_are_found_at_any_depth_and_through_links(tmp_path: Path) -> None:
+    for name in ("b/x.pt", "a.b/y.z.pt", "c/notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "b" / "round").symlink_to(tmp_path)
+    (tmp_path / "linked").symlink_to(tmp_path / "c")
+    (tmp_path / "c" / "w.pt").touch()
+    assert list_maps(tmp_path) == ["a.b/y.z", "b/x", "c/w", "linked/w"]
+
+
+def test_a_folder_without_maps_is_told(tmp_path: Path) -> None:
+    with pytest.raises(LabelMapError, match="labelkit relabel"):
+        list_maps(tmp_path)
+
+
+def test_the_ending_is_what_follows_the_last_dot_of_the_name() -> None:
+    paths = {"a/b.JPEG": "a/b.pt", "a.b/c": "a.b/c.pt", "a/b.c.png": "a/b.c.pt", "a/.x": "a/.x.pt"}
+    assert {key: map_path(key) for key in paths} == paths
+
+
+def test_images_and_maps_are_paired_whatever_the_order_of_endings() -> None:
+    stems = ["a/1", "a/1-b", "a/2", "b/9"]
+    images = ["a/1-b.png", "a/1.jpg", "a/3.jpg", "a/2.JPEG", "0.jpg"]
+    pairs = pair_with_images(stems, images)
+    assert sorted(pairs.keys) == ["a/1-b.png", "a/1.jpg", "a/2.JPEG"]
+    assert pairs.without_map == ["0.jpg", "a/3.jpg"]
+    assert pairs.without_image == ["b/9.pt"]
+    assert pair_by_suffix(stems, ".JPEG").keys == ["a/1.JPEG", "a/1-b.JPEG", "a/2.JPEG", "b/9.JPEG"]
+
+
+def test_two_images_for_a_map_and_none_for_all_are_refused() -> None:
+    with pytest.raises(LabelMapError, match=r"a/1.pt could be of a/1.jpg or of a/1.png"):
+        pair_with_images(["a/1"], ["a/1.png", "a/1.jpg"])
+    assert pair_with_images(["a/2"], ["a/1.png", "a/1.jpg", "a/2.jpg"]).keys == ["a/2.jpg"]
+    with pytest.raises(LabelMapError, match="at the same height"):
+        pair_with_images(["a/1"], ["train/a/1.jpg"])
