@@ -95,12 +95,12 @@ class ClassCodec:
         """
         if self._raw:
             classes = np.frombuffer(record, self._dtype, count, start)
-            ascend = bool((classes[1:] > classes[:-1]).all())
+            steps = classes[1:] > classes[:-1]
         else:
             gaps = from_byte_planes(record, start, count, self._dtype)
             classes = np.add.accumulate(gaps, dtype=self._sum)
-            ascend = np.count_nonzero(gaps[1:]) == count - 1
-        if not ascend or classes[-1] >= self._num_classes:
+            steps = gaps[1:]
+        if np.count_nonzero(steps) != count - 1 or classes[-1] >= self._num_classes:
             raise ValueError(f"classes that do not ascend within the list of {self._num_classes}")
         return classes.astype(self._dtype, copy=False)
 
@@ -132,6 +132,6 @@ class ClassCodec:
 
     def _known(self, stored: NDArray[np.generic]) -> NDArray[np.unsignedinteger]:
         classes = cast("NDArray[np.unsignedinteger]", stored)
-        if int(classes.max()) >= self._num_classes:
+        if int(np.maximum.reduce(classes)) >= self._num_classes:  # quicker than max()
             raise ValueError(f"class {classes.max()} of a list of {self._num_classes}")
         return classes

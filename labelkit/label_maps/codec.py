@@ -273,13 +273,15 @@ class MapCodec:
             raise ValueError("a background that is not finite")
         steps = np.frombuffer(record, np.uint8, form.background, places["background"][0])
         classes = self.classes.ascending(record, places["background classes"][0], form.background)
+        logits = steps * scale
+        logits += low
         if not form.patterns:
-            return Background(classes, steps * scale + low, rest)
+            return Background(classes, logits, rest)
         (unit,) = struct.unpack_from("<f", record, places["unit"][0])
         if not abs(unit) <= LARGEST:
             raise ValueError("a background whose patterns are not finite")
         start, size = places["coefficients"]
         factors = np.frombuffer(record, np.int8, size, start)
-        coefficients = (factors * np.float32(unit)).reshape(form.patterns, form.background)
+        coefficients = factors.reshape(form.patterns, form.background) * np.float32(unit)
         whole = patterns.view(np.int8).astype(np.float32)
-        return Background(classes, steps * scale + low, rest, coefficients, whole)
+        return Background(classes, logits, rest, coefficients, whole)
