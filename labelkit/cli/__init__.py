@@ -23,7 +23,7 @@ COMMANDS = {
     "verify": "Check that every row of a label-map file is there, whole, and of these images.",
     "merge": "Join label-map files made in parts, or average several teachers' maps.",
     "pack": "Write a label-map file in the form that is read at once.",
-    "convert": "Turn a tree into another project's format, or back.",
+    "convert": "Turn a tree, or label maps, into another project's format, or back.",
     "train": "Train a timm model from a recipe.",
 }
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeAlias
 from urllib.parse import quote
 
 from labelkit.inspection.curve import curve_svg
+from labelkit.inspection.scatter import scatter_svg
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -114,6 +115,21 @@ class Curve:
 
 
 @dataclass(frozen=True, slots=True)
+class Scatter:
+    """Points of several kinds over two axes; see ``labelkit.inspection.scatter``."""
+
+    points: tuple[tuple[float, float, str, str], ...]
+    axes: tuple[str, str]
+    caption: str = ""
+    kind: ClassVar[str] = "curve"
+
+    @property
+    def svg(self) -> str:
+        """The points as inline SVG."""
+        return scatter_svg(self.points, axes=self.axes)
+
+
+@dataclass(frozen=True, slots=True)
 class Bar:
     """One class's name and its probability, 0 to 1.
 
@@ -174,7 +190,15 @@ class Commands:
 
 
 Block: TypeAlias = (
-    Paragraph | Facts | Table | Pictures | Curve | CropComparisons | TreePaths | Commands
+    Paragraph
+    | Facts
+    | Table
+    | Pictures
+    | Curve
+    | Scatter
+    | CropComparisons
+    | TreePaths
+    | Commands
 )
 
 

@@ -1,0 +1,177 @@
+"""Crop fidelity on real photos by a real teacher."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms.v2 import functional as VF
+
+from labelkit.data import list_images, read_image
+from labelkit.errors import DatasetError
+from labelkit.geometry import CropBox
+from labelkit.label_maps import LabelMapFile, pool
+from labelkit.relabel import (
+    Fidelity,
+    Settings,
+    Way,
+    default_sizes,
+    default_ways,
+    measure_fidelity,
+    recommend,
+    relabel,
+)
+from labelkit.teachers import load_teacher
+from tests.command import labelkit
+from tests.photos import write_photos
+
+
+@pytest.fixture(scope="module")
+def teacher():
+    return load_teacher("efficientnet-lite0", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    write_photos(folder)
+    return folder
+
+
+def test_it_is_what_the_maps_of_a_file_give(teacher, photos, tmp_path):
+    """The plain way: relabel, pool each crop, show the teacher the crop."""
+    relabel(photos, teacher, tmp_path / "maps.h5", Settings(sizes=(224,), batch_size=1))
+    maps = LabelMapFile.open(tmp_path / "maps.h5")
+    divergences, same = [], []
+    for key in sorted(list_images(photos)):
+        image = read_image(photos / key)
+        seed = np.random.SeedSequence([3, *key.encode()]).generate_state(1)[0]
+        torch.manual_seed(int(seed))
+        for _ in range(2):
+            top, left, height, width = v2.RandomResizedCrop.get_params(
+                image, [0.08, 1.0], [3 / 4, 4 / 3]
+            )
+            crop = VF.resized_crop(
+                image, top, left, height, width, [224, 224], InterpolationMode.BICUBIC
+            )
+            answer = teacher.logits(teacher.normalize(crop[None]))[0].double().log_softmax(0)
+            box = CropBox.from_pixels(left, top, width, height, tuple(image.shape[1:]))
+            target = torch.from_numpy(pool(maps[key], box).dense(1000)).double().log_softmax(0)
+            divergences.append(float((answer.exp() * (answer - target)).sum()))
+            same.append(bool(answer.argmax() == target.argmax()))
+    floor, found = measure_fidelity(
+        photos, teacher, [Way("default", (224,), Settings())], crops=2, seed=3
+    )
+    assert found.divergence == pytest.approx(np.mean(divergences), rel=1e-3)
+    assert found.agreement == pytest.approx(np.mean(same))
+    per_image = np.reshape(divergences, (4, 2)).mean(axis=1)
+    assert found.error == pytest.approx(per_image.std(ddof=1) / 2, rel=1e-2)
+    assert 500 < found.record_bytes < 1200
+    assert 0 < floor.divergence < found.divergence
+
+
+def test_the_kinds_of_maps_stand_in_the_order_of_what_they_keep(teacher, photos):
+    ways = [
+        Way("all", (320,)),
+        Way("default", (320,), Settings()),
+        Way("no patterns", (320,), Settings(patterns=0)),
+        Way("zeros", (320,), Settings("cell", grid=(15, 15), background=0)),
+        Way("published", (480,), Settings("cell", grid=(15, 15), background=0)),
+    ]
+    seen = []
+    found = measure_fidelity(
+        photos, teacher, ways, on_progress=lambda *step: seen.append(step), temperatures=(0.5, 1)
+    )
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert [each.temperature for each in found] == [1, *(0.5, 1) * 5]
+    cold, warm = found[1::2], found[2::2]
+    assert all(one.divergence != two.divergence for one, two in zip(cold, warm, strict=True))
+    order = [each.divergence for each in (found[0], *warm)]
+    assert order == sorted(order)
+    assert warm[4].cost > warm[0].cost > 1
+
+
+def test_several_sizes_are_mixed(teacher, photos):
+    ways = [Way("default", sizes, Settings()) for sizes in ((224,), (448,), (224, 448))]
+    _, small, large, both = measure_fidelity(photos, teacher, ways)
+    assert both.divergence < min(small.divergence, large.divergence)
+    assert both.record_bytes > large.record_bytes > small.record_bytes
+
+
+def result(name, divergence, record_bytes, cost=1.0, temperature=1.0):
+    settings = None if name == "all" else Settings()
+    way = Way(name, (224,), settings)
+    return Fidelity(way, temperature, divergence, 0.01, 0.8, record_bytes, cost)
+
+
+def test_the_cheapest_of_the_nearly_best_is_recommended():
+    results = [
+        result("all", 0.1, 0),
+        result("best", 0.500, 2000),
+        result("cheap", 0.508, 1000),
+        result("slow", 0.508, 900, cost=2),
+        result("worse", 0.52, 100),
+        result("large", 0.2, 3000),
+        result("cold", 0.1, 1000, temperature=0.5),
+    ]
+    assert recommend(results, 2400).way.name == "cheap"
+    assert recommend(results, 999).way.name == "slow"
+    assert recommend(results, 3000).way.name == "large"
+    assert recommend(results, 50) is None
+
+
+def test_sizes_and_ways_reach_from_the_teachers_own_to_twice_that():
+    assert default_sizes(224) == (224, 288, 320, 448)
+    ways = default_ways((224, 448), 480)
+    assert ways[-1] == Way("as published", (480,), Settings("cell", grid=(15, 15), background=0))
+    assert Way("default", (224, 448), Settings()) in ways
+    assert len(default_ways((224,), 480)) == 1 + 6 + 1
+
+
+def test_a_folder_of_junk_is_told(teacher, tmp_path):
+    (tmp_path / "a.jpg").write_text("junk")
+    with pytest.raises(DatasetError, match="none of the images could be read"):
+        measure_fidelity(tmp_path, teacher, [Way("default", (224,), Settings())])
+
+
+def test_the_command_recommends_what_relabel_takes(photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(photos, "photos")
+    shared = ["fidelity", "photos", "--sizes", "96,128", "--crops", "1", "--temperatures", "1"]
+    run = labelkit(*shared, "-o", "f.html")
+    assert run.code == 0, run.text
+    assert "the mirrored crop" in run.text
+    assert "as published" in run.text
+    command = run.text.split("Next: labelkit ")[1].split(" All figures")[0].split()
+    assert labelkit(*command).code == 0
+    page = Path("f.html").read_text()
+    assert page.count("<circle") > 12
+    assert labelkit(*shared, "-o", "f.json").code == 0
+    figures = json.loads(Path("f.json").read_text())
+    assert figures[0]["way"]["name"] == "the mirrored crop"
+    assert len(figures) == 1 + 2 + 12 + 2 + 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["none"], 2, "does not exist"),
+        (["."], 1, "holds no images"),
+        ([".", "-o", "f.txt"], 2, "must end in one of .html, .json"),
+        ([".", "-o", "no/f.html"], 2, "no folder no"),
+        ([".", "--sizes", "big"], 2, "numbers with commas"),
+        ([".", "--temperatures", "0"], 2, "above zero"),
+    ],
+    ids=str,
+)
+def test_bad_input_is_one_clear_line(tmp_path, monkeypatch, arguments, code, message):
+    monkeypatch.chdir(tmp_path)
+    run = labelkit("fidelity", *arguments)
+    assert run.code == code
+    assert message in run.text
+    assert "Traceback" not in run.text
