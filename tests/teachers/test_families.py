@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import timm
 import torch
@@ -76,3 +78,11 @@ def test_tokens_lie_where_their_pixels_are(model):
             half = moved.shape[0] // 2
             assert corner[:half].sum() > corner[-half:].sum()
             assert corner[:, :half].sum() > corner[:, -half:].sum()
+
+
+def test_the_readme_shows_the_table():
+    """Red? Copy the table's lines into teachers/README.md."""
+    readme = (Path(__file__).parents[2] / "teachers" / "README.md").read_text()
+    for row in FAMILIES:
+        facts = (row.family, f"`{row.model}`", row.verdict, row.reason, str(row.fifteen or ""))
+        assert f"| {' | '.join(facts)} |" in readme
