@@ -82,7 +82,7 @@ def average(  # noqa: PLR0913 -- each is a separate choice
         keys=[*keys, *unreadable],
         made_with={"average_of": made_from, "labelkit": __version__},
         shard_rows=shard_rows,
-        
+        made_from=made_from,
         **facts,
     )
     _make(writer, _Average(ordered, forms, method), unreadable, on_progress)
