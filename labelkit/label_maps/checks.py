@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _HEADER_LIMIT = 1 << 20
+# Of what is read in whole: the class list and the unreadable images.
+_LARGEST = 1 << 24
 # How far the class list may expand; a hostile one would fill the memory.
 _EXPANSION = 256
 _SMALL = 1 << 20
@@ -184,12 +186,14 @@ def _check_storage(dataset: h5py.Dataset, name: str, path: Path) -> None:
     if name != "classes":
         if dataset.chunks is not None or stored != dataset.nbytes:
             raise LabelMapError(f"{path}: {name} is not stored in one piece, as it is: refused")
+        if name == "unreadable" and stored > _LARGEST:
+            raise LabelMapError(f"{path}: {name} declares {stored:,} bytes: refused")
         return
     if dataset.compression not in {None, "gzip"} or dataset.shuffle or dataset.scaleoffset:
         raise LabelMapError(f"{path}: {name} uses filters other than gzip: refused")
     if dataset.shape[0] and not stored:
         raise LabelMapError(f"{path}: {name} has no content: refused")
-    if dataset.nbytes > max(stored * _EXPANSION, _SMALL):
+    if dataset.nbytes > min(max(stored * _EXPANSION, _SMALL), _LARGEST):
         raise LabelMapError(f"{path}: {name} declares {dataset.nbytes:,} bytes: refused")
 
 

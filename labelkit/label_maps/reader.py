@@ -167,7 +167,7 @@ class LabelMapFile:
             return f"the image could not be read ({reason}): repair it and relabel, or remove it"
         if not len(self):
             return "it is empty"
-        return f"its keys look like {self.key_at(0)!r}; is it a file of this data set, at the same root?"
+        return f"its keys look like {self.key_at(0)!r}; is it a file of this data set, at its root?"
 
     def raw_rows(self) -> Iterator[tuple[bytes, bytes, int]]:
         """Each row as (key, stored record, CRC-32 of key and plain record), to copy it as it is.
