@@ -2,9 +2,10 @@
 
 ``python -m tests.label_maps.killable_writer`` answers requests, one JSON object a line on standard
 input: ``path``, the file to write; ``step``, after how many steps to die, 0 for never; ``moment``,
-after how many seconds to be killed, null for never. Each request gets a process of its own, forked
-after all imports, and one line of answer: ``status``, the exit status, negative for a signal;
-``step``, the name of the step after which it died; ``seconds`` that it ran.
+after how many seconds to be killed, null for never; ``writers``, how many write that one file at
+once. Each writer is a process of its own, forked after all imports. One line of answer: ``status``,
+their exit statuses, negative for a signal; ``step``, the names of the steps after which they died;
+``seconds`` that they ran.
 """
 
 from __future__ import annotations
@@ -22,14 +23,18 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
+from labelkit.errors import LabelMapError
 from labelkit.hierarchy import ClassList
-from labelkit.label_maps import LabelMapFile, LabelMapWriter
-from tests.label_maps.random_maps import random_arrays
+from labelkit.label_maps import LabelMapFile, LabelMapWriter, MapForm
+from tests.label_maps.random_maps import random_maps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-TOP_K, GRID = 2, (3, 4)
+FORMS = (
+    MapForm(top_k=2, grid=(3, 4), background=3),
+    MapForm(selection="image", top_k=2, grid=(2, 2), background=3, patterns=1),
+)
 CLASSES = ClassList.of([f"class {n}" for n in range(20)], "twenty")
 UNREADABLE = {"d/05.jpg": "torn", "d/11.jpg": "not an image"}
 STEPS = (
@@ -49,8 +54,7 @@ def open_writer(path: Path) -> LabelMapWriter:
         path,
         classes=CLASSES,
         keys=[f"d/{n:02d}.jpg" for n in range(14)],
-        top_k=TOP_K,
-        grid=GRID,
+        forms=FORMS,
         source={"teacher": "none"},
         made_with={"numpy": "any"},
         shard_rows=7,
@@ -67,9 +71,21 @@ def write_maps(path: Path) -> None:
         keys = made.keys[shard.start : shard.stop]
         unreadable = {key: UNREADABLE[key] for key in keys if key in UNREADABLE}
         rng = np.random.default_rng(shard.number)
-        maps = random_arrays(rng, len(keys) - len(unreadable), TOP_K, GRID, len(CLASSES))
-        made.commit(shard, *maps, unreadable)
+        count = len(keys) - len(unreadable)
+        maps = [random_maps(rng, count, form, len(CLASSES)) for form in FORMS]
+        made.commit(shard, maps, unreadable)
     made.finalize().close()
+
+
+def write_among_others(path: Path) -> None:
+    """Write as one of several at once, whose files may come and go at any time."""
+    for _ in range(20):
+        try:
+            write_maps(path)
+        except (OSError, LabelMapError):  # another one finished it, and removed the shards
+            continue
+        return
+    write_maps(path)
 
 
 def die_after(step: int, report: int) -> None:
@@ -113,30 +129,30 @@ def die_after(step: int, report: int) -> None:
 
 
 def run(request: dict[str, Any]) -> dict[str, Any]:
-    """Write in a process of its own, kill it if it is still at work at the moment, and report."""
+    """Write in processes of their own, kill those still at work at the moment, and report."""
     started = time.perf_counter()
     end, report = os.pipe()
-    pid = os.fork()
-    if not pid:
-        _be_child(request, report)
+    children = []
+    for _ in range(request["writers"]):
+        children.append(os.fork())
+        if not children[-1]:
+            _be_child(request, report)
     os.close(report)
     finished, _, _ = select.select([end], [], [], request["moment"])
     if not finished:
-        os.kill(pid, signal.SIGKILL)
-    _, status = os.waitpid(pid, 0)
-    name = os.read(end, 1000).decode()
+        for pid in children:
+            os.kill(pid, signal.SIGKILL)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
+    names = os.read(end, 1000).decode()
     os.close(end)
-    return {
-        "status": os.waitstatus_to_exitcode(status),
-        "step": name,
-        "seconds": time.perf_counter() - started,
-    }
+    return {"status": codes, "step": names, "seconds": time.perf_counter() - started}
 
 
 def _be_child(request: dict[str, Any], report: int) -> None:
     try:
         die_after(request["step"], report)
-        write_maps(Path(request["path"]))
+        work = write_maps if request["writers"] == 1 else write_among_others
+        work(Path(request["path"]))
     except BaseException:  # noqa: BLE001 -- the child must end here, whatever comes
         traceback.print_exc()
         sys.stderr.flush()

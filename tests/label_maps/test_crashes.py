@@ -13,6 +13,7 @@ import subprocess
 import sys
 from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 import numpy as np
@@ -23,6 +24,7 @@ from tests.label_maps.killable_writer import CLASSES, UNREADABLE, open_writer
 
 CRASHES = int(os.environ.get("LABELKIT_CRASHES", "20"))
 ROOT = Path(__file__).parents[2]
+ENDS = {0, -signal.SIGKILL}
 
 
 class Writers:
@@ -31,16 +33,18 @@ class Writers:
     def __init__(self, server: subprocess.Popen[str]) -> None:
         self._server = server
 
-    def run(self, path: Path, *, step: int = 0, moment: float | None = None) -> dict:
-        """Run one writer to its end."""
-        request = {"path": str(path), "step": step, "moment": moment}
+    def run(
+        self, path: Path, *, step: int = 0, moment: float | None = None, writers: int = 1
+    ) -> dict:
+        """Run one writer to its end, or several at once."""
+        request = {"path": str(path), "step": step, "moment": moment, "writers": writers}
         print(json.dumps(request), file=self._server.stdin, flush=True)
         return json.loads(self._server.stdout.readline())
 
     def finish(self, path: Path) -> float:
         """Run one writer undisturbed; returns how many seconds it took."""
         answer = self.run(path)
-        assert answer["status"] == 0, answer
+        assert answer["status"] == [0], answer
         return answer["seconds"]
 
 
@@ -55,58 +59,55 @@ def writers():
     assert server.returncode == 0
 
 
+class Undisturbed(NamedTuple):
+    """What a file holds whose writer was left in peace."""
+
+    content: dict[str, tuple]
+    rows: dict[bytes, tuple[bytes, int]]
+
+
 @pytest.fixture(scope="module")
 def undisturbed(writers, tmp_path_factory):
-    """The content of a file whose writer was left in peace."""
     path = tmp_path_factory.mktemp("undisturbed") / "maps.h5"
     writers.finish(path)
-    return content(path)
+    return Undisturbed(content(path), rows(path))
 
 
 def content(path: Path) -> dict[str, tuple]:
-    """All that a file holds, bit by bit: types, shapes, bytes, compressed rows."""
+    """All that a file holds, bit by bit: types, shapes, bytes."""
     with h5py.File(path, "r") as file:
         parts = {f"@{name}": (type(value), value.tobytes()) for name, value in file.attrs.items()}
         for name, dataset in file.items():
             parts[name] = (dataset.dtype.str, dataset.shape, dataset[()].tobytes())
-        records = file["records"]
-        parts["compressed"] = tuple(
-            records.id.read_direct_chunk((n, 0)) for n in range(len(records))
-        )
         return parts
 
 
-def rows(parts: dict[str, tuple]) -> dict[bytes, list[bytes]]:
-    """The plain record and the checksum of every key."""
-    columns = [
-        np.frombuffer(parts[name][2], f"V{len(parts[name][2]) // parts[name][1][0]}").tolist()
-        for name in ("keys", "records", "crc32")
-    ]
-    return {key.rstrip(b"\0"): pair for key, *pair in zip(*columns, strict=True)}
+def rows(path: Path) -> dict[bytes, tuple[bytes, int]]:
+    """The record as it stands and the checksum of every key."""
+    with LabelMapFile.open(path) as file:
+        return {key: (stored, crc32) for key, stored, crc32 in file.raw_rows()}
 
 
-def check_what_is_left(path: Path, undisturbed: dict, *, before: dict[int, tuple]) -> dict:
+def check_what_is_left(
+    path: Path, undisturbed: Undisturbed, *, before: dict[int, tuple]
+) -> dict[int, tuple]:
     """After a crash: no visible file is half, and no finished shard is lost or made again.
 
     Args:
         path: the finished file, if the writer came so far.
-        undisturbed: the content that it is to have.
+        undisturbed: what it is to hold.
         before: the shards that were finished when the writer started, with their inode and time.
 
     Returns:
         The shards that are finished now.
     """
     if path.exists():
-        assert content(path) == undisturbed
+        assert content(path) == undisturbed.content
         return before
-    whole = rows(undisturbed)
     parts = path.with_name(path.name + ".parts")
     for shard in parts.glob("[0-9]*.h5"):
-        for key, row in rows(content(shard)).items():
-            assert whole[key] == row
-        with LabelMapFile.open(shard) as file:
-            for key in file:
-                file[key]
+        assert rows(shard).items() <= undisturbed.rows.items()
+        LabelMapFile.open(shard).check_rows()
     states = {
         int(marker.stem): marker.with_suffix(".h5").stat() for marker in parts.glob("[0-9]*.json")
     }
@@ -118,10 +119,11 @@ def check_what_is_left(path: Path, undisturbed: dict, *, before: dict[int, tuple
 
 def test_an_undisturbed_run_is_what_the_others_are_compared_with(undisturbed):
     """Twelve of fourteen images have a map, in two shards; so no test here compares nothings."""
-    assert len(rows(undisturbed)) == 14 - len(UNREADABLE)
-    assert undisturbed["classes"][1] == (len(CLASSES),)
-    assert undisturbed["unreadable_keys"][2] == b"".join(key.encode() for key in UNREADABLE)
-    assert all(row[0].strip(b"\0") for row in rows(undisturbed).values())
+    assert len(undisturbed.rows) == 14 - len(UNREADABLE)
+    assert undisturbed.content["classes"][1] == (len(CLASSES),)
+    assert json.loads(undisturbed.content["unreadable"][2]) == UNREADABLE
+    stored = b"".join(record for record, _ in undisturbed.rows.values())
+    assert undisturbed.content["records"][2] == stored
 
 
 def test_killed_after_any_step_of_a_run_the_next_one_goes_on(writers, undisturbed, tmp_path):
@@ -132,20 +134,20 @@ def test_killed_after_any_step_of_a_run_the_next_one_goes_on(writers, undisturbe
     for step in count(1):
         path = tmp_path / str(step) / "maps.h5"
         answer = writers.run(path, step=step)
-        if answer["status"] == 0:
+        if answer["status"] == [0]:
             break
-        assert answer["status"] == -signal.SIGKILL, answer
+        assert answer["status"] == [-signal.SIGKILL], answer
         seen.add(answer["step"])
         finished = check_what_is_left(path, undisturbed, before={})
         resumed |= bool(finished)
         if not step % 5:
             again = writers.run(path, step=int(rng.integers(1, 40)))
-            assert again["status"] in {0, -signal.SIGKILL}, again
+            assert set(again["status"]) <= ENDS, again
             check_what_is_left(path, undisturbed, before=finished)
         writers.finish(path)
-        assert content(path) == undisturbed
+        assert content(path) == undisturbed.content
         shutil.rmtree(path.parent)
-    assert content(path) == undisturbed
+    assert content(path) == undisturbed.content
     assert step > 50
     assert resumed
     assert seen >= {
@@ -173,12 +175,47 @@ def test_killed_at_random_moments_the_next_run_goes_on(writers, undisturbed, tmp
         finished: dict[int, tuple] = {}
         for _ in range(rng.integers(1, 4)):
             answer = writers.run(path, moment=rng.uniform(0, seconds))
-            assert answer["status"] in {0, -signal.SIGKILL}, answer
-            crashes += answer["status"] != 0
+            assert set(answer["status"]) <= ENDS, answer
+            crashes += answer["status"] != [0]
             finished = check_what_is_left(path, undisturbed, before=finished)
-            if answer["status"] == 0 or crashes == CRASHES:
+            if answer["status"] == [0] or crashes == CRASHES:
                 break
         writers.finish(path)
-        assert content(path) == undisturbed
+        assert content(path) == undisturbed.content
         shutil.rmtree(path.parent)
     assert crashes == CRASHES
+
+
+def test_two_writers_killed_at_once_leave_nothing_half(writers, undisturbed, tmp_path):
+    """Both at one output, killed at one moment; then one goes on alone, or two together."""
+    seconds = min(writers.finish(tmp_path / f"{n}.h5") for n in range(3))
+    rng = np.random.default_rng(2)
+    both = 0
+    for attempt in range(max(CRASHES // 2, 10)):
+        path = tmp_path / str(attempt) / "maps.h5"
+        answer = writers.run(path, moment=rng.uniform(0.1, 1.5) * seconds, writers=2)
+        assert set(answer["status"]) <= ENDS, answer
+        both += answer["status"] == [-signal.SIGKILL] * 2
+        check_what_is_left(path, undisturbed, before={})
+        if attempt % 2:
+            writers.finish(path)
+        else:
+            assert writers.run(path, writers=2)["status"] == [0, 0]
+        assert content(path) == undisturbed.content
+        shutil.rmtree(path.parent)
+    assert both
+
+
+def test_two_writers_that_die_after_any_step_leave_nothing_half(writers, undisturbed, tmp_path):
+    """Side by side, each after the same number of its own steps."""
+    deaths = 0
+    for step in range(1, 60, 3):
+        path = tmp_path / str(step) / "maps.h5"
+        answer = writers.run(path, step=step, writers=2)
+        assert set(answer["status"]) <= ENDS, answer
+        deaths += answer["status"].count(-signal.SIGKILL)
+        check_what_is_left(path, undisturbed, before={})
+        writers.finish(path)
+        assert content(path) == undisturbed.content
+        shutil.rmtree(path.parent)
+    assert deaths > 20

@@ -1,0 +1,192 @@
+"""Changes of the header and of its checksum."""
+
+from __future__ import annotations
+
+import json
+
+import h5py
+import numpy as np
+
+from tests.label_maps.file_surgery import header_of, seal
+
+
+def header_field(file, rng):
+    """One field of another value; the header's own checksum stays."""
+    header = header_of(file)
+    name = rng.choice(sorted(header))
+    match header[name]:
+        case str(text):
+            header[name] = text + "x"
+        case dict(facts):
+            header[name] = facts | {"more": 1}
+        case list(forms):
+            header[name] = [*forms, forms[0]]
+        case number:
+            header[name] = number + int(rng.choice((-1, 1)))
+    file.attrs["header"] = np.bytes_(json.dumps(header).encode())
+
+
+def impossible_header_field(file, rng):
+    """One field of a value that cannot be, and a checksum that fits."""
+    impossible = {
+        "format": ["other", 1, None, ""],
+        "version": [0, 99, 2**70, "1", None, -1, True],
+        "coding": ["raw", "", "PACKED", None, 1],
+        "maps": [[], None, {}, "maps", [None], [{}], [[]]],
+        "classes_name": [1, None, ["a"]],
+        "classes_digest": ["", "0" * 64, 1, None],
+        "source": [[], None, "text"],
+        "made_with": [[], None, "text"],
+        "content": ["", "0" * 64, None],
+        "packed_content": [None, 3],
+        "more": [1],
+    }
+    header = header_of(file)
+    name = rng.choice(sorted(impossible))
+    header[name] = impossible[name][rng.integers(len(impossible[name]))]
+    seal(file, header)
+
+
+def impossible_form(file, rng):
+    """One member of a form of a value that cannot be, and a checksum that fits."""
+    impossible = {
+        "selection": ["row", "", None, 1],
+        "top_k": [0, -3, 2, 4, 21, 2**31, 2**62, 2**70, "3", 2.5, None, [3]],
+        "grid": [[0, 5], [-4, -5], [4], [5, 4, 1], [2**31, 2**31], [4, 2**62], [20, 2], "45", None],
+        "scores": ["uint16", "float32", "float16", None],
+        "background": [-1, 0, 3, 5, 18, 2**40, 2**70, "4", None],
+        "patterns": [-1, 0, 3, 5, 2**40, None],
+        "log_sum_exp": [True, None, 0, "no"],
+        "zoom": [-1.0, "1", None, [1.0]],
+        "more": [1],
+    }
+    header = header_of(file)
+    form = header["maps"][rng.integers(len(header["maps"]))]
+    names = [name for name in impossible if name != "patterns" or form["selection"] == "image"]
+    name = rng.choice(sorted(names))
+    values = (
+        [value for value in impossible[name] if value is not form[name]] if name in form else [1]
+    )
+    form[name] = values[rng.integers(len(values))]
+    seal(file, header)
+
+
+def another_number_of_forms(file, rng):
+    header = header_of(file)
+    number = int((1, 3, 64, 65, 30_000)[rng.integers(5)])
+    header["maps"] = [header["maps"][n % 2] for n in range(number)]
+    if number == 30_000:
+        header["maps"] = [{"top_k": 1, "grid": [1, 1]}] * number
+    seal(file, header)
+
+
+def lost_header_field(file, rng):
+    """What is left out has its default, if it has one; the file was made without defaults."""
+    header = header_of(file)
+    del header[rng.choice(sorted(set(header) - {"packed_content"}))]
+    seal(file, header)
+
+
+def header_that_is_no_header(file, rng):
+    headers = [
+        b"",
+        b"\xff\xfe",
+        b"null",
+        b"[]",
+        b"{",
+        b'{"format":"\\ud800"}',
+        b" " * (2 << 20),
+    ]
+    seal(file, headers[rng.integers(len(headers))])
+
+
+def nested_header(file, rng):
+    depth = int(rng.integers(2000, 30000))
+    nested = b'{"teacher":' + b"[" * depth + b"]" * depth + b"}"
+    source = json.dumps(header_of(file)["source"]).encode()
+    seal(file, json.dumps(header_of(file)).encode().replace(source, nested))
+
+
+def swapped_attributes(file, _):
+    header, checksum = file.attrs["header"], file.attrs["header_crc32"]
+    file.attrs["header"], file.attrs["header_crc32"] = checksum, header
+
+
+def attribute_of_another_kind(file, rng):
+    name = rng.choice(("header", "header_crc32"))
+    del file.attrs[name]
+    kinds = [
+        None,
+        "text",
+        b"bytes" * 20000,
+        1.5,
+        float("nan"),
+        -1,
+        np.uint64(2**64 - 1),
+    ]
+    kind = kinds[rng.integers(len(kinds))]
+    if kind is not None:
+        file.attrs[name] = kind
+
+
+def header_of_many_values(file, rng):
+    value = file.attrs["header"]
+    kinds = [h5py.Empty("S4"), np.array([value]), np.array([value, value]), np.array([[value]])]
+    file.attrs["header"] = kinds[rng.integers(len(kinds))]
+
+
+def checksum_of_many_values(file, rng):
+    value = file.attrs["header_crc32"]
+    kinds = [h5py.Empty("u4"), np.array([value, value]), np.array([[value]]), value[None][:0]]
+    file.attrs["header_crc32"] = kinds[rng.integers(len(kinds))]
+
+
+HEADER = (
+    header_field,
+    impossible_header_field,
+    impossible_form,
+    another_number_of_forms,
+    lost_header_field,
+    header_that_is_no_header,
+    nested_header,
+    swapped_attributes,
+    attribute_of_another_kind,
+    header_of_many_values,
+    checksum_of_many_values,
+)
+
+
+# Deliberate forgeries with a checksum that fits: the format has no means of noticing them.
+
+
+def another_text(field):
+    """A forged header: another text and a checksum that fits."""
+
+    def change(file, _):
+        header = header_of(file)
+        header[field] = {"teacher": "another"} if isinstance(header[field], dict) else "another"
+        seal(file, header)
+
+    return change
+
+
+def transposed_grid(file, _):
+    """A forged header: as many cells, but other rows and columns."""
+    header = header_of(file)
+    header["maps"][0]["grid"].reverse()
+    seal(file, header)
+
+
+def another_zoom(file, _):
+    header = header_of(file)
+    header["maps"][1]["zoom"] = 3.0
+    seal(file, header)
+
+
+UNNOTICED = {
+    "another classes_name": (another_text("classes_name"), ["classes_name"]),
+    "another source": (another_text("source"), ["source"]),
+    "another made_with": (another_text("made_with"), ["made_with"]),
+    "transposed grid": (transposed_grid, ["forms", "rows"]),
+    "another zoom": (another_zoom, ["forms"]),
+}

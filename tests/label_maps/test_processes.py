@@ -1,0 +1,230 @@
+"""An open file in processes and threads, closed and opened again, and changed behind its back."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import pickle
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+from labelkit.errors import LabelMapError
+from labelkit.label_maps import LabelMapFile
+from tests.label_maps.small_files import damage, make
+
+KEYS = [f"{'ab'[n % 2]}/é{n:02d}.jpg" for n in range(12)]
+DESCRIPTORS = Path("/proc/self/fd")
+
+needs_proc = pytest.mark.skipif(
+    not DESCRIPTORS.exists(), reason="tells its open files otherwise than Linux"
+)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "maps.h5"
+
+
+def content(file: LabelMapFile, key: str) -> bytes:
+    return file[key].index.tobytes() + file[key].score.tobytes()
+
+
+def open_descriptors(path: Path) -> int:
+    """How many descriptors of this process lead to a file."""
+    names = []
+    for entry in os.listdir(DESCRIPTORS):  # noqa: PTH208 -- Path.iterdir holds one open itself
+        try:
+            names.append((DESCRIPTORS / entry).readlink())
+        except OSError:
+            continue
+    return names.count(path)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_an_open_file_works_in_other_processes(path, method):
+    written = make(path, KEYS)
+    expected = [content(written, key) for key in KEYS]
+    with multiprocessing.get_context(method).Pool(2) as pool:
+        assert pool.starmap(content, [(written, key) for key in KEYS]) == expected
+    assert [content(written, key) for key in KEYS] == expected
+
+
+INHERITED: list[LabelMapFile] = []
+
+
+def inherited(key: str) -> bytes:
+    return content(INHERITED[0], key)
+
+
+def close_inherited(_: object) -> int:
+    INHERITED[0].close()
+    return len(INHERITED[0][KEYS[0]].index)
+
+
+def test_an_inherited_file_works_and_closes_in_each_process_alone(path):
+    """As a data loader's workers have it under fork: not pickled, the same descriptor."""
+    written = make(path, KEYS)
+    INHERITED[:] = [written]
+    try:
+        expected = [content(written, key) for key in KEYS]
+        with multiprocessing.get_context("fork").Pool(3) as pool:
+            assert pool.map(inherited, KEYS * 20, chunksize=1) == expected * 20
+            assert pool.map(close_inherited, range(3), chunksize=1) == [3] * 3
+            assert pool.map(inherited, KEYS, chunksize=1) == expected
+        assert [content(written, key) for key in KEYS] == expected
+    finally:
+        INHERITED.clear()
+
+
+def test_a_pickled_file_is_a_name_and_opens_anew(path, tmp_path):
+    written = make(path, KEYS)
+    pickled = pickle.dumps(written)
+    assert len(pickled) < 1000
+    copy = pickle.loads(pickled)  # noqa: S301
+    assert content(copy, KEYS[3]) == content(written, KEYS[3])
+    path.rename(tmp_path / "moved.h5")
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        pickle.loads(pickled)  # noqa: S301
+
+
+def test_an_open_file_works_in_threads(path):
+    written = make(path, KEYS)
+    expected = {key: content(written, key) for key in KEYS}
+    found: list[bool] = []
+
+    def read_all() -> None:
+        found.extend(content(written, key) == expected[key] for key in KEYS * 10)
+
+    threads = [threading.Thread(target=read_all) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [True] * 8 * 10 * len(KEYS)
+
+
+def test_threads_that_open_a_closed_file_again_read_that_file(path, monkeypatch):
+    """The one that comes while another opens it must not read from the old descriptor."""
+    written = make(path, KEYS)
+    expected = content(written, KEYS[0])
+    written.close()
+    decoy = os.open(__file__, os.O_RDONLY)  # has the number that the file had
+    opening, go_on = threading.Event(), threading.Event()
+    status = os.fstat
+
+    def slow(descriptor: int) -> os.stat_result:
+        opening.set()
+        go_on.wait(10)
+        return status(descriptor)
+
+    found: list[bytes] = []
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fstat", slow)
+            first = threading.Thread(target=lambda: found.append(content(written, KEYS[0])))
+            first.start()
+            opening.wait(10)
+            second = threading.Thread(target=lambda: found.append(content(written, KEYS[0])))
+            second.start()
+            second.join(0.2)
+            go_on.set()
+            first.join()
+            second.join()
+    finally:
+        os.close(decoy)
+    assert found == [expected] * 2
+
+
+@needs_proc
+def test_no_descriptor_is_left_open(path):
+    make(path, KEYS)
+    gc.collect()
+    assert open_descriptors(path) == 0
+    file = LabelMapFile.open(path)
+    assert open_descriptors(path) == 1
+    for _ in range(3):
+        file.close()
+        file.close()
+        assert open_descriptors(path) == 0
+        content(file, KEYS[0])
+        assert open_descriptors(path) == 1
+    with file:
+        content(file, KEYS[0])
+    assert open_descriptors(path) == 0
+    content(file, KEYS[0])
+    del file
+    gc.collect()
+    assert open_descriptors(path) == 0
+
+
+@needs_proc
+def test_a_file_that_is_refused_leaves_no_descriptor_open(path):
+    whole = make(path, KEYS).path.read_bytes()
+    for damaged in (whole[:-100], whole.replace(b"b/\xc3\xa901.jpg", b"b/\xc3\xa900.jpg"), b"x"):
+        assert damaged != whole
+        path.write_bytes(damaged)
+        with pytest.raises(LabelMapError) as caught:
+            LabelMapFile.open(path)
+        assert open_descriptors(path) == 0, caught.value
+
+
+def test_a_closed_file_that_was_replaced_is_not_read_on(path):
+    written = make(path, KEYS)
+    written.close()
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        written.at(0)
+    make(path, KEYS, seed=1).close()
+    with pytest.raises(LabelMapError, match="has changed since it was opened: open it anew"):
+        written.at(0)
+    with pytest.raises(LabelMapError, match="has changed since"):
+        written.position(KEYS[0])
+
+
+def test_an_open_file_that_was_replaced_stays_what_it_was(path, tmp_path):
+    written = make(path, KEYS)
+    expected = content(written, KEYS[0])
+    other = make(tmp_path / "other.h5", KEYS, seed=1)
+    assert content(other, KEYS[0]) != expected
+    other.path.replace(path)
+    assert content(written, KEYS[0]) == expected
+
+
+def test_an_open_file_that_is_written_over_is_told(path):
+    written = make(path, KEYS)
+    damage(written, KEYS[4]).close()
+    with pytest.raises(LabelMapError, match="the row is damaged"):
+        written[KEYS[4]]
+    path.write_bytes(b"")
+    for read in (
+        lambda: written.at(0),
+        lambda: written.position(KEYS[0]),
+        lambda: list(written),
+        lambda: written.why_not("x"),
+    ):
+        with pytest.raises(LabelMapError, match="damaged"):
+            read()
+
+
+def test_a_copy_and_a_link_read_as_the_file(path, tmp_path):
+    written = make(path, KEYS)
+    copy, link = tmp_path / "copy.h5", tmp_path / "link.h5"
+    shutil.copyfile(path, copy)
+    link.symlink_to(path)
+    for name in (copy, link):
+        with LabelMapFile.open(name) as other:
+            assert other.digest == written.digest
+            assert content(other, KEYS[5]) == content(written, KEYS[5])
+
+
+def test_a_file_moved_within_an_hdf5_user_block_is_found(path, tmp_path):
+    """HDF5 files may begin at byte 512, 1024, ...: rows are counted from there."""
+    written = make(path, KEYS)
+    shifted = tmp_path / "shifted.h5"
+    shifted.write_bytes(bytes(512) + path.read_bytes())
+    with LabelMapFile.open(shifted) as other:
+        assert content(other, KEYS[5]) == content(written, KEYS[5])
