@@ -12,7 +12,6 @@ import h5py
 import msgspec
 import numpy as np
 
-from labelkit.errors import first_line
 from labelkit.label_maps.layout import (
     LIBVER,
     ROW,
@@ -20,8 +19,8 @@ from labelkit.label_maps.layout import (
     Header,
     encode_strings,
     encode_unreadable,
-    is_foreign,
 )
+from labelkit.label_maps.patient_file import PatientFile
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -66,19 +65,19 @@ def write_file(
         ValueError: other rows came than were announced.
         OSError: the disk is full or refuses; the error names the reason.
     """
-    with _disk_errors(), h5py.File(path, "x", libver=LIBVER) as file:
+    with _new_file(path) as (file, output):
         names = encode_strings([text.encode() for text in classes])
         file.create_dataset("classes", data=names, track_times=False, compression="gzip")
         told = encode_unreadable(unreadable)
         file.create_dataset("unreadable", data=np.frombuffer(told, "u1"), track_times=False)
-        digest = _write_rows(file, rows)
+        digest = _write_rows(file, rows, output)
         header = msgspec.structs.replace(header, content=digest.hexdigest(told))
         encoded = msgspec.json.encode(header)
         file.attrs["header"] = np.bytes_(encoded)
         file.attrs["header_crc32"] = np.uint32(zlib.crc32(encoded))
 
 
-def _write_rows(file: h5py.File, rows: Rows) -> ContentDigest:
+def _write_rows(file: h5py.File, rows: Rows, output: PatientFile) -> ContentDigest:
     """Write the three columns of the rows, block by block."""
     table = _Column(file, "rows", rows.count, ROW)
     keys = _Column(file, "keys", rows.key_bytes, np.dtype("u1"))
@@ -100,6 +99,8 @@ def _write_rows(file: h5py.File, rows: Rows) -> ContentDigest:
         waiting.append((keys.end + len(some_keys), records.end + len(some_records), checksum))
         if len(some_records) + len(some_keys) + len(waiting) * ROW.itemsize >= _BLOCK:
             write()
+            if output.error is not None:
+                raise output.error
             waiting, some_keys, some_records = [], bytearray(), bytearray()
     write()
     for column in (table, keys, records):
@@ -130,15 +131,14 @@ class _Column:
 
 
 @contextmanager
-def _disk_errors() -> Generator[None]:
-    """Turn what HDF5 raises over a disk that is full or fails into an OSError of one line."""
+def _new_file(path: Path) -> Generator[tuple[h5py.File, PatientFile]]:
+    """A new HDF5 file, and what it is written to; raises what the disk refused."""
+    output = PatientFile(path)
     try:
-        yield
-    except (OSError, RuntimeError) as error:
-        # HDF5 that cannot flush raises once more from its close, as a RuntimeError of many lines.
-        if is_foreign(error):
-            raise
-        first = error.__context__ if isinstance(error.__context__, OSError) else error
-        number = getattr(first, "errno", None)
-        reason = os.strerror(number) if number else first_line(first)
-        raise OSError(reason) from error
+        with h5py.File(output, "w", libver=LIBVER) as file:
+            yield file, output
+    finally:
+        output.close()
+        if output.error is not None:
+            number = output.error.errno
+            raise OSError(os.strerror(number) if number else str(output.error)) from output.error
