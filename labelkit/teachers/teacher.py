@@ -142,7 +142,7 @@ class Teacher:
             return found
         features = self._features(noise)
         rough = torch.randn(features.shape, generator=generator).to(self.device)
-        rough = features + rough * features.std()
+        rough = features + rough * features.square().mean().sqrt()
         own = split(self.model).head(rough).float()
         return max(found, self._relative(own, self._map(rough, noise)))
 

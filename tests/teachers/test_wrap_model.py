@@ -146,10 +146,43 @@ def test_a_class_token_model_gives_an_approximate_map_by_force(name):
     assert teacher.describe()["forced"] is True
 
 
+class Tokens(Small):
+    """A token before the grid's, and no position embeddings."""
+
+    num_prefix_tokens = 1
+
+    def forward_features(self, x):
+        """Tokens (B, 1 + H*W, 8)."""
+        tokens = self.conv(x).flatten(2).transpose(1, 2)
+        return torch.cat([tokens[:, :1], tokens], dim=1)
+
+    def forward_head(self, x):
+        """Scores (B, C)."""
+        return self.head(x[:, 1:].mean(dim=1))
+
+
 def test_an_image_of_one_colour_is_no_reason_to_refuse():
     """Without position embeddings all its tokens are alike, whatever the head reads."""
-    teacher = random_teacher("beit_base_patch16_224", size=48, device="cpu")
-    assert teacher.logits_map(torch.zeros(1, 3, 48, 48)).shape == (1, 1000, 3, 3)
+    teacher = wrap_model(Tokens(), CLASSES, CARD, device="cpu")
+    assert teacher.logits_map(torch.ones(1, 3, 32, 32)).shape == (1, 3, 4, 4)
+    assert teacher.gap(32) < EXACT_GAP
+
+
+class Bent(Small):
+    """A head that is not linear, on features that hardly differ from place to place."""
+
+    def forward_head(self, x):
+        """Scores (B, C)."""
+        return self.head(x.mean(dim=(2, 3)).square())
+
+
+def test_a_head_is_not_exact_only_because_noise_images_are_flat():
+    model = Bent()
+    with torch.no_grad():
+        model.conv.weight.mul_(1e-4)
+        model.conv.bias.fill_(1)
+        model.head.weight.mul_(10)
+    assert wrap_model(model, CLASSES, CARD, device="cpu").gap(32) > 100 * EXACT_GAP
 
 
 def test_lower_precision_is_named_and_nearly_the_same():
