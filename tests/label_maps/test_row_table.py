@@ -25,9 +25,9 @@ def write_keys(path, keys):
     record = bytes(codec.encode([random_maps(np.random.default_rng(0), 1, FORM, len(CLASSES))])[0])
     stored = codec.compress(record)
     header = Header(FORMAT, VERSION, "packed", (FORM,), "abc", CLASSES.digest, {}, {})
-    encoded = [key.encode() for key in keys]
-    stream = ((key, stored, row_crc32(key, record)) for key in encoded)
-    rows = Rows(stream, len(keys), sum(map(len, encoded)), len(keys) * len(stored))
+    stream = ((key, stored, row_crc32(key, record)) for key in map(str.encode, keys))
+    size = sum(map(len, map(str.encode, keys)))
+    rows = Rows(stream, len(keys), size, len(keys) * len(stored))
     write_file(path, header, CLASSES, rows, {})
     return path
 
