@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import statistics
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -20,7 +21,8 @@ _SMALLEST, _LARGEST = 16, 4096
 EPILOG = """\b
 Examples:
   labelkit relabel photos/train -o maps.h5
-  labelkit relabel photos/train -o maps.h5 --teacher efficientnet-lite0 --size 224,448
+  labelkit relabel photos/train -o maps.h5 --teacher efficientnet-lite2 --size 384
+  labelkit relabel photos/train -o maps.h5 --teacher efficientnet-lite0 --size 256+352
   labelkit relabel photos/train -o maps.h5 --selection cell --grid 15 --background 0
   labelkit relabel photos/train -o more.h5 --reuse maps.h5
 """
@@ -30,10 +32,21 @@ Examples:
 @click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
     "--teacher",
-    default="efficientnet-lite0",
+    "teachers",
+    metavar="NAME",
+    multiple=True,
+    default=["efficientnet-lite0"],
     show_default=True,
-    help="A card's name, a card's path (.toml), or a timm model.",
+    help="A card's name, a card's path (.toml), or a timm model. Several are averaged.",
 )
+@click.option(
+    "--average",
+    type=click.Choice(["logit", "probability"]),
+    default="logit",
+    show_default=True,
+    help="What several answers are averaged in: several teachers, sizes, or the mirrored image.",
+)
+@click.option("--flip", is_flag=True, help="Average with the answer to the mirrored image.")
 @click.option(
     "-o",
     "--output",
@@ -63,10 +76,10 @@ Examples:
 @click.option(
     "--size",
     "sizes",
-    metavar="PIXELS[,PIXELS...]",
+    metavar="PIXELS",
     callback=lambda _context, _option, value: _sizes(value),
-    help="Input side. With several, each image gets a map of each size, and a crop takes those "
-    "that suit its zoom. [default: the teacher's]",
+    help="Input side. 256+352 averages the answers at two sizes in one map; 224,448 gives each "
+    "image two maps, and a crop takes those that suit its zoom. [default: the teacher's]",
 )
 @click.option(
     "--classes",
@@ -111,15 +124,27 @@ Examples:
     type=click.IntRange(0),
     help="Processes that decode. [default: 8 at most with a GPU, else 1]",
 )
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16", "float16"]),
+    default="float32",
+    show_default=True,
+    help="What the teacher's features are computed in.",
+)
+@click.option(
+    "--force", is_flag=True, help="Take a teacher that answers from its class token all the same."
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …")
 def command(  # noqa: PLR0913, PLR0917 -- one a command-line option
     data: Path,
-    teacher: str,
+    teachers: tuple[str, ...],
+    average: Literal["logit", "probability"],
+    flip: bool,  # noqa: FBT001 -- a flag of the command line
     output: Path,
     selection: Literal["image", "cell"],
     top_k: int | None,
     grid: int | None,
-    sizes: tuple[int, ...],
+    sizes: tuple[tuple[int, ...], ...],
     classes: str | None,
     background: int | None,
     patterns: int | None,
@@ -128,6 +153,8 @@ def command(  # noqa: PLR0913, PLR0917 -- one a command-line option
     reuse: Path | None,
     batch_size: int | None,
     workers: int | None,
+    precision: Literal["float32", "bfloat16", "float16"],
+    force: bool,  # noqa: FBT001 -- a flag of the command line
     device: str,
 ) -> None:
     """Give every image of the folder DATA a label map, and write one file.
@@ -156,13 +183,19 @@ def command(  # noqa: PLR0913, PLR0917 -- one a command-line option
     from labelkit.teachers import load_teacher
 
     console = Console()
-    loaded = load_teacher(teacher, device=device)
-    on_gpu = loaded.device.type == "cuda"
+    one_size = sizes[0][0] if len(sizes) == 1 == len(sizes[0]) else None
+    loaded = [
+        load_teacher(name, device=device, size=one_size, force=force, precision=precision)
+        for name in dict.fromkeys(teachers)
+    ]
+    on_gpu = loaded[0].device.type == "cuda"
     settings = Settings(
         selection=selection,
         top_k=top_k,
         grid=(grid, grid) if grid else None,
         sizes=sizes,
+        flip=flip,
+        average=average,
         classes=subset,
         background=background,
         patterns=patterns,
@@ -179,16 +212,20 @@ def command(  # noqa: PLR0913, PLR0917 -- one a command-line option
     _report(console, outcome, data)
 
 
-def _sizes(value: str | None) -> tuple[int, ...]:
-    """Input sides from ``224,448``, ascending."""
+def _sizes(value: str | None) -> tuple[tuple[int, ...], ...]:
+    """Input sides from ``224,448`` or ``256+352``, ascending."""
     try:
-        sizes = sorted({int(part) for part in value.split(",")}) if value else []
+        maps = {tuple(sorted({*map(int, part.split("+"))})) for part in (value or "").split(",")}
     except ValueError:
-        raise click.BadParameter(f"{value!r}: whole numbers, such as 320 or 224,448") from None
-    for size in sizes:
+        if not value:
+            return ()
+        raise click.BadParameter(
+            f"{value!r}: whole numbers, such as 320, 224,448 or 256+352"
+        ) from None
+    for size in (size for sizes in maps for size in sizes):
         if not _SMALLEST <= size <= _LARGEST:
             raise click.BadParameter(f"{size} is not between {_SMALLEST} and {_LARGEST} pixels")
-    return tuple(sizes)
+    return tuple(sorted(maps, key=statistics.geometric_mean))
 
 
 def _report(console: Console, outcome: Outcome, data: Path) -> None:

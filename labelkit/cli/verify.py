@@ -46,7 +46,9 @@ BARS = {"rows": ("Rows", "rows"), "sample": ("Maps made again", "images")}
 )
 @click.option(
     "--teacher",
+    "teachers",
     metavar="NAME",
+    multiple=True,
     help="With --sample: a card's name, a card's path (.toml), or a timm model. "
     "[default: the one that the file names]",
 )
@@ -56,7 +58,11 @@ BARS = {"rows": ("Rows", "rows"), "sample": ("Maps made again", "images")}
     help="With --sample: auto, cpu, cuda, cuda:1, …  [default: auto]",
 )
 def command(
-    path: Path, images: Path | None, sample: int | None, teacher: str | None, device: str | None
+    path: Path,
+    images: Path | None,
+    sample: int | None,
+    teachers: tuple[str, ...],
+    device: str | None,
 ) -> None:
     """Check that every row of the label-map file FILE is there, whole, and of these images.
 
@@ -66,7 +72,7 @@ def command(
     """
     for name, given, needed, there in (
         ("--sample", sample, "--images, the folder that the maps were made from", images),
-        ("--teacher", teacher, "--sample", sample),
+        ("--teacher", teachers or None, "--sample", sample),
         ("--device", device, "--sample", sample),
     ):
         if given is not None and there is None:
@@ -80,7 +86,7 @@ def command(
 
     console = Console()
     with LabelMapFile.open(path) as file:
-        loaded = _load(file, teacher, device or "auto") if sample else None
+        loaded = _load(file, teachers, device or "auto") if sample else []
         with _Bars(console) as bars:
             found = verify(file, images, loaded, sample or 0, bars)
         lines = [*_problems(found)] or [*_summary(file, found, path, images, loaded)]
@@ -109,24 +115,49 @@ class _Bars(ExitStack):
         self._advance(done, total)
 
 
-def _load(file: LabelMapFile, name: str | None, device: str) -> Teacher:
-    """The teacher that is asked for, or the one that the file names."""
-    from labelkit.errors import TeacherError
+def _load(file: LabelMapFile, names: tuple[str, ...], device: str) -> list[Teacher]:
+    """The teachers that are asked for, or those that the file names."""
+    from labelkit.errors import LabelMapError, TeacherError
+    from labelkit.relabel.recomputing import named_teachers
     from labelkit.teachers import load_teacher
 
-    if name is not None:
-        return load_teacher(name, device=device)
-    named = file.attrs.get("teacher")
-    name = str(named.get("name")) if isinstance(named, dict) else ""
-    if not name or name.endswith(".toml"):  # a file must not choose what else is opened
-        raise TeacherError(f"{file.path} names no teacher by a card's or model's name: --teacher")
+    if names:
+        return [load_teacher(name, device=device, size=_one_size(file)) for name in names]
+    nameless = TeacherError(f"{file.path} names no teacher by a card's or model's name: --teacher")
     try:
-        return load_teacher(name, device=device)
-    except TeacherError as error:
-        raise TeacherError(
-            f"{file.path} was made by {name!r}, which does not load here ({error}). "
-            "If that is a card of your own, name its path with --teacher"
-        ) from error
+        known = named_teachers(file)
+    except LabelMapError:
+        raise nameless from None
+    loaded: list[Teacher] = []
+    for named in known:
+        name = str(named.get("name", ""))
+        if not name or name.endswith(".toml"):  # a file must not choose what else is opened
+            raise nameless
+        lower = named.get("precision")
+        try:
+            teacher = load_teacher(
+                name,
+                device=device,
+                size=_one_size(file),
+                force=named.get("forced") is True,
+                precision=lower if lower in {"bfloat16", "float16"} else "float32",
+            )
+        except TeacherError as error:
+            raise TeacherError(
+                f"{file.path} was made by {name!r}, which does not load here ({error}). "
+                "If that is a card of your own, name its path with --teacher"
+            ) from error
+        loaded.append(teacher)
+    return loaded
+
+
+def _one_size(file: LabelMapFile) -> int | None:
+    """The one input size of all maps, for models that are built for it."""
+    match file.attrs.get("input_sizes"):
+        case [int(size)] if 16 <= size <= 4096:
+            return size
+        case _:
+            return None
 
 
 def _problems(found: Verification) -> Iterator[str]:
@@ -194,7 +225,7 @@ def _summary(
     found: Verification,
     path: Path,
     images: Path | None,
-    teacher: Teacher | None,
+    teachers: list[Teacher],
 ) -> Iterator[str]:
     """What was checked and found well."""
     from labelkit.inspection.wording import printable
@@ -205,5 +236,6 @@ def _summary(
     if found.still_unreadable:
         count = len(found.still_unreadable)
         yield f"Without a row, recorded as unreadable, and so still: {count:,}"
-    if teacher:
-        yield f"Maps made again with {teacher.card.name}, the same as the rows: {found.sampled:,}"
+    if teachers:
+        names = " and ".join(teacher.card.name for teacher in teachers)
+        yield f"Maps made again with {names}, the same as the rows: {found.sampled:,}"

@@ -18,8 +18,8 @@ from labelkit.errors import DatasetError
 from labelkit.geometry import CropBox
 from labelkit.label_maps import LabelMap, pool, pool_by_zoom
 from labelkit.label_maps.record import RecordCodec
+from labelkit.relabel.answers import teacher_grid
 from labelkit.relabel.fidelity import Fidelity, Way
-from labelkit.relabel.maps import teacher_grid
 from labelkit.relabel.selection import select
 from labelkit.teachers import resize_grid
 

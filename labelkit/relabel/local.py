@@ -12,12 +12,12 @@ from labelkit.data import list_images
 from labelkit.errors import DatasetError, LabelkitError, LabelMapError, first_line
 from labelkit.label_maps import LabelMapFile, LabelMaps, LabelMapWriter
 from labelkit.relabel.maps import MapMaker, Settings, read_batches
+from labelkit.teachers import Teacher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from labelkit.relabel.squares import Batch
-    from labelkit.teachers import Teacher
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Outcome:
 
 def relabel(  # noqa: PLR0913 -- what, by whom, where to, and three options
     root: str | os.PathLike[str],
-    teacher: Teacher,
+    teacher: Teacher | Sequence[Teacher],
     output: str | os.PathLike[str],
     settings: Settings | None = None,
     *,
@@ -56,7 +56,7 @@ def relabel(  # noqa: PLR0913 -- what, by whom, where to, and three options
 
     Args:
         root: folder of images, at any depth; their paths below it are the keys.
-        teacher: the classifier.
+        teacher: the classifier, or several whose answers are averaged.
         output: the label-map file to make.
         settings: how; None takes the defaults.
         on_progress: called with (images done, images in all) after every batch.
@@ -77,7 +77,8 @@ def relabel(  # noqa: PLR0913 -- what, by whom, where to, and three options
 
     Source: Yun et al. 2021 (arXiv 2101.05022), section 3.1.
     """
-    maker = MapMaker(teacher, settings or Settings())
+    teachers = [teacher] if isinstance(teacher, Teacher) else list(teacher)
+    maker = MapMaker(teachers, settings or Settings())
     keys = list_images(root)
     output = Path(output)
     finished = _finished(output, maker, keys)

@@ -14,12 +14,12 @@ import torchvision
 from torch.utils.data import DataLoader
 
 from labelkit import __version__
-from labelkit.errors import ClassListError, TeacherError, first_line
+from labelkit.errors import ClassListError, TeacherError
 from labelkit.label_maps import MapForm
-from labelkit.relabel.merging import merge_onto
+from labelkit.relabel.answers import Answers, Average, common_classes
 from labelkit.relabel.selection import select
 from labelkit.relabel.squares import Batch, Squares
-from labelkit.teachers import EXACT_GAP, resize_grid
+from labelkit.teachers import EXACT_GAP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,8 +42,11 @@ class Settings:
             the strongest of each cell, as published.
         top_k: how many classes; None is 8 of an image or 5 of a cell, or all if there are fewer.
         grid: rows and columns of a map; None is the teacher's own grid, 15 x 15 at most.
-        sizes: sides in pixels of the squares that the whole image is resized to, one map for each;
-            none at all is the teacher's own good size.
+        sizes: sides in pixels of the squares that the whole image is resized to, one map for each,
+            or for each tuple of several, whose answers are averaged; none at all is one map at the
+            teacher's own good size.
+        flip: average with the answer to the mirrored image.
+        average: of several answers take the mean of the ``logit``, or of the ``probability``.
         classes: keep these classes of the teacher only, found by id; None keeps all.
         batch_size: images per forward pass; on a CPU few are best, their features fit its caches.
         workers: processes that decode; 0 decodes between the forward passes.
@@ -60,7 +63,9 @@ class Settings:
     selection: Literal["cell", "image"] = "image"
     top_k: int | None = None
     grid: tuple[int, int] | None = None
-    sizes: tuple[int, ...] = ()
+    sizes: tuple[int | tuple[int, ...], ...] = ()
+    flip: bool = False
+    average: Average = "logit"
     classes: ClassList | None = None
     batch_size: int = 8
     workers: int = 1
@@ -108,44 +113,36 @@ class MapMaker:
     """Turns squares into label maps, and knows what describes them in a file.
 
     Args:
-        teacher: the classifier.
+        teachers: one classifier, or several whose answers are averaged.
         settings: how; their classes are those of the maps.
         forms: what the maps are to be, if that is known already; None lets the settings say.
 
     Raises:
         ClassListError: fewer classes than are to be kept.
-        ClassListMismatch: the teacher lacks one of the classes.
-        TeacherError: the model has no spatial grid, or does not take such an input size.
+        ClassListMismatch: a teacher lacks one of the classes, or they have different lists.
+        TeacherError: a model has no spatial grid, or does not take such an input size.
     """
 
     def __init__(
-        self, teacher: Teacher, settings: Settings, forms: tuple[MapForm, ...] | None = None
+        self,
+        teachers: Sequence[Teacher],
+        settings: Settings,
+        forms: tuple[MapForm, ...] | None = None,
     ) -> None:
-        self.teacher = teacher
         self.settings = settings
-        self.classes = settings.classes or teacher.classes
-        self.sizes = settings.sizes or (teacher.card.size,)
-        if len(set(self.sizes)) != len(self.sizes):
-            raise TeacherError(f"input sizes {self.sizes}: one stands twice")
-        self._merge = merge_onto(self.classes, teacher)
-        gaps = [_gap(teacher, size) for size in self.sizes]
-        self.forms = forms or tuple(
-            settings.form(
-                len(self.classes),
-                teacher_grid(teacher, size),
-                round(size / teacher.card.native_size, 6),
-            )
-            for size in self.sizes
+        self.classes = settings.classes or common_classes(teachers)
+        sizes = [(size,) if isinstance(size, int) else size for size in settings.sizes]
+        self.answers = Answers(
+            teachers, self.classes, sizes, flip=settings.flip, average=settings.average
         )
-        self.source: dict[str, Any] = {
-            "teacher": teacher.describe(),
-            "input_sizes": list(self.sizes),
-            "resize": "whole image to a square, antialiased",
-            "projected": self._merge is not None,
-            "unused_teacher_classes": self._merge.unused if self._merge else 0,
-        }
+        gap = self.answers.gap()
+        self.forms = forms or tuple(
+            settings.form(len(self.classes), max(self.answers.grids(number)), zoom)
+            for number, zoom in enumerate(self.answers.zooms)
+        )
+        self.source: dict[str, Any] = self.answers.describe()
         self.made_with: dict[str, Any] = {
-            "head": "exact" if max(gaps) < EXACT_GAP else "approximate",
+            "head": "exact" if gap < EXACT_GAP else "approximate",
             "labelkit": __version__,
             "timm": timm.__version__,
             "torch": str(torch.__version__),
@@ -159,21 +156,16 @@ class MapMaker:
             TeacherError: a score is not finite.
         """
         with torch.inference_mode():
-            return [
-                self._maps(batch.keys, images, form)
-                for images, form in zip(batch.images, self.forms, strict=True)
-            ]
+            return [self._maps(batch, number, form) for number, form in enumerate(self.forms)]
 
-    def _maps(self, keys: list[str], images: torch.Tensor, form: MapForm) -> LabelMaps:
-        logits = self.teacher.logits_map(self.teacher.normalize(images))
-        if self._merge is not None:
-            logits = self._merge(logits)
-        logits = resize_grid(logits, form.grid)
+    def _maps(self, batch: Batch, number: int, form: MapForm) -> LabelMaps:
+        logits = self.answers(batch.images, number, form.grid)
         bad = ~torch.isfinite(logits).flatten(1).all(dim=1)
         if bad.any():
+            names = " or ".join(teacher.card.name for teacher in self.answers.teachers)
             raise TeacherError(
-                f"{self.teacher.card.name} gives scores that are not finite for "
-                f"{keys[int(bad.nonzero()[0])]!r}: its weights or this image are damaged"
+                f"{names} gives scores that are not finite for "
+                f"{batch.keys[int(bad.nonzero()[0])]!r}: its weights or this image are damaged"
             )
         return select(logits, form)
 
@@ -186,8 +178,8 @@ def read_batches(
     So with a run for every shard the batches, and with them the last bits of the scores, do not
     depend on where an earlier call was interrupted.
     """
-    settings, card = maker.settings, maker.teacher.card
-    squares = Squares(root, keys, maker.sizes, card.interpolation)
+    settings = maker.settings
+    squares = Squares(root, keys, maker.answers.squares)
     loader = DataLoader(
         squares,
         batch_sampler=[
@@ -197,23 +189,6 @@ def read_batches(
         ],
         num_workers=settings.workers if runs else 0,
         collate_fn=squares.collate,
-        pin_memory=maker.teacher.device.type == "cuda",
+        pin_memory=maker.answers.teachers[0].device.type == "cuda",
     )
     return iter(loader)
-
-
-def teacher_grid(teacher: Teacher, size: int) -> tuple[int, int]:
-    """Rows and columns of a teacher's own grid for squares of ``size`` pixels."""
-    blank = torch.zeros(1, 3, size, size, device=teacher.device)
-    rows, columns = teacher.logits_map(blank).shape[2:]
-    return rows, columns
-
-
-def _gap(teacher: Teacher, size: int) -> float:
-    try:
-        return teacher.gap(size)
-    except (AssertionError, RuntimeError, ValueError) as error:
-        raise TeacherError(
-            f"{teacher.card.name} does not take {size}x{size} pixels ({first_line(error)}): try "
-            f"--size {teacher.card.native_size}, its own"
-        ) from error

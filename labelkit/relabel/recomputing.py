@@ -6,7 +6,7 @@ Legend: K entries per cell, H W grid, E = K*H*W entries of a map.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -47,25 +47,35 @@ class Difference:
     unreadable: str = ""
 
 
-def maker_of(file: LabelMapFile, teacher: Teacher) -> MapMaker:
-    """What made the maps of a file, from its header and the teacher that it names.
+def maker_of(file: LabelMapFile, teachers: Sequence[Teacher]) -> MapMaker:
+    """What made the maps of a file, from its header and the teachers that it names.
 
     Raises:
-        TeacherError: another teacher, or other weights, than the file names.
-        ClassListMismatch: the teacher lacks classes of the file.
+        TeacherError: other teachers, or other weights, than the file names.
+        ClassListMismatch: a teacher lacks classes of the file.
         LabelMapError: the header does not say how the maps were made, or says what this version
             does not do.
     """
-    _require_same(file, teacher)
+    named = named_teachers(file)
+    found = [teacher.describe() for teacher in teachers]
+    for each in named:
+        if each not in found:
+            _refuse(file, each, found)
     sizes = file.attrs.get("input_sizes")
-    if not isinstance(sizes, list) or not all(isinstance(s, int) and s in _SIDES for s in sizes):
+    if not isinstance(sizes, list) or not all(map(_is_size, sizes)):
         raise LabelMapError(
             f"{file.path} says input_sizes {sizes!r}: its maps cannot be made again"
         )
     if len(sizes) != len(file.forms):
         raise LabelMapError(f"{file.path} holds {len(file.forms)} maps of {len(sizes)} input sizes")
-    settings = Settings(sizes=tuple(sizes), classes=file.classes, workers=0)
-    maker = MapMaker(teacher, settings, file.forms)
+    settings = Settings(
+        sizes=tuple(tuple(each) if isinstance(each, list) else each for each in sizes),
+        flip=file.attrs.get("flip") is True,
+        average="probability" if file.attrs.get("average") == "probability" else "logit",
+        classes=file.classes,
+        workers=0,
+    )
+    maker = MapMaker(teachers, settings, file.forms)
     names = file.attrs.keys() | maker.source.keys()
     other = [name for name in sorted(names) if file.attrs.get(name) != maker.source.get(name)]
     if other:
@@ -196,18 +206,36 @@ def _scores_now(stored: LabelMap, now: LabelMap) -> tuple[NDArray[np.float32], N
     return np.where(found, score, now.score.min(axis=0)), found
 
 
-def _require_same(file: LabelMapFile, teacher: Teacher) -> None:
-    """Refuse a teacher that is not the one of the file."""
-    named, found = file.attrs.get("teacher"), teacher.describe()
-    if not isinstance(named, dict):
+def named_teachers(file: LabelMapFile) -> list[dict[str, Any]]:
+    """The teachers that a file names: one, or several whose answers were averaged.
+
+    Raises:
+        LabelMapError: it names none.
+    """
+    one, several = file.attrs.get("teacher"), file.attrs.get("teachers")
+    told = several if isinstance(several, list) else [one]
+    named = [each for each in told if isinstance(each, dict)]
+    if not named or len(named) < len(told):
         raise LabelMapError(
-            f"{file.path} does not name the one teacher that made it: its maps cannot be made again"
+            f"{file.path} does not name the teacher that made it: its maps cannot be made again"
         )
-    if found != named:
-        raise TeacherError(
-            f"{file.path} was made by {_introduce(named)}; the teacher at hand is "
-            f"{_introduce(found)}{_other_fields(named, found)}. Name the file's own with --teacher"
-        )
+    return named
+
+
+def _is_size(told: object) -> bool:
+    """Whether this is an input side in pixels, or several."""
+    sides = told if isinstance(told, list) else [told]
+    return bool(sides) and all(isinstance(side, int) and side in _SIDES for side in sides)
+
+
+def _refuse(file: LabelMapFile, named: dict[str, Any], found: list[dict[str, Any]]) -> NoReturn:
+    """Tell which teacher of the file is not at hand, and what is."""
+    at_hand = " and ".join(map(_introduce, found))
+    fields = _other_fields(named, found[0]) if len(found) == 1 else ""
+    raise TeacherError(
+        f"{file.path} was made by {_introduce(named)}; the teacher at hand is "
+        f"{at_hand}{fields}. Name the file's own with --teacher"
+    )
 
 
 def _introduce(teacher: dict[str, Any]) -> str:

@@ -55,17 +55,13 @@ class Squares(Dataset[Square]):
     Args:
         root: the folder that the keys are relative to.
         keys: the images.
-        sizes: S of each square.
-        interpolation: ``bicubic`` or ``bilinear``; always with antialiasing.
+        squares: side S of each square, and ``bicubic`` or ``bilinear``; always with antialiasing.
     """
 
-    def __init__(
-        self, root: Path, keys: Sequence[str], sizes: Sequence[int], interpolation: str
-    ) -> None:
+    def __init__(self, root: Path, keys: Sequence[str], squares: Sequence[tuple[int, str]]) -> None:
         self.root = root
         self.keys = keys
-        self.sizes = sizes
-        self.interpolation = InterpolationMode(interpolation)
+        self.squares = [(size, InterpolationMode(name)) for size, name in squares]
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -79,8 +75,8 @@ class Squares(Dataset[Square]):
         except OSError as error:
             return Square(key, disk_error=str(error))
         squares = (
-            VF.resize(image, [size, size], self.interpolation, antialias=True)
-            for size in self.sizes
+            VF.resize(image, [size, size], interpolation, antialias=True)
+            for size, interpolation in self.squares
         )
         return Square(key, tuple(squares))
 
@@ -93,7 +89,7 @@ class Squares(Dataset[Square]):
                 torch.stack([square.images[at] for square in whole])
                 if whole
                 else torch.empty(0, 3, size, size, dtype=torch.uint8)
-                for at, size in enumerate(self.sizes)
+                for at, (size, _) in enumerate(self.squares)
             ),
             unreadable={square.key: square.reason for square in squares if not square.images},
             disk_error=next((square.disk_error for square in squares if square.disk_error), ""),

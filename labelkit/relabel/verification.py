@@ -70,7 +70,7 @@ class Verification:
 def verify(
     file: LabelMapFile,
     images: Path | None = None,
-    teacher: Teacher | None = None,
+    teachers: Sequence[Teacher] = (),
     sample: int = 0,
     on_progress: OnProgress | None = None,
 ) -> Verification:
@@ -81,7 +81,7 @@ def verify(
     Args:
         file: what to check.
         images: the folder that it was made from; None leaves keys and maps unchecked.
-        teacher: the one that made it.
+        teachers: the one that made it, or those whose answers were averaged.
         sample: maps to make anew, evenly spread over the whole rows whose image is there.
         on_progress: called with ("rows" or "sample", done, in all) every now and then.
 
@@ -98,11 +98,11 @@ def verify(
     report = on_progress or (lambda _stage, _done, _total: None)
     maker = None
     if sample:
-        if images is None or teacher is None:
+        if images is None or not teachers:
             raise ValueError("a sample needs the folder of images and the teacher")
         from labelkit.relabel.recomputing import maker_of
 
-        maker = maker_of(file, teacher)
+        maker = maker_of(file, teachers)
     listed = list_images(images) if images else []
     rows = _Rows(listed)
     rows.check(file, report)

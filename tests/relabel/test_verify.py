@@ -64,7 +64,7 @@ def there(made, tmp_path, monkeypatch):
 
 def check(folder, teacher=None, sample=0):
     with LabelMapFile.open(folder / "maps.h5") as file:
-        return verify(file, folder / "photos", teacher, sample)
+        return verify(file, folder / "photos", [teacher] if teacher else [], sample)
 
 
 def change_row(path, position, change):
@@ -83,7 +83,7 @@ def test_whole_maps_of_unchanged_images_are_well(there, teacher):
     """A torn image that is recorded as such is known, and nothing is off."""
     seen = []
     with LabelMapFile.open(there / "maps.h5") as file:
-        found = verify(file, there / "photos", teacher, 9, lambda *step: seen.append(step))
+        found = verify(file, there / "photos", [teacher], 9, lambda *step: seen.append(step))
     assert found.well
     assert (found.rows, found.images, found.sampled) == (4, 5, 4)
     assert list(found.still_unreadable) == ["torn.jpg"]
@@ -275,7 +275,7 @@ def test_maps_that_were_not_made_so_are_not_made_again(there, teacher):
     with pytest.raises(LabelMapError, match=r"input_sizes \[1048576\]"):
         check(there, teacher, 1)
     write_plain(there / "maps.h5", {})
-    with pytest.raises(LabelMapError, match="does not name the one teacher"):
+    with pytest.raises(LabelMapError, match="does not name the teacher"):
         check(there, teacher, 1)
 
 
@@ -333,9 +333,9 @@ def test_bad_input_is_one_clear_line(there, arguments, code, message):
 def test_a_sample_without_images_or_teacher_is_a_wrong_argument(there, teacher):
     with LabelMapFile.open(there / "maps.h5") as file:
         with pytest.raises(ValueError, match="a sample needs"):
-            verify(file, None, teacher, 1)
+            verify(file, None, [teacher], 1)
         with pytest.raises(ValueError, match="a sample needs"):
-            verify(file, there / "photos", None, 1)
+            verify(file, there / "photos", [], 1)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,126 @@
+"""Averages of several looks at an image, by real teachers, against the plain mean."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+import torch
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as VF
+
+from labelkit.data import read_image
+from labelkit.errors import ClassListMismatch, TeacherError
+from labelkit.hierarchy import ClassList
+from labelkit.label_maps import LabelMapFile
+from labelkit.relabel import Settings, relabel, verify
+from labelkit.relabel.answers import Answers, common_classes
+from labelkit.relabel.squares import Squares
+from labelkit.teachers import load_teacher, random_teacher
+from tests.command import labelkit
+from tests.photos import write_photos
+
+
+@pytest.fixture(scope="module")
+def lite():
+    return load_teacher("efficientnet-lite0", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def other(lite):
+    """Another teacher of the same classes: random weights, another own size, bilinear."""
+    made = random_teacher("resnet18", device="cpu")
+    card = msgspec.structs.replace(
+        made.card, size=96, native_size=64, interpolation="bilinear", name="other"
+    )
+    return type(made)(made.model, lite.classes, card, made.weights_digest)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    return folder, write_photos(folder)
+
+
+def squares_of(answers, photos):
+    folder, keys = photos
+    squares = Squares(folder, keys, answers.squares)
+    return squares.collate([squares[n] for n in range(len(keys))]).images
+
+
+def plain(teacher, photos, size, *, flip=False):
+    """All logits of all photos, one by one, on 3x3 cells."""
+    folder, keys = photos
+    maps = []
+    for key in keys:
+        way = InterpolationMode(teacher.card.interpolation)
+        pixels = VF.resize(read_image(folder / key), [size, size], way, antialias=True)[None]
+        logits = teacher.logits_map(teacher.normalize(pixels.flip(3) if flip else pixels))
+        maps.append(logits.flip(3) if flip else logits)
+    return torch.nn.functional.interpolate(torch.cat(maps), (3, 3), mode="bilinear")
+
+
+def test_the_mean_of_logits_over_sizes_and_the_mirrored_image(lite, photos):
+    answers = Answers([lite], lite.classes, [(96, 128)], flip=True)
+    expected = sum(
+        plain(lite, photos, size, flip=flip) for size in (96, 128) for flip in (False, True)
+    )
+    found = answers(squares_of(answers, photos), 0, (3, 3))
+    torch.testing.assert_close(found, expected / 4, rtol=1e-4, atol=1e-4)
+    assert answers.zooms == [round((96 * 128) ** 0.5 / 224, 6)]
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_the_mean_of_probabilities_over_teachers_each_at_its_own_size(lite, other, photos, flip):
+    answers = Answers([other, lite], lite.classes, [], flip=flip, average="probability")
+    looks = [(other, 96), (lite, 320)]
+    expected = torch.stack(
+        [
+            plain(teacher, photos, size, flip=turned).softmax(dim=1)
+            for teacher, size in looks
+            for turned in {False, flip}
+        ]
+    ).mean(dim=0)
+    found = answers(squares_of(answers, photos), 0, (3, 3))
+    torch.testing.assert_close(found.exp(), expected, rtol=1e-3, atol=1e-6)
+
+
+def test_the_order_of_teachers_changes_no_byte_and_verify_makes_the_maps_again(
+    lite, other, photos, tmp_path
+):
+    folder, _ = photos
+    settings = Settings(sizes=(96, (64, 128)), flip=True, average="probability", batch_size=2)
+    for name, teachers in (("a.h5", [lite, other]), ("b.h5", [other, lite])):
+        relabel(folder, teachers, tmp_path / name, settings)
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+    with LabelMapFile.open(tmp_path / "a.h5") as file:
+        assert [each["name"] for each in file.attrs["teachers"]] == ["efficientnet-lite0", "other"]
+        assert file.attrs["input_sizes"] == [96, [64, 128]]
+        assert (file.attrs["flip"], file.attrs["average"]) == (True, "probability")
+        assert verify(file, folder, [lite, other], 4).well
+        with pytest.raises(TeacherError, match="was made by 'other'"):
+            verify(file, folder, [lite], 1)
+
+
+def test_teachers_of_other_lists_or_twice_the_same_are_refused(lite, other):
+    few = type(other)(
+        other.model, ClassList.of(map(str, range(1000))), other.card, other.weights_digest
+    )
+    with pytest.raises(ClassListMismatch, match=r"different class lists.*--classes"):
+        common_classes([lite, few])
+    with pytest.raises(TeacherError, match="same teacher stands twice"):
+        Answers([lite, lite], lite.classes, [])
+    with pytest.raises(TeacherError, match=r"\(96, 96\).*stands twice"):
+        Answers([lite], lite.classes, [(96, 96)])
+
+
+def test_the_command_takes_sums_of_sizes_and_says_what_it_made(photos, tmp_path):
+    folder, _ = photos
+    made = tmp_path / "maps.h5"
+    run = labelkit("relabel", folder, "-o", made, "--size", "128+96,64", "--flip")
+    assert run.code == 0, run.text
+    with LabelMapFile.open(made) as file:
+        assert file.attrs["input_sizes"] == [64, [96, 128]]
+        assert [form.zoom for form in file.forms] == sorted(form.zoom for form in file.forms)
+    run = labelkit("verify", made, "--images", folder, "--sample", 4)
+    assert run.code == 0, run.text
+    assert "Maps made again with efficientnet-lite0, the same as the rows: 4" in run.text
