@@ -1,0 +1,18 @@
+"""The reader of ``docs/label-map-files.md``, which knows nothing of labelkit."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+PAGE = Path(__file__).parents[2] / "docs" / "label-map-files.md"
+
+
+def page_reader():
+    """``read_label_maps(path, key)`` of the page's first block of code."""
+    code = re.search(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[1]
+    assert "labelkit " not in code
+    assert "import labelkit" not in code
+    names: dict[str, object] = {}
+    exec(compile(code, str(PAGE), "exec"), names)  # noqa: S102 -- our own page
+    return names["read_label_maps"]

@@ -1,0 +1,89 @@
+"""Files of version 1 that were written once read for ever as they did then."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from labelkit.label_maps import LabelMapFile
+from labelkit.label_maps.packing import write_raw
+from tests.label_maps.page_reader import page_reader
+
+GOLDEN = Path(__file__).parents[2] / "label_maps" / "golden"
+EXPECTED = json.loads((GOLDEN / "expected.json").read_text(encoding="utf-8"))
+PACKED = sorted(EXPECTED.keys() - {"raw"})
+KEYS = ["a/1.jpg", "a/é.png", "b/日本.webp"]
+
+
+def expected_arrays(name: str) -> dict[str, np.ndarray]:
+    name = "two-forms" if name == "raw" else name
+    with np.load(GOLDEN / f"{name}.npz", allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def found_arrays(file: LabelMapFile) -> dict[str, np.ndarray]:
+    """Every array of every map, named as in the golden ones."""
+    found = {}
+    for row, key in enumerate(KEYS):
+        for form, label_map in enumerate(file.maps(key)):
+            parts = asdict(label_map)
+            behind = parts.pop("background") or {}
+            parts |= {f"background.{name}": part for name, part in behind.items()}
+            found |= {f"{row}.{form}.{name}": part for name, part in parts.items()}
+    return {name: np.asarray(part) for name, part in found.items() if part is not None}
+
+
+def test_the_files_are_those_that_were_written_once():
+    assert {path.stem for path in GOLDEN.glob("*.h5")} == EXPECTED.keys()
+    for name, told in EXPECTED.items():
+        content = (GOLDEN / f"{name}.h5").read_bytes()
+        assert hashlib.sha256(content).hexdigest() == told["sha256"], name
+        assert len(content) < 6000
+
+
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_a_golden_file_reads_as_it_did(name):
+    with LabelMapFile.open(GOLDEN / f"{name}.h5") as file:
+        assert list(file) == KEYS
+        assert file.digest == EXPECTED[name]["digest"]
+        assert json.loads(msgspec.json.encode(file.forms)) == EXPECTED[name]["forms"]
+        assert file.raw == (name == "raw")
+        assert (len(file.classes), file.classes.name) == (300, "golden")
+        assert (file.classes.ids[0], file.classes.ids[299]) == ("n00000000", "é 299")
+        assert file.attrs == {"teacher": {"name": "none"}}
+        assert file.made_with == {"labelkit": "0.1.0"}
+        assert file.unreadable == {"torn.jpg": "cut off"}
+        found, expected = found_arrays(file), expected_arrays(name)
+        assert found.keys() == expected.keys()
+        for part, array in expected.items():
+            assert found[part].shape == array.shape, part
+            np.testing.assert_allclose(found[part], array, rtol=1e-6, err_msg=part)
+            if array.dtype.kind in "iu":
+                assert np.array_equal(found[part], array)
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_the_reader_of_the_docs_reads_a_golden_file_as_well(name):
+    read = page_reader()
+    with LabelMapFile.open(GOLDEN / f"{name}.h5") as file:
+        for key in KEYS:
+            for (logits, lse), own in zip(
+                read(GOLDEN / f"{name}.h5", key), file.maps(key), strict=True
+            ):
+                np.testing.assert_allclose(logits, own.dense(300), rtol=1e-5, atol=1e-5)
+                if own.log_sum_exp is not None:
+                    np.testing.assert_allclose(lse, own.log_sum_exp, rtol=1e-5, atol=1e-5)
+
+
+def test_the_raw_form_of_a_golden_file_is_the_golden_raw_file(tmp_path):
+    with LabelMapFile.open(GOLDEN / "two-forms.h5") as packed:
+        made = write_raw(packed, tmp_path / "raw.h5")
+    with made, LabelMapFile.open(GOLDEN / "raw.h5") as golden:
+        assert list(made.raw_rows()) == list(golden.raw_rows())
+        assert made.header == golden.header

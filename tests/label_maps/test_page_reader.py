@@ -1,0 +1,73 @@
+"""The specification is enough: a reader that was written from it alone reads every packed form."""
+
+from __future__ import annotations
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from labelkit.hierarchy import ClassList
+from labelkit.label_maps import LabelMapWriter, MapForm
+from tests.label_maps.map_forms import map_forms
+from tests.label_maps.page_reader import page_reader
+from tests.label_maps.random_maps import random_maps
+
+LISTS = {
+    count: ClassList(tuple(f"c{n}" for n in range(count)), "c") for count in (3, 300, 1000, 70_000)
+}
+READ = page_reader()
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_it_reads_what_labelkit_writes(tmp_path_factory, data):
+    classes = LISTS[data.draw(st.sampled_from([3, 300, 1000]))]
+    forms = data.draw(st.lists(map_forms(len(classes)), min_size=1, max_size=2))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    check(tmp_path_factory.mktemp("page") / "maps.h5", classes, forms, rng)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        MapForm(top_k=3, grid=(2, 3), background=5, log_sum_exp=True),
+        MapForm(top_k=257, grid=(1, 1), scores="float16"),
+        MapForm(selection="image", top_k=3, grid=(3, 2), background=200, patterns=2),
+    ],
+)
+def test_it_reads_long_class_lists(tmp_path, form):
+    """An index takes four bytes; 257 classes are too many for a palette."""
+    check(tmp_path / "maps.h5", LISTS[70_000], [form], np.random.default_rng(0))
+
+
+def check(path, classes, forms, rng):
+    """Write two images, and compare all logits of the one reader and of the other."""
+    writer = LabelMapWriter(path, classes=classes, keys=["é/a", "b"], forms=forms, source={})
+    maps = [random_maps(rng, 2, form, len(classes)) for form in forms]
+    writer.commit(writer.shards[0], maps, {})
+    with writer.finalize() as file:
+        for key in file:
+            for (logits, lse), own in zip(READ(path, key), file.maps(key), strict=True):
+                dense = own.dense(len(classes))
+                np.testing.assert_allclose(logits, dense, rtol=1e-5, atol=1e-4)
+                assert (lse is None) == (own.log_sum_exp is None)
+                if lse is not None:
+                    np.testing.assert_allclose(lse, own.log_sum_exp, rtol=1e-5, atol=1e-5)
+
+
+def test_it_refuses_what_was_changed(tmp_path):
+    path = tmp_path / "maps.h5"
+    check(path, LISTS[300], [MapForm(top_k=2, grid=(2, 2))], np.random.default_rng(0))
+    with h5py.File(path, "r+") as file:
+        file.attrs["header"] = np.bytes_(bytes(file.attrs["header"]).replace(b"cell", b"CELL"))
+    with pytest.raises(AssertionError):
+        READ(path, "b")
+    check(tmp_path / "other.h5", LISTS[300], [MapForm(top_k=2, grid=(2, 2))], np.random.default_rng(0))
+    with h5py.File(tmp_path / "other.h5", "r+") as file:
+        rows = file["rows"][()]
+        rows["crc32"] ^= 1
+        file["rows"][...] = rows
+    with pytest.raises(AssertionError):
+        READ(tmp_path / "other.h5", "b")
