@@ -64,10 +64,11 @@ def test_it_refuses_what_was_changed(tmp_path):
         file.attrs["header"] = np.bytes_(bytes(file.attrs["header"]).replace(b"cell", b"CELL"))
     with pytest.raises(AssertionError):
         READ(path, "b")
-    check(tmp_path / "other.h5", LISTS[300], [MapForm(top_k=2, grid=(2, 2))], np.random.default_rng(0))
-    with h5py.File(tmp_path / "other.h5", "r+") as file:
+    other = tmp_path / "other.h5"
+    check(other, LISTS[300], [MapForm(top_k=2, grid=(2, 2))], np.random.default_rng(0))
+    with h5py.File(other, "r+") as file:
         rows = file["rows"][()]
         rows["crc32"] ^= 1
         file["rows"][...] = rows
     with pytest.raises(AssertionError):
-        READ(tmp_path / "other.h5", "b")
+        READ(other, "b")
