@@ -190,15 +190,7 @@ class Commands:
 
 
 Block: TypeAlias = (
-    Paragraph
-    | Facts
-    | Table
-    | Pictures
-    | Curve
-    | Scatter
-    | CropComparisons
-    | TreePaths
-    | Commands
+    Paragraph | Facts | Table | Pictures | Curve | Scatter | CropComparisons | TreePaths | Commands
 )
 
 
