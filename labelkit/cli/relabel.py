@@ -239,6 +239,8 @@ def _report(console: Console, outcome: Outcome, data: Path) -> None:
         unused, classes = file.attrs["unused_teacher_classes"], len(file.classes)
     state = "was there already, nothing to do" if outcome.existed else "made"
     lines = [f"{outcome.path} {state}: {outcome.images:,} label maps, {size / 1e6:,.2f} MB"]
+    if outcome.reused:
+        lines.append(f"Taken over as they were: {outcome.reused:,}. New: {outcome.made:,}.")
     if approximate:
         lines.append(
             "The teacher's head is not linear after its pool: each cell is its answer to that cell "

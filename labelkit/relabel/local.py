@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,7 @@ class Outcome:
         unreadable: images without one, key -> reason.
         made: images that this run went through; the others were there already.
         existed: an earlier run had finished the file.
+        reused: rows that were taken over from another file.
     """
 
     path: Path
@@ -37,6 +38,7 @@ class Outcome:
     unreadable: dict[str, str]
     made: int
     existed: bool = False
+    reused: int = 0
 
 
 def relabel(  # noqa: PLR0913 -- what, by whom, where to, and three options
@@ -86,7 +88,8 @@ def relabel(  # noqa: PLR0913 -- what, by whom, where to, and three options
         return finished
     try:
         writer = _writer(output, keys, maker, reuse)
-        return _make(Path(root), writer, maker, on_progress or (lambda _done, _total: None))
+        outcome = _make(Path(root), writer, maker, on_progress or (lambda _done, _total: None))
+        return replace(outcome, reused=len(keys) - len(writer.keys))
     except (OSError, LabelMapError):
         # Another run of the same command may have finished, and removed the shards under this one.
         finished = _finished(output, maker, keys)

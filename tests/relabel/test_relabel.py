@@ -303,3 +303,26 @@ def test_the_teacher_knows_the_imagenet_photos(teacher, tmp_path):
         dense = file[key].dense(1000).mean(axis=(1, 2))
         right += file.classes[int(dense.argmax())] == key.split("/")[0]
     assert right / len(file) > 0.75
+
+
+def test_old_rows_are_taken_over_and_new_images_made(teacher, photos, tmp_path):
+    """Byte for byte what one run over all images gives; other settings are refused."""
+    settings = Settings(sizes=(96,), batch_size=1)
+    away = tmp_path / "grey.jpg"
+    (photos / "animals" / "grey.jpg").rename(away)
+    relabel(photos, teacher, tmp_path / "old.h5", settings)
+    away.rename(photos / "animals" / "grey.jpg")
+    (photos / "things" / "rocket.jpg").unlink()
+    with LabelMapFile.open(tmp_path / "old.h5") as old:
+        outcome = relabel(photos, teacher, tmp_path / "new.h5", settings, reuse=old)
+        assert (outcome.images, outcome.made, outcome.reused) == (3, 1, 2)
+        with pytest.raises(LabelMapError, match=r"old\.h5 cannot be reused"):
+            relabel(photos, teacher, tmp_path / "x.h5", Settings(sizes=(64,)), reuse=old)
+    relabel(photos, teacher, tmp_path / "all.h5", settings)
+    assert (tmp_path / "new.h5").read_bytes() == (tmp_path / "all.h5").read_bytes()
+    run = labelkit(
+        *("relabel", photos, "-o", tmp_path / "z.h5"),
+        *("--reuse", tmp_path / "old.h5", "--size", 96, "--batch-size", 1),
+    )
+    assert run.code == 0, run.text
+    assert "Taken over as they were: 2. New: 1." in run.text
