@@ -43,7 +43,8 @@ def assert_pooled_as_by_roi_align(label_map: LabelMap, box: CropBox) -> None:
     target = pool(label_map, box)
     assert (np.diff(target.classes) > 0).all()
     ours = torch.from_numpy(target.dense(CLASSES))
-    torch.testing.assert_close(ours, pooled_logits(label_map, box, CLASSES), rtol=1e-6, atol=1e-5)
+    # RoIAlign adds up to 225 numbers of -12 one by one in float32: it is off by 3e-5 itself.
+    torch.testing.assert_close(ours, pooled_logits(label_map, box, CLASSES), rtol=1e-5, atol=1e-5)
 
 
 @settings(deadline=None, max_examples=300)
