@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Self
 
@@ -21,6 +22,9 @@ class CropBox:
     flipped: bool = False
 
     def __post_init__(self) -> None:
+        edges = (self.left, self.top, self.right, self.bottom)
+        if not all(map(math.isfinite, edges)):
+            raise ValueError(f"a crop needs edges that are finite numbers, got {edges}")
         if not (self.right > self.left and self.bottom > self.top):
             raise ValueError(
                 f"a crop needs left < right and top < bottom, got left={self.left}, "

@@ -235,7 +235,7 @@ def _report(console: Console, outcome: Outcome, data: Path) -> None:
 
     size = outcome.path.stat().st_size
     with LabelMapFile.open(outcome.path) as file:
-        approximate = file.made_with["head"] == "approximate"
+        approximate = file.made_with.get("head") == "approximate"
         unused, classes = file.attrs["unused_teacher_classes"], len(file.classes)
     state = "was there already, nothing to do" if outcome.existed else "made"
     lines = [f"{outcome.path} {state}: {outcome.images:,} label maps, {size / 1e6:,.2f} MB"]

@@ -123,6 +123,8 @@ def open_artifact(path: str | os.PathLike[str]) -> SemanticTree | LabelMapFile:
         FileNotFoundError: no such file.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise LabelkitError(f"{path} is no plain file")
     with path.open("rb") as file:
         beginning = file.read(64)
     if beginning.startswith(_HDF5_SIGNATURE):

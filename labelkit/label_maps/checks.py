@@ -17,6 +17,10 @@ from labelkit.hierarchy import ClassList
 from labelkit.label_maps.layout import (
     DATASETS,
     FORMAT,
+    LARGEST_CLASSES,
+    LARGEST_HEADER,
+    LARGEST_PLAIN_CLASSES,
+    LARGEST_UNREADABLE,
     ROW,
     VERSION,
     Header,
@@ -29,9 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-_HEADER_LIMIT = 1 << 20
-# Of what is read in whole: the class list and the unreadable images.
-_LARGEST = 1 << 24
 # How far the class list may expand; a hostile one would fill the memory.
 _EXPANSION = 256
 _SMALL = 1 << 20
@@ -139,7 +140,7 @@ def decode_key(encoded: bytes, path: Path) -> str:
 
 def _read_header(file: h5py.File, path: Path) -> Header:
     raw = file.attrs.get("header")
-    if not isinstance(raw, np.bytes_) or len(raw) > _HEADER_LIMIT:
+    if not isinstance(raw, np.bytes_) or len(raw) > LARGEST_HEADER:
         raise LabelMapError(f"{path} is an HDF5 file, but not one of label maps (no header)")
     try:
         kind = msgspec.json.decode(raw, type=Kind)
@@ -186,14 +187,17 @@ def _check_storage(dataset: h5py.Dataset, name: str, path: Path) -> None:
     if name != "classes":
         if dataset.chunks is not None or stored != dataset.nbytes:
             raise LabelMapError(f"{path}: {name} is not stored in one piece, as it is: refused")
-        if name == "unreadable" and stored > _LARGEST:
+        if name == "unreadable" and stored > LARGEST_UNREADABLE:
             raise LabelMapError(f"{path}: {name} declares {stored:,} bytes: refused")
         return
     if dataset.compression not in {None, "gzip"} or dataset.shuffle or dataset.scaleoffset:
         raise LabelMapError(f"{path}: {name} uses filters other than gzip: refused")
     if dataset.shape[0] and not stored:
         raise LabelMapError(f"{path}: {name} has no content: refused")
-    if dataset.nbytes > min(max(stored * _EXPANSION, _SMALL), _LARGEST):
+    most = min(max(stored * _EXPANSION, _SMALL), LARGEST_CLASSES)
+    if dataset.compression is None:
+        most = LARGEST_PLAIN_CLASSES
+    if dataset.nbytes > most:
         raise LabelMapError(f"{path}: {name} declares {dataset.nbytes:,} bytes: refused")
 
 

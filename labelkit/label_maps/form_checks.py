@@ -48,6 +48,8 @@ def check_maps(maps: LabelMaps, form: MapForm, num_classes: int) -> None:
         raise ValueError(f"a class index is outside the list of {num_classes} classes")
     if form.selection == "image":
         _check_ascending("the classes of an image", maps.index, num_classes)
+    else:
+        _check_cells(maps)
     if maps.background is not None:
         _check_background(maps.background, form, number, num_classes)
         if form.selection == "image":
@@ -55,6 +57,15 @@ def check_maps(maps: LabelMaps, form: MapForm, num_classes: int) -> None:
             _check_ascending("classes stored and in the background", both, num_classes)
     elif form.background:
         raise ValueError(f"a background of {form.background} classes is missing")
+
+
+def _check_cells(maps: LabelMaps) -> None:
+    """Raise unless each cell has its strongest class first, and no class twice."""
+    if (maps.score[:, 1:] > maps.score[:, :-1]).any():
+        raise ValueError("the scores of a cell do not descend: its strongest class comes first")
+    ordered = np.sort(maps.index, axis=1)
+    if (ordered[:, 1:] == ordered[:, :-1]).any():
+        raise ValueError("a class stands twice in a cell")
 
 
 def _check_background(background: Background, form: MapForm, number: int, num_classes: int) -> None:

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from labelkit.label_maps.layout import (
+    LARGEST_CLASSES,
     LIBVER,
     ROW,
     ContentDigest,
@@ -67,7 +68,9 @@ def write_file(
     """
     with _new_file(path) as (file, output):
         names = encode_strings([text.encode() for text in classes])
-        file.create_dataset("classes", data=names, track_times=False, compression="gzip")
+        # A reader takes more than that only as it is stored.
+        packed = {"compression": "gzip"} if names.nbytes <= LARGEST_CLASSES else {}
+        file.create_dataset("classes", data=names, track_times=False, **packed)
         told = encode_unreadable(unreadable)
         file.create_dataset("unreadable", data=np.frombuffer(told, "u1"), track_times=False)
         digest = _write_rows(file, rows, output)

@@ -22,12 +22,21 @@ from labelkit.label_maps.form import MapForm  # noqa: TC001 -- msgspec reads the
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from labelkit.hierarchy import ClassList
+
 FORMAT = "labelkit-label-maps"
 VERSION = 1
 LIBVER = ("v110", "v110")  # readable by any HDF5 since 1.10
 DATASETS = ("classes", "keys", "records", "rows", "unreadable")
 MAX_KEY_BYTES = 4096
 ROW = np.dtype([("key_end", "<u8"), ("record_end", "<u8"), ("crc32", "<u4")])
+
+
+# What is read in whole has its limits; the rows have none.
+LARGEST_HEADER = 1 << 20
+LARGEST_CLASSES = 1 << 24  # bytes that a compressed class list may expand to
+LARGEST_PLAIN_CLASSES = 24 << 20  # bytes of one that is not compressed
+LARGEST_UNREADABLE = 32 << 20
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -130,6 +139,32 @@ def encode_strings(strings: list[bytes]) -> np.ndarray[tuple[int], np.dtype[np.b
 
 
 def encode_unreadable(unreadable: dict[str, str]) -> bytes:
-    """Images without a row, key -> reason, as the dataset ``unreadable`` holds them."""
+    """Images without a row, key -> reason, as the dataset ``unreadable`` holds them.
+
+    Of more than a reader takes in, the keys alone are kept.
+    """
     ordered = dict(sorted(unreadable.items(), key=lambda item: check_key(item[0])))
-    return msgspec.json.encode(ordered)
+    encoded = msgspec.json.encode(ordered)
+    if len(encoded) > LARGEST_UNREADABLE:
+        encoded = msgspec.json.encode(dict.fromkeys(ordered, ""))
+    return encoded
+
+
+def require_room(header: Header, classes: ClassList) -> None:
+    """Raise unless a reader takes the header, with the digests that it will get, and the classes.
+
+    Raises:
+        LabelMapError: they are too long.
+    """
+    longest = max(len(class_id.encode()) for class_id in classes)
+    if longest * len(classes) > LARGEST_PLAIN_CLASSES:
+        raise LabelMapError(
+            f"{classes}: {len(classes):,} ids, all as long as the longest with its {longest:,} "
+            f"bytes, exceed a label-map file's {LARGEST_PLAIN_CLASSES >> 20} MiB: shorten them"
+        )
+    size = len(msgspec.json.encode(header)) + 128
+    if size > LARGEST_HEADER:
+        raise LabelMapError(
+            f"source and made_with take {size:,} bytes; a label-map file has room for "
+            f"{LARGEST_HEADER:,}: name less in them"
+        )

@@ -26,12 +26,16 @@ if TYPE_CHECKING:
     from labelkit.label_maps.label_map import Background, LabelMap
 
 
+_MANY = 16
+
+
 def pool(label_map: LabelMap, box: CropBox) -> SparseTarget:
     """Average a label map's logits over a crop, as RoIAlign to 1x1 does.
 
-    Equal to ``torchvision.ops.roi_align(dense, box * grid - 0.5, 1, aligned=False)`` to 1e-5, with
-    the map's background (0, if it has none) for classes that a cell does not store. Softmax of the
-    result is the training target.
+    Equal to ``torchvision.ops.roi_align(dense, box * grid - 0.5, 1, aligned=False)`` but for the
+    rounding of its float32 sums (1e-5 on 15x15 cells, 4e-5 on 64x64), with the map's background (0,
+    if it has none) for classes that a cell does not store. Softmax of the result is the training
+    target.
 
     Args:
         label_map: top-K logits on an (H, W) grid.
@@ -158,7 +162,11 @@ def _axis_weights(start: float, stop: float, cells: int) -> NDArray[np.float32]:
     first = np.float32(start) * scale - half
     width = max(np.float32(stop) * scale - half - first, np.float32(1.0))
     points = int(np.ceil(width))
-    position = first + (np.arange(points, dtype=np.float32) + half) * width / np.float32(points)
+    if points > _MANY * cells:
+        position = _near(float(first), float(width), points, cells)
+    else:
+        numbers = np.arange(points, dtype=np.float32)
+        position = first + (numbers + half) * width / np.float32(points)
     inside = ((position >= -1) & (position <= cells)).astype(np.float32)
     position = np.clip(position, 0, cells - 1)
     low = position.astype(np.intp)
@@ -166,3 +174,12 @@ def _axis_weights(start: float, stop: float, cells: int) -> NDArray[np.float32]:
     weights = np.bincount(low, inside - toward_high, cells)
     weights += np.bincount(np.minimum(low + 1, cells - 1), toward_high, cells)
     return (weights / points).astype(np.float32)
+
+
+def _near(first: float, width: float, points: int, cells: int) -> NDArray[np.float32]:
+    """Of the sampling points of a crop far larger than the image, those near the image."""
+    step = width / points
+    begin = max(int((-1 - first) / step) - 1, 0)
+    end = min(int((cells - first) / step) + 2, points)
+    numbers = np.arange(begin, max(end, begin), dtype=np.float64)
+    return (first + (numbers + 0.5) * step).astype(np.float32)

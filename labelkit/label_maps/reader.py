@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -21,7 +22,7 @@ from labelkit.label_maps.record import RecordCodec
 from labelkit.label_maps.row_table import RowTable, StoredRow
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterator, Sequence
     from types import TracebackType
 
     from labelkit.label_maps.label_map import LabelMap
@@ -66,6 +67,20 @@ class LabelMapFile:
             FileNotFoundError: no such file.
         """
         return cls(path)
+
+    @classmethod
+    def open_same(cls, path: Path, digest: str) -> Self:
+        """Open a file whose row numbers are known, such as in another process.
+
+        Raises:
+            LabelMapError: it has another digest by now, or is damaged.
+            FileNotFoundError: no such file.
+        """
+        file = cls(path)
+        if file.digest != digest:
+            file.close()
+            raise LabelMapError(f"{path} has changed since it was opened: open it anew")
+        return file
 
     @property
     def digest(self) -> str:
@@ -119,7 +134,10 @@ class LabelMapFile:
         position = self.position(key)
         if position is None:
             raise LabelMapError(f"{self.path} has no label map for {key!r}: {self.why_not(key)}")
-        return self.maps_at(position)
+        row, maps = self._checked(position)
+        if row.key != key.encode():
+            raise LabelMapError(f"{self.path} has changed since it was opened: open it anew")
+        return maps
 
     def at(self, position: int) -> LabelMap:
         """The label map at a row number, 0 to len - 1.
@@ -218,8 +236,8 @@ class LabelMapFile:
     ) -> None:
         self.close()
 
-    def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
-        return type(self), (self.path,)
+    def __reduce__(self) -> tuple[Callable[[Path, str], Self], tuple[Path, str]]:
+        return self.open_same, (self.path, self.digest)
 
     def _read_all(self) -> None:
         parts = open_parts(self.path)
@@ -240,12 +258,16 @@ class LabelMapFile:
     def _open_descriptor(self) -> None:
         """Open the file; other threads see the descriptor once it is known to be the same file."""
         try:
-            descriptor = os.open(self.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            # Without O_NONBLOCK a named pipe would be waited for.
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
             raise FileNotFoundError(f"no such file: {self.path}") from None
-        signature = file_signature(os.fstat(descriptor))
-        if self._signature not in {None, signature}:
+        status = os.fstat(descriptor)
+        signature = file_signature(status)
+        if not stat.S_ISREG(status.st_mode) or self._signature not in {None, signature}:
             os.close(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise LabelMapError(f"{self.path} is no plain file")
             raise LabelMapError(f"{self.path} has changed since it was opened: open it anew")
         self._signature, self._descriptor = signature, descriptor
         self._closing = weakref.finalize(self, os.close, descriptor)
@@ -263,6 +285,9 @@ class LabelMapFile:
     def _row(self, position: int) -> tuple[bytes, bytes, int]:
         self._require_row(position)
         descriptor = self._file()
+        # Row numbers and the columns' places are of the file as it was opened.
+        if file_signature(os.fstat(descriptor)) != self._signature:
+            raise LabelMapError(f"{self.path} has changed since it was opened: open it anew")
         try:
             return self._table.row(descriptor, position, self._codec.longest_stored)
         except (OSError, ValueError) as error:

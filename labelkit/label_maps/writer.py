@@ -23,7 +23,14 @@ import msgspec
 from labelkit.errors import LabelMapError
 from labelkit.label_maps.hdf5 import Rows
 from labelkit.label_maps.identity import Difference, difference, identity
-from labelkit.label_maps.layout import FORMAT, VERSION, Header, check_key, row_crc32
+from labelkit.label_maps.layout import (
+    FORMAT,
+    VERSION,
+    Header,
+    check_key,
+    require_room,
+    row_crc32,
+)
 from labelkit.label_maps.publish import file_sha256, publish
 from labelkit.label_maps.reader import LabelMapFile
 from labelkit.label_maps.record import RecordCodec
@@ -69,8 +76,9 @@ class LabelMapWriter:
             apart, but does not stand in the file.
 
     Raises:
-        LabelMapError: keys that repeat or leave the data set's folder, shards of another plan, or
-            something that ``reuse`` differs in.
+        LabelMapError: keys that repeat or leave the data set's folder, shards of another plan,
+            something that ``reuse`` differs in, or a source or class list too long
+            for a file.
         ValueError: a form that such a class list cannot have.
         FileExistsError: ``path`` exists already.
     """
@@ -104,8 +112,9 @@ class LabelMapWriter:
             classes_name=classes.name,
             classes_digest=classes.digest,
             source=source,
-            made_with=made_with or {},
+            made_with=_common(made_with or {}, reuse),
         )
+        require_room(self.header, classes)
         self._reuse = reuse
         self._kept = self._taken_over(every)
         self.keys = [key for key in every if key not in self._kept]
@@ -186,7 +195,7 @@ class LabelMapWriter:
         self, shard: Shard, rows: list[tuple[bytes, bytes, int]], unreadable: dict[str, str]
     ) -> None:
         target = self.parts / f"{shard.number:06d}.h5"
-        self._remove_if_torn(target)
+        self._make_way(shard, target)
         key_bytes = sum(len(key) for key, _, _ in rows)
         record_bytes = sum(len(record) for _, record, _ in rows)
         some = Rows(rows, len(rows), key_bytes, record_bytes)
@@ -240,7 +249,7 @@ class LabelMapWriter:
     def _check_shard(self, shard: Shard) -> None:
         file = self.parts / f"{shard.number:06d}.h5"
         marker = self._marker(shard)
-        if marker is None or not file.is_file() or file_sha256(file) != marker.sha256:
+        if marker is None or not self._is_whole(shard, file, marker.sha256):
             file.unlink(missing_ok=True)
             file.with_suffix(".json").unlink(missing_ok=True)
             raise LabelMapError(
@@ -248,14 +257,29 @@ class LabelMapWriter:
                 "Run the same command again to make it anew"
             )
 
-    def _remove_if_torn(self, target: Path) -> None:
-        """Make way where a shard without a marker is not whole: a damaged disk may leave one."""
-        if target.exists():
-            try:
-                with LabelMapFile.open(target) as file:
+    def _make_way(self, shard: Shard, target: Path) -> None:
+        """Remove what stands where a shard is to be: torn, or of another plan."""
+        if self._marker(shard) is None:
+            target.with_suffix(".json").unlink(missing_ok=True)
+        if not self._is_whole(shard, target):
+            target.unlink(missing_ok=True)
+
+    def _is_whole(self, shard: Shard, path: Path, sha256: str = "") -> bool:
+        """Whether a file holds all of a shard's images, as this writer makes them."""
+        if not path.is_file() or (sha256 and file_sha256(path) != sha256):
+            return False
+        try:
+            with LabelMapFile.open(path) as file:
+                if not sha256:
                     file.check_rows()
-            except LabelMapError:
-                target.unlink(missing_ok=True)
+                return (
+                    identity(file.header) == identity(self.header)
+                    and file.classes == self.classes
+                    and sorted([*file, *file.unreadable], key=check_key)
+                    == self.keys[shard.start : shard.stop]
+                )
+        except LabelMapError:
+            return False
 
     def _taken_over(self, keys: Sequence[str]) -> frozenset[str]:
         """Those of the keys that the file to reuse has a row of; raises unless rows can be ours."""
@@ -289,3 +313,10 @@ class LabelMapWriter:
 
     def _write(self, path: Path, rows: Rows, unreadable: dict[str, str]) -> None:
         write_checked(path, self.header, self.classes, rows, unreadable)
+
+
+def _common(made_with: dict[str, Any], reuse: LabelMapFile | None) -> dict[str, Any]:
+    """What is true of the rows that are taken over, too."""
+    if reuse is None:
+        return made_with
+    return {name: value for name, value in made_with.items() if reuse.made_with.get(name) == value}

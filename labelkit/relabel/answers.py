@@ -52,7 +52,8 @@ class Answers:
 
     Raises:
         ClassListMismatch: a teacher lacks one of the classes.
-        TeacherError: two teachers are the same, or the same size stands twice in a map.
+        TeacherError: two teachers are the same, the same size stands twice in a map, or two maps
+            have one zoom.
     """
 
     def __init__(
@@ -81,6 +82,11 @@ class Answers:
             for looks in asked
         ]
         self.zooms = [self._zoom(views) for views in self._views]
+        if len(set(self.zooms)) != len(self.zooms):
+            raise TeacherError(
+                f"two maps of an image at one zoom ({self.zooms}): no crop could choose between "
+                "them. Take other sizes"
+            )
 
     def __call__(
         self, images: Sequence[torch.Tensor], number: int, grid: tuple[int, int]

@@ -14,7 +14,7 @@ import torchvision
 from torch.utils.data import DataLoader
 
 from labelkit import __version__
-from labelkit.errors import ClassListError, TeacherError
+from labelkit.errors import ClassListError, LabelkitError, TeacherError
 from labelkit.label_maps import MapForm
 from labelkit.relabel.answers import Answers, Average, common_classes
 from labelkit.relabel.selection import select
@@ -85,28 +85,36 @@ class Settings:
 
         Raises:
             ClassListError: fewer classes than ``top_k``.
+            LabelkitError: a background or patterns that such maps have no room for.
         """
         top_k, background, patterns = _DEFAULTS[self.selection]
         if (self.top_k or 0) > num_classes:
             raise ClassListError(f"top-k {self.top_k} of a list of {num_classes:,} classes")
         top_k = self.top_k or min(top_k, num_classes)
         free = num_classes - top_k if self.selection == "image" else num_classes
-        background = min(background if self.background is None else self.background, free)
+        background = _chosen("background", self.background, background, free)
         rows, columns = self.grid or (min(native[0], _FINEST), min(native[1], _FINEST))
-        if self.selection == "cell":
-            patterns = 0  # its classes differ from cell to cell, its background is one mean
-        elif self.patterns is not None:
-            patterns = self.patterns
+        most = min(background, rows * columns - 1) if self.selection == "image" else 0
+        patterns = _chosen("patterns", self.patterns, patterns, most)
         return MapForm(
             selection=self.selection,
             top_k=top_k,
             grid=(rows, columns),
             scores=self.scores,
             background=background,
-            patterns=min(patterns, background, rows * columns - 1),
+            patterns=patterns,
             log_sum_exp=self.log_sum_exp,
             zoom=zoom,
         )
+
+
+def _chosen(name: str, wanted: int | None, default: int, most: int) -> int:
+    """What was asked for, or as much of the default as there is room for."""
+    if wanted is None:
+        return min(default, most)
+    if wanted > most:
+        raise LabelkitError(f"--{name} {wanted}: these maps have room for {most} at most")
+    return wanted
 
 
 class MapMaker:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import h5py
@@ -165,9 +166,12 @@ def test_torn_and_foreign_files_are_refused(path, tmp_path):
         file["x"] = 1
     with pytest.raises(LabelMapError, match="not one of label maps"):
         LabelMapFile.open(foreign)
-    for absent in (tmp_path / "none.h5", tmp_path):
-        with pytest.raises(FileNotFoundError, match="no such file"):
-            LabelMapFile.open(absent)
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        LabelMapFile.open(tmp_path / "none.h5")
+    os.mkfifo(tmp_path / "pipe.h5")
+    for odd in (tmp_path / "pipe.h5", tmp_path):
+        with pytest.raises(LabelMapError, match="is no plain file"):
+            LabelMapFile.open(odd)
 
 
 def test_another_version_is_refused_by_its_number(path):

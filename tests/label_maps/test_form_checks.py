@@ -51,9 +51,9 @@ def test_logits_that_steps_cannot_reach_are_refused(field, number):
 @pytest.mark.parametrize("field", ["score", "log_sum_exp"])
 def test_logits_that_half_floats_cannot_hold_are_refused(field):
     maps = maps_of(HALF)
-    fits = replace(maps, **{field: with_one(getattr(maps, field), 65_504)})
+    fits = replace(maps, **{field: with_one(getattr(maps, field), -65_504)})
     assert len(MapCodec(HALF, CLASSES).encode(fits)) == 3
-    too_large = replace(maps, **{field: with_one(getattr(maps, field), 65_505)})
+    too_large = replace(maps, **{field: with_one(getattr(maps, field), -65_505)})
     assert "does not fit the type" in refusal(HALF, too_large)
 
 
@@ -200,3 +200,11 @@ def test_forms_that_no_maps_can_have_are_refused(changes, message):
 def test_forms_at_the_ends_of_what_can_be_are_taken(changes):
     form = MapForm(**({"top_k": 2, "grid": (1, 1)} | changes))
     assert len(MapCodec(form, CLASSES).encode(maps_of(form))) == 3
+
+
+def test_a_cell_has_its_strongest_class_first_and_none_twice():
+    maps = maps_of(PLAIN)
+    rising = replace(maps, score=maps.score[:, ::-1])
+    assert "do not descend" in refusal(PLAIN, rising)
+    twice = replace(maps, index=maps.index[:, [0, 0]])
+    assert "stands twice in a cell" in refusal(PLAIN, twice)

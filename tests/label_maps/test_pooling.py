@@ -182,3 +182,18 @@ def test_the_strongest_class_of_an_image_map_is_the_highest_not_the_first():
     expected = maps.index[0][maps.score[0].argmax(axis=0)]
     assert np.array_equal(maps[0].strongest, expected)
     assert len(np.unique(expected)) > 1
+
+
+@pytest.mark.parametrize("side", [1e3, 1e7, 1e30])
+def test_a_crop_far_larger_than_the_image_costs_no_more(side):
+    """Almost all of it lies outside; the mean goes to nothing."""
+    label_map = random_map(0, grid=(3, 3))
+    pooled = pool(label_map, CropBox(-side, 0.1, side, 0.9)).dense(20)
+    assert np.isfinite(pooled).all()
+    assert np.abs(pooled).max() < 100 / side
+
+
+def test_a_crop_has_edges_that_are_numbers():
+    for edge in (float("inf"), float("nan")):
+        with pytest.raises(ValueError, match="finite"):
+            CropBox(0, 0, edge, 1)

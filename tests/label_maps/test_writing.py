@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -270,3 +271,37 @@ def test_a_disk_that_is_full_at_any_byte_is_told_and_loses_nothing(path):
     assert not list(path.parent.glob("**/.*.tmp"))
     assert [shard.number for shard in writer(path).pending()] == [1, 2]
     assert len(write(path)) == 9
+
+
+@pytest.mark.parametrize("facts", [{"source": {"by": "another"}}, {"shard_rows": 3}], ids=str)
+def test_a_shard_of_another_plan_is_made_again(path, tmp_path, facts):
+    """Put there by hand, with or without its marker: another source, or fewer images."""
+    foreign = writer(tmp_path / "foreign.h5", **facts)
+    commit(foreign, 0)
+    for suffixes in ((".h5",), (".h5", ".json")):
+        made = writer(path)
+        for suffix in suffixes:
+            shutil.copy(foreign.parts / f"000000{suffix}", made.parts / f"000000{suffix}")
+        assert [shard.number for shard in made.pending()] == [0, 1, 2]
+        while made.pending():
+            commit(made, 0)
+        found = made.finalize()
+        assert sorted([*found, *found.unreadable]) == sorted(KEYS)
+        assert found.attrs == writer(tmp_path / "x.h5").header.source
+        path.unlink()
+
+
+def test_what_a_file_has_no_room_for_is_refused_before_the_first_shard(path):
+    with pytest.raises(LabelMapError, match="has room for 1,048,576"):
+        writer(path, source={"long": "x" * (1 << 20)})
+    ids = [f"{number:06d}" + "x" * 140 for number in range(200_000)]
+    with pytest.raises(LabelMapError, match="exceed a label-map file's 24 MiB"):
+        writer(path, classes=ClassList.of(ids))
+
+
+def test_long_lists_of_long_ids_are_kept(path):
+    """Beyond what a reader lets a compressed list expand to."""
+    classes = ClassList.of([f"{number:06d}" + "x" * 100 for number in range(200_000)])
+    with write(path, classes=classes) as file:
+        assert file.classes == classes
+        assert len(file) == len(KEYS) - 1

@@ -124,3 +124,8 @@ def test_the_command_takes_sums_of_sizes_and_says_what_it_made(photos, tmp_path)
     run = labelkit("verify", made, "--images", folder, "--sample", 4)
     assert run.code == 0, run.text
     assert "Maps made again with efficientnet-lite0, the same as the rows: 4" in run.text
+
+
+def test_two_maps_of_one_zoom_are_refused(lite):
+    with pytest.raises(TeacherError, match="at one zoom"):
+        Answers([lite], lite.classes, [(225, 400), (300,)])

@@ -8,8 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from labelkit.errors import LabelkitError
 from labelkit.geometry import CropBox
 from labelkit.label_maps import LabelMap, MapForm, pool
+from labelkit.relabel import Settings
 from labelkit.relabel.selection import select
 
 
@@ -123,3 +125,24 @@ def test_the_log_sum_exp_of_a_cell_is_of_all_its_logits(selection):
         probabilities = logits[image].softmax(dim=0).numpy()
         expected = np.take_along_axis(probabilities, label_map.index.astype(int), axis=0)
         assert np.allclose(ours, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (Settings("cell", patterns=1), "--patterns 1: these maps have room for 0"),
+        (Settings(grid=(1, 2), patterns=2), "--patterns 2: these maps have room for 1"),
+        (Settings(background=3), "--background 3: these maps have room for 2"),
+        (Settings(top_k=11), "top-k 11 of a list of 10"),
+    ],
+    ids=str,
+)
+def test_what_is_asked_for_and_cannot_be_had_is_refused(settings, message):
+    with pytest.raises(LabelkitError, match=message):
+        settings.form(10, (3, 3), 1)
+
+
+def test_what_is_not_asked_for_is_as_much_as_there_is_room_for():
+    form = Settings().form(10, (20, 3), 1)
+    assert (form.top_k, form.background, form.patterns, form.grid) == (8, 2, 2, (15, 3))
+    assert Settings().form(5, (1, 1), 1) == MapForm(selection="image", top_k=5, grid=(1, 1), zoom=1)
