@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from labelkit.convert.one_map import ImageMaps, prefixes
+from labelkit.convert.plain_file import require_plain_file
 from labelkit.errors import ClassListError, LabelMapError, first_line
 from labelkit.hierarchy import ClassList
 from labelkit.label_maps import Background, LabelMap, MapForm
@@ -55,6 +56,7 @@ def read_npz(path: Path, classes: ClassList | None = None) -> ImageMaps:
         ClassListMismatch: the file has another class list.
         OSError: the file cannot be read.
     """
+    require_plain_file(path, LabelMapError)
     try:
         arrays = _load(path)
         key, source, name = (_text(arrays, field) for field in ("key", "source", "classes_name"))

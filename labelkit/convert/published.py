@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, cast
 
 from labelkit.convert.assembly import NodeTable
+from labelkit.convert.plain_file import require_plain_file
 from labelkit.errors import TreeFileError
 from labelkit.hierarchy.tree_file import replace_file
 
@@ -98,6 +99,7 @@ def read_published(path: str | Path) -> SemanticTree:
 def _load(path: Path) -> dict[str, object]:
     import torch
 
+    require_plain_file(path, TreeFileError)
     try:
         size = _size(path)
         content: object = None

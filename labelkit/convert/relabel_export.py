@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from labelkit.convert.plain_file import require_plain_file
 from labelkit.convert.relabel_file import relabel_file
 from labelkit.convert.relabel_listing import map_path
 from labelkit.convert.relabel_record import RECORD, FolderRecord
@@ -202,6 +203,7 @@ def _put(folder: Path, name: str, content: bytes) -> bool:
     """Make a file appear whole; False where it is there, with that content."""
     target = folder / name
     try:
+        require_plain_file(target, LabelMapError)
         if target.read_bytes() == content:
             return False
     except FileNotFoundError:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from labelkit.convert.plain_file import require_plain_file
 from labelkit.convert.relabel_file import Axes  # noqa: TC001 -- msgspec reads the annotations
 from labelkit.errors import LabelMapError
 
@@ -42,6 +43,7 @@ def folder_record(folder: Path) -> FolderRecord | None:
         OSError: it cannot be read.
     """
     try:
+        require_plain_file(folder / RECORD, LabelMapError)
         with (folder / RECORD).open("rb") as file:
             content = file.read(LARGEST)
     except FileNotFoundError:

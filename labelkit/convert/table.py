@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labelkit.convert.assembly import NodeTable
+from labelkit.convert.plain_file import require_plain_file
 from labelkit.errors import TreeFileError
 from labelkit.hierarchy.class_sources import clipped
 from labelkit.hierarchy.tree_file import replace_file
@@ -83,6 +84,7 @@ def read_csv_tree(path: str | Path) -> SemanticTree:
         OSError: the file cannot be read.
     """
     path = Path(path)
+    require_plain_file(path, TreeFileError)
     columns = _read_columns(path)
     missing = [name for name in ("id", "parent") if name not in columns]
     if missing:
