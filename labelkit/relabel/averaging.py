@@ -60,13 +60,14 @@ def average(  # noqa: PLR0913 -- each is a separate choice
 
     Raises:
         ValueError: fewer than two files.
-        LabelMapError: other class lists, other numbers of maps or zooms, an image that not all
-            have a row of, a damaged row, or shards of another plan.
+        LabelMapError: the same maps twice, other class lists, other numbers of maps or zooms, an
+            image that not all have a row of, a damaged row, or shards of another plan.
         FileExistsError: ``output`` exists and is something else.
         OSError: the disk is full or refuses; finished shards are kept.
     """
     if len(files) < 2:
         raise ValueError(f"an average of {len(files)} files")
+    _require_distinct(files)
     forms = _forms(files)
     ordered = sorted(files, key=_place)
     keys, unreadable = _keys(ordered, common=common)
@@ -174,6 +175,18 @@ def _around_zero(maps: LabelMaps, total: np.ndarray, num_classes: int) -> LabelM
     shift = (total - maps.score.sum(axis=1)) / (num_classes - maps.score.shape[1])
     lse = None if maps.log_sum_exp is None else maps.log_sum_exp - shift
     return LabelMaps(maps.index, maps.score - shift[:, None], None, lse)
+
+
+def _require_distinct(files: Sequence[LabelMapFile]) -> None:
+    """Raise if two files hold the same maps, which would count twice against the others."""
+    seen: dict[str, LabelMapFile] = {}
+    for file in files:
+        before = seen.get(file.digest)
+        if before is not None:
+            raise LabelMapError(
+                f"{before.path} and {file.path} hold the same maps: name each teacher's file once"
+            )
+        seen[file.digest] = file
 
 
 def _forms(files: Sequence[LabelMapFile]) -> list[MapForm]:

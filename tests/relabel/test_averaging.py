@@ -72,7 +72,8 @@ def test_a_map_averaged_with_itself_keeps_what_it_says(tmp_path, method):
     """Up to a constant a cell, which no softmax sees, and to half a step."""
     form = MapForm(top_k=3, grid=(4, 5), scores="float32")
     file = make(tmp_path / "a.h5", KEYS, [form])
-    made = average([file, file], tmp_path / "m.h5", method=method)
+    more = make(tmp_path / "b.h5", [*KEYS, "more.jpg"], [form])
+    made = average([file, more], tmp_path / "m.h5", method=method, common=True)
     for key in KEYS:
         ours = torch.from_numpy(made[key].dense(20)).log_softmax(0)
         theirs = torch.from_numpy(file[key].dense(20)).log_softmax(0)
@@ -160,6 +161,16 @@ def test_an_image_that_nobody_could_read_stays_so(tmp_path):
     made = average(files, tmp_path / "m.h5")
     assert made.unreadable == {KEYS[0]: "reason 0"}
     assert list(made) == KEYS[1:]
+
+
+def test_one_file_is_not_averaged_with_itself(tmp_path):
+    """Nor with a copy: it would count twice against the others."""
+    files = [make(tmp_path / f"{n}.h5", KEYS, seed=n) for n in range(2)]
+    copy = LabelMapFile.open(shutil.copy(files[0].path, tmp_path / "copy.h5"))
+    for twice in (files[0], copy):
+        with pytest.raises(LabelMapError, match=rf"0\.h5 and .*{twice.path.name} .* once"):
+            average([*files, twice], tmp_path / "m.h5")
+    assert not list(tmp_path.glob("m.h5*"))
 
 
 def test_other_class_lists_are_refused(tmp_path):
