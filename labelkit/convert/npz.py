@@ -44,7 +44,8 @@ _DAMAGE = (
 def read_npz(path: Path, classes: ClassList | None = None) -> ImageMaps:
     """Read the label maps of one image from ``.npz``, as ``ImageMaps.save`` writes it.
 
-    One made by hand needs ``key``, ``index`` and ``score`` only, and a class list: without
+    Where each cell stores its own classes, they are put strongest first. One made by hand needs
+    ``key``, ``index`` and ``score`` only, and a class list: without
     ``forms`` its map is taken to store each cell's own classes, to 1/255 of the range of scores.
 
     Args:
@@ -154,6 +155,8 @@ def _label_map(arrays: Mapping[str, NDArray[np.generic]], prefix: str, form: Map
         if index.ndim != 3 or not index.size or (index != index[:, :1, :1]).any():
             raise ValueError("index differs between cells, but the form is the selection 'image'")
         classes = index[:, 0, 0]
+    else:
+        index, score = _strongest_first(index, score)
     background = None
     if form.background:
         parts = [f"{prefix}background_{name}" for name in ("coefficients", "patterns")]
@@ -169,6 +172,18 @@ def _label_map(arrays: Mapping[str, NDArray[np.generic]], prefix: str, form: Map
         )
     lse = _numbers(arrays, f"{prefix}log_sum_exp", "f") if form.log_sum_exp else None
     return LabelMap(index, score, background, classes, lse)
+
+
+def _strongest_first(index: NDArray[Any], score: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The entries of each cell by descending score; raises where one stores a class twice."""
+    if index.ndim != 3 or index.shape != score.shape:
+        return index, score  # which LabelMap refuses
+    ordered = np.sort(index, axis=0)
+    twice = ordered[1:][ordered[1:] == ordered[:-1]]
+    if twice.size:
+        raise ValueError(f"a cell stores class {twice[0]} twice: leave one of them out")
+    order = np.argsort(-score, axis=0, kind="stable")
+    return np.take_along_axis(index, order, axis=0), np.take_along_axis(score, order, axis=0)
 
 
 def _numbers(arrays: Mapping[str, NDArray[np.generic]], name: str, kinds: str) -> NDArray[Any]:

@@ -11,6 +11,7 @@ Legend: K entries per cell, H W grid, M classes and P patterns of a background.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -86,7 +87,8 @@ class ImageMaps:
         """Write a label-map file of this one row.
 
         Raises:
-            LabelMapError: the maps are not of their forms, or the key is none.
+            LabelMapError: the maps are not of their forms, the key is none, or ``path`` was begun
+            with other maps.
             FileExistsError: ``path`` exists.
             OSError: the disk fails.
         """
@@ -102,12 +104,22 @@ class ImageMaps:
                 keys=[self.key],
                 forms=self.forms,
                 source={**self.source},
+                made_from=self._digest(),
             )
         except ValueError as error:
             raise LabelMapError(f"the map of {self.key!r} cannot be written: {error}") from error
         for shard in writer.pending():
             writer.commit(shard, maps, {})
         return writer.finalize()
+
+    def _digest(self) -> str:
+        """SHA-256 of the maps' arrays."""
+        digest = hashlib.sha256()
+        for label_map in self.maps:
+            for name, array in _arrays(label_map).items():
+                digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+                digest.update(array.tobytes())
+        return digest.hexdigest()
 
 
 def prefixes(count: int) -> list[str]:

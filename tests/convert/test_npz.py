@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from labelkit.convert import ImageMaps, read_npz
 from labelkit.errors import ClassListMismatch, LabelMapError
 from labelkit.hierarchy import ClassList
-from labelkit.label_maps import MapForm
+from labelkit.label_maps import LabelMapWriter, MapForm
 from tests.convert.loose_maps import CLASSES, KEYS, PLAIN, write_file
 
 if TYPE_CHECKING:
@@ -85,6 +86,36 @@ def test_one_made_by_hand_needs_three_arrays_and_a_class_list(tmp_path: Path) ->
     assert np.array_equal(file["a.jpg"].index, np.arange(24).reshape(2, 3, 4))
 
 
+def test_each_cell_is_put_strongest_first(tmp_path: Path) -> None:
+    told = _by_hand()
+    score = told["score"].copy()
+    score[:, 1, 2] = score[::-1, 1, 2]
+    np.savez(tmp_path / "one.npz", **_by_hand(score=score))
+    expected = told["index"].copy()
+    expected[:, 1, 2] = expected[::-1, 1, 2]
+    read = read_npz(tmp_path / "one.npz", CLASSES)
+    assert np.array_equal(read.maps[0].index, expected)
+    assert np.array_equal(read.maps[0].score, told["score"])
+    assert np.array_equal(read.write(tmp_path / "a.h5")["a.jpg"].index, expected)
+
+
+def test_a_killed_run_does_not_go_on_with_another_map(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez(tmp_path / "one.npz", **_by_hand())
+    with monkeypatch.context() as patch:
+        patch.setattr(LabelMapWriter, "finalize", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            read_npz(tmp_path / "one.npz", CLASSES).write(tmp_path / "a.h5")
+    np.savez(tmp_path / "one.npz", **_by_hand(index=np.arange(24)[::-1].reshape(2, 3, 4)))
+    changed = read_npz(tmp_path / "one.npz", CLASSES)
+    with pytest.raises(LabelMapError, match="remove the folder to start anew"):
+        changed.write(tmp_path / "a.h5")
+    np.savez(tmp_path / "one.npz", **_by_hand())
+    file = read_npz(tmp_path / "one.npz", CLASSES).write(tmp_path / "a.h5")
+    assert np.array_equal(file["a.jpg"].index, np.arange(24).reshape(2, 3, 4))
+
+
 def test_another_class_list_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "one.npz", **_by_hand(classes=np.array(CLASSES.ids)))
     assert read_npz(tmp_path / "one.npz", CLASSES).classes == CLASSES
@@ -98,8 +129,13 @@ REFUSED = {
     "classes that are floats": (_by_hand(index=np.zeros((2, 3, 4))), "expected whole numbers"),
     "another shape": (_by_hand(score=np.zeros((2, 4, 3))), "share one shape"),
     "two axes": (_by_hand(index=np.zeros((3, 4), int)), r"expected \(k, rows, columns\)"),
-    "a class outside the list": (_by_hand(index=np.full((2, 3, 4), 40)), "outside the list"),
-    "a class below it": (_by_hand(index=np.full((2, 3, 4), -1)), "outside the list"),
+    "a class outside the list": (
+        _by_hand(index=np.arange(17, 41).reshape(2, 3, 4)), "outside the list"
+    ),
+    "a class below it": (_by_hand(index=np.arange(-1, 23).reshape(2, 3, 4)), "outside the list"),
+    "a class twice in a cell": (
+        _by_hand(index=np.arange(24).reshape(2, 3, 4) % 12), "cell stores class 0 twice"
+    ),
     "no number": (_by_hand(score=np.full((2, 3, 4), np.nan)), "not a finite number"),
     "objects": (_by_hand(extra=np.array([{}], object)), "holds object, expected numbers"),
     "a key that leaves": (_by_hand(key="../a.jpg"), "leaves the data set"),
