@@ -103,15 +103,22 @@ def strongest(
 ) -> tuple[NDArray[np.integer], NDArray[np.floating]]:
     """Each cell's K strongest classes with their logits (K, H, W), where absent classes are 0."""
     if label_map.classes is None and label_map.background is None:
-        return label_map.index[:top_k], label_map.score[:top_k]
+        return _descending(label_map.index, label_map.score, top_k)
     classes, dense = _distinct(label_map, top_k, num_classes)
     if label_map.background is not None:
         dense -= np.float32(label_map.background.rest)
     index = np.argpartition(-dense, top_k - 1, axis=0)[:top_k]
     score = np.take_along_axis(dense, index, axis=0)
-    order = np.argsort(-score, axis=0, kind="stable")
-    index = np.take_along_axis(index, order, axis=0)
-    return classes[index], np.take_along_axis(score, order, axis=0)
+    index, score = _descending(index, score, top_k)
+    return classes[index], score
+
+
+def _descending(
+    index: NDArray[np.integer], score: NDArray[np.floating], top_k: int
+) -> tuple[NDArray[np.integer], NDArray[np.floating]]:
+    """Each cell's first K entries by descending score."""
+    order = np.argsort(-score, axis=0, kind="stable")[:top_k]
+    return np.take_along_axis(index, order, axis=0), np.take_along_axis(score, order, axis=0)
 
 
 def require_distinct(keys: Iterable[str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -70,6 +72,26 @@ class Reading:
             raise LabelMapError(f"{error}: --scores float32 may hold it") from error
         return index, score
 
+    def name(self) -> str:
+        """The folder's own name, as text."""
+        return _as_text(self.folder.resolve().name)
+
+    def made_from(self, keys: Sequence[str]) -> str:
+        """Which files the images' maps are read from: where, of which sizes, and how old.
+
+        Raises:
+            OSError: a file may not be looked at.
+        """
+        digest = hashlib.sha256()
+        for path in sorted({map_path(key) for key in keys}):
+            try:
+                status = (self.folder / path).stat()
+                told = f"{status.st_size} {status.st_mtime_ns}"
+            except FileNotFoundError:
+                told = "gone"
+            digest.update(f"{path}\0{told}\0".encode(errors="surrogatepass"))
+        return f"{_as_text(str(self.folder.resolve()))}, files {digest.hexdigest()}"
+
 
 def import_relabel_folder(
     reading: Reading,
@@ -80,7 +102,7 @@ def import_relabel_folder(
     """Write one label-map file of a folder of loose maps.
 
     What is no label map of the folder's shape is recorded as unreadable, with the reason.
-    Interrupted, the same call goes on after the last finished shard.
+    Interrupted, the same call goes on after the last finished shard, if the files are the same.
 
     Args:
         reading: the folder, and how to read it.
@@ -93,7 +115,7 @@ def import_relabel_folder(
 
     Raises:
         LabelMapError: no file of a sample is a label map, the keys are no keys, or ``output`` was
-            begun with other settings.
+            begun with other settings or files.
         FileExistsError: ``output`` exists.
         OSError: the disk fails; finished shards are kept.
     """
@@ -105,8 +127,9 @@ def import_relabel_folder(
         keys=keys,
         forms=[form],
         source={"imported from": "ReLabel folder", "axes": reading.axes},
-        made_with={"labelkit": __version__, "folder": reading.folder.name},
+        made_with={"labelkit": __version__, "folder": reading.name()},
         shard_rows=max(1, min(SHARD_ROWS, SHARD_ENTRIES // entries)),
+        made_from=reading.made_from(keys),
     )
     pending = writer.pending()
     done = len(writer.keys) - sum(shard.stop - shard.start for shard in pending)
@@ -154,6 +177,11 @@ def _fill(writer: LabelMapWriter, shard: Shard, form: MapForm, reading: Reading)
     count = number - len(unreadable)
     writer.commit(shard, [LabelMaps(index[:count], score[:count])], unreadable)
     yield number
+
+
+def _as_text(name: str) -> str:
+    """A file name, which need not be text, as text."""
+    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def _other_shape(found: tuple[int, ...], expected: tuple[int, ...]) -> str:

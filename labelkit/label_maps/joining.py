@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from labelkit.label_maps.layout import Header
     from labelkit.label_maps.reader import LabelMapFile
+    from labelkit.label_maps.row_table import StoredRow
 
 _STRIDE = 256
 _KEY = itemgetter(0)
@@ -44,8 +45,8 @@ def merge(
 
     Raises:
         ValueError: no files.
-        LabelMapError: files that differ in classes, forms, coding or source; different rows of one
-            key; a damaged row; a raw file. No file is made then.
+        LabelMapError: files that differ in classes, forms, coding or source; imports of folders of
+            other names; different rows of one key; a damaged row; a raw file. No file is made then.
         FileExistsError: ``output`` exists.
         OSError: the disk is full or refuses.
     """
@@ -53,6 +54,7 @@ def merge(
     require_free(output)
     for file in files:
         _require_alike(files[0], file)
+    _require_one_folder(files)
     header = _common_header([file.header for file in files])
     unreadable = _unreadable(files)
     count, key_bytes, record_bytes = _measure(files)
@@ -85,6 +87,22 @@ def _require_alike(first: LabelMapFile, second: LabelMapFile) -> None:
         f"{first.path} and {second.path} differ in {found.name.removeprefix('source.')}: "
         f"{found.first!r} and {found.second!r}. {advice}"
     )
+
+
+def _require_one_folder(files: Sequence[LabelMapFile]) -> None:
+    """Raise where files were imported from folders of other names: nothing else tells teachers."""
+    imported = [
+        file for file in files if "imported from" in file.attrs and "folder" in file.made_with
+    ]
+    for file in imported[1:]:
+        names = [each.made_with["folder"] for each in (imported[0], file)]
+        if names[0] != names[1]:
+            raise LabelMapError(
+                f"{imported[0].path} and {file.path} were imported from folders of other names, "
+                f"{names[0]!r} and {names[1]!r}: they may be of two teachers. If they are of one, "
+                "give the folders one name and convert them again; --average joins several "
+                "teachers' answers"
+            )
 
 
 def _common_header(headers: Sequence[Header]) -> Header:
@@ -135,14 +153,18 @@ def _measure(files: Sequence[LabelMapFile]) -> tuple[int, int, int]:
         (_, first, size, crc32), *others = group
         for _, number, other_size, other_crc32 in others:
             if other_crc32 != crc32:
-                raise LabelMapError(
-                    f"{files[first].path} and {files[number].path} have different maps of "
-                    f"{key.decode(errors='replace')!r}: they cannot both be right. "
-                    "labelkit verify --sample tells which one is of your image"
-                )
+                raise _contradiction(files[first], files[number], key)
             size = min(size, other_size)
         count, key_bytes, record_bytes = count + 1, key_bytes + len(key), record_bytes + size
     return count, key_bytes, record_bytes
+
+
+def _contradiction(first: LabelMapFile, second: LabelMapFile, key: bytes) -> LabelMapError:
+    return LabelMapError(
+        f"{first.path} and {second.path} have different maps of "
+        f"{key.decode(errors='replace')!r}: they cannot both be right. "
+        "labelkit verify --sample tells which one is of your image"
+    )
 
 
 def _copied(
@@ -152,12 +174,24 @@ def _copied(
 
     One map may be compressed in two ways: the shorter one counts, of equally long ones the first
     by its bytes.
+
+    Raises:
+        LabelMapError: a damaged row, or two files with different rows of one key and checksum.
     """
+
+    def numbered(number: int, file: LabelMapFile) -> Iterator[tuple[bytes, int, StoredRow]]:
+        for row in file.checked_rows():
+            yield row.key, number, row
+
     report = on_progress or (lambda _done, _total: None)
     total, done = sum(map(len, files)), 0
-    streams = [file.checked_rows() for file in files]
+    streams = [numbered(number, file) for number, file in enumerate(files)]
     for key, group in groupby(heapq.merge(*streams, key=_KEY), key=_KEY):
-        rows = list(group)
+        (_, first, one), *others = group
+        for _, number, other in others:
+            if other.plain != one.plain:
+                raise _contradiction(files[first], files[number], key)
+        rows = [one, *(other for _, _, other in others)]
         best = min(rows, key=lambda row: (len(row.stored), row.stored))
         yield key, best.stored, best.crc32
         if done // _STRIDE != (done + len(rows)) // _STRIDE:

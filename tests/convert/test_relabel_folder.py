@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import os
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,12 +17,10 @@ from labelkit.convert import Reading, export_relabel_folder, import_relabel_fold
 from labelkit.convert.relabel_export import require_distinct, strongest
 from labelkit.errors import LabelMapError
 from labelkit.geometry import CropBox
-from labelkit.label_maps import MapForm, pool
+from labelkit.label_maps import LabelMap, MapForm, merge, pool
 from tests.convert.loose_maps import CLASSES, KEYS, PLAIN, loose_tensor, write_file, write_folder
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from labelkit.convert.relabel_file import Axes
 
 IMAGE = MapForm(selection="image", top_k=4, grid=(4, 6), background=9, patterns=2)
@@ -118,7 +119,6 @@ def test_interrupted_it_goes_on_where_it_was(
 
     with pytest.raises(KeyboardInterrupt):
         import_relabel_folder(_reading(folder), KEYS, tmp_path / "a.h5", interrupt)
-    (folder / "cat/a.pt").write_bytes(b"")  # was read already: no second look
     torch.save(loose_tensor(), folder / "cat/c.pt")  # is no key
     with pytest.raises(LabelMapError, match="made with other settings"):
         import_relabel_folder(_reading(folder, "columns-first"), KEYS, tmp_path / "a.h5")
@@ -128,6 +128,59 @@ def test_interrupted_it_goes_on_where_it_was(
     )
     assert file.digest == whole.digest
     assert (min(seen), seen[-1]) == (4, 5)
+
+
+def test_it_does_not_go_on_with_other_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = tmp_path / "a" / "loose", tmp_path / "b" / "loose"
+    write_folder(first)
+    shutil.copytree(first, second)  # with sizes and times
+    monkeypatch.setattr(relabel_import, "SHARD_ROWS", 2)
+
+    def interrupt(done: int, _total: int) -> None:
+        if done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        import_relabel_folder(_reading(first), KEYS, tmp_path / "a.h5", interrupt)
+    with pytest.raises(LabelMapError, match=r"/a/loose.* there, .*/b/loose.* now"):
+        import_relabel_folder(_reading(second), KEYS, tmp_path / "a.h5")
+    monkeypatch.chdir(first.parent)
+    before = (first / "cat/a.pt").stat()
+    torch.save(loose_tensor(9), first / "cat/a.pt")
+    with pytest.raises(LabelMapError, match="Repeat the first command"):
+        import_relabel_folder(_reading(Path("loose")), KEYS, tmp_path / "a.h5")
+    torch.save(loose_tensor(0), first / "cat/a.pt")
+    os.utime(first / "cat/a.pt", ns=(before.st_atime_ns, before.st_mtime_ns))
+    file = import_relabel_folder(_reading(Path("loose")), KEYS, tmp_path / "a.h5")
+    assert len(file) == len(KEYS)
+
+
+def test_a_file_that_is_gone_or_has_a_name_of_no_text_is_no_hindrance(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"loose\xff")
+    write_folder(folder)
+    (folder / "cat/b.pt").unlink()
+    file = import_relabel_folder(_reading(folder), KEYS, tmp_path / "a.h5")
+    assert list(file.unreadable) == ["cat/b.JPEG"]
+
+
+def test_files_of_two_folders_are_not_merged_unasked(tmp_path: Path) -> None:
+    """Each may be of another teacher, and nothing in the files tells."""
+    files = []
+    for number, name in enumerate(("b7", "r50", "again/b7")):
+        keys = [f"{number}/{key}" for key in KEYS]
+        write_folder(tmp_path / name, keys)
+        reading = _reading(tmp_path / name)
+        files.append(import_relabel_folder(reading, keys, tmp_path / f"{number}.h5"))
+    told = r"0\.h5 and .*1\.h5 .*'b7' and 'r50'.*one name.*--average"
+    with pytest.raises(LabelMapError, match=told):
+        merge(files[:2], tmp_path / "m.h5")
+    assert not (tmp_path / "m.h5").exists()
+    merged = merge(files[::2], tmp_path / "m.h5")
+    assert (len(merged), merged.made_with["folder"]) == (2 * len(KEYS), "b7")
+    with pytest.raises(LabelMapError, match="one name"):
+        merge([merged, files[1]], tmp_path / "n.h5")
 
 
 @pytest.mark.parametrize("form", [CELL, IMAGE])
@@ -142,6 +195,12 @@ def test_the_strongest_are_those_of_the_dense_map_less_the_rest(
             np.testing.assert_allclose(score, -np.sort(-dense, axis=0)[:top_k], atol=1e-6, rtol=0)
             np.testing.assert_array_equal(np.take_along_axis(dense, index, axis=0), score)
             assert (np.diff(np.sort(index, axis=0), axis=0) > 0).all()
+
+
+def test_the_strongest_are_found_in_maps_of_any_order() -> None:
+    index, score = np.array([[[3]], [[8]], [[5]]]), np.array([[[1.0]], [[3]], [[2]]], np.float32)
+    found = strongest(LabelMap(index, score), 2, len(CLASSES))
+    assert [plane.ravel().tolist() for plane in found] == [[8, 5], [3.0, 2.0]]
 
 
 def test_a_second_run_writes_what_is_missing_or_torn_only(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import zlib
 from itertools import permutations
 
@@ -12,6 +13,7 @@ from labelkit.errors import LabelMapError
 from labelkit.hierarchy import ClassList
 from labelkit.label_maps import LabelMapFile, MapForm, merge
 from labelkit.label_maps.hdf5 import Rows, write_file
+from labelkit.label_maps.layout import row_crc32
 from tests.label_maps.dying import deaths
 from tests.label_maps.small_files import CLASSES, FORM, MADE_WITH, SOURCE, damage, make
 
@@ -90,6 +92,37 @@ def test_one_map_compressed_in_two_ways_stands_once_whatever_the_order(tmp_path)
     assert results[0].path.read_bytes() == results[1].path.read_bytes()
     assert len(results[0]) == 5
     assert list(results[0].raw_rows())[:3] == list(plain.raw_rows())
+
+
+def _forged(file):
+    """Another map of a file's first row whose CRC-32 is the same, as one record and decoded."""
+    row = next(file.checked_rows())
+    # A multiple of the CRC's polynomial: its 33 bits, in the order that zlib takes them.
+    polynomial = int(f"{0x104C11DB7:033b}"[::-1], 2)
+    for shift in range(8 * len(row.plain) - 33):
+        turned = int.from_bytes(row.plain, "little") ^ polynomial << shift
+        plain = turned.to_bytes(len(row.plain), "little")
+        assert row_crc32(row.key, plain) == row.crc32
+        with contextlib.suppress(LabelMapError):
+            stored = zlib.compress(plain)
+            rows = Rows([(row.key, stored, row.crc32)], 1, len(row.key), len(stored))
+            path = file.path.with_name(f"forged{shift}.h5")
+            write_file(path, file.header, CLASSES, rows, {})
+            forged = LabelMapFile.open(path)
+            forged.check_rows()
+            return forged
+    raise AssertionError("no other map has this checksum")
+
+
+def test_two_maps_of_one_checksum_are_refused_too(tmp_path):
+    form = MapForm(top_k=3, grid=(4, 5), background=4)
+    first = make(tmp_path / "a.h5", KEYS[:1], [form])
+    second = _forged(first)
+    assert [key[::2] for key in first.entries()] == [key[::2] for key in second.entries()]
+    for files in ([first, second], [second, first]):
+        with pytest.raises(LabelMapError, match=r"\.h5 have different maps of 'a/00\.jpg'"):
+            merge(files, tmp_path / "m.h5")
+    assert not (tmp_path / "m.h5").exists()
 
 
 def test_a_row_wins_over_an_unreadable_image(tmp_path):
