@@ -57,4 +57,8 @@ def progress_bar(
         def advance(done: int, total: int) -> None:
             progress.update(task, completed=done, total=total)
 
-        yield advance
+        try:
+            yield advance
+        finally:
+            if not progress.tasks[0].total:  # refused before it began: no bar stands above it
+                progress.update(task, visible=False)

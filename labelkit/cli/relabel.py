@@ -254,7 +254,10 @@ def _report(console: Console, outcome: Outcome, data: Path) -> None:
     if outcome.unreadable:
         lines.append(f"{len(outcome.unreadable):,} images could not be read and have no map:")
         lines += [f"  {printable(key)}: {why}" for key, why in [*outcome.unreadable.items()][:5]]
-        lines.append("Repair or remove them, remove the file and run again, to have it whole.")
+        lines.append(
+            f"Repair or remove them, then run again with -o another name and --reuse "
+            f"{shlex.quote(str(outcome.path))}: only those are made."
+        )
     inspect = ["labelkit", "inspect", str(outcome.path), "--images", str(data), "-o", "report.html"]
     lines.append(f"Next: {shlex.join(inspect)}")
     for line in lines:

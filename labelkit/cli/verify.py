@@ -180,12 +180,13 @@ def _problems(found: Verification) -> Iterator[str]:
     yield from _list(
         "Images without a row",
         ((key, "") for key in found.missing),
-        "They were added since, or are of another data set: relabel to another file.",
+        "They were added since, or are of another data set: labelkit relabel with --reuse FILE and "
+        "another output makes only those.",
     )
     yield from _list(
         "Images that could not be read when the maps were made, and can be now",
         ((key, "") for key in found.readable_now),
-        "Relabel to another file, to have maps of them too.",
+        "labelkit relabel with --reuse FILE and another output makes maps of them too.",
     )
     yield from _list(
         f"Of {found.sampled:,} maps made again, those that are not the stored ones",

@@ -174,9 +174,15 @@ class Answers:
         ]
         return round(math.exp(math.fsum(logs) / len(logs)), 6)
 
-    def _told_sizes(self, views: list[_View]) -> int | list[int]:
-        sizes = sorted({self.squares[view.square][0] for view in views})
-        return sizes[0] if len(sizes) == 1 else sizes
+    def _told_sizes(self, views: list[_View]) -> int | list[int] | list[list[int]]:
+        """The one side, the sides that every teacher saw, or a list of them for each teacher."""
+        seen: list[list[int]] = [[] for _ in self.teachers]
+        for view in views:
+            seen[view.teacher].append(self.squares[view.square][0])
+        each = [sorted(sides) for sides in seen]
+        if any(sides != each[0] for sides in each):
+            return each
+        return each[0][0] if len(each[0]) == 1 else each[0]
 
 
 def common_classes(teachers: Sequence[Teacher]) -> ClassList:

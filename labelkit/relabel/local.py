@@ -187,7 +187,9 @@ def _finished(output: Path, maker: MapMaker, keys: list[str]) -> Outcome | None:
     """The outcome of an earlier run of the same command; None if there is no such file."""
     if not os.path.lexists(output):
         return None
-    way_out = "choose another name with -o, or remove it"
+    way_out = (
+        "choose another name with -o (and --reuse this one, if images were added), or remove it"
+    )
     try:
         file = LabelMapFile.open(output)
     except (LabelMapError, FileNotFoundError) as error:

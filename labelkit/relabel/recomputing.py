@@ -68,8 +68,12 @@ def maker_of(file: LabelMapFile, teachers: Sequence[Teacher]) -> MapMaker:
         )
     if len(sizes) != len(file.forms):
         raise LabelMapError(f"{file.path} holds {len(file.forms)} maps of {len(sizes)} input sizes")
+    # Sizes that differ from teacher to teacher are each one's own, of one map.
+    own = any(isinstance(part, list) for each in sizes if isinstance(each, list) for part in each)
     settings = Settings(
-        sizes=tuple(tuple(each) if isinstance(each, list) else each for each in sizes),
+        sizes=()
+        if own
+        else tuple(tuple(each) if isinstance(each, list) else each for each in sizes),
         flip=file.attrs.get("flip") is True,
         average="probability" if file.attrs.get("average") == "probability" else "logit",
         classes=file.classes,
@@ -223,9 +227,10 @@ def named_teachers(file: LabelMapFile) -> list[dict[str, Any]]:
 
 
 def _is_size(told: object) -> bool:
-    """Whether this is an input side in pixels, or several."""
-    sides = told if isinstance(told, list) else [told]
-    return bool(sides) and all(isinstance(side, int) and side in _SIDES for side in sides)
+    """Whether this is an input side in pixels, several, or several for each teacher."""
+    if isinstance(told, list):
+        return bool(told) and all(map(_is_size, told))
+    return isinstance(told, int) and told in _SIDES
 
 
 def _refuse(file: LabelMapFile, named: dict[str, Any], found: list[dict[str, Any]]) -> NoReturn:

@@ -56,12 +56,13 @@ def load_teacher(
     if isinstance(card, str):
         card = find_card(card) or card_of_timm_model(card)
     card = _of_size(card, size)
-    model = build_model(card, pretrained=card.weights is None)
+    classes = _read_classes(card)
+    own = card.weights is not None
+    model = build_model(card, pretrained=not own, num_classes=len(classes) if own else None)
     if card.weights is not None:
         path = weights_path(card, card.weights)
         state = read_state_dict(path, card.weights.layout, model)
         load_strictly(model, fit_to_model(state, model), card.name)
-    classes = _read_classes(card)
     outputs = getattr(model, "num_classes", 0)
     if outputs != len(classes):
         raise TeacherError(

@@ -44,12 +44,20 @@ def card_without_classes(name: str) -> TeacherCard:
     return _card(name, _config(name), classes="")
 
 
-def build_model(card: TeacherCard, *, pretrained: bool) -> nn.Module:
+def build_model(
+    card: TeacherCard, *, pretrained: bool, num_classes: int | None = None
+) -> nn.Module:
     """Build a card's model so that it takes images of the card's size.
 
     Position embeddings and windows of some models are made for one size. Those are built with
     ``dynamic_img_size`` or without ``strict_img_size`` where they know it, which leaves their
     weights as they are, and else with ``img_size``, to which timm then fits the weights.
+
+    Args:
+        card: which model, at which size.
+        pretrained: let timm fetch its weights.
+        num_classes: how many scores it is to give, for weights that were tuned on other classes;
+            None leaves timm's number.
 
     Raises:
         TeacherError: timm cannot build it, or it is no classifier of colour images.
@@ -57,7 +65,10 @@ def build_model(card: TeacherCard, *, pretrained: bool) -> nn.Module:
     try:
         with torch.device("meta"):
             sketch = timm.create_model(card.model)
-        model = timm.create_model(card.model, pretrained=pretrained, **_size_options(sketch, card))
+        options = _size_options(sketch, card)
+        if num_classes is not None and num_classes != getattr(sketch, "num_classes", num_classes):
+            options["num_classes"] = num_classes
+        model = timm.create_model(card.model, pretrained=pretrained, **options)
     except Exception as error:
         # Hubs, proxies and timm raise dozens of types here; the user needs one line and a way out.
         raise TeacherError(

@@ -89,7 +89,7 @@ def load_strictly(model: torch.nn.Module, state: StateDict, origin: str) -> None
         lines = [line.strip() for line in str(error).splitlines()]
         raise TeacherError(
             f"the weights of {origin} do not fit {type(model).__name__}: "
-            f"{' '.join(lines[:3])[:300]}. Correct model or weights in the card"
+            f"{' '.join(lines[:3])[:300]}. Correct model, weights or class list in the card"
         ) from error
 
 

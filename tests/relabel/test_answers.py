@@ -9,7 +9,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as VF
 
 from labelkit.data import read_image
-from labelkit.errors import ClassListMismatch, TeacherError
+from labelkit.errors import ClassListMismatch, LabelMapError, TeacherError
 from labelkit.hierarchy import ClassList
 from labelkit.label_maps import LabelMapFile
 from labelkit.relabel import Settings, relabel, verify
@@ -99,6 +99,17 @@ def test_the_order_of_teachers_changes_no_byte_and_verify_makes_the_maps_again(
         assert verify(file, folder, [lite, other], 4).well
         with pytest.raises(TeacherError, match="was made by 'other'"):
             verify(file, folder, [lite], 1)
+
+
+def test_verify_knows_the_size_that_each_teacher_saw(lite, other, photos, tmp_path):
+    """Each at its own size is another file than both at both sizes."""
+    folder, _ = photos
+    relabel(folder, [lite, other], tmp_path / "own.h5", Settings())
+    with LabelMapFile.open(tmp_path / "own.h5") as file:
+        assert file.attrs["input_sizes"] == [[[320], [96]]]
+        assert verify(file, folder, [lite, other], 4).well
+    with pytest.raises(LabelMapError, match="made from other images or settings"):
+        relabel(folder, [lite, other], tmp_path / "own.h5", Settings(sizes=((96, 320),)))
 
 
 def test_teachers_of_other_lists_or_twice_the_same_are_refused(lite, other):

@@ -130,8 +130,18 @@ def test_a_normalisation_after_the_pool_is_exact(tmp_path):
 def test_a_class_list_of_another_length_is_refused(tmp_path):
     path = write_card(tmp_path, "test_resnet", ".pth")
     (tmp_path / "classes.txt").write_text("a\nb\nc")
-    with pytest.raises(TeacherError, match=r"gives 1000 scores, its class list .*3 classes"):
+    with pytest.raises(TeacherError, match=r"do not fit ResNet: .*class list in the card"):
         load_teacher(path)
+
+
+def test_a_model_that_was_tuned_on_other_classes_is_taken(tmp_path):
+    """The card's class list says how many scores it gives."""
+    path = write_card(tmp_path, "test_resnet", ".safetensors")
+    net = scramble(timm.create_model("test_resnet", num_classes=10))
+    save_file(net.state_dict(), tmp_path / "weights.safetensors")
+    (tmp_path / "classes.txt").write_text("\n".join(f"c{n}" for n in range(10)))
+    teacher = load_teacher(path, device="cpu")
+    assert teacher.logits_map(torch.randn(1, 3, 96, 96)).shape[1] == 10
 
 
 def test_weights_of_another_model_are_refused(tmp_path):
