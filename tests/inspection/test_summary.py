@@ -44,7 +44,7 @@ def test_frequent_classes_are_counted_by_area_and_named(tmp_path):
     keys = ["1", "2", "3"]
     writer = LabelMapWriter(path, classes=CLASSES, keys=keys, forms=[FORM], source=SOURCE)
     third = left_half(3, 1, background=1)
-    third.index[0, :, 2] = 1
+    third.index[0, :, 2], third.index[1, :, 2] = 1, 3
     rows = [left_half(0, 1), left_half(0, 2), third]
     writer.commit(writer.shards[0], [together(rows)], {})
     writer.finalize().close()
