@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 import torch
 
-from labelkit.errors import ClassListMismatch, TeacherError, first_line
+from labelkit.errors import ClassListMismatch, TeacherError
 from labelkit.relabel.merging import merge_onto
 from labelkit.teachers import resize_grid
 
@@ -124,7 +124,7 @@ class Answers:
             TeacherError: the model has no spatial grid, or does not take such an input size.
         """
         pairs = {(view.teacher, self.squares[view.square][0]) for v in self._views for view in v}
-        return max(_gap(self.teachers[teacher], size) for teacher, size in sorted(pairs))
+        return max(self.teachers[teacher].gap(size) for teacher, size in sorted(pairs))
 
     def describe(self) -> dict[str, Any]:
         """What identifies these answers in a file, as JSON values."""
@@ -206,16 +206,6 @@ def teacher_grid(teacher: Teacher, size: int) -> tuple[int, int]:
     blank = torch.zeros(1, 3, size, size, device=teacher.device)
     rows, columns = teacher.logits_map(blank).shape[2:]
     return rows, columns
-
-
-def _gap(teacher: Teacher, size: int) -> float:
-    try:
-        return teacher.gap(size)
-    except (AssertionError, RuntimeError, ValueError) as error:
-        raise TeacherError(
-            f"{teacher.card.name} does not take {size}x{size} pixels ({first_line(error)}): try "
-            f"--size {teacher.card.native_size}, its own"
-        ) from error
 
 
 def _identity(teacher: Teacher) -> bytes:

@@ -26,6 +26,7 @@ import numpy as np
 from labelkit.errors import LabelMapError
 from labelkit.hierarchy import ClassList
 from labelkit.label_maps import LabelMapFile, LabelMapWriter, MapForm
+from tests.label_maps.dying import STEPS
 from tests.label_maps.random_maps import random_maps
 
 if TYPE_CHECKING:
@@ -37,15 +38,6 @@ FORMS = (
 )
 CLASSES = ClassList.of([f"class {n}" for n in range(20)], "twenty")
 UNREADABLE = {"d/05.jpg": "torn", "d/11.jpg": "not an image"}
-STEPS = (
-    (os, "mkdir"),
-    (os, "link"),
-    (os, "fsync"),
-    (os, "unlink"),
-    (os, "rmdir"),
-    (h5py.Group, "create_dataset"),
-    (h5py.File, "close"),
-)
 
 
 def open_writer(path: Path) -> LabelMapWriter:
