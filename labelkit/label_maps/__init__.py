@@ -6,8 +6,8 @@ from labelkit.label_maps.label_map import Background, LabelMap, LabelMaps
 from labelkit.label_maps.packing import write_raw
 from labelkit.label_maps.pooling import pool, pool_by_zoom
 from labelkit.label_maps.reader import LabelMapFile
-from labelkit.label_maps.sparse_target import SparseTarget
 from labelkit.label_maps.writer import LabelMapWriter, Shard
+from labelkit.targets import SparseTarget
 
 __all__ = [
     "Background",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from labelkit.label_maps.sparse_target import SparseTarget
+from labelkit.targets import SparseTarget
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,0 +1,119 @@
+"""Soft targets that list a few classes and share one value among all others. Loads no torch.
+
+Legend: B batch, E entries, C classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class SparseTarget:
+    """Logits of a few classes and the one logit that all others share: one crop's.
+
+    Attributes:
+        classes: class indices (E,), ascending and distinct.
+        logits: their logits (E,), float32.
+        background: the logit of every class that is not listed; ``-inf`` for none of the mass.
+    """
+
+    classes: NDArray[np.intp]
+    logits: NDArray[np.float32]
+    background: float = 0.0
+
+    def dense(self, num_classes: int) -> NDArray[np.float32]:
+        """All logits (C,), float32.
+
+        Raises:
+            ValueError: a listed class does not exist among ``num_classes``.
+        """
+        self._check(num_classes)
+        dense = np.full(num_classes, self.background, np.float32)
+        dense[self.classes] = self.logits
+        return dense
+
+    def softmax(
+        self, num_classes: int, temperature: float = 1.0
+    ) -> tuple[NDArray[np.float32], float]:
+        """Softmax over all classes, without an array of all classes.
+
+        Args:
+            num_classes: C.
+            temperature: what the logits are divided by; above 1 softens.
+
+        Returns:
+            The probabilities of ``classes`` (E,), float32, and the one of each other class.
+
+        Raises:
+            ValueError: a listed class does not exist among ``num_classes``, or the temperature is
+                not positive.
+        """
+        self._check(num_classes)
+        if not temperature > 0:
+            raise ValueError(f"temperature is {temperature}, expected a positive number")
+        others = num_classes - len(self.classes)
+        highest = max(
+            float(self.logits.max()) if len(self.logits) else -np.inf,
+            self.background if others else -np.inf,
+        )
+        listed = np.exp((self.logits - np.float32(highest)) / np.float32(temperature))
+        other = float(np.exp((self.background - highest) / temperature)) if others else 0.0
+        whole = float(listed.sum(dtype=np.float64)) + others * other
+        return (listed / whole).astype(np.float32), other / whole
+
+    def probabilities(self, num_classes: int, temperature: float = 1.0) -> NDArray[np.float32]:
+        """``softmax`` as one array (C,), float32; sums to one.
+
+        Raises:
+            ValueError: as ``softmax``.
+        """
+        listed, other = self.softmax(num_classes, temperature)
+        dense = np.full(num_classes, other, np.float32)
+        dense[self.classes] = listed
+        return dense
+
+    def _check(self, num_classes: int) -> None:
+        if self.classes.size and int(self.classes[-1]) >= num_classes:
+            raise ValueError(f"class {self.classes[-1]} is not one of {num_classes} classes")
+
+
+class SparseTargets(NamedTuple):
+    """Rows of (B, C) that are one value almost everywhere, as torch tensors.
+
+    ``value[b, c] = rest[b] + sum of excess[b, e] over the entries with classes[b, e] == c``. So
+    an entry of excess 0 is padding, a class may be listed twice, and mixing two targets is joining
+    their entries. A tuple of tensors, which data loaders, pinned memory and trainers carry along.
+
+    Attributes:
+        classes: class indices (B, E), int64; in any order.
+        excess: what each entry adds to ``rest`` (B, E), floats.
+        rest: the value of every class that is not listed (B,), floats.
+    """
+
+    classes: Tensor
+    excess: Tensor
+    rest: Tensor
+
+    def dense(self, num_classes: int) -> Tensor:
+        """All values (B, C), of the type of ``excess``."""
+        rows = self.rest.unsqueeze(1).repeat(1, num_classes)
+        return rows.scatter_add_(1, self.classes, self.excess)
+
+    def mixed(self, other: Self, share: float) -> Self:
+        """Row by row ``(1 - share) * self + share * other``, as MixUp and CutMix do it."""
+        import torch
+
+        kept = 1.0 - share
+        return type(self)(
+            torch.cat([self.classes, other.classes], dim=1),
+            torch.cat([self.excess * kept, other.excess * share], dim=1),
+            self.rest * kept + other.rest * share,
+        )
