@@ -11,8 +11,8 @@ from labelkit.data.images import EXTENSIONS, list_images, open_image, read_image
 from labelkit.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from labelkit.data.crop_tracking import CropTracker
-    from labelkit.data.label_map_dataset import LabelMapDataset, track_crop
+    from labelkit.data.crop_tracking import CropTracker, track_crop
+    from labelkit.data.label_map_dataset import LabelMapDataset
 
 __all__ = [
     "EXTENSIONS",
@@ -29,6 +29,6 @@ __getattr__ = lazy_names(
     {
         "CropTracker": "crop_tracking",
         "LabelMapDataset": "label_map_dataset",
-        "track_crop": "label_map_dataset",
+        "track_crop": "crop_tracking",
     },
 )

@@ -18,7 +18,7 @@ from torchvision.transforms.v2 import functional as VF
 from labelkit.geometry import CropBox
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 _UNTRACED = (v2.AutoAugment, v2.RandAugment, v2.TrivialAugmentWide, v2.AugMix)
 _UNSUPPORTED = ("affine", "rotate", "perspective", "elastic", "five_crop", "ten_crop")
@@ -158,6 +158,33 @@ def _center_crop(tracker: CropTracker, output_size: int | Sequence[int]) -> Crop
     height, width = padded.canvas_size
     top, left = round((height - crop_height) / 2.0), round((width - crop_width) / 2.0)
     return _crop(padded, top, left, crop_height, crop_width)
+
+
+def track_crop(image: Any, transform: Callable[..., Any]) -> tuple[torch.Tensor, CropBox]:  # noqa: ANN401
+    """Send an image through a v2 pipeline and say which part of it came out.
+
+    Args:
+        image: a Pillow image, or a tensor (..., H, W).
+        transform: a torchvision v2 pipeline.
+
+    Returns:
+        The pipeline's output, and the box of the image that it shows.
+
+    Raises:
+        ValueError: the pipeline moves pixels in a way that no box describes.
+    """
+    height, width = VF.get_size(image)
+    start = CropTracker.of((height, width))
+    output, _ = transform(image, start)
+    tracker = start.trail[-1]
+    size = tuple(VF.get_size(output))
+    if size != tracker.canvas_size:
+        raise ValueError(
+            f"the pipeline returns {size[0]}x{size[1]} pixels, its known steps give "
+            f"{tracker.canvas_size[0]}x{tracker.canvas_size[1]}: it holds a transform of its own "
+            "that moves pixels, which label maps cannot follow"
+        )
+    return output, tracker.box
 
 
 def require_trackable(transform: object) -> None:

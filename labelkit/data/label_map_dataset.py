@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch.utils.data import Dataset
-from torchvision.transforms.v2 import functional as VF
 
-from labelkit.data.crop_tracking import CropTracker, require_trackable
+from labelkit.data.crop_tracking import require_trackable, track_crop
 from labelkit.errors import DatasetError, LabelMapError
 from labelkit.label_maps import LabelMapFile, pool, pool_by_zoom
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Sized
+    from collections.abc import Sized
 
     from numpy.typing import NDArray
     from torchvision.transforms import v2
@@ -139,30 +138,3 @@ def _keys(dataset: Any) -> list[str]:  # noqa: ANN401 -- whatever has samples an
             f"a sample lies outside the data set's root {root} ({error}): label maps are found by "
             "the path below it"
         ) from error
-
-
-def track_crop(image: Any, transform: Callable[..., Any]) -> tuple[torch.Tensor, CropBox]:  # noqa: ANN401
-    """Send an image through a v2 pipeline and say which part of it came out.
-
-    Args:
-        image: a Pillow image, or a tensor (..., H, W).
-        transform: a torchvision v2 pipeline.
-
-    Returns:
-        The pipeline's output, and the box of the image that it shows.
-
-    Raises:
-        ValueError: the pipeline moves pixels in a way that no box describes.
-    """
-    height, width = VF.get_size(image)
-    start = CropTracker.of((height, width))
-    output, _ = transform(image, start)
-    tracker = start.trail[-1]
-    size = tuple(VF.get_size(output))
-    if size != tracker.canvas_size:
-        raise ValueError(
-            f"the pipeline returns {size[0]}x{size[1]} pixels, its known steps give "
-            f"{tracker.canvas_size[0]}x{tracker.canvas_size[1]}: it holds a transform of its own "
-            "that moves pixels, which label maps cannot follow"
-        )
-    return output, tracker.box
