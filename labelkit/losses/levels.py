@@ -116,12 +116,21 @@ def check_target(target: Tensor, batch: int, class_count: int) -> None:
         )
     if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
         raise ValueError(f"target has type {target.dtype}, expected integers")
-    if target.device.type != "cpu":
+    check_class_range(target, class_count)
+
+
+def check_class_range(classes: Tensor, class_count: int, name: str = "target") -> None:
+    """Raise ValueError where indices on the CPU lie outside ``class_count`` classes.
+
+    Not on accelerators, where reading the values would wait for all work, and not in compiled code,
+    which it would cut in two.
+    """
+    if classes.device.type != "cpu" or torch.compiler.is_compiling() or classes.numel() == 0:
         return
-    lowest, highest = int(target.min()), int(target.max())
+    lowest, highest = (int(bound) for bound in classes.aminmax())
     if lowest < 0 or highest >= class_count:
         raise ValueError(
-            f"target holds classes from {lowest} to {highest}, expected 0 to {class_count - 1}: "
+            f"{name} holds classes from {lowest} to {highest}, expected 0 to {class_count - 1}: "
             "were the labels made with another class list?"
         )
 
