@@ -11,13 +11,19 @@ from labelkit.data.images import EXTENSIONS, list_images, open_image, read_image
 from labelkit.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from labelkit.data.collate import collate_sparse
     from labelkit.data.crop_tracking import CropTracker, track_crop
     from labelkit.data.label_map_dataset import LabelMapDataset
+    from labelkit.data.label_map_iterable import LabelMapIterable
+    from labelkit.data.target_options import TargetOptions
 
 __all__ = [
     "EXTENSIONS",
     "CropTracker",
     "LabelMapDataset",
+    "LabelMapIterable",
+    "TargetOptions",
+    "collate_sparse",
     "list_images",
     "open_image",
     "read_image",
@@ -29,6 +35,9 @@ __getattr__ = lazy_names(
     {
         "CropTracker": "crop_tracking",
         "LabelMapDataset": "label_map_dataset",
+        "LabelMapIterable": "label_map_iterable",
+        "TargetOptions": "target_options",
+        "collate_sparse": "collate",
         "track_crop": "crop_tracking",
     },
 )

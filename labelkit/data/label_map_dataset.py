@@ -2,139 +2,153 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from labelkit.data.crop_targets import CropTargets, Target
 from labelkit.data.crop_tracking import require_trackable, track_crop
-from labelkit.errors import DatasetError, LabelMapError
-from labelkit.label_maps import LabelMapFile, pool, pool_by_zoom
+from labelkit.data.original_labels import original_labels
+from labelkit.data.samples import open_samples
+from labelkit.data.target_options import TargetOptions
+from labelkit.errors import LabelMapError
+from labelkit.label_maps import LabelMapFile
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sized
+    from collections.abc import Callable, Sequence, Sized
 
     from numpy.typing import NDArray
-    from torchvision.transforms import v2
 
     from labelkit.geometry import CropBox
     from labelkit.hierarchy import ClassList
 
 
-class LabelMapDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """Images of a folder data set with targets pooled from label maps over the crop taken.
+class LabelMapDataset(Dataset[tuple[torch.Tensor, Target]]):
+    """Images of a data set with targets pooled from label maps over the crop taken.
 
-    Yields ``(image, target)``: the image as the pipeline leaves it, and the softmax of the pooled
-    logits over the file's classes, float32 (C,), which sums to one. Plain torch loops take it as it
-    is: ``torch.nn.functional.cross_entropy(logits, target)``. Where the file holds maps of several
-    input sizes, their logits are mixed by how far the crop zooms in.
+    Yields ``(image, target)``: the image as the pipeline leaves it, and by default the softmax of
+    the pooled logits over the file's classes, float32 (C,), which sums to one. Plain torch loops
+    take it as it is: ``torch.nn.functional.cross_entropy(logits, target)``. Where the file holds
+    maps of several input sizes, their logits are mixed by how far the crop zooms in.
 
     Args:
-        dataset: a torchvision ``ImageFolder``, or whatever else has ``samples`` (path, class),
-            ``loader`` and ``root``; without a transform of its own.
+        dataset: a torchvision ``ImageFolder``, a timm ``ImageDataset``, or with ``key`` any data
+            set of ``(image, class index)``; without a transform of its own.
         maps: a label-map file, or its path; made with ``labelkit relabel`` at the same root.
-        transform: a torchvision v2 pipeline of upright crops, resizes, flips and anything that
-            moves no pixels.
+        transform: a torchvision or timm pipeline that ``track_crop`` can follow. It can be set
+            later, as ``timm.data.create_loader`` does.
+        key: from a sample's position to its key in the file, where the data set has no paths.
+        options: which label.
+        sparse: yield ``SparseTargets`` instead of all classes; collate with ``collate_sparse``.
+        missing: ``error`` refuses a data set with images that the file lacks; ``hard`` gives those
+            their own label. ``missing_count`` tells how many they are.
+        classes: the ids behind the data set's class indices, where it has no ``classes``; read
+            only where its own labels are part of the target.
+
+    Attributes:
+        missing_count: images that the file lacks.
+        allow_untraced: let steps such as RandAugment pass, whose shifts are not followed.
 
     Raises:
-        ValueError: the data set has its own transform, or no paths below a root, or the pipeline
-            holds a step that moves pixels without a trace.
-        TypeError: the pipeline is not torchvision v2.
+        ValueError: the data set has its own transform or no paths, or the pipeline holds a step
+            that cannot be followed; or its own labels are needed and their ids not known.
+        TypeError: a step of the pipeline is not known.
         LabelMapError: the file lacks one of the data set's images, and the message names it; or
-            it holds several maps of each image whose zooms do not ascend.
+            it does not hold what the options need.
+        ClassListMismatch: the data set's own labels are needed, and one is not in the file.
 
     Source: Yun et al. 2021 (arXiv 2101.05022), section 3.2.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- what, with which labels, and how they are found
         self,
         dataset: Sized,
         maps: LabelMapFile | str | os.PathLike[str],
-        transform: v2.Transform,
+        transform: Callable[..., Any] | None = None,
+        *,
+        key: Callable[[int], str] | None = None,
+        options: TargetOptions | None = None,
+        sparse: bool = False,
+        missing: Literal["error", "hard"] = "error",
+        classes: Sequence[str] | None = None,
+        allow_untraced: bool = False,
     ) -> None:
-        if not all(hasattr(dataset, name) for name in ("samples", "loader", "root")):
-            raise ValueError(
-                f"{type(dataset).__name__} has no samples, loader and root as torchvision's "
-                "ImageFolder has: label maps are found by a sample's path below the root"
-            )
-        if any(getattr(dataset, name, None) for name in ("transform", "target_transform")):
-            raise ValueError("give the transform to LabelMapDataset, not to the inner data set")
-        require_trackable(transform)
+        if missing not in ("error", "hard"):
+            raise ValueError(f"missing is {missing!r}, expected error or hard")
         self.dataset: Any = dataset
-        self.maps = maps if isinstance(maps, LabelMapFile) else LabelMapFile.open(maps)
+        self.samples = open_samples(dataset, key)
+        self.allow_untraced = allow_untraced
         self.transform = transform
-        self._zooms = _zooms(self.maps)
-        self._rows = _rows(self.maps, _keys(self.dataset))
+        self.maps = maps if isinstance(maps, LabelMapFile) else LabelMapFile.open(maps)
+        options = options or TargetOptions()
+        self._targets = CropTargets(self.maps, options, sparse=sparse)
+        self._rows = _rows(self.maps, self.samples.keys)
+        self.missing_count = int((self._rows < 0).sum())
+        if missing == "error" and self.missing_count:
+            raise _lacking(self.maps, self.samples.keys, self._rows)
+        self._labels: NDArray[np.int64] | None = None
+        if options.needs_original or self.missing_count:
+            names = list(classes) if classes is not None else self.samples.class_names
+            self._labels = original_labels(self.maps, names)
+
+    @property
+    def transform(self) -> Callable[..., Any] | None:
+        """The pipeline; each new one is checked."""
+        return self._transform
+
+    @transform.setter
+    def transform(self, transform: Callable[..., Any] | None) -> None:
+        if transform is not None:
+            require_trackable(transform)
+        self._transform = transform
 
     @property
     def classes(self) -> ClassList:
         """The class list of the targets."""
         return self.maps.classes
 
+    @property
+    def keys(self) -> list[str]:
+        """Each sample's key in the file."""
+        return self.samples.keys
+
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, position: int) -> tuple[torch.Tensor, torch.Tensor]:
-        image, box = self.crop(position)
-        maps = self.maps.maps_at(int(self._rows[position]))
-        target = pool_by_zoom(maps, self._zooms, box) if self._zooms else pool(maps[0], box)
-        return image, torch.from_numpy(target.probabilities(len(self.classes)))
+    def __getitem__(self, position: int) -> tuple[torch.Tensor, Target]:
+        image, box, label = self._crop(position)
+        own = -1 if self._labels is None else int(self._labels[label])
+        return image, self._targets(int(self._rows[position]), box, own)
 
     def crop(self, position: int) -> tuple[torch.Tensor, CropBox]:
         """One random crop of an image, and where it lies.
 
         Raises:
             DatasetError: the image cannot be read; the message names it.
-            ValueError: the pipeline moves pixels in a way that no box describes.
+            ValueError: there is no pipeline, or it moves pixels in a way that no box describes.
         """
-        path, _ = self.dataset.samples[position]
-        try:
-            image = self.dataset.loader(path)
-        except (OSError, RuntimeError, SyntaxError) as error:
-            raise DatasetError(f"{path} cannot be read: {error}") from error
-        return track_crop(image, self.transform)
+        return self._crop(position)[:2]
 
-
-def _zooms(maps: LabelMapFile) -> list[float]:
-    """The zooms of a file with several maps an image; empty for one with a single map."""
-    zooms = [form.zoom for form in maps.forms]
-    if len(zooms) == 1:
-        return []
-    if min(zooms) <= 0 or sorted(set(zooms)) != zooms:
-        raise LabelMapError(
-            f"{maps.path} holds {len(zooms)} maps of each image at the zooms {zooms}: which one "
-            "is for which crop is only known if they ascend"
-        )
-    return zooms
+    def _crop(self, position: int) -> tuple[torch.Tensor, CropBox, int]:
+        if self._transform is None:
+            raise ValueError("LabelMapDataset has no transform yet: give it one that makes tensors")
+        image, label = self.samples.read(position)
+        output, box = track_crop(image, self._transform)
+        return output, box, label
 
 
 def _rows(maps: LabelMapFile, keys: list[str]) -> NDArray[np.int64]:
-    """The file's row of each sample: found once, and 8 bytes each to carry to a worker."""
-    rows = np.empty(len(keys), np.int64)
-    missing: list[str] = []
-    for at, key in enumerate(keys):
-        row = maps.position(key)
-        rows[at] = -1 if row is None else row
-        if row is None:
-            missing.append(key)
-    if missing:
-        raise LabelMapError(
-            f"{maps.path} has no label map for {len(missing):,} of {len(keys):,} "
-            f"images, the first is {missing[0]!r}: {maps.why_not(missing[0])}"
-        )
-    return rows
+    """The file's row of each sample, -1 for none: 8 bytes each to carry to a worker."""
+    rows = (maps.position(key) for key in keys)
+    return np.fromiter((-1 if row is None else row for row in rows), np.int64, len(keys))
 
 
-def _keys(dataset: Any) -> list[str]:  # noqa: ANN401 -- whatever has samples and a root
-    """Each sample's path below the root, with ``/``."""
-    root = Path(dataset.root)
-    try:
-        return [Path(path).relative_to(root).as_posix() for path, _ in dataset.samples]
-    except ValueError as error:
-        raise ValueError(
-            f"a sample lies outside the data set's root {root} ({error}): label maps are found by "
-            "the path below it"
-        ) from error
+def _lacking(maps: LabelMapFile, keys: list[str], rows: NDArray[np.int64]) -> LabelMapError:
+    first = keys[int(rows.argmin())]
+    return LabelMapError(
+        f"{maps.path} has no label map for {int((rows < 0).sum()):,} of {len(keys):,} "
+        f"images, the first is {first!r}: {maps.why_not(first)}"
+    )

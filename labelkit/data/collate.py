@@ -1,0 +1,30 @@
+"""Batches of sparse targets.
+
+Legend: B batch, E entries.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import default_collate
+
+from labelkit.targets import SparseTargets
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def collate_sparse(samples: Sequence[tuple[Any, SparseTargets]]) -> tuple[Any, SparseTargets]:
+    """Images, and one ``SparseTargets`` (B, E) with E of the longest; a ``collate_fn``.
+
+    Shorter ones are filled with entries that add nothing.
+    """
+    images, targets = zip(*samples, strict=True)
+    return default_collate(list(images)), SparseTargets(
+        pad_sequence([target.classes for target in targets], batch_first=True),
+        pad_sequence([target.excess for target in targets], batch_first=True),
+        torch.stack([target.rest for target in targets]),
+    )

@@ -1,0 +1,69 @@
+"""Which label a crop gets: the four of the ReLabel paper, the data set's own, and mixtures."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Label: TypeAlias = Literal[
+    "local-multi", "global-multi", "local-single", "global-single", "original"
+]
+LABELS: tuple[Label, ...] = (
+    "local-multi",
+    "global-multi",
+    "local-single",
+    "global-single",
+    "original",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetOptions:
+    """How a label map becomes a crop's target.
+
+    Attributes:
+        label: ``local-multi`` is the softmax of what lies in the crop, the paper's own proposal;
+            ``global-multi`` of the whole image, whatever the crop. The ``single`` ones put all on
+            the strongest class of the same. ``original`` is the data set's own label.
+        original: share of the data set's own label in the target, from 0 to 1.
+        temperature: what pooled logits are divided by before the softmax; above 1 softens.
+        method: ``relabel`` pools logits; ``probability`` pools each cell's softmax, and needs maps
+            made with ``--log-sum-exp``.
+        absent: what classes count as in cells that do not store them: the map's own ``background``,
+            or ``zeros`` as published.
+        tokens: rows and columns (h, w) of a student's last feature map: a second target with one
+            distribution for each of its positions; None for none.
+
+    Raises:
+        ValueError: a value out of its range.
+
+    Source: Yun et al. 2021 (arXiv 2101.05022), section 3 and the ablation of its labels; Jiang et
+    al. 2021 (arXiv 2104.10858), section 3, for labels of every position.
+    """
+
+    label: Label = "local-multi"
+    original: float = 0.0
+    temperature: float = 1.0
+    method: Literal["relabel", "probability"] = "relabel"
+    absent: Literal["background", "zeros"] = "background"
+    tokens: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.label not in LABELS:
+            raise ValueError(f"label is {self.label!r}, expected one of {', '.join(LABELS)}")
+        if not 0 <= self.original <= 1:
+            raise ValueError(f"original is {self.original}, expected a share from 0 to 1")
+        if not (self.temperature > 0 and math.isfinite(self.temperature)):
+            raise ValueError(f"temperature is {self.temperature}, expected a positive number")
+        if self.method not in ("relabel", "probability"):
+            raise ValueError(f"method is {self.method!r}, expected relabel or probability")
+        if self.absent not in ("background", "zeros"):
+            raise ValueError(f"absent is {self.absent!r}, expected background or zeros")
+        if self.tokens is not None and min(self.tokens) < 1:
+            raise ValueError(f"tokens are {self.tokens}, expected rows and columns of at least 1")
+
+    @property
+    def needs_original(self) -> bool:
+        """Whether every sample's own label is part of its target."""
+        return self.original > 0 or self.label == "original"
