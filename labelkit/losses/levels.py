@@ -92,12 +92,16 @@ class TreeLevels(nn.Module):
         return self.target_table.index_select(0, target.long())
 
 
-def check_logits(logits: Tensor, class_count: int, name: str = "logits") -> None:
+def check_logits(
+    logits: Tensor,
+    class_count: int,
+    name: str = "logits",
+    columns: str = "one column per class of the tree",
+) -> None:
     """Raise ValueError unless ``logits`` are (B, C) floats with C = ``class_count`` and B >= 1."""
     if logits.ndim != 2 or logits.shape[1] != class_count:
         raise ValueError(
-            f"{name} have shape {tuple(logits.shape)}, expected (batch, {class_count}): "
-            "one column per class of the tree"
+            f"{name} have shape {tuple(logits.shape)}, expected (batch, {class_count}): {columns}"
         )
     if not logits.is_floating_point():
         raise ValueError(f"{name} have type {logits.dtype}, expected floats")
