@@ -12,7 +12,7 @@ from labelkit.lazy import lazy_names
 
 if TYPE_CHECKING:
     from labelkit.data.collate import collate_sparse
-    from labelkit.data.crop_tracking import CropTracker, track_crop
+    from labelkit.data.crop_tracking import CropTracker, follow_crop, track_crop
     from labelkit.data.label_map_dataset import LabelMapDataset
     from labelkit.data.label_map_iterable import LabelMapIterable
     from labelkit.data.target_options import TargetOptions
@@ -24,6 +24,7 @@ __all__ = [
     "LabelMapIterable",
     "TargetOptions",
     "collate_sparse",
+    "follow_crop",
     "list_images",
     "open_image",
     "read_image",
@@ -38,6 +39,7 @@ __getattr__ = lazy_names(
         "LabelMapIterable": "label_map_iterable",
         "TargetOptions": "target_options",
         "collate_sparse": "collate",
+        "follow_crop": "crop_tracking",
         "track_crop": "crop_tracking",
     },
 )

@@ -1,0 +1,146 @@
+"""The map from a transformed image's pixels back to the image it came from.
+
+Legend: x to the right, y down, (0, 0) the image's upper left corner, so that pixel centres lie at
+halves; points are columns (x, y, 1), and a map is a matrix (3, 3) that multiplies them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+import torch
+from torchvision import tv_tensors
+
+from labelkit.data.crop_outline import clip, mapped
+from labelkit.geometry import CropBox
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from labelkit.data.crop_outline import Matrix
+
+
+class CropTracker(tv_tensors.TVTensor):
+    """The map from current to original pixels, float64 (3, 3), which transforms take like an image.
+
+    Attributes:
+        image_size: height and width of the original image.
+        canvas_size: height and width of the current one.
+        trail: all trackers of one image so far, the latest last; it outlives a step that turns
+            the tracker itself into a plain tensor, as ``ToPureTensor`` does.
+        place: where this tracker stands in the trail.
+    """
+
+    image_size: tuple[int, int]
+    canvas_size: tuple[int, int]
+    trail: list[CropTracker]
+    place: int
+
+    @classmethod
+    def of(cls, image_size: Sequence[int]) -> Self:
+        """A tracker for an untouched image of (height, width) pixels."""
+        height, width = image_size
+        return cls._build(torch.eye(3, dtype=torch.float64), (height, width), (height, width), [])
+
+    def then(self, step: Matrix, size: Sequence[int]) -> Self:
+        """The tracker after one more step, which maps new pixels to those of before.
+
+        ``step`` is its matrix (3, 3), ``size`` the new height and width.
+        """
+        data = self.matrix @ torch.tensor(step, dtype=torch.float64)
+        return self._build(data, self.image_size, (int(size[0]), int(size[1])), self.trail)
+
+    @property
+    def matrix(self) -> torch.Tensor:
+        """The map as a plain tensor, float64 (3, 3)."""
+        return self.as_subclass(torch.Tensor)
+
+    @property
+    def exact(self) -> bool:
+        """Whether the box is just what the pixels show: no step was slanted or in perspective."""
+        return all(_is_upright(tracker.matrix.tolist()) for tracker in self._path())
+
+    @property
+    def box(self) -> CropBox:
+        """The part of the original image that the current pixels show.
+
+        For upright steps (and quarter turns) exactly, and reaching outside the image where padding
+        was added around it. Otherwise the smallest upright box around what is visible, which is
+        more than that: see ``exact``.
+
+        Raises:
+            ValueError: nothing of the image is visible any more.
+        """
+        left, top, right, bottom = self._upright_edges() if self.exact else self._outer_edges()
+        if not (left < right and top < bottom):
+            raise ValueError(
+                "the transforms leave nothing of the image to see: no label fits such a crop. "
+                "Make their shifts smaller"
+            )
+        height, width = self.image_size
+        flipped = float(self.matrix[0, 0]) < 0
+        return CropBox(left / width, top / height, right / width, bottom / height, flipped)
+
+    def _path(self) -> list[CropTracker]:
+        return self.trail[: self.place + 1]
+
+    def _upright_edges(self) -> tuple[float, float, float, float]:
+        """The canvas in the original, without what earlier crops have cut off."""
+        *earlier, (left, top, right, bottom) = [_canvas_edges(tracker) for tracker in self._path()]
+        height, width = self.image_size
+        if earlier:
+            lefts, tops, rights, bottoms = zip(*earlier, strict=True)
+            # Where nothing was cut, padding may reach outside: pooling counts it as empty.
+            left = max(left, *lefts) if max(lefts) > 0 else left
+            top = max(top, *tops) if max(tops) > 0 else top
+            right = min(right, *rights) if min(rights) < width else right
+            bottom = min(bottom, *bottoms) if min(bottoms) < height else bottom
+        return left, top, right, bottom
+
+    def _outer_edges(self) -> tuple[float, float, float, float]:
+        """The box around the visible part: what lies in the image and in each canvas on the way."""
+        height, width = self.canvas_size
+        outline = [(0.0, 0.0), (width, 0.0), (width, height), (0.0, height)]
+        for tracker in self._path()[:-1]:
+            to_canvas = torch.linalg.solve(tracker.matrix, self.matrix).tolist()
+            outline = clip(outline, to_canvas, tracker.canvas_size)
+        if not outline:
+            return 0.0, 0.0, 0.0, 0.0
+        across, down = zip(*mapped(self.matrix.tolist(), outline), strict=True)
+        return (
+            round(min(across), 6),
+            round(min(down), 6),
+            round(max(across), 6),
+            round(max(down), 6),
+        )
+
+    @classmethod
+    def _build(
+        cls,
+        data: torch.Tensor,
+        image_size: tuple[int, int],
+        canvas_size: tuple[int, int],
+        trail: list[CropTracker],
+    ) -> Self:
+        tracker = data.as_subclass(cls)
+        tracker.image_size, tracker.canvas_size, tracker.trail = image_size, canvas_size, trail
+        tracker.place = len(trail)
+        trail.append(tracker)
+        return tracker
+
+
+def _is_upright(matrix: Matrix) -> bool:
+    """Whether lines along the axes stay along the axes."""
+    (a, b, _), (c, d, _), last = matrix
+    return list(last) == [0, 0, 1] and ((b == 0 and c == 0) or (a == 0 and d == 0))
+
+
+def _canvas_edges(tracker: CropTracker) -> tuple[float, float, float, float]:
+    height, width = tracker.canvas_size
+    matrix = tracker.matrix.tolist()
+    (x0, y0), (x1, y1) = mapped(matrix, [(0.0, 0.0), (width, height)])
+    # Crops lie on whole pixels: rounding takes back what the products lost, since the number
+    # of points that pooling samples jumps where a crop is a whole number of cells wide.
+    left, right = sorted((round(x0, 6), round(x1, 6)))
+    top, bottom = sorted((round(y0, 6), round(y1, 6)))
+    return left, top, right, bottom

@@ -1,0 +1,130 @@
+"""Turned, sheared and distorted images: the box is the outer box of what is still visible.
+
+The ramp's blue channel is 255 wherever the image is seen, and 0 where a transform filled in.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torchvision import transforms as v1
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as VF
+
+from labelkit.data import follow_crop, track_crop
+from labelkit.data.crop_tracking import CropTracker
+from tests.data.test_crop_tracking import H, W, ramp
+
+SLANTED = {
+    "rotation": v2.RandomRotation(40),
+    "rotation, whole": v2.RandomRotation(170, expand=True),
+    "rotation about a point": v2.RandomRotation(60, center=[200, 20]),
+    "affine": v2.RandomAffine(30, translate=(0.2, 0.3), scale=(0.6, 1.6), shear=(-20, 20, -9, 9)),
+    "affine about a point": v2.RandomAffine(30, shear=20, center=[10, 150]),
+    "perspective": v2.RandomPerspective(0.6, p=1),
+    "crop, then rotation": v2.Compose([v2.RandomCrop(100), v2.RandomRotation(45)]),
+    "rotation, then crop": v2.Compose([v2.RandomRotation((30, 60)), v2.RandomCrop(80)]),
+    "all": v2.Compose(
+        [
+            v2.RandomPerspective(0.4, p=1),
+            v2.RandomHorizontalFlip(),
+            v2.CenterCrop(150),
+            v2.RandomAffine(20, shear=10),
+            v2.Pad(20),
+            v2.RandomRotation(20),
+            v2.RandomCrop(120),
+        ]
+    ),
+    "v1": v1.Compose(
+        [v1.RandomPerspective(0.4, p=1), v1.RandomRotation(20), v1.RandomAffine(10, shear=(5, 9))]
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ["tensor", "Pillow"])
+@pytest.mark.parametrize("name", SLANTED)
+def test_the_box_is_the_outer_box_of_the_visible_pixels(name, kind):
+    for seed in range(12):
+        torch.manual_seed(seed)
+        image = ramp() if kind == "tensor" else Image.fromarray(ramp().permute(1, 2, 0).numpy())
+        output, tracker = follow_crop(image, SLANTED[name])
+        red, green, blue = VF.pil_to_tensor(output) if kind == "Pillow" else output
+        seen = blue > 250
+        box = tracker.box
+        assert not tracker.exact
+        for shown, low, high in (
+            (red[seen], box.left * W, box.right * W),
+            (green[seen], box.top * H, box.bottom * H),
+        ):
+            # Pixel n of the image reaches from n to n + 1.
+            assert low - 1.5 < int(shown.min()) < low + 2.5
+            assert high - 3.5 < int(shown.max()) < high + 0.5
+
+
+@pytest.mark.parametrize("angle", [90, 180, 270, -90, 360])
+@pytest.mark.parametrize("expand", [True, False])
+def test_quarter_turns_are_exact(angle, expand):
+    pipeline = v2.Compose(
+        [v2.RandomCrop((60, 60)), v2.RandomRotation((angle, angle), expand=expand)]
+    )
+    output, tracker = follow_crop(ramp(), pipeline)
+    assert tracker.exact
+    box = tracker.box
+    assert (int(output[0].min()), int(output[0].max()) + 1) == pytest.approx(
+        (box.left * W, box.right * W)
+    )
+    assert (int(output[1].min()), int(output[1].max()) + 1) == pytest.approx(
+        (box.top * H, box.bottom * H)
+    )
+
+
+@given(
+    st.integers(2, 90),
+    st.integers(2, 90),
+    st.one_of(st.sampled_from([0, 90, 180, 270]), st.floats(-360, 360)),
+)
+@settings(max_examples=60)
+def test_a_whole_turned_image_has_torchvisions_size(height, width, angle):
+    turned = VF.rotate(CropTracker.of((height, width)), angle, expand=True)
+    expected = VF.rotate(torch.zeros(1, height, width), angle, expand=True).shape[1:]
+    for size, wanted in zip(turned.canvas_size, expected, strict=True):
+        # Torchvision rounds in single precision.
+        assert abs(size - wanted) <= (0 if angle % 90 == 0 else 1)
+
+
+def test_a_shift_alone_is_exact_and_shows_only_what_the_crop_before_it_left():
+    pipeline = v2.Compose(
+        [v2.CenterCrop(100), v2.RandomAffine(0, translate=(0.3, 0), scale=(2, 2))]
+    )
+    output, tracker = follow_crop(ramp(), pipeline)
+    seen = output[2] > 0
+    box = tracker.box
+    assert tracker.exact
+    assert abs(int(output[0][seen].min()) - box.left * W) <= 1
+    assert abs(int(output[0][seen].max()) + 1 - box.right * W) <= 1
+    assert box.left * W >= 70
+    assert box.right * W <= 170
+
+
+def test_padding_after_a_crop_shows_nothing_more():
+    _, box = track_crop(ramp(), v2.Compose([v2.CenterCrop(90), v2.Pad(30)]))
+    assert (box.left, box.top, box.right, box.bottom) == (75 / W, 45 / H, 165 / W, 135 / H)
+
+
+def test_perspective_points_and_coefficients_say_the_same():
+    start = [[0, 0], [W, 0], [W, H], [0, H]]
+    end = [[20, 10], [W - 30, 5], [W - 8, H - 40], [12, H - 3]]
+    moved = VF.perspective(CropTracker.of((H, W)), start, end)
+    corners = moved.matrix @ torch.tensor([[*end[2], 1.0]], dtype=torch.float64).T
+    assert (corners[:2] / corners[2]).flatten().tolist() == pytest.approx([W, H])
+
+
+@pytest.mark.parametrize("angle", [0.0, 5.0])
+def test_an_image_pushed_out_of_sight_has_no_box(angle):
+    cut = VF.center_crop(CropTracker.of((H, W)), [100, 100])
+    pushed = VF.affine(cut, angle, translate=[150, 0], scale=1.0, shear=[0.0, 0.0])
+    with pytest.raises(ValueError, match="nothing of the image"):
+        _ = pushed.box
