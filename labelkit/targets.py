@@ -1,6 +1,6 @@
 """Soft targets that list a few classes and share one value among all others. Loads no torch.
 
-Legend: B batch, E entries, C classes.
+Legend: B batch, E entries, C classes, h w tokens.
 """
 
 from __future__ import annotations
@@ -53,17 +53,18 @@ class SparseTarget:
             The probabilities of ``classes`` (E,), float32, and the one of each other class.
 
         Raises:
-            ValueError: a listed class does not exist among ``num_classes``, or the temperature is
-                not positive.
+            ValueError: a listed class does not exist among ``num_classes``, the temperature is
+                not positive, or no class has a logit above ``-inf``.
         """
         self._check(num_classes)
-        if not temperature > 0:
-            raise ValueError(f"temperature is {temperature}, expected a positive number")
+        _check_temperature(temperature)
         others = num_classes - len(self.classes)
         highest = max(
             float(self.logits.max()) if len(self.logits) else -np.inf,
             self.background if others else -np.inf,
         )
+        if highest == -np.inf:
+            raise ValueError("no class has a logit above -inf: there is no probability to share")
         listed = np.exp((self.logits - np.float32(highest)) / np.float32(temperature))
         other = float(np.exp((self.background - highest) / temperature)) if others else 0.0
         whole = float(listed.sum(dtype=np.float64)) + others * other
@@ -81,8 +82,71 @@ class SparseTarget:
         return dense
 
     def _check(self, num_classes: int) -> None:
-        if self.classes.size and int(self.classes[-1]) >= num_classes:
-            raise ValueError(f"class {self.classes[-1]} is not one of {num_classes} classes")
+        _check_classes(self.classes, num_classes)
+
+
+@dataclass(frozen=True, eq=False)
+class TokenTarget:
+    """Logits of a few classes, and the one that all others share, for each of h x w tokens.
+
+    Targets for the spatial outputs of a student, row by row from the top, each from the left.
+
+    Attributes:
+        classes: class indices (E,), ascending and distinct.
+        logits: their logits (E, h, w), float32.
+        background: the logit of every class that is not listed (h, w), float32; ``-inf`` for none
+            of the mass.
+
+    Source: Jiang et al. 2021 (arXiv 2104.10858), section 3.2, "token labeling".
+    """
+
+    classes: NDArray[np.intp]
+    logits: NDArray[np.float32]
+    background: NDArray[np.float32]
+
+    def dense(self, num_classes: int) -> NDArray[np.float32]:
+        """All logits (C, h, w), float32.
+
+        Raises:
+            ValueError: a listed class does not exist among ``num_classes``.
+        """
+        _check_classes(self.classes, num_classes)
+        dense = np.empty((num_classes, *self.background.shape), np.float32)
+        dense[:] = self.background
+        dense[self.classes] = self.logits
+        return dense
+
+    def probabilities(self, num_classes: int, temperature: float = 1.0) -> NDArray[np.float32]:
+        """Softmax over the classes of each token (C, h, w), float32.
+
+        Args:
+            num_classes: C.
+            temperature: what the logits are divided by; above 1 softens.
+
+        Raises:
+            ValueError: a listed class does not exist among ``num_classes``, the temperature is
+                not positive, or no class of some token has a logit above ``-inf``.
+        """
+        _check_temperature(temperature)
+        dense = self.dense(num_classes)
+        highest = dense.max(axis=0)
+        if (highest == -np.inf).any():
+            raise ValueError("a token has no class with a logit above -inf")
+        dense -= highest
+        dense /= np.float32(temperature)
+        np.exp(dense, out=dense)
+        dense /= dense.sum(axis=0)
+        return dense
+
+
+def _check_classes(classes: NDArray[np.intp], num_classes: int) -> None:
+    if classes.size and int(classes[-1]) >= num_classes:
+        raise ValueError(f"class {classes[-1]} is not one of {num_classes} classes")
+
+
+def _check_temperature(temperature: float) -> None:
+    if not temperature > 0:
+        raise ValueError(f"temperature is {temperature}, expected a positive number")
 
 
 class SparseTargets(NamedTuple):

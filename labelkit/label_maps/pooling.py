@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from labelkit.label_maps.pooling_tokens import check_options, mean_probabilities
+from labelkit.label_maps.pooling_weights import axis_weights
 from labelkit.targets import SparseTarget
 
 if TYPE_CHECKING:
@@ -24,60 +26,100 @@ if TYPE_CHECKING:
 
     from labelkit.geometry import CropBox
     from labelkit.label_maps.label_map import Background, LabelMap
+    from labelkit.label_maps.pooling_tokens import Absent, Method
 
 
-_MANY = 16
+def pool(  # noqa: PLR0913 -- RoIAlign's own options
+    label_map: LabelMap,
+    box: CropBox,
+    *,
+    method: Method = "relabel",
+    absent: Absent = "background",
+    aligned: bool = False,
+    sampling: int = 0,
+) -> SparseTarget:
+    """Average a label map over a crop, as RoIAlign to 1x1 does.
 
-
-def pool(label_map: LabelMap, box: CropBox) -> SparseTarget:
-    """Average a label map's logits over a crop, as RoIAlign to 1x1 does.
-
-    Equal to ``torchvision.ops.roi_align(dense, box * grid - 0.5, 1, aligned=False)`` but for the
-    rounding of its float32 sums (1e-5 on 15x15 cells, 4e-5 on 64x64), with the map's background (0,
-    if it has none) for classes that a cell does not store. Softmax of the result is the training
-    target.
+    Equal to ``torchvision.ops.roi_align(dense, box * grid - 0.5, 1, sampling, aligned=aligned)``
+    (with ``aligned``, of ``box * grid``) but for the rounding of its float32 sums: 1e-5 on 15x15
+    cells, 4e-5 on 64x64. Softmax of the result is the training target.
 
     Args:
         label_map: top-K logits on an (H, W) grid.
         box: the crop, as fractions of the whole image; may reach outside it. A flip does not
             change the mean.
+        method: ``relabel`` averages logits, as published. ``probability`` averages each cell's
+            probabilities, so that a cell counts the more the surer the teacher is of it; the
+            result's logits are their logarithms, so that its softmax gives the means, scaled to a
+            sum of 1. A crop that shows nothing of the image says that all classes are alike.
+        absent: what counts for a class in the cells that do not store it: the map's own
+            ``background``, which is logit 0 if it has none, or ``zeros``: logit 0, as published,
+            and with the method ``probability`` probability 0.
+        aligned: False takes a crop for at least one cell wide and high, as published.
+        sampling: points per cell and axis; 0 is one for each cell that the crop is wide, rounded
+            up, as published.
 
     Returns:
         At most K*H*W + M classes with their logits; all other classes share one.
 
-    Source: Yun et al. 2021 (arXiv 2101.05022), section 3.2; He et al. 2017 (Mask R-CNN), section 3.
+    Raises:
+        ValueError: the method ``probability`` of a map that does not keep the log-sum-exp of its
+            cells; a keyword that does not exist or is negative.
+
+    Source: Yun et al. 2021 (arXiv 2101.05022), section 3.2; He et al. 2017 (Mask R-CNN, arXiv
+    1703.06870), section 3.
     """
+    check_options(method, absent, sampling)
     rows, columns = label_map.grid
-    weight_y = _axis_weights(box.top, box.bottom, rows)
-    weight_x = _axis_weights(box.left, box.right, columns)
-    weight = weight_y[:, None] * weight_x
+    weight_y = axis_weights(box.top, box.bottom, rows, aligned=aligned, sampling=sampling)
+    weight_x = axis_weights(box.left, box.right, columns, aligned=aligned, sampling=sampling)
+    if method == "probability":
+        token = mean_probabilities(label_map, absent, weight_y, weight_x)
+        return SparseTarget(token.classes, token.logits[:, 0, 0], float(token.background[0, 0]))
+    weight = weight_y[0, :, None] * weight_x
+    background = label_map.background if absent == "background" else None
     if label_map.classes is not None:
-        return _same_classes(label_map.classes, label_map, weight)
+        return _same_classes(label_map.classes, label_map.score, background, weight)
     sums = np.bincount(label_map.index.ravel(), (label_map.score * weight).ravel())
-    if label_map.background is None:
+    if background is None:
         classes = np.flatnonzero(sums)
         return SparseTarget(classes, sums[classes].astype(np.float32))
-    return _over_background(label_map, label_map.background, weight, sums)
+    return _over_background(label_map, background, weight, sums)
 
 
-def pool_by_zoom(maps: Sequence[LabelMap], zooms: Sequence[float], box: CropBox) -> SparseTarget:
-    """Pool several maps of one image and mix their logits by how far the crop zooms in.
+def pool_by_zoom(  # noqa: PLR0913 -- RoIAlign's own options
+    maps: Sequence[LabelMap],
+    zooms: Sequence[float],
+    box: CropBox,
+    *,
+    method: Method = "relabel",
+    absent: Absent = "background",
+    aligned: bool = False,
+    sampling: int = 0,
+) -> SparseTarget:
+    """Pool several maps of one image and mix the results by how far the crop zooms in.
 
     A crop of 1/4 of the image, shown at the teacher's own size, is the image shown at twice that
     size: a map of zoom 2 says best what the teacher would say of it. Between two zooms the logits
-    are mixed in proportion to the logarithm; beyond the last one, it alone counts.
+    (with the method ``probability`` the probabilities) are mixed in proportion to the logarithm;
+    beyond the last one, it alone counts.
 
     Args:
         maps: of one image.
         zooms: the side that the image was shown at for each, over the side that the teacher was
             trained at; positive, ascending.
         box: the crop, as in ``pool``.
+        method: as in ``pool``.
+        absent: as in ``pool``.
+        aligned: as in ``pool``.
+        sampling: as in ``pool``.
 
     Returns:
         The classes of the one or two maps that count, with their mixed logits.
 
     Raises:
-        ValueError: zooms that are not positive and ascending, or of another number than the maps.
+        ValueError: zooms that are not positive and ascending, or of another number than the maps;
+            and as ``pool``.
     """
     ascend = all(low < high for low, high in pairwise([0.0, *zooms, math.inf]))
     if not maps or len(zooms) != len(maps) or not ascend:
@@ -87,18 +129,23 @@ def pool_by_zoom(maps: Sequence[LabelMap], zooms: Sequence[float], box: CropBox)
     position = float(np.interp(-0.5 * math.log(area), places, np.arange(len(places))))
     lower = int(position)
     share = position - lower
-    if not share:
-        return pool(maps[lower], box)
-    return _mixed(pool(maps[lower], box), pool(maps[lower + 1], box), share)
+    near = maps[lower : lower + 2] if share else maps[lower : lower + 1]
+    targets = [
+        pool(each, box, method=method, absent=absent, aligned=aligned, sampling=sampling)
+        for each in near
+    ]
+    return _mixed(*targets, share, method) if share else targets[0]
 
 
 def _same_classes(
-    stored: NDArray[np.integer], label_map: LabelMap, weight: NDArray[np.float32]
+    stored: NDArray[np.integer],
+    score: NDArray[np.float32],
+    background: Background | None,
+    weight: NDArray[np.float32],
 ) -> SparseTarget:
     """All cells store the same classes: a product of a matrix and the weights."""
     flat = weight.ravel()
-    sums = label_map.score.reshape(len(stored), -1) @ flat
-    background = label_map.background
+    sums = score.reshape(len(stored), -1) @ flat
     if background is None:
         return SparseTarget(stored.astype(np.intp), sums)
     whole = flat.sum()
@@ -139,47 +186,15 @@ def _over_background(
     return SparseTarget(classes, pooled[classes].astype(np.float32), rest)
 
 
-def _mixed(first: SparseTarget, second: SparseTarget, share: float) -> SparseTarget:
-    """Logits of two targets, ``share`` of them from the second."""
+def _mixed(first: SparseTarget, second: SparseTarget, share: float, method: Method) -> SparseTarget:
+    """Two targets' logits, or the probabilities behind them, ``share`` from the second."""
     classes = np.union1d(first.classes, second.classes)
-    logits = np.zeros(len(classes), np.float32)
-    for target, part in ((first, 1 - share), (second, share)):
-        own = np.full(len(classes), target.background, np.float32)
-        own[np.searchsorted(classes, target.classes)] = target.logits
-        logits += np.float32(part) * own
-    rest = (1 - share) * first.background + share * second.background
-    return SparseTarget(classes, logits, rest)
-
-
-def _axis_weights(start: float, stop: float, cells: int) -> NDArray[np.float32]:
-    """The weight of each of ``cells`` cells in the mean over [start, stop] of one axis.
-
-    Follows RoIAlign step by step in float32, since the number of sampling points jumps where the
-    width in cells crosses an integer: at least one cell wide, ``ceil(width)`` points in the middle
-    of equal bins, linear interpolation between cell centres, and nothing beyond one cell outside.
-    """
-    scale, half = np.float32(cells), np.float32(0.5)
-    first = np.float32(start) * scale - half
-    width = max(np.float32(stop) * scale - half - first, np.float32(1.0))
-    points = int(np.ceil(width))
-    if points > _MANY * cells:
-        position = _near(float(first), float(width), points, cells)
+    rows = np.empty((2, len(classes) + 1))
+    for row, target in zip(rows, (first, second), strict=True):
+        row[:] = target.background
+        row[np.searchsorted(classes, target.classes)] = target.logits
+    if method == "relabel":
+        mixed = (1 - share) * rows[0] + share * rows[1]
     else:
-        numbers = np.arange(points, dtype=np.float32)
-        position = first + (numbers + half) * width / np.float32(points)
-    inside = ((position >= -1) & (position <= cells)).astype(np.float32)
-    position = np.clip(position, 0, cells - 1)
-    low = position.astype(np.intp)
-    toward_high = (position - low) * inside
-    weights = np.bincount(low, inside - toward_high, cells)
-    weights += np.bincount(np.minimum(low + 1, cells - 1), toward_high, cells)
-    return (weights / points).astype(np.float32)
-
-
-def _near(first: float, width: float, points: int, cells: int) -> NDArray[np.float32]:
-    """Of the sampling points of a crop far larger than the image, those near the image."""
-    step = width / points
-    begin = max(int((-1 - first) / step) - 1, 0)
-    end = min(int((cells - first) / step) + 2, points)
-    numbers = np.arange(begin, max(end, begin), dtype=np.float64)
-    return (first + (numbers + 0.5) * step).astype(np.float32)
+        mixed = np.logaddexp(rows[0] + math.log(1 - share), rows[1] + math.log(share))
+    return SparseTarget(classes, mixed[:-1].astype(np.float32), float(mixed[-1]))
