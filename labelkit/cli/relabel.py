@@ -132,6 +132,13 @@ Examples:
     help="What the teacher's features are computed in.",
 )
 @click.option(
+    "--compile",
+    "compiled",
+    is_flag=True,
+    help="Compile the teacher first: half a minute or more for each input size, and about 1.4 "
+    "times as fast from then on (CPU). Needs a C++ compiler; scores change by rounding only.",
+)
+@click.option(
     "--force", is_flag=True, help="Take a teacher that answers from its class token all the same."
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …")
@@ -154,6 +161,7 @@ def command(  # noqa: PLR0913, PLR0917 -- one a command-line option
     batch_size: int | None,
     workers: int | None,
     precision: Literal["float32", "bfloat16", "float16"],
+    compiled: bool,  # noqa: FBT001 -- a flag of the command line
     force: bool,  # noqa: FBT001 -- a flag of the command line
     device: str,
 ) -> None:
@@ -185,7 +193,14 @@ def command(  # noqa: PLR0913, PLR0917 -- one a command-line option
     console = Console()
     one_size = sizes[0][0] if len(sizes) == 1 == len(sizes[0]) else None
     loaded = [
-        load_teacher(name, device=device, size=one_size, force=force, precision=precision)
+        load_teacher(
+            name,
+            device=device,
+            size=one_size,
+            force=force,
+            precision=precision,
+            compiled=compiled,
+        )
         for name in dict.fromkeys(teachers)
     ]
     on_gpu = loaded[0].device.type == "cuda"

@@ -19,7 +19,7 @@ from labelkit.teachers.heads import head_map
 from labelkit.teachers.split import DenseModel, split
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from labelkit.hierarchy import ClassList
     from labelkit.teachers.card import TeacherCard
@@ -47,6 +47,7 @@ class Teacher:
         weights_digest: SHA-256 of the weights.
         force: feed patch tokens to a head that was trained on the class token.
         precision: what the features are computed in; the head is always computed in float32.
+        compiled: the model's features, compiled, to make its maps of; None takes them as they are.
     """
 
     model: nn.Module
@@ -55,6 +56,7 @@ class Teacher:
     weights_digest: str
     force: bool = False
     precision: Precision = "float32"
+    compiled: Callable[[Tensor], object] | None = None
 
     @property
     def device(self) -> torch.device:
@@ -108,7 +110,8 @@ class Teacher:
 
         The larger of two figures, below ``EXACT_GAP`` the map is exact: of two noise images of
         ``size`` pixels; and of their features with as much noise again at every position, since a
-        layer that is not linear shows only where positions differ. Always in float32.
+        layer that is not linear shows only where positions differ. Always in float32. Compiled
+        features are held against the model as it is.
 
         Raises:
             TeacherError: as ``logits_map``, the model does not take images of that size, or the
@@ -149,7 +152,7 @@ class Teacher:
     def _features(self, images: Tensor) -> Tensor:
         """The last features before the pool, as the model lays them out, in float32."""
         with self._autocast():
-            features = split(self.model).features(images)
+            features = (self.compiled or split(self.model).features)(images)
         if not isinstance(features, Tensor):
             raise no_grid(self.card.model, f"as a {type(features).__name__}")
         return features.float()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+
 import pytest
 import timm
 import torch
@@ -12,7 +15,9 @@ from torchvision.transforms.v2 import functional as VF
 from labelkit.errors import ClassListError, DeviceError, TeacherError
 from labelkit.hierarchy import read_class_list
 from labelkit.teachers import EXACT_GAP, load_teacher, read_card, resize_grid
+from labelkit.teachers.compiling import compile_features
 
+COMPILER = shutil.which(os.environ.get("CXX", "g++"))
 CARD = """
 model = "{model}"
 classes = "classes.txt"
@@ -59,6 +64,52 @@ def test_the_mean_of_the_map_is_the_models_own_answer(lite0, size):
     assert lite0.gap(size) < EXACT_GAP
     grid = lite0.logits_map(torch.randn(1, 3, size, size)).shape
     assert grid == (1, 1000, size // 32, size // 32)
+
+
+@pytest.mark.skipif(not COMPILER, reason="no C++ compiler here")
+def test_compiled_features_are_the_same_for_batches_of_any_length(tmp_path):
+    """One compilation does for all lengths; the file that such a teacher makes is no other."""
+    path = write_card(tmp_path, "test_resnet", ".pth")
+    plain = load_teacher(path, device="cpu")
+    teacher = load_teacher(path, device="cpu", compiled=True)
+    assert teacher.gap(64) < EXACT_GAP
+    images = torch.randn(5, 3, 64, 64)
+    with torch.compiler.set_stance("fail_on_recompile"):
+        for count in (5, 1, 2, 4):
+            own, found = (each.logits_map(images[:count]) for each in (plain, teacher))
+            assert torch.allclose(found, own, atol=1e-3 * float(own.std()))
+            assert not torch.equal(found, own)
+    assert teacher.describe() == plain.describe()
+
+
+class Tiny(torch.nn.Module):
+    """The least that has features and a head."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Conv2d(3, 4, 3)
+
+    def forward_features(self, images):
+        """Features (B, 4, H, W)."""
+        return self.layer(images) * 2
+
+    def forward_head(self, features):
+        """Scores (B, 4)."""
+        return features.mean(dim=(2, 3))
+
+
+def test_without_a_working_compiler_the_way_out_is_named(monkeypatch):
+    monkeypatch.setattr("torch._inductor.config.force_disable_caches", True)
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("no-such-compiler",))
+    features = compile_features(Tiny(), "tiny")
+    with pytest.raises(TeacherError, match=r"tiny cannot be compiled here .*leave out --compile"):
+        features(torch.randn(2, 3, 8, 8))
+
+
+@pytest.mark.skipif(not COMPILER, reason="no C++ compiler here")
+def test_what_the_model_itself_does_not_take_is_its_own_error():
+    with pytest.raises(RuntimeError, match="to have 3 channels"):
+        compile_features(Tiny(), "tiny")(torch.randn(2, 5, 8, 8))
 
 
 def test_real_weights_know_a_cat(lite0):
