@@ -8,32 +8,30 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from labelkit.metrics.sums import Sums
+
+NOTHING_COUNTED = "no samples were counted: call update(logits, target) before compute()"
+
 
 class HitCount:
-    """Hits out of trials as 64-bit integers, so that batch sizes and order change nothing.
-
-    The sums stay on the device of the first batch until they are read.
-    """
+    """Hits out of trials as 64-bit integers, over batches and processes (see ``Sums``)."""
 
     def __init__(self) -> None:
-        self._sums: Tensor | None = None
+        self._sums = Sums(2)
 
     def add(self, hits: Tensor, trials: Tensor) -> None:
         """Count boolean ``hits`` among boolean ``trials``, two tensors of one shape."""
-        sums = torch.stack([(hits & trials).sum(), trials.sum()])
-        self._sums = sums if self._sums is None else self._sums + sums.to(self._sums.device)
+        self._sums.add(torch.stack([(hits & trials).sum(), trials.sum()]))
 
     def percent(self) -> float:
-        """Hits per hundred trials.
+        """Hits per hundred trials, over all processes if there are several.
 
         Raises:
             ValueError: nothing has been counted.
         """
-        hits, trials = (0, 0) if self._sums is None else self._sums.tolist()
+        hits, trials = self._sums.total().tolist()
         if trials == 0:
-            raise ValueError(
-                "no samples were counted: call update(logits, target) before compute()"
-            )
+            raise ValueError(NOTHING_COUNTED)
         return 100.0 * hits / trials
 
 
@@ -60,7 +58,7 @@ def check_predictions(logits: Tensor, target: Tensor, class_count: int | None = 
         raise ValueError(f"target has type {target.dtype}, expected integers")
     if len(target) == 0:
         return
-    lowest, highest = int(target.min()), int(target.max())
+    lowest, highest = (int(bound) for bound in target.aminmax())
     if lowest < 0 or highest >= logits.shape[1]:
         raise ValueError(
             f"target holds classes from {lowest} to {highest}, expected 0 to "

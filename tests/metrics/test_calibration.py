@@ -1,0 +1,62 @@
+"""Expected calibration error against loops, and where it is known."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labelkit.metrics import CalibrationError, calibration_error
+from tests.oracles import metrics as oracle
+from tests.oracles.semantic_losses import log_softmax
+
+
+@given(batch=st.integers(1, 40), seed=st.integers(0, 1000), split=st.integers(0, 40))
+def test_equals_the_loops_in_one_batch_or_two(batch: int, seed: int, split: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(batch, 3, generator=generator, dtype=torch.float64) * 2
+    target = torch.randint(0, 3, (batch,), generator=generator)
+    confidences = [math.exp(max(log_softmax(row))) for row in logits.tolist()]
+    hits = [
+        row.index(max(row)) == wanted
+        for row, wanted in zip(logits.tolist(), target.tolist(), strict=True)
+    ]
+    metric = CalibrationError()
+    metric.update(logits[:split], target[:split])
+    metric.update(logits[split:], target[split:])
+    expected = oracle.calibration_error(confidences, hits)
+    assert metric.compute() == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+def test_a_model_that_is_always_sure_and_always_wrong() -> None:
+    assert calibration_error(torch.eye(4) * 100, torch.tensor([1, 2, 3, 0])) == 100.0
+    assert calibration_error(torch.eye(4) * 100, torch.arange(4)) == 0.0
+
+
+def test_too_high_and_too_low_confidence_cancel_within_a_bin_only() -> None:
+    """Half sure of two classes: right once of two in one bin; with bins of their own, far off."""
+    logits = torch.tensor([[0.0, 0.0], [0.0, 1.0]])
+    target = torch.tensor([0, 0])
+    sure = 1 / (1 + math.exp(-1))
+    one_bin = abs(1 - (0.5 + sure)) / 2
+    assert calibration_error(logits, target, bins=1) == pytest.approx(100 * one_bin)
+    assert calibration_error(logits, target, bins=10) == pytest.approx(100 * (0.5 + sure) / 2)
+
+
+def test_compute_before_update_and_after_reset() -> None:
+    metric = CalibrationError()
+    with pytest.raises(ValueError, match="no samples were counted"):
+        metric.compute()
+    metric.update(torch.zeros(1, 2), torch.tensor([0]))
+    assert metric.compute() == 50.0
+    metric.reset()
+    with pytest.raises(ValueError, match="no samples were counted"):
+        metric.compute()
+
+
+def test_no_bins() -> None:
+    with pytest.raises(ValueError, match="bins is 0"):
+        CalibrationError(0)
