@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from labelkit.data.crop_tracking import CropTracker, follow_crop, track_crop
     from labelkit.data.label_map_dataset import LabelMapDataset
     from labelkit.data.label_map_iterable import LabelMapIterable
+    from labelkit.data.mixing import mix, require_soft_mixing
     from labelkit.data.target_options import TargetOptions
 
 __all__ = [
@@ -26,8 +27,10 @@ __all__ = [
     "collate_sparse",
     "follow_crop",
     "list_images",
+    "mix",
     "open_image",
     "read_image",
+    "require_soft_mixing",
     "track_crop",
 ]
 
@@ -40,6 +43,8 @@ __getattr__ = lazy_names(
         "TargetOptions": "target_options",
         "collate_sparse": "collate",
         "follow_crop": "crop_tracking",
+        "mix": "mixing",
+        "require_soft_mixing": "mixing",
         "track_crop": "crop_tracking",
     },
 )

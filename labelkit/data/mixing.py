@@ -1,0 +1,150 @@
+"""MixUp and CutMix on images whose targets are soft already, dense or sparse.
+
+Torchvision's mixers take soft targets as they are. Timm's takes them for class indices unless told
+otherwise, and returns (B*C, C) without a word. Neither knows sparse targets.
+
+Legend: B batch, E entries, C classes.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torchvision.transforms import v2
+
+from labelkit.targets import SparseTargets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Targets = TypeVar("Targets", torch.Tensor, SparseTargets)
+
+
+def mix(
+    mixer: Callable[..., Any], images: torch.Tensor, targets: Targets
+) -> tuple[torch.Tensor, Targets]:
+    """Mix a batch of images, and their soft targets by the same shares.
+
+    Draws, pairs and pixels are the mixer's own. Timm's ``label_smoothing``, which is 0.1 unless
+    set, is kept: each mixed target goes that far towards the even distribution.
+
+    Args:
+        mixer: torchvision's ``v2.CutMix`` or ``v2.MixUp``, ``v2.RandomChoice`` and the like of
+            them, or ``timm.data.Mixup``, however it was built. Timm's writes into ``images``.
+        images: (B, 3, H, W).
+        targets: dense (B, C), or sparse; sparse ones grow to twice as many entries.
+
+    Returns:
+        The mixed images, and targets of the kind given.
+
+    Raises:
+        TypeError: the mixer is of another kind.
+        ValueError: the mixer was built for another number of classes.
+
+    Source: Zhang et al. 2018 (arXiv 1710.09412); Yun et al. 2019 (arXiv 1905.04899).
+    """
+    smoothing, classes = _smoothing(mixer)
+    if isinstance(targets, SparseTargets):
+        count = len(images)
+        own = torch.eye(count, device=images.device)
+        images, shares = _for_columns(mixer, count)(images, own)
+        mixed = _joined(targets, shares.to(targets.excess.dtype))
+        if smoothing:
+            mixed = SparseTargets(
+                mixed.classes,
+                mixed.excess * (1 - smoothing),
+                mixed.rest * (1 - smoothing) + smoothing / classes,
+            )
+        return images, mixed
+    require_class_count(mixer, targets.shape[1])
+    images, mixed = _for_columns(mixer, targets.shape[1])(images, targets)
+    return images, mixed * (1 - smoothing) + smoothing / classes if smoothing else mixed
+
+
+def require_soft_mixing(mixer: object, num_classes: int) -> None:
+    """Refuse a mixer that would spoil soft targets (B, C) when called by itself, without ``mix``.
+
+    Raises:
+        ValueError: it is timm's and takes targets for class indices, or smooths each class towards
+            one half, as for independent labels; or it was built for another number of classes.
+    """
+    require_class_count(mixer, num_classes)
+    if not _is_timms(mixer):
+        return
+    if not getattr(mixer, "multi_label", False):
+        raise ValueError(
+            f"timm's {type(mixer).__name__} takes soft targets for class indices and returns "
+            "(B*C, C) of them: build it with multi_label=True and label_smoothing=0, or call "
+            "labelkit.data.mix(mixer, images, targets)"
+        )
+    if _smoothing(mixer)[0]:
+        raise ValueError(
+            f"timm's {type(mixer).__name__} with label_smoothing={_smoothing(mixer)[0]} adds half "
+            "of that to every class, and soft targets no longer sum to one: set it to 0, or call "
+            "labelkit.data.mix(mixer, images, targets)"
+        )
+
+
+def require_class_count(mixer: object, num_classes: int) -> None:
+    """Refuse a mixer that was built for another number of classes.
+
+    Raises:
+        ValueError: as said; the message names both numbers.
+    """
+    for inner in getattr(mixer, "transforms", ()):
+        require_class_count(inner, num_classes)
+    expected = getattr(mixer, "num_classes", None)
+    if expected is not None and expected != num_classes:
+        raise ValueError(
+            f"{type(mixer).__name__} was built for {expected} classes, the targets have "
+            f"{num_classes}: build it with num_classes={num_classes}"
+        )
+
+
+def _joined(targets: SparseTargets, shares: torch.Tensor) -> SparseTargets:
+    """``shares @ targets``, where each row of ``shares`` (B, B) names only a few others."""
+    partners = int((shares > 0).sum(1).max())
+    weight, partner = shares.topk(partners, dim=1)
+    return SparseTargets(
+        targets.classes[partner].flatten(1),
+        (targets.excess[partner] * weight[..., None]).flatten(1),
+        (targets.rest[partner] * weight).sum(1),
+    )
+
+
+def _for_columns(mixer: Any, columns: int) -> Callable[..., Any]:  # noqa: ANN401
+    """A copy of the mixer that takes soft targets (B, columns) and leaves them unsmoothed."""
+    fitting = copy.copy(mixer)
+    if _is_timms(mixer) and hasattr(mixer, "multi_label") and not _collates(mixer):
+        fitting.num_classes, fitting.multi_label, fitting.label_smoothing = columns, True, 0.0
+    elif isinstance(mixer, (v2.CutMix, v2.MixUp)):
+        fitting.num_classes = None
+    elif isinstance(mixer, (v2.RandomChoice, v2.RandomApply, v2.RandomOrder, v2.Compose)):
+        fitting.transforms = [_for_columns(inner, columns) for inner in mixer.transforms]
+    elif not isinstance(mixer, v2.Identity):
+        raise TypeError(
+            f"{type(mixer).__module__}.{type(mixer).__name__} cannot mix soft targets here: take "
+            "torchvision's v2.CutMix and v2.MixUp, or timm.data.Mixup of a timm that knows "
+            "multi_label"
+        )
+    return fitting
+
+
+def _smoothing(mixer: Any) -> tuple[float, int]:  # noqa: ANN401
+    """How far timm's mixer goes towards even targets, and over how many classes."""
+    return (mixer.label_smoothing, mixer.num_classes) if _is_timms(mixer) else (0.0, 0)
+
+
+def _is_timms(mixer: object) -> bool:
+    """Whether it is timm's ``Mixup`` or a child; timm is never imported to find out."""
+    return any(
+        kind.__module__ == "timm.data.mixup" and kind.__name__ == "Mixup"
+        for kind in type(mixer).__mro__
+    )
+
+
+def _collates(mixer: object) -> bool:
+    """Whether it is timm's ``FastCollateMixup``, which takes samples, not batches."""
+    return any(kind.__name__ == "FastCollateMixup" for kind in type(mixer).__mro__)
