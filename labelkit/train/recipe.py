@@ -72,9 +72,22 @@ class LabelMapLabels(_Section, frozen=True, tag_field="kind", tag="label-maps"):
 
     Attributes:
         maps: a file made by ``labelkit relabel`` from the train folder.
+        label: of the crop or of the whole image, soft or its strongest class; or the folder's own.
+            ``labelkit.data.TargetOptions`` tells of each.
+        original: share of the folder's own label, from 0 to 1.
+        temperature: what pooled logits are divided by.
+        method: pool logits (``relabel``) or probabilities.
+        absent: what cells count as that do not store a class.
     """
 
     maps: Text
+    label: Literal["local-multi", "global-multi", "local-single", "global-single", "original"] = (
+        "local-multi"
+    )
+    original: Share = 0.0
+    temperature: Positive = 1.0
+    method: Literal["relabel", "probability"] = "relabel"
+    absent: Literal["background", "zeros"] = "background"
 
 
 Labels: TypeAlias = HardLabels | SemanticSoftmaxLabels | LabelMapLabels

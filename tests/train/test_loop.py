@@ -127,6 +127,19 @@ def test_label_maps_are_learned(tmp_path: Path, photos: Path) -> None:
     assert outcome.best.metrics["top1"] > 80
 
 
+def test_a_recipe_chooses_the_label(tmp_path: Path, photos: Path) -> None:
+    """With its own label alone, a folder's class has all of the target; with half of it, half."""
+    maps = save_maps(tmp_path / "maps.h5", photos / "train")
+    for more, least in (('label = "original"', 1.0), ("original = 0.5", 0.5)):
+        text = recipe_text(photos, f'kind = "label-maps"\nmaps = "{maps}"\n{more}')
+        (tmp_path / "recipe.toml").write_text(text)
+        task = build_task(read_recipe(tmp_path / "recipe.toml"))
+        path, _ = ImageFolder(str(photos / "train")).samples[0]
+        _, target = task.train_set[0]
+        assert target[task.classes.index[Path(path).parent.name]] >= least
+        assert (target.max() == 1) == (least == 1)
+
+
 def test_workers_change_nothing(tmp_path: Path, photos: Path) -> None:
     """Crops follow from (seed, epoch, image), whichever process draws them."""
     text = recipe_text(photos, epochs=2)
