@@ -46,7 +46,7 @@ def relabel_options(way: Way) -> list[str]:
     ):
         if value is not None:
             options += [name, str(value)]
-    return options
+    return options + ["--log-sum-exp"] * settings.log_sum_exp
 
 
 def write_report(path: Path, results: Sequence[Fidelity], teacher: str) -> None:

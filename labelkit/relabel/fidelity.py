@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from labelkit.label_maps.pooling_tokens import Method
     from labelkit.teachers import Teacher
 
 _STRIDE = 32
@@ -33,11 +34,13 @@ class Way:
         name: what it is called in tables.
         sizes: input sides in pixels; with several, maps are mixed by the crop's zoom.
         settings: what is kept of the logits; None keeps all of them.
+        method: how a crop's target is pooled; ``probability`` needs maps with log-sum-exp.
     """
 
     name: str
     sizes: tuple[int, ...]
     settings: Settings | None = None
+    method: Method = "relabel"
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,9 @@ def default_ways(sizes: Sequence[int], published: int) -> list[Way]:
     }
     ways = [Way("all logits", (size,)) for size in sizes]
     ways += [Way(name, (size,), kind) for size in sizes for name, kind in kinds.items()]
+    surer = Settings(log_sum_exp=True)
+    ways += [Way("all logits, probabilities", (size,), None, "probability") for size in sizes]
+    ways += [Way("default, probabilities", (size,), surer, "probability") for size in sizes]
     if len(sizes) > 1:
         pair = (sizes[0], sizes[-1])
         ways += [Way("all logits", pair), Way("default", pair, Settings())]
@@ -149,12 +155,16 @@ def recommend(results: Sequence[Fidelity], budget: float, least: float = 0.01) -
 
     Returns:
         None if no way that keeps less than all logits fits the budget. Only temperature 1 is looked
-        at: a file keeps logits as they are.
+        at, since a file keeps logits as they are, and the method ``relabel``, by which targets are
+        pooled unless told otherwise.
     """
     fitting = [
         each
         for each in results
-        if each.way.settings and each.temperature == 1 and each.record_bytes <= budget
+        if each.way.settings
+        and each.way.method == "relabel"
+        and each.temperature == 1
+        and each.record_bytes <= budget
     ]
     best = min((each.divergence for each in fitting), default=0.0)
     near = [each for each in fitting if each.divergence <= best + least]

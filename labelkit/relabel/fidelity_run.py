@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from labelkit.label_maps import MapForm
+    from labelkit.label_maps.pooling_tokens import Method
     from labelkit.teachers import Teacher
 
 _SCALE, _RATIO = [0.08, 1.0], [3 / 4, 4 / 3]
@@ -111,7 +112,7 @@ class FidelityRun:
         for way, forms, tally in zip(self._ways, self._forms, self._tallies, strict=True):
             maps, record_bytes = self._kept(forms, [logits[size] for size in way.sizes])
             zooms = [size / native for size in way.sizes]
-            pooled = [self._pooled(maps, zooms, box) for box in boxes]
+            pooled = [self._pooled(maps, zooms, box, way.method) for box in boxes]
             targets = [log_softmax(np.array(pooled) / t) for t in self._temperatures]
             tally.add(answer, np.array(targets), record_bytes)
 
@@ -185,9 +186,12 @@ class FidelityRun:
         return list(codec.decode(record)), len(codec.compress(record))
 
     def _pooled(
-        self, maps: list[LabelMap], zooms: list[float], box: CropBox
+        self, maps: list[LabelMap], zooms: list[float], box: CropBox, method: Method
     ) -> NDArray[np.float64]:
-        target = pool(maps[0], box) if len(maps) == 1 else pool_by_zoom(maps, zooms, box)
+        if len(maps) == 1:
+            target = pool(maps[0], box, method=method)
+        else:
+            target = pool_by_zoom(maps, zooms, box, method=method)
         return target.dense(len(self._teacher.classes)).astype(np.float64)
 
 
@@ -201,4 +205,5 @@ def _everything(logits: torch.Tensor) -> LabelMap:
     """A map that stores every class in every cell."""
     score = logits[0].float().numpy()
     classes = np.arange(len(score), dtype=np.uint32)
-    return LabelMap(np.broadcast_to(classes[:, None, None], score.shape), score, None, classes)
+    index = np.broadcast_to(classes[:, None, None], score.shape)
+    return LabelMap(index, score, None, classes, logits[0].float().logsumexp(0).numpy())

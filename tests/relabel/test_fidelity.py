@@ -103,9 +103,27 @@ def test_several_sizes_are_mixed(teacher, photos):
     assert both.record_bytes > large.record_bytes > small.record_bytes
 
 
+def test_probabilities_are_pooled_where_a_way_says_so(teacher, photos):
+    kept = Settings(log_sum_exp=True)
+    ways = [
+        Way("all", (224,)),
+        Way("all", (224,), None, "probability"),
+        Way("kept", (224,), kept),
+        Way("kept", (224,), kept, "probability"),
+        Way("kept", (224, 320), kept, "probability"),
+    ]
+    _, logits, probabilities, *kept_both, both = measure_fidelity(photos, teacher, ways)
+    assert abs(logits.divergence - probabilities.divergence) > 0.01
+    for all_of_it, part in zip((logits, probabilities), kept_both, strict=True):
+        assert part.divergence == pytest.approx(all_of_it.divergence, rel=0.3)
+    assert both.divergence != kept_both[1].divergence
+    assert both.record_bytes > kept_both[1].record_bytes == kept_both[0].record_bytes
+
+
 def result(name, divergence, record_bytes, cost=1.0, temperature=1.0):
     settings = None if name == "all" else Settings()
-    way = Way(name, (224,), settings)
+    method = "probability" if name == "surer" else "relabel"
+    way = Way(name, (224,), settings, method)
     return Fidelity(way, temperature, divergence, 0.01, 0.8, record_bytes, cost)
 
 
@@ -118,6 +136,7 @@ def test_the_cheapest_of_the_nearly_best_is_recommended():
         result("worse", 0.52, 100),
         result("large", 0.2, 3000),
         result("cold", 0.1, 1000, temperature=0.5),
+        result("surer", 0.1, 1000),
     ]
     assert recommend(results, 2400).way.name == "cheap"
     assert recommend(results, 999).way.name == "slow"
@@ -130,7 +149,7 @@ def test_sizes_and_ways_reach_from_the_teachers_own_to_twice_that():
     ways = default_ways((224, 448), 480)
     assert ways[-1] == Way("as published", (480,), Settings("cell", grid=(15, 15), background=0))
     assert Way("default", (224, 448), Settings()) in ways
-    assert len(default_ways((224,), 480)) == 1 + 6 + 1
+    assert len(default_ways((224,), 480)) == 1 + 6 + 2 + 1
 
 
 def test_a_folder_of_junk_is_told(teacher, tmp_path):
@@ -154,7 +173,7 @@ def test_the_command_recommends_what_relabel_takes(photos, tmp_path, monkeypatch
     assert labelkit(*shared, "-o", "f.json").code == 0
     figures = json.loads(Path("f.json").read_text())
     assert figures[0]["way"]["name"] == "the mirrored crop"
-    assert len(figures) == 1 + 2 + 12 + 2 + 1
+    assert len(figures) == 1 + 2 + 12 + 4 + 2 + 1
 
 
 @pytest.mark.parametrize(
