@@ -1,9 +1,8 @@
-"""What pooled targets cost a data loader: JPEG to (image, target), against the same with hard labels.
+"""What pooled targets cost a data loader: JPEG to sample, against the same with hard labels.
 
 Run from the repository root: ``python benchmarks/data_loading.py FOLDER``, with a folder of class
-folders. Its photos are relabelled first by EfficientNet-Lite0, over the folder's own classes and,
-for the second figure, over the teacher's 1,000. One process, one thread; both ways take turns photo
-by photo, on the same crop.
+folders. Its photos are relabelled first by EfficientNet-Lite0. One process, one thread; the ways
+take turns photo by photo, on the same crop.
 """
 
 from __future__ import annotations
@@ -14,13 +13,16 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from torch.utils.data import Dataset
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from labelkit.data import LabelMapDataset, open_image
+
+if TYPE_CHECKING:
+    from torch.utils.data import Dataset
 
 ROUNDS, IMAGES = 7, 200
 

@@ -13,6 +13,7 @@ import torch
 from labelkit.errors import LabelMapError
 from labelkit.geometry import CropBox
 from labelkit.label_maps import pool, pool_by_zoom
+from labelkit.label_maps.pooling_tokens import pool_tokens
 from labelkit.targets import SparseTargets
 
 if TYPE_CHECKING:
@@ -88,8 +89,8 @@ class CropTargets:
     def _pool(self, maps: Sequence[LabelMap], box: CropBox) -> SparseTarget:
         method, absent = self.options.method, self.options.absent
         if self._zooms:
-            return pool_by_zoom(maps, self._zooms, box)
-        return pool(maps[0], box)
+            return pool_by_zoom(maps, self._zooms, box, method=method, absent=absent)
+        return pool(maps[0], box, method=method, absent=absent)
 
     def _wrapped(self, soft: _Soft, own: int) -> torch.Tensor | SparseTargets:
         """The mixture with the data set's own label, in the form that is asked for."""
@@ -120,8 +121,6 @@ class CropTargets:
             target = torch.zeros(self._classes, *grid)
             target[own] = 1
             return target
-        from labelkit.label_maps import pool_tokens
-
         options = self.options
         pooled = pool_tokens(maps[-1], box, grid, method=options.method, absent=options.absent)
         return torch.from_numpy(pooled.probabilities(self._classes, options.temperature))

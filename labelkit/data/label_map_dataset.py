@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from labelkit.data.crop_tracking import Untraced
     from labelkit.geometry import CropBox
     from labelkit.hierarchy import ClassList
 
@@ -50,7 +51,7 @@ class LabelMapDataset(Dataset[tuple[torch.Tensor, Target]]):
 
     Attributes:
         missing_count: images that the file lacks.
-        allow_untraced: let steps such as RandAugment pass, whose shifts are not followed.
+        untraced: as in ``track_crop``: refuse steps such as RandAugment, or ignore their shifts.
 
     Raises:
         ValueError: the data set has its own transform or no paths, or the pipeline holds a step
@@ -74,13 +75,13 @@ class LabelMapDataset(Dataset[tuple[torch.Tensor, Target]]):
         sparse: bool = False,
         missing: Literal["error", "hard"] = "error",
         classes: Sequence[str] | None = None,
-        allow_untraced: bool = False,
+        untraced: Untraced = "refuse",
     ) -> None:
         if missing not in ("error", "hard"):
             raise ValueError(f"missing is {missing!r}, expected error or hard")
         self.dataset: Any = dataset
         self.samples = open_samples(dataset, key)
-        self.allow_untraced = allow_untraced
+        self.untraced: Untraced = untraced
         self.transform = transform
         self.maps = maps if isinstance(maps, LabelMapFile) else LabelMapFile.open(maps)
         options = options or TargetOptions()
@@ -102,7 +103,7 @@ class LabelMapDataset(Dataset[tuple[torch.Tensor, Target]]):
     @transform.setter
     def transform(self, transform: Callable[..., Any] | None) -> None:
         if transform is not None:
-            require_trackable(transform)
+            require_trackable(transform, untraced=self.untraced)
         self._transform = transform
 
     @property
@@ -136,7 +137,7 @@ class LabelMapDataset(Dataset[tuple[torch.Tensor, Target]]):
         if self._transform is None:
             raise ValueError("LabelMapDataset has no transform yet: give it one that makes tensors")
         image, label = self.samples.read(position)
-        output, box = track_crop(image, self._transform)
+        output, box = track_crop(image, self._transform, untraced=self.untraced)
         return output, box, label
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from labelkit.data.crop_tracking import Untraced
     from labelkit.hierarchy import ClassList
 
 _MOST_WORKERS = 1024
@@ -38,7 +39,7 @@ class LabelMapIterable(IterableDataset[tuple[torch.Tensor, Target]]):
         sparse: yield ``SparseTargets``; collate with ``collate_sparse``.
         missing: what an image does that the file lacks: ``error``, or ``hard`` for its own label.
         classes: the ids behind the class indices; needed where the data's own labels are.
-        allow_untraced: let steps such as RandAugment pass, whose shifts are not followed.
+        untraced: as in ``track_crop``: refuse steps such as RandAugment, or ignore their shifts.
 
     Raises:
         ValueError: the pipeline cannot be followed, or own labels are needed and ``classes`` is
@@ -60,15 +61,15 @@ class LabelMapIterable(IterableDataset[tuple[torch.Tensor, Target]]):
         sparse: bool = False,
         missing: Literal["error", "hard"] = "error",
         classes: Sequence[str] | None = None,
-        allow_untraced: bool = False,
+        untraced: Untraced = "refuse",
     ) -> None:
         if missing not in ("error", "hard"):
             raise ValueError(f"missing is {missing!r}, expected error or hard")
-        require_trackable(transform)
+        require_trackable(transform, untraced=untraced)
         options = options or TargetOptions()
         self.dataset = dataset
         self.transform = transform
-        self.allow_untraced = allow_untraced
+        self.untraced: Untraced = untraced
         self.maps = maps if isinstance(maps, LabelMapFile) else LabelMapFile.open(maps)
         self._targets = CropTargets(self.maps, options, sparse=sparse)
         self._missing = missing
@@ -92,7 +93,7 @@ class LabelMapIterable(IterableDataset[tuple[torch.Tensor, Target]]):
             row = self.maps.position(key)
             if row is None:
                 self._miss(key)
-            output, box = track_crop(image, self.transform)
+            output, box = track_crop(image, self.transform, untraced=self.untraced)
             own = self._own(key, label)
             yield output, self._targets(-1 if row is None else row, box, own)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 import numpy as np
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from timm.scheduler.scheduler import Scheduler
+    from torch.utils.data import Dataset
+
+    from labelkit.train.batches import Batch
 
 REPORT_SECONDS = 0.25  # reading the loss waits for the device, so it is read this often at most
 
@@ -116,8 +119,10 @@ class _Run:
         in_order = EpochSampler(len(task.val_set), recipe.run.seed, shuffle=False)
         cuda = device.type == "cuda"
         size, workers = recipe.run.batch_size, recipe.data.workers
+        # Dense targets: a recipe asks for no other kind.
+        samples = cast("Dataset[Batch]", task.train_set)
         train_loader = make_loader(
-            task.train_set, sampler, batch_size=size, workers=workers, pin_memory=cuda
+            samples, sampler, batch_size=size, workers=workers, pin_memory=cuda
         )
         val_loader = make_loader(
             task.val_set, in_order, batch_size=size, workers=workers, pin_memory=cuda

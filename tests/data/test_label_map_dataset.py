@@ -155,13 +155,15 @@ def test_a_transform_inside_the_inner_data_set_is_refused(photos, tmp_path):
         LabelMapDataset(ImageFolder(folder, transform=PIPELINE), maps, PIPELINE)
 
 
-def test_a_v1_pipeline_is_refused_with_the_way_out(photos, tmp_path):
-    from torchvision import transforms as v1
-
+def test_a_pipeline_that_cannot_be_followed_is_refused_also_when_set_later(photos, tmp_path):
     folder, keys = photos
     maps = write_maps(tmp_path / "maps.h5", keys)
-    with pytest.raises(TypeError, match=r"torchvision\.transforms\.v2"):
-        LabelMapDataset(ImageFolder(folder), maps, v1.Compose([v1.RandomResizedCrop(64)]))
+    with pytest.raises(ValueError, match="RandAugment"):
+        LabelMapDataset(ImageFolder(folder), maps, v2.RandAugment())
+    dataset = LabelMapDataset(ImageFolder(folder), maps)
+    with pytest.raises(ValueError, match="RandAugment"):
+        dataset.transform = v2.RandAugment()
+    LabelMapDataset(ImageFolder(folder), maps, v2.RandAugment(), untraced="ignore")
 
 
 def test_a_data_set_without_paths_is_refused(tmp_path, photos):
