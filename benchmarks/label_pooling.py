@@ -1,7 +1,9 @@
-"""Soft targets of 256 random crops: LabelPooling against the dense map with RoIAlign.
+"""Soft targets of random crops: LabelPooling against the dense map with RoIAlign.
 
 The plain way is what the paper's description comes to: scatter the stored entries into a dense
-(C, 15, 15) map, RoIAlign to one cell, softmax. Both give the same targets, which is checked first.
+(C, H, W) map, RoIAlign to one cell, softmax. All ways give the same targets, which is checked
+first. Two forms of maps: ``published`` (5 classes a cell, 15x15, logit 0 elsewhere), ``default``
+(8 classes an image, 10x10, a background of 128 with 2 patterns).
 """
 
 from __future__ import annotations
@@ -15,65 +17,119 @@ import torch
 from torchvision.ops import roi_align
 
 from labelkit.geometry import CropBox
-from labelkit.label_maps import LabelMap, pool
+from labelkit.label_maps import Background, LabelMaps, MapBatch, pool, pool_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-CROPS, TOP_K, GRID, ROUNDS = 256, 5, 15, 7
+CROPS, ROUNDS = 256, 7
+FORMS = ("published", "default")
 
 
-def dense_way(maps: list[LabelMap], boxes: list[CropBox], classes: int) -> torch.Tensor:
+def published_maps(rng: np.random.Generator, classes: int) -> LabelMaps:
+    """Maps as published; a photo shows some twenty classes, in regions."""
+    index = np.empty((CROPS, 5, 15, 15), np.uint16)
+    for own in index:
+        places = rng.random((15, 15, 20)).argsort(axis=-1)[..., :5].transpose(2, 0, 1)
+        own[:] = rng.permutation(classes)[:20][places]
+    return LabelMaps(index, rng.normal(5, 3, index.shape).astype(np.float32))
+
+
+def default_maps(rng: np.random.Generator, classes: int) -> LabelMaps:
+    """Maps of the form that ``labelkit relabel`` makes."""
+    chosen = np.stack([rng.permutation(classes)[: 8 + 128] for _ in range(CROPS)])
+    background = Background(
+        np.sort(chosen[:, 8:]),
+        rng.normal(0, 1, (CROPS, 128)).astype(np.float32),
+        rng.normal(-2, 1, CROPS).astype(np.float32),
+        rng.normal(0, 1, (CROPS, 2, 128)).astype(np.float32),
+        rng.normal(0, 1, (CROPS, 2, 10, 10)).astype(np.float32),
+    )
+    score = rng.normal(5, 3, (CROPS, 8, 10, 10)).astype(np.float32)
+    return LabelMaps(np.sort(chosen[:, :8]), score, background)
+
+
+def dense_way(maps: MapBatch, rows: int, boxes: torch.Tensor, classes: int) -> torch.Tensor:
     """Targets (B, C) through dense maps, in one batch."""
-    index = torch.from_numpy(np.stack([m.index for m in maps]).astype(np.int64))
-    score = torch.from_numpy(np.stack([m.score for m in maps]))
-    dense = torch.zeros(len(maps), classes, GRID, GRID).scatter_(1, index, score)
-    corners = torch.tensor([[b.left, b.top, b.right, b.bottom] for b in boxes]) * GRID - 0.5
-    rois = torch.cat([torch.arange(len(maps))[:, None].float(), corners], dim=1)
+    count = len(maps.rest)
+    dense = maps.rest[:, None, None, None].repeat(1, classes, rows, rows)
+    size = maps.behind.shape[1]
+    stored = maps.classes[:, : maps.classes.shape[1] - size]
+    if size:
+        behind = maps.behind[:, :, None] + maps.coefficients @ maps.patterns.flatten(2)
+        index = maps.classes[:, -size:, None].expand_as(behind)
+        dense.view(count, classes, -1).scatter_add_(1, index, behind)
+    index = stored.view(count, maps.excess.shape[1], *((rows, rows) if not size else (1, 1)))
+    dense.scatter_add_(1, index.expand_as(maps.excess), maps.excess)
+    numbers = torch.arange(count)[:, None].float()
+    rois = torch.cat([numbers, boxes * rows - 0.5], dim=1)
     return roi_align(dense, rois, 1, aligned=False)[:, :, 0, 0].softmax(dim=1)
 
 
-def pooled_way(maps: list[LabelMap], boxes: list[CropBox], classes: int) -> torch.Tensor:
-    """Targets (B, C) one crop after another, as a data loader's worker makes them."""
-    pairs = zip(maps, boxes, strict=True)
-    return torch.from_numpy(np.stack([pool(m, b).probabilities(classes) for m, b in pairs]))
-
-
-def measure(classes: int) -> str:
-    """One line: both times and their ratio, medians of interleaved rounds."""
-    rng = np.random.default_rng(0)
-    # A photo shows some twenty classes, in regions.
-    maps = [
-        LabelMap(
-            rng.permutation(classes)[:20][
-                rng.random((GRID, GRID, 20)).argsort(axis=-1)[..., :TOP_K].transpose(2, 0, 1)
-            ].astype(np.uint16),
-            rng.normal(5, 3, (TOP_K, GRID, GRID)).astype(np.float32),
-        )
-        for _ in range(CROPS)
-    ]
+def random_boxes(rng: np.random.Generator) -> torch.Tensor:
+    """Crops (B, 4) inside the image, 9 to 100 % of it."""
     sides, corners = rng.uniform(0.3, 1, (CROPS, 2)), rng.random((CROPS, 2))
     starts = corners * (1 - sides)
-    edges = np.concatenate([starts, starts + sides], axis=1).tolist()
-    boxes = [CropBox(left, top, right, bottom) for left, top, right, bottom in edges]
-    assert torch.allclose(
-        dense_way(maps, boxes, classes), pooled_way(maps, boxes, classes), atol=1e-5
-    )
-    plain, ours = [], []
+    return torch.from_numpy(np.concatenate([starts, starts + sides], axis=1)).float()
+
+
+def medians(*ways: Callable[[], object]) -> list[float]:
+    """Seconds of each, medians of interleaved rounds."""
+    spent: list[list[float]] = [[] for _ in ways]
     for _ in range(ROUNDS):
-        plain.append(_seconds(lambda: dense_way(maps, boxes, classes)))
-        ours.append(_seconds(lambda: pooled_way(maps, boxes, classes)))
-    slow, fast = statistics.median(plain), statistics.median(ours)
-    return f"C={classes:,}: {slow * 1e3:.0f} ms -> {fast * 1e3:.1f} ms, {slow / fast:.1f}x"
+        for way, times in zip(ways, spent, strict=True):
+            start = time.perf_counter()
+            way()
+            times.append(time.perf_counter() - start)
+    return [statistics.median(times) for times in spent]
 
 
-def _seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+def batch_line(form: str, maps: LabelMaps, classes: int, boxes: torch.Tensor) -> str:
+    """A batch of crops: both times and their ratio."""
+    every = list(maps)
+    batch = MapBatch.stack(every)
+    rows = every[0].grid[0]
+
+    def plain() -> torch.Tensor:
+        return dense_way(batch, rows, boxes, classes)
+
+    def ours() -> torch.Tensor:
+        return pool_batch(batch, boxes).dense(classes).softmax(dim=1)
+
+    assert torch.allclose(plain(), ours(), atol=1e-5)
+    slow, fast, stack = medians(plain, ours, lambda: MapBatch.stack(every))
+    return (
+        f"{CROPS} crops, C={classes:,}, {form} maps: {slow * 1e3:.0f} ms -> {fast * 1e3:.2f} ms, "
+        f"{slow / fast:.0f}x; stacking the maps {stack * 1e3:.1f} ms"
+    )
+
+
+def crop_line(form: str, maps: LabelMaps, classes: int, boxes: torch.Tensor) -> str:
+    """One crop after another, as a data loader's worker pools them."""
+    every = list(maps)
+    crops = [CropBox(*edges) for edges in boxes.tolist()]
+    expected = pool_batch(MapBatch.stack(every), boxes).dense(classes).softmax(dim=1)
+
+    def work() -> list[np.ndarray]:
+        pairs = zip(every, crops, strict=True)
+        return [pool(each, crop).probabilities(classes) for each, crop in pairs]
+
+    assert np.allclose(np.stack(work()), expected, atol=1e-5)
+    (spent,) = medians(work)
+    return f"one crop, C={classes:,}, {form} maps, numpy: {spent / CROPS * 1e6:.0f} us"
+
+
+def main() -> None:
+    """Print one line for each measurement."""
+    torch.set_num_threads(1)
+    rng = np.random.default_rng(0)
+    boxes = random_boxes(rng)
+    makers = dict(zip(FORMS, (published_maps, default_maps), strict=True))
+    for line, sizes in ((batch_line, (1000, 11_221)), (crop_line, (1000,))):
+        for classes in sizes:
+            for form, make in makers.items():
+                print(line(form, make(rng, classes), classes, boxes), flush=True)
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    figures = "; ".join(measure(classes) for classes in (1000, 11_221))
-    print(f"LabelPooling of {CROPS} crops, {figures}  (python benchmarks/label_pooling.py)")
+    main()

@@ -134,7 +134,7 @@ def pool_by_zoom(  # noqa: PLR0913 -- RoIAlign's own options
         pool(each, box, method=method, absent=absent, aligned=aligned, sampling=sampling)
         for each in near
     ]
-    return _mixed(*targets, share, method) if share else targets[0]
+    return _mixed(targets[0], targets[-1], share, method) if share else targets[0]
 
 
 def _same_classes(

@@ -125,7 +125,8 @@ def _mean_logits(
     behind = label_map.background if absent == "background" else None
     classes, logits, rest = _known(label_map, behind, 0.0)
     whole = np.outer(weight_y.sum(axis=1), weight_x.sum(axis=1))
-    return TokenTarget(classes, weight_y @ logits @ weight_x.T, np.float32(rest) * whole)
+    pooled = (weight_y @ logits @ weight_x.T).astype(np.float32, copy=False)
+    return TokenTarget(classes, pooled, np.float32(rest) * whole)
 
 
 def _known(

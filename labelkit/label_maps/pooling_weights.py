@@ -70,8 +70,7 @@ def axis_weights(  # noqa: PLR0913 -- RoIAlign's own options
         near = min(int((cells + 1) * per_cell) + 2 * MARGIN, points)
         begin = ((-1 - origins) * per_cell).astype(np.intp) - MARGIN
         middles = _middles(near) + begin.clip(0, points - near).astype(np.float32)
-    position = origins + middles * step / np.float32(points)
-    return _mean_share(position, cells, points)
+    return _mean_share(origins + middles * step / np.float32(points), cells, points)
 
 
 @lru_cache(maxsize=_MANY)
@@ -82,7 +81,7 @@ def _middles(points: int) -> NDArray[np.float32]:
     return middles
 
 
-def _mean_share(position: NDArray[np.float32], cells: int, points: int) -> NDArray[np.float32]:
+def _mean_share(position: NDArray[np.floating], cells: int, points: int) -> NDArray[np.float32]:
     """The weights (bins, cells) of sampling points (bins, some), of ``points`` in each bin."""
     last = cells - 1
     inside = None
@@ -93,4 +92,4 @@ def _mean_share(position: NDArray[np.float32], cells: int, points: int) -> NDArr
     near = np.maximum(np.float32(1) - apart, np.float32(0))
     if inside is not None:
         near *= inside[:, :, None]
-    return near.sum(axis=1) / np.float32(points)
+    return np.asarray(near.sum(axis=1) / np.float32(points), np.float32)

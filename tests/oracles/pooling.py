@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from labelkit.label_maps import LabelMap
 
 
-def pooled_logits(label_map: LabelMap, box: CropBox, num_classes: int) -> torch.Tensor:
-    """Mean logits (C,) of a crop, from the dense (C, H, W) map."""
+def dense_logits(label_map: LabelMap, num_classes: int) -> torch.Tensor:
+    """The dense map (C, H, W), entry by entry."""
     rows, columns = label_map.grid
     dense = torch.zeros(num_classes, rows, columns)
     behind = label_map.background
@@ -28,10 +28,40 @@ def pooled_logits(label_map: LabelMap, box: CropBox, num_classes: int) -> torch.
         for i in range(rows):
             for j in range(columns):
                 dense[int(label_map.index[k, i, j]), i, j] = float(label_map.score[k, i, j])
+    return dense
+
+
+def dense_probabilities(label_map: LabelMap, num_classes: int, *, zeros: bool) -> torch.Tensor:
+    """Each cell's probabilities (C, H, W) by its log-sum-exp, 0 where not stored if ``zeros``."""
+    assert label_map.log_sum_exp is not None
+    dense = (dense_logits(label_map, num_classes) - torch.from_numpy(label_map.log_sum_exp)).exp()
+    if zeros:
+        stored = torch.from_numpy(label_map.index.astype("int64"))
+        dense *= torch.zeros_like(dense).scatter_(0, stored, 1.0)
+    return dense
+
+
+def aligned_means(
+    dense: torch.Tensor,
+    box: CropBox,
+    size: tuple[int, int] = (1, 1),
+    *,
+    aligned: bool = False,
+    sampling: int = 0,
+) -> torch.Tensor:
+    """RoIAlign (C, h, w) of a dense map over a crop, mirrored if the crop is."""
+    rows, columns = dense.shape[1:]
     fractions = torch.tensor([box.left, box.top, box.right, box.bottom])
-    corners = fractions * torch.tensor([columns, rows, columns, rows]) - 0.5
+    corners = fractions * torch.tensor([columns, rows, columns, rows])
+    corners = corners if aligned else corners - 0.5
     boxes = torch.cat([torch.zeros(1), corners])[None]
-    return roi_align(dense[None], boxes, output_size=1, aligned=False)[0, :, 0, 0]
+    pooled = roi_align(dense[None], boxes, size, sampling_ratio=sampling, aligned=aligned)[0]
+    return pooled.flip(2) if box.flipped else pooled
+
+
+def pooled_logits(label_map: LabelMap, box: CropBox, num_classes: int) -> torch.Tensor:
+    """Mean logits (C,) of a crop, from the dense (C, H, W) map."""
+    return aligned_means(dense_logits(label_map, num_classes), box)[:, 0, 0]
 
 
 def pooled_target(label_map: LabelMap, box: CropBox, num_classes: int) -> torch.Tensor:

@@ -1,0 +1,125 @@
+"""Pooling a batch on any device equals pooling its crops one by one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from labelkit.geometry import CropBox
+from labelkit.label_maps import LabelMap, LabelMaps, MapBatch, MapForm, pool, pool_batch
+from tests.label_maps.random_boxes import ANY_BOX
+from tests.label_maps.random_maps import random_map, random_maps
+from tests.oracles.pooling import aligned_means, dense_logits
+
+CLASSES = 20
+FORMS = [
+    {"top_k": 3},
+    {"top_k": 3, "background": 5},
+    {"top_k": 20, "background": 20},
+    {"selection": "image", "top_k": 3},
+    {"selection": "image", "top_k": 3, "background": 5},
+    {"selection": "image", "top_k": 3, "background": 5, "patterns": 2},
+]
+GRIDS = [(15, 15), (1, 1), (7, 12)]
+
+
+def maps_of(form: dict[str, object], grid: tuple[int, int], count: int = 6) -> LabelMaps:
+    """Random maps of one form."""
+    return random_maps(np.random.default_rng(0), count, MapForm(**form, grid=grid), CLASSES)
+
+
+def tensor_of(boxes: list[CropBox]) -> torch.Tensor:
+    """Crops as (B, 4)."""
+    return torch.tensor([[box.left, box.top, box.right, box.bottom] for box in boxes])
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.lists(ANY_BOX, min_size=6, max_size=6),
+    st.sampled_from(FORMS),
+    st.sampled_from(GRIDS),
+    st.booleans(),
+    st.sampled_from([0, 0, 1, 3]),
+)
+def test_a_batch_equals_roi_align_and_one_by_one(boxes, form, grid, aligned, sampling):
+    maps = maps_of(form, grid)
+    batch = MapBatch.stack(maps)
+    found = pool_batch(batch, tensor_of(boxes), aligned=aligned, sampling=sampling).dense(CLASSES)
+    for row, label_map, box in zip(found, maps, boxes, strict=True):
+        dense = dense_logits(label_map, CLASSES)
+        slow = aligned_means(dense, box, aligned=aligned, sampling=sampling)[:, 0, 0]
+        torch.testing.assert_close(row, slow, rtol=1e-5, atol=2e-5)
+        single = pool(label_map, box, aligned=aligned, sampling=sampling).dense(CLASSES)
+        np.testing.assert_allclose(row, single, rtol=1e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_zeros_leave_the_background_out(form):
+    maps = maps_of(form, (5, 6))
+    boxes = [CropBox(0.1, 0.2, 0.9, 0.7)] * len(maps)
+    found = pool_batch(MapBatch.stack(maps, absent="zeros"), tensor_of(boxes)).dense(CLASSES)
+    for row, label_map, box in zip(found, maps, boxes, strict=True):
+        expected = pool(label_map, box, absent="zeros").dense(CLASSES)
+        np.testing.assert_allclose(row, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("side", [1e3, 1e6, 1e30, 3e38])
+def test_a_crop_far_larger_than_the_image_costs_no_more(side):
+    """And does not disturb its neighbours in the batch."""
+    maps = maps_of(FORMS[1], (3, 3), 2)
+    boxes = torch.tensor([[-side, 0.1, side, 0.9], [0.1, 0.2, 0.9, 0.7]])
+    found = pool_batch(MapBatch.stack(maps), boxes).dense(CLASSES)
+    assert found[0].abs().max() < 100 / side
+    expected = pool(maps[1], CropBox(0.1, 0.2, 0.9, 0.7)).dense(CLASSES)
+    np.testing.assert_allclose(found[1], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_crop_too_narrow_for_float32_shows_nothing_when_aligned():
+    """As in RoIAlign, and as in ``pool``."""
+    maps, box = maps_of(FORMS[1], (3, 3), 1), CropBox(0.5, 0.1, 0.5 + 1e-12, 0.9)
+    batch = pool_batch(MapBatch.stack(maps), tensor_of([box]), aligned=True).dense(CLASSES)
+    assert (batch == 0).all()
+    assert (pool(maps[0], box, aligned=True).dense(CLASSES) == 0).all()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("form", FORMS)
+def test_a_gpu_says_the_same(form):
+    batch = MapBatch.stack(maps_of(form, (15, 15)))
+    left, side = torch.rand(2, 6, 2, generator=torch.Generator().manual_seed(0))
+    boxes = torch.cat([left - 0.2, left + side], dim=1)
+    found = pool_batch(batch.to("cuda"), boxes.cuda())
+    assert {part.device.type for part in found} == {"cuda"}
+    expected = pool_batch(batch, boxes).dense(CLASSES)
+    torch.testing.assert_close(found.dense(CLASSES).cpu(), expected, rtol=1e-5, atol=2e-5)
+
+
+def test_a_batch_moves_as_a_whole():
+    batch = MapBatch.stack(maps_of(FORMS[5], (3, 3))).to("meta")
+    assert isinstance(batch, MapBatch)
+    assert {part.device.type for part in batch} == {"meta"}
+
+
+@pytest.mark.parametrize(
+    ("maps", "found"),
+    [
+        ([], "0 maps of 0 forms"),
+        ([random_map(0), random_map(0, top_k=4)], "2 maps of 2 forms"),
+        ([random_map(0), random_map(0, background=2)], "2 maps of 2 forms"),
+        ([random_map(0, background=3), random_map(0, background=2)], "2 maps of 2 forms"),
+    ],
+)
+def test_maps_of_several_forms_are_refused(maps: list[LabelMap], found: str):
+    with pytest.raises(ValueError, match=found):
+        MapBatch.stack(maps)
+
+
+def test_boxes_are_one_for_each_map():
+    batch = MapBatch.stack(maps_of(FORMS[0], (3, 3), 2))
+    with pytest.raises(ValueError, match=r"boxes of shape \(3, 4\), expected \(2, 4\)"):
+        pool_batch(batch, torch.zeros(3, 4))
+    with pytest.raises(ValueError, match="sampling is -2"):
+        pool_batch(batch, torch.zeros(2, 4), sampling=-2)
