@@ -75,4 +75,19 @@ class SemanticDistillationLoss(nn.Module):
 def _confidence(probability: Tensor) -> Tensor:
     """The share of the top twentieth of a level's classes: (B, N_k) -> (B,)."""
     count = -(-probability.shape[1] // 20)
-    return torch.topk(probability, count, dim=1, sorted=False).values.sum(dim=1)
+    return _candidates(probability, count).topk(count, dim=1, sorted=False).values.sum(dim=1)
+
+
+def _candidates(values: Tensor, count: int) -> Tensor:
+    """Some of each row's values, its ``count`` largest among them: (B, N) -> (B, n).
+
+    Of four columns taken together, only the quadruples with the largest maxima can hold any of the
+    largest: finding those is less work than looking through all values.
+    """
+    quarter = values.shape[1] // 4
+    if quarter < 2 * count:
+        return values
+    quadruples = values[:, : 4 * quarter].unflatten(1, (4, quarter))
+    best = quadruples.amax(dim=1).topk(count, dim=1, sorted=False).indices
+    chosen = quadruples.gather(2, best.unsqueeze(1).expand(-1, 4, -1)).flatten(1)
+    return torch.cat([chosen, values[:, 4 * quarter :]], dim=1)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from labelkit.losses.levels import Compat, TreeLevels
+from labelkit.losses.sparse_cross_entropy import cross_entropy_of_rows
 
 if TYPE_CHECKING:
     from labelkit.hierarchy import SemanticTree
@@ -86,16 +87,33 @@ class SemanticSoftmaxLoss(nn.Module):
         for weight, level_logits, level_target in zip(
             self.level_weights, by_level, targets, strict=True
         ):
-            level_sum = F.cross_entropy(
-                level_logits,
-                level_target,
-                ignore_index=-1,  # the chain ends above this level
-                reduction="sum",
-                label_smoothing=self.label_smoothing,
-            )
+            level_sum = _level_sum(level_logits, level_target, self.label_smoothing)
             # Over the whole batch, not over the samples that reach this level.
             total = total + level_sum * (weight / len(logits))
         return total
+
+
+def _level_sum(logits: Tensor, target: Tensor, smoothing: float) -> Tensor:
+    """Smoothed cross-entropy at one level, summed over the samples with a target there.
+
+    As ``F.cross_entropy`` with ``label_smoothing``, which takes twice the time.
+
+    Args:
+        logits: (B, N_k).
+        target: positions within the level (B,), -1 where the chain ends above it.
+        smoothing: the share of the target that is spread over the level.
+    """
+    if not smoothing:
+        return F.cross_entropy(logits, target, ignore_index=-1, reduction="sum")
+    absent = target < 0
+    present = (~absent).to(logits.dtype)
+    rows = cross_entropy_of_rows(
+        logits,
+        target.clamp(min=0).unsqueeze(1),
+        (present * (1 - smoothing)).unsqueeze(1),
+        present * (smoothing / logits.shape[1]),
+    )
+    return rows.masked_fill(absent, 0).sum()  # logits of -inf would make it NaN
 
 
 def _level_weights(level_weights: LevelWeights, sizes: tuple[int, ...]) -> tuple[float, ...]:

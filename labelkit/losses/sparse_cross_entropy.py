@@ -34,10 +34,15 @@ def sparse_cross_entropy(logits: Tensor, target: SparseTargets) -> Tensor:
     dtype = torch.promote_types(logits.dtype, torch.float32)
     for values in (target.excess, target.rest):
         dtype = torch.promote_types(dtype, values.dtype)
-    rows = _SparseCrossEntropy.apply(
+    rows = cross_entropy_of_rows(
         logits.to(dtype), target.classes, target.excess.to(dtype), target.rest.to(dtype)
     )
-    return cast("Tensor", rows).sum() / len(logits)
+    return rows.sum() / len(logits)
+
+
+def cross_entropy_of_rows(logits: Tensor, classes: Tensor, excess: Tensor, rest: Tensor) -> Tensor:
+    """Each row's cross-entropy (B,), unchecked; all floats of one type. See ``SparseTargets``."""
+    return cast("Tensor", _SparseCrossEntropy.apply(logits, classes, excess, rest))
 
 
 class _SparseCrossEntropy(torch.autograd.Function):
@@ -48,12 +53,14 @@ class _SparseCrossEntropy(torch.autograd.Function):
         ctx: FunctionCtx, logits: Tensor, classes: Tensor, excess: Tensor, rest: Tensor
     ) -> Tensor:
         probability = logits.softmax(dim=1)
-        # The highest logit's probability is 1 / sum exp(logit - highest): cheaper than logsumexp.
-        log_sum_exp = logits.amax(dim=1) - probability.amax(dim=1).log()
+        highest = logits.amax(dim=1)
+        # Its probability is 1 / sum exp(logit - highest): cheaper than logsumexp.
+        log_sum_exp = -probability.amax(dim=1).log()
         mass = excess.sum(dim=1) + rest * logits.shape[1]
-        listed = (excess * logits.gather(1, classes)).sum(dim=1)
+        listed = (excess * (logits.gather(1, classes) - highest.unsqueeze(1))).sum(dim=1)
+        whole = logits.sum(dim=1) - highest * logits.shape[1]
         ctx.save_for_backward(logits, probability, classes, excess, rest, mass)
-        return mass * log_sum_exp - listed - rest * logits.sum(dim=1)
+        return mass * log_sum_exp - listed - rest * whole
 
     @staticmethod
     def backward(ctx: BackwardCFunction, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:

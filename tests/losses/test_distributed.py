@@ -18,6 +18,7 @@ from labelkit.metrics import (
     SemanticAccuracy,
     TopKAccuracy,
 )
+from labelkit.metrics.sums import Sums
 from tests.oracles.forests import Parents, tree_of
 
 if TYPE_CHECKING:
@@ -78,6 +79,15 @@ def rank_metrics(rank: int) -> object:
     return uneven, metric_values(inputs, target, slice(None) if rank == 0 else slice(0))
 
 
+def rank_sums(rank: int) -> object:
+    """What this rank adds after asking counts once, as does what it added before."""
+    sums, found = Sums(2), []
+    for amounts in ([1, rank], [10, 10 * rank]):
+        sums.add(torch.tensor(amounts))
+        found.append(sums.total().tolist())
+    return found
+
+
 def one_rank(rank: int, folder: str, works: tuple[Callable[[int], object], ...]) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
@@ -87,12 +97,13 @@ def one_rank(rank: int, folder: str, works: tuple[Callable[[int], object], ...])
 
 def test_two_processes_agree_with_one(tmp_path: Path) -> None:
     """Gradients of DistributedDataParallel, and metrics whose ranks saw unlike numbers."""
-    mp.spawn(one_rank, (str(tmp_path), (rank_gradient, rank_metrics)), nprocs=2)  # type: ignore[no-untyped-call]
+    mp.spawn(one_rank, (str(tmp_path), (rank_gradient, rank_metrics, rank_sums)), nprocs=2)  # type: ignore[no-untyped-call]
     inputs, target = whole_batch()
     expected_gradient = gradient(new_model(), inputs, target)
     expected = metric_values(inputs, target, slice(None))
     for rank in range(2):
-        found_gradient, (uneven, one_idle) = torch.load(tmp_path / f"{rank}.pt")
+        found_gradient, (uneven, one_idle), sums = torch.load(tmp_path / f"{rank}.pt")
         torch.testing.assert_close(found_gradient, expected_gradient)
+        assert sums == [[2, 1], [22, 11]]
         assert uneven == pytest.approx(expected, rel=1e-12)
         assert one_idle == pytest.approx(expected, rel=1e-12)

@@ -45,7 +45,7 @@ def test_compat_sums_over_the_batch_without_the_deepest_level(
     assert float(loss) == pytest.approx(expected, rel=1e-10, abs=1e-12)
 
 
-@pytest.mark.parametrize("classes", [19, 20, 21, 40, 41])
+@pytest.mark.parametrize("classes", [7, 8, 11, 19, 20, 21, 40, 41, 160, 163, 401])
 def test_confidence_is_the_top_twentieth_rounded_up(classes: int) -> None:
     parents = (-1,) * classes
     student, teacher = logits_for(parents, 2, seed=0)

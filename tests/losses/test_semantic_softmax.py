@@ -113,6 +113,20 @@ def test_levels_below_the_target_get_no_gradient() -> None:
     assert logits.grad.ne(0).tolist() == [[False, True, False, False, True, False]]
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_masked_classes_of_levels_without_a_target_do_no_harm(smoothing: float) -> None:
+    logits, _ = batch_for(SMALL, 1, seed=2)
+    target = torch.tensor([4])
+    loss = SemanticSoftmaxLoss(tree_of(SMALL), smoothing)
+    expected = loss(logits, target)
+    logits[0, [0, 2]] = -torch.inf
+    found = loss(logits.requires_grad_(), target)
+    found.backward()
+    torch.testing.assert_close(found.detach(), expected)
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+
+
 def test_the_loss_of_a_chain_of_single_classes_is_zero() -> None:
     logits, targets = batch_for(CHAIN, 4, seed=3)
     assert float(SemanticSoftmaxLoss(tree_of(CHAIN), 0.2)(logits, targets)) == 0.0

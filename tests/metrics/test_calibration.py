@@ -39,11 +39,18 @@ def test_a_model_that_is_always_sure_and_always_wrong() -> None:
 def test_too_high_and_too_low_confidence_cancel_within_a_bin_only() -> None:
     """Half sure of two classes: right once of two in one bin; with bins of their own, far off."""
     logits = torch.tensor([[0.0, 0.0], [0.0, 1.0]])
-    target = torch.tensor([0, 0])
+    target = torch.tensor([0, 0])  # the first of equal logits is the best
     sure = 1 / (1 + math.exp(-1))
     one_bin = abs(1 - (0.5 + sure)) / 2
     assert calibration_error(logits, target, bins=1) == pytest.approx(100 * one_bin)
     assert calibration_error(logits, target, bins=10) == pytest.approx(100 * (0.5 + sure) / 2)
+
+
+def test_a_bin_holds_its_upper_edge() -> None:
+    """A confidence of one half stands in the lower of two bins, away from the other sample."""
+    logits, sure = torch.tensor([[0.0, 0.0], [0.0, 1.0]]), 1 / (1 + math.exp(-1))
+    found = calibration_error(logits, torch.tensor([1, 1]), bins=2)
+    assert found == pytest.approx(100 * (0.5 + 1 - sure) / 2)
 
 
 def test_compute_before_update_and_after_reset() -> None:
