@@ -68,8 +68,25 @@ def milliseconds(loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, targe
     return 1e3 * (time.perf_counter() - start)
 
 
+def time_targets(published: PublishedWay, loss: SemanticSoftmaxLoss, target: Tensor) -> None:
+    """Print how long the targets of a batch take, by loops and by table."""
+    torch.testing.assert_close(loss.levels.targets(target, len(target)), published.targets(target))
+    times: list[list[float]] = []
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        published.targets(target)
+        between = time.perf_counter()
+        loss.levels.targets(target, len(target))
+        times.append([between - start, time.perf_counter() - between])
+    loops, table = map(statistics.median, zip(*times, strict=True))
+    print(
+        f"semantic targets, B={BATCH}: loops {1e3 * loops:.1f} ms, table {1e6 * table:.0f} us "
+        f"({loops / table:.0f}x)  [{COMMAND}]"
+    )
+
+
 def main() -> None:
-    """Check that the contenders agree, time them, print one line."""
+    """Check that the contenders agree, time them, print one line for each kind of work."""
     torch.set_num_threads(1)
     tree = SemanticTree.build(read_class_list("imagenet-21k-p"), Taxonomy.wordnet())
     by_level = tree.ordered_by_level()
@@ -92,6 +109,7 @@ def main() -> None:
         f"published way {old:.1f} ms, any class order {any_order:.1f} ms ({old / any_order:.1f}x), "
         f"ordered by level {level_order:.1f} ms ({old / level_order:.1f}x)  [{COMMAND}]"
     )
+    time_targets(published, same, target)
 
 
 if __name__ == "__main__":

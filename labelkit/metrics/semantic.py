@@ -52,6 +52,7 @@ class SemanticAccuracy:
     def __init__(self, tree: SemanticTree) -> None:
         self._sizes = [len(level) for level in tree.levels]
         self._order = torch.from_numpy(np.concatenate(tree.levels).astype(np.int64))
+        self._ordered = bool((self._order == torch.arange(len(self._order))).all())
         self._chains = torch.from_numpy(tree.chain_table.astype(np.int64))
         self._count = HitCount()
 
@@ -65,11 +66,12 @@ class SemanticAccuracy:
         check_predictions(logits, target, class_count=len(self._order))
         self._order = self._order.to(logits.device)
         self._chains = self._chains.to(logits.device)
+        by_level = logits if self._ordered else logits.index_select(1, self._order)
         best = [
             classes[level_logits.argmax(dim=1)]
             for classes, level_logits in zip(
                 self._order.split(self._sizes),
-                logits.index_select(1, self._order).split(self._sizes, dim=1),
+                by_level.split(self._sizes, dim=1),
                 strict=True,
             )
         ]
