@@ -123,3 +123,14 @@ def test_boxes_are_one_for_each_map():
         pool_batch(batch, torch.zeros(3, 4))
     with pytest.raises(ValueError, match="sampling is -2"):
         pool_batch(batch, torch.zeros(2, 4), sampling=-2)
+
+
+@pytest.mark.parametrize(("left", "right"), [(-20.0, 21.0), (-20.0, 0.5), (0.4, 15.0), (-9.3, 3.1)])
+def test_a_crop_that_begins_or_ends_far_outside_equals_roi_align(left, right):
+    """Only the points near the grid are looked at, and none behind the crop's end."""
+    maps, box = maps_of({"top_k": 20}, (7, 12), 1), CropBox(left, 0.1, right, 0.6)
+    expected = aligned_means(dense_logits(maps[0], CLASSES), box)[:, 0, 0]
+    batch = pool_batch(MapBatch.stack(maps), tensor_of([box])).dense(CLASSES)[0]
+    torch.testing.assert_close(batch, expected, rtol=1e-4, atol=1e-5)
+    found = torch.from_numpy(pool(maps[0], box).dense(CLASSES))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
