@@ -35,7 +35,6 @@ class CropTracker(tv_tensors.TVTensor):
         trail: all trackers of one image so far, the latest last; it outlives a step that turns
             the tracker itself into a plain tensor, as ``ToPureTensor`` does.
         place: where this tracker stands in the trail.
-        rows: the map as numbers, which a box takes less time to find from.
     """
 
     rows: Matrix
@@ -43,7 +42,6 @@ class CropTracker(tv_tensors.TVTensor):
     canvas_size: tuple[int, int]
     trail: list[CropTracker]
     place: int
-    rows: Matrix
 
     @classmethod
     def of(cls, image_size: Sequence[int]) -> Self:
@@ -136,7 +134,7 @@ class CropTracker(tv_tensors.TVTensor):
         tracker = torch.empty(0).as_subclass(cls)
         tracker.rows, tracker.trail = rows, trail
         tracker.image_size, tracker.canvas_size = image_size, canvas_size
-        tracker.place, tracker.rows = len(trail), data.tolist()
+        tracker.place = len(trail)
         trail.append(tracker)
         return tracker
 
