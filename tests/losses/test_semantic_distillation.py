@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given
@@ -91,6 +93,7 @@ def test_train_and_eval_mode_agree_and_the_state_dict_is_empty() -> None:
     loss = SemanticDistillationLoss(tree_of(SMALL))
     trained = loss.train()(student, teacher)
     torch.testing.assert_close(loss.eval()(student, teacher), trained)
+    torch.testing.assert_close(copy.deepcopy(loss)(student, teacher), trained)
     assert loss.state_dict() == {}
 
 

@@ -170,6 +170,15 @@ def test_half_precision_logits_are_widened_before_the_softmax(dtype: torch.dtype
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=0)
 
 
+@pytest.mark.parametrize("parents", [SMALL, (-1, -1, 0, 0, 1)])
+def test_compiles_into_one_graph(parents: Parents) -> None:
+    """In any class order, and ordered by level."""
+    logits, targets = batch_for(parents, 4, seed=9)
+    loss = SemanticSoftmaxLoss(tree_of(parents), 0.1)
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(logits, targets), loss(logits, targets))
+
+
 def test_casting_the_module_changes_no_weight() -> None:
     """A model that holds the loss may be cast to half precision; the tables stay exact."""
     logits, targets = batch_for(SMALL, 4, seed=7)
