@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from labelkit.data import track_crop
 from labelkit.geometry import CropBox
 from labelkit.hierarchy import class_names
 from labelkit.inspection import (
@@ -136,7 +135,7 @@ def _crops_section(maps: LabelMapFile, dataset: LabelMapDataset) -> Section:
     ]
     for key in ("composite/cat-coffee.jpg", "single/motorcycle.jpg"):
         photo = _photo(dataset, key)
-        _, box = track_crop(photo, dataset.transform)
+        _, box = dataset.crop(dataset.keys.index(key))
         cards.append(compare_crop(photo, maps[key], box, names, caption=f"a random crop of {key}"))
     return Section(
         "Every random crop gets its own label",
