@@ -99,11 +99,14 @@ class Tiny(torch.nn.Module):
 
 
 def test_without_a_working_compiler_the_way_out_is_named(monkeypatch):
-    monkeypatch.setattr("torch._inductor.config.force_disable_caches", True)
+    from torch._inductor import config
+
     monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("no-such-compiler",))
     features = compile_features(Tiny(), "tiny")
-    with pytest.raises(TeacherError, match=r"tiny cannot be compiled here .*leave out --compile"):
+    refused = pytest.raises(TeacherError, match=r"tiny cannot be compiled here .*leave out --comp")
+    with config.patch(force_disable_caches=True), refused:
         features(torch.randn(2, 3, 8, 8))
+    assert not config.force_disable_caches  # it would slow down, and warn, whoever compiles next
 
 
 @pytest.mark.skipif(not COMPILER, reason="no C++ compiler here")
