@@ -66,7 +66,9 @@ def _resized_crop(  # noqa: PLR0913, PLR0917 -- torchvision's signature
     size: int | Sequence[int],
     **_: Any,  # noqa: ANN401 -- interpolation and antialias move no pixel
 ) -> CropTracker:
-    return _resize(_crop(tracker, top, left, height, width), size)
+    new_height, new_width = _resized(height, width, size, None)
+    step = upright((width / new_width, height / new_height), (left, top))
+    return tracker.then(step, (new_height, new_width))
 
 
 @VF.register_kernel("pad", CropTracker)

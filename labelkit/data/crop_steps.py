@@ -174,6 +174,29 @@ STILL: frozenset[type] = frozenset(
     }
 )
 
+# Of torchvision v2: what is done without its search for images among all that a sample may hold,
+# which takes longer than a flip. Those that move pixels by parameters that they draw ...
+DRAWN: frozenset[type] = frozenset(
+    {
+        v2.CenterCrop,
+        v2.Pad,
+        v2.RandomAffine,
+        v2.RandomCrop,
+        v2.RandomHorizontalFlip,
+        v2.RandomPerspective,
+        v2.RandomResize,
+        v2.RandomResizedCrop,
+        v2.RandomRotation,
+        v2.RandomShortestSize,
+        v2.RandomVerticalFlip,
+        v2.RandomZoomOut,
+        v2.Resize,
+        v2.ScaleJitter,
+    }
+)
+# ... and those that move none.
+PLAIN: frozenset[type] = frozenset({v2.Normalize, v2.ToDtype, v2.ToImage})
+
 # What moves pixels a little and keeps no record of it.
 UNTRACED: tuple[type, ...] = (
     v1.AutoAugment,

@@ -54,8 +54,10 @@ class CropTracker(tv_tensors.TVTensor):
 
         ``step`` is its matrix (3, 3), ``size`` the new height and width.
         """
+        (j, k, m), (n, o, p), (q, r, s) = step
         rows = [
-            [a * x + b * y + c * z for x, y, z in zip(*step, strict=True)] for a, b, c in self.rows
+            [a * j + b * n + c * q, a * k + b * o + c * r, a * m + b * p + c * s]
+            for a, b, c in self.rows
         ]
         return self._build(rows, self.image_size, (int(size[0]), int(size[1])), self.trail)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import torch
 from torch import nn
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as VF
@@ -95,19 +96,9 @@ def _follow(step: Any, image: Any, tracker: CropTracker, untraced: Untraced) -> 
         for inner in draw(step):
             image, tracker = _follow(inner, image, tracker, untraced)
         return image, tracker
-    image, tracker = _rule(step, untraced)(step, image, tracker)
-    size = _size(image)
-    if size == tracker.canvas_size:
-        return image, tracker
-    apart = max(abs(a - b) for a, b in zip(size, tracker.canvas_size, strict=True))
-    if apart == 1 and not tracker.exact:
-        # Pillow and tensors round the size of a turned image differently.
-        return image, crop_steps.moved("crop", tracker, 0, 0, *size)
-    raise ValueError(
-        f"{type(step).__name__} returns {size[0]}x{size[1]} pixels, its known steps give "
-        f"{tracker.canvas_size[0]}x{tracker.canvas_size[1]}: it moves pixels in a way of its own, "
-        "which label maps cannot follow"
-    )
+    if type(step) in crop_steps.PLAIN:
+        return _directly(step, image, tracker)
+    return _of_one_size(step, *_rule(step, untraced)(step, image, tracker))
 
 
 def _rule(step: object, untraced: Untraced) -> Move:
@@ -120,6 +111,8 @@ def _rule(step: object, untraced: Untraced) -> Move:
         return tables.MOVES[kind]
     if kind in tables.STILL:
         return _alone
+    if kind in crop_steps.DRAWN:
+        return _directly
     if isinstance(step, tables.UNTRACED):
         if untraced == "ignore" or (tables is not crop_steps and tables.moves_only_colour(step)):
             return _alone
@@ -141,9 +134,44 @@ def _alone(step: Any, image: Any, tracker: CropTracker) -> Tracked:  # noqa: ANN
     return step(image), tracker
 
 
+def _directly(step: Any, image: Any, tracker: CropTracker) -> Tracked:  # noqa: ANN401
+    """As ``step(image)``, in the same order of draws, and the tracker along with it."""
+    step.check_inputs([image])
+    if _is_chancy(type(step)) and torch.rand(1) >= step.p:
+        return image, tracker
+    drawn = step.make_params([image])
+    output = step.transform(image, drawn)
+    return output, step.transform(tracker, drawn) if type(step) in crop_steps.DRAWN else tracker
+
+
+def _is_chancy(kind: type) -> bool:
+    """Whether a step is done with the chance ``p`` only."""
+    return getattr(kind, "forward", None) is v2.RandomHorizontalFlip.forward
+
+
 def _with_tracker(step: Any, image: Any, tracker: CropTracker) -> Tracked:  # noqa: ANN401
     output, _ = step(image, tracker)
     return output, tracker.trail[-1]
+
+
+def _of_one_size(step: object, image: Any, tracker: CropTracker) -> Tracked:  # noqa: ANN401
+    """The two, once the image has the size that the tracker expects.
+
+    Raises:
+        ValueError: it has not.
+    """
+    size = _size(image)
+    if size == tracker.canvas_size:
+        return image, tracker
+    apart = max(abs(a - b) for a, b in zip(size, tracker.canvas_size, strict=True))
+    if apart == 1 and not tracker.exact:
+        # Pillow and tensors round the size of a turned image differently.
+        return image, crop_steps.moved("crop", tracker, 0, 0, *size)
+    raise ValueError(
+        f"{type(step).__name__} returns {size[0]}x{size[1]} pixels, its known steps give "
+        f"{tracker.canvas_size[0]}x{tracker.canvas_size[1]}: it moves pixels in a way of its own, "
+        "which label maps cannot follow"
+    )
 
 
 def _inner_steps(transform: object) -> Iterable[object]:

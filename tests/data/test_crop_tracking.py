@@ -17,7 +17,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as VF
 
-from labelkit.data import CropTracker, track_crop
+from labelkit.data import CropTracker, crop_steps, track_crop
 from labelkit.data.crop_tracking import require_trackable
 
 H, W = 180, 240
@@ -53,6 +53,9 @@ UPRIGHT = {
     "resize both": v2.Resize((50, 90), antialias=True),
     "center crop": v2.CenterCrop((90, 100)),
     "random crop": v2.RandomCrop(100),
+    "shortest size": v2.RandomShortestSize([70, 100], max_size=160),
+    "random resize": v2.RandomResize(60, 140),
+    "scale jitter": v2.ScaleJitter((150, 200), (0.4, 1.2)),
     "evaluation": v2.Compose([v2.Resize(128, antialias=True), v2.CenterCrop(112)]),
     "everything": v2.Compose(
         [
@@ -85,6 +88,16 @@ def test_padding_reaches_outside_the_image():
     assert (box.left, box.top, box.right, box.bottom) == pytest.approx((-0.1, -0.1, 1.05, 1.05))
     _, box = track_crop(ramp(), v2.CenterCrop((H + 36, W + 48)))
     assert (box.left, box.top, box.right, box.bottom) == pytest.approx((-0.1, -0.1, 1.1, 1.1))
+
+
+def test_zooming_out_reaches_outside_by_what_it_adds():
+    torch.manual_seed(3)
+    output, box = track_crop(ramp(), v2.RandomZoomOut(fill=0, side_range=(2, 3), p=1))
+    above, left = (int(each.min()) for each in output[2].nonzero(as_tuple=True))
+    assert above and left
+    height, width = output.shape[-2:]
+    found = [box.left * W, box.top * H, box.right * W, box.bottom * H]
+    assert found == pytest.approx([-left, -above, width - left, height - above])
 
 
 def test_a_random_resized_crop_is_exact_to_the_last_digit():
@@ -155,6 +168,68 @@ def test_what_moves_pixels_without_a_trace_can_be_ignored(kind):
     torch.manual_seed(3)
     assert torch.equal(output, pipeline(ramp()))
     assert (box.left, box.top, box.right, box.bottom) == (90 / W, 60 / H, 150 / W, 120 / H)
+
+
+EACH = [
+    v2.CenterCrop(90),
+    v2.Normalize([0.5] * 3, [0.5] * 3),
+    v2.Pad(7, fill=9),
+    v2.RandomAffine(20, (0.1, 0.1), (0.8, 1.2), 10),
+    v2.RandomCrop(100, pad_if_needed=True),
+    v2.RandomHorizontalFlip(),
+    v2.RandomPerspective(),
+    v2.RandomResize(60, 140),
+    v2.RandomResizedCrop(96),
+    v2.RandomRotation(40, expand=True),
+    v2.RandomShortestSize([70, 100]),
+    v2.RandomVerticalFlip(),
+    v2.RandomZoomOut(3),
+    v2.Resize(64),
+    v2.ScaleJitter((150, 200)),
+    v2.ToDtype(torch.float32, scale=True),
+    v2.ToImage(),
+]
+
+
+@pytest.mark.parametrize("step", EACH, ids=lambda step: type(step).__name__)
+@pytest.mark.parametrize("kind", ["pillow", "image", "tensor"])
+def test_pixels_and_draws_are_those_of_the_step_alone(step, kind):
+    image = {
+        "pillow": Image.fromarray(ramp().permute(1, 2, 0).numpy()),
+        "image": ramp().float() if isinstance(step, v2.Normalize) else ramp(),
+        "tensor": ramp().as_subclass(torch.Tensor).float(),
+    }[kind]
+    if kind == "pillow" and isinstance(step, v2.Normalize):
+        with pytest.raises(TypeError, match="Normalize"):
+            track_crop(image, step)
+        return
+    for seed in range(12):
+        torch.manual_seed(seed)
+        expected = step(image)
+        state = torch.get_rng_state()
+        torch.manual_seed(seed)
+        found, _ = track_crop(image, step)
+        assert type(found) is type(expected)
+        assert np.array_equal(np.asarray(found), np.asarray(expected))
+        assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_every_step_that_is_done_directly_is_compared():
+    assert {type(step) for step in EACH} == crop_steps.DRAWN | crop_steps.PLAIN
+
+
+class OwnCrop(v2.RandomResizedCrop):
+    """A user's own parameters for a step that is known."""
+
+    def make_params(self, flat_inputs):
+        """The upper left quarter."""
+        del flat_inputs
+        return {"top": 0, "left": 0, "height": H // 2, "width": W // 2}
+
+
+def test_a_users_own_version_of_a_known_step_is_followed():
+    _, box = track_crop(ramp(), OwnCrop(96))
+    assert (box.left, box.top, box.right, box.bottom) == (0, 0, 0.5, 0.5)
 
 
 def test_a_last_step_that_makes_plain_tensors_keeps_the_box():
