@@ -48,12 +48,18 @@ def test_compat_sums_over_the_batch_without_the_deepest_level(
 
 
 @pytest.mark.parametrize("classes", [7, 8, 11, 19, 20, 21, 40, 41, 160, 163, 401])
-def test_confidence_is_the_top_twentieth_rounded_up(classes: int) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("spread", [1, 100])
+def test_confidence_is_the_top_twentieth_rounded_up(
+    classes: int, dtype: torch.dtype, spread: int
+) -> None:
+    """Of teachers that are unsure, and of such that leave most classes nothing."""
     parents = (-1,) * classes
-    student, teacher = logits_for(parents, 2, seed=0)
+    student, teacher = (logits.to(dtype) for logits in logits_for(parents, 2, seed=0))
+    teacher *= spread
     expected = oracle.semantic_distillation(parents, student.tolist(), teacher.tolist()) / 2
     loss = SemanticDistillationLoss(tree_of(parents))(student, teacher)
-    assert float(loss) == pytest.approx(expected)
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
 
 
 @given(parents=forests(), seed=st.integers(0, 1000), data=st.data())
@@ -78,7 +84,38 @@ def test_a_student_that_equals_its_teacher_has_no_loss() -> None:
 def test_gradients(parents: Parents) -> None:
     student, teacher = logits_for(parents, 3, seed=2)
     loss = SemanticDistillationLoss(tree_of(parents))
-    assert torch.autograd.gradcheck(loss, (student.requires_grad_(), teacher))
+    inputs = (student.requires_grad_(), teacher)
+    assert torch.autograd.gradcheck(loss, inputs)
+    assert torch.autograd.gradgradcheck(loss, inputs)
+
+
+def test_a_second_backward_pass_gives_the_same() -> None:
+    student, teacher = logits_for(SMALL, 3, seed=6)
+    loss = SemanticDistillationLoss(tree_of(SMALL))(student.requires_grad_(), teacher)
+    (first,) = torch.autograd.grad(loss, student, retain_graph=True)
+    (second,) = torch.autograd.grad(loss * 2, student)
+    torch.testing.assert_close(second, first * 2)
+
+
+@pytest.mark.parametrize("parents", [SMALL, (-1, -1, 0, 0, 1)])
+def test_compiles_into_one_graph(parents: Parents) -> None:
+    """In any class order, and ordered by level."""
+    student, teacher = logits_for(parents, 3, seed=7)
+    loss = SemanticDistillationLoss(tree_of(parents))
+    found: list[tuple[torch.Tensor, torch.Tensor]] = []
+    for run in (loss, torch.compile(loss, fullgraph=True, backend="aot_eager")):
+        leaf = student.clone().requires_grad_()
+        value = run(leaf, teacher)
+        found.append((value.detach(), torch.autograd.grad(value, leaf)[0]))
+    torch.testing.assert_close(found[1], found[0])
+
+
+@pytest.mark.parametrize("broken", [torch.nan, torch.inf])
+@pytest.mark.parametrize("side", ["student", "teacher"])
+def test_logits_that_are_no_numbers_show_in_the_loss(broken: float, side: str) -> None:
+    both = dict(zip(("student", "teacher"), logits_for(SMALL, 3, seed=8), strict=True))
+    both[side][1, 2] = broken
+    assert SemanticDistillationLoss(tree_of(SMALL))(both["student"], both["teacher"]).isnan()
 
 
 def test_no_gradient_reaches_the_teacher() -> None:
