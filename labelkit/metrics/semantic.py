@@ -16,6 +16,9 @@ from labelkit.metrics.hits import HitCount, check_predictions
 if TYPE_CHECKING:
     from labelkit.hierarchy import SemanticTree
 
+# Samples taken together: those with targets on upper levels need no look at the lower ones.
+ROWS = 32
+
 
 def semantic_accuracy(logits: Tensor, target: Tensor, tree: SemanticTree) -> float:
     """Percent of (sample, level) pairs at which the best class of the level is in the chain.
@@ -53,7 +56,12 @@ class SemanticAccuracy:
         self._sizes = [len(level) for level in tree.levels]
         self._order = torch.from_numpy(np.concatenate(tree.levels).astype(np.int64))
         self._ordered = bool((self._order == torch.arange(len(self._order))).all())
-        self._chains = torch.from_numpy(tree.chain_table.astype(np.int64))
+        place = np.empty_like(tree.level)
+        for level in tree.levels:
+            place[level] = np.arange(len(level))
+        chains = tree.chain_table
+        self._places = torch.from_numpy(np.where(chains >= 0, place[chains], -1))
+        self._level = torch.from_numpy(tree.level.copy())
         self._count = HitCount()
 
     @torch.no_grad()
@@ -64,19 +72,18 @@ class SemanticAccuracy:
             ValueError: a wrong shape or type, or a class outside the list.
         """
         check_predictions(logits, target, class_count=len(self._order))
-        self._order = self._order.to(logits.device)
-        self._chains = self._chains.to(logits.device)
-        by_level = logits if self._ordered else logits.index_select(1, self._order)
-        best = [
-            classes[level_logits.argmax(dim=1)]
-            for classes, level_logits in zip(
-                self._order.split(self._sizes),
-                by_level.split(self._sizes, dim=1),
-                strict=True,
-            )
-        ]
-        chains = self._chains.index_select(0, target.long())
-        self._count.add(torch.stack(best, dim=1) == chains, chains >= 0)
+        device, target = logits.device, target.long()
+        self._order, self._level = self._order.to(device), self._level.to(device)
+        self._places = self._places.to(device)
+        level, deepest_first = self._level.index_select(0, target).sort(descending=True)
+        places = self._places.index_select(0, target.index_select(0, deepest_first))
+        hits = torch.zeros_like(places, dtype=torch.bool)
+        for number, deepest in enumerate(level[::ROWS].tolist()):
+            rows, used = slice(number * ROWS, (number + 1) * ROWS), deepest + 1
+            samples = logits.index_select(0, deepest_first[rows])
+            best = [level_logits.argmax(dim=1) for level_logits in self._cut(samples, used)]
+            hits[rows, :used] = torch.stack(best, dim=1) == places[rows, :used]
+        self._count.add(hits, places >= 0)
 
     def compute(self) -> float:
         """Accuracy in percent over all batches since the start or the last reset.
@@ -89,3 +96,10 @@ class SemanticAccuracy:
     def reset(self) -> None:
         """Forget all batches."""
         self._count = HitCount()
+
+    def _cut(self, logits: Tensor, used: int) -> tuple[Tensor, ...]:
+        """Logits (B, C) cut into one (B, N_k) tensor for each of the first ``used`` levels."""
+        sizes = self._sizes[:used]
+        if self._ordered:
+            return logits[:, : sum(sizes)].split(sizes, dim=1)
+        return logits.index_select(1, self._order[: sum(sizes)]).split(sizes, dim=1)
