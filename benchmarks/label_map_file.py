@@ -133,7 +133,7 @@ def speeds(folder: Path, plain: LabelMaps, maps: LabelMaps, path: Path) -> str:
     write_raw(file, folder / "raw.h5")
     raw = LabelMapFile.open(folder / "raw.h5")
     codec = RecordCodec(file.forms, len(file.classes), raw=False)
-    records = [bytes(record) for record in codec.encode([maps])]
+    records = codec.encode([maps])
     loose = [folder / f"{row}.pt" for row in range(len(file))]
     for target, *pair in zip(loose, plain.score, plain.index, strict=True):
         torch.save(torch.tensor(np.stack(pair), dtype=torch.float32), target)
@@ -144,7 +144,7 @@ def speeds(folder: Path, plain: LabelMaps, maps: LabelMaps, path: Path) -> str:
         file.at,
         raw.at,
         lambda row: codec.expand(stored[row]),
-        lambda row: codec.decode(records[row]),
+        lambda row: codec.decode(records[row : row + 1])[0][0],
     )
     rounds: list[list[float]] = []
     for _ in range(ROUNDS):

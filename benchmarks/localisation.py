@@ -74,8 +74,8 @@ def map_of(image: torch.Tensor, teacher: Teacher, size: int) -> LabelMap:
     logits = teacher.logits_map(teacher.normalize(square[None]))
     form = Settings().form(len(teacher.classes), tuple(logits.shape[2:]), 0)
     codec = RecordCodec([form], len(teacher.classes), raw=False)
-    (found,) = codec.decode(codec.encode([select(resize_grid(logits, form.grid), form)])[0])
-    return found
+    (found,) = codec.decode(codec.encode([select(resize_grid(logits, form.grid), form)]))
+    return found[0]
 
 
 def parts(rows: int, columns: int) -> list[CropBox]:

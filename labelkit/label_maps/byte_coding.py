@@ -5,7 +5,6 @@ Legend: N images, L planes, H W grid, V values.
 
 from __future__ import annotations
 
-import struct
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,16 +33,35 @@ def quantise(values: NDArray[np.floating]) -> tuple[NDArray[np.uint8], NDArray[n
     return extremes.view(np.uint8), steps
 
 
-def read_range(record: bytes, start: int) -> tuple[np.float32, np.float32]:
-    """The width of one step, and what step 0 is.
+def read_floats(records: NDArray[np.uint8], count: int) -> NDArray[np.float32]:
+    """The float32 numbers that records (N, R) begin with: (N, count).
 
     Raises:
-        ValueError: a range that does not ascend, or beyond 2 ** 100.
+        ValueError: a number that is not finite, or beyond 2 ** 100.
     """
-    low, high = struct.unpack_from("<2f", record, start)
-    if not -LARGEST <= low <= high <= LARGEST:
-        raise ValueError(f"a range from {low} to {high}")
-    return np.float32((high - low) / STEPS), np.float32(low)
+    numbers = records[:, : 4 * count].copy().view("<f4")
+    if not (np.abs(numbers) <= LARGEST).all():
+        (wrong, *_) = numbers[~(np.abs(numbers) <= LARGEST)]
+        raise ValueError(f"{wrong:.3g} among the numbers that a record begins with")
+    return numbers
+
+
+def read_steps(
+    numbers: NDArray[np.float32], place: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The width of one step in each record, and what step 0 is, (N,) each.
+
+    Args:
+        numbers: what ``read_floats`` found (N, count).
+        place: of the lowest value among them; the highest follows it.
+
+    Raises:
+        ValueError: a range that does not ascend.
+    """
+    low, high = numbers[:, place], numbers[:, place + 1]
+    if not (low <= high).all():
+        raise ValueError(f"a range from {low[low > high][0]} to {high[low > high][0]}")
+    return ((high.astype(np.float64) - low) / STEPS).astype(np.float32), low
 
 
 def whole_factors(values: NDArray[np.floating]) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
@@ -67,9 +85,18 @@ def flatten_neighbours(planes: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def restore_neighbours(planes: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Undo ``flatten_neighbours``, in place."""
-    np.add.accumulate(planes, axis=-2, dtype=np.uint8, out=planes)
-    return np.add.accumulate(planes, axis=-1, dtype=np.uint8, out=planes)
+    """Undo ``flatten_neighbours`` for planes (N, L, H, W), in place."""
+    if len(planes) == 1:
+        np.add.accumulate(planes, axis=-2, dtype=np.uint8, out=planes)
+        return np.add.accumulate(planes, axis=-1, dtype=np.uint8, out=planes)
+    # With all images side by side, a row or a column at a time is five times as fast.
+    cells = np.ascontiguousarray(planes.transpose(2, 3, 0, 1))
+    for row in range(1, len(cells)):
+        cells[row] += cells[row - 1]
+    for column in range(1, cells.shape[1]):
+        cells[:, column] += cells[:, column - 1]
+    planes[:] = cells.transpose(2, 3, 0, 1)
+    return planes
 
 
 def byte_planes(values: NDArray[np.generic], dtype: str) -> NDArray[np.uint8]:
@@ -79,8 +106,10 @@ def byte_planes(values: NDArray[np.generic], dtype: str) -> NDArray[np.uint8]:
     return by_value.transpose(0, 2, 1).reshape(len(little), little.shape[1] * little.itemsize)
 
 
-def from_byte_planes(record: bytes, start: int, count: int, dtype: str) -> NDArray[np.generic]:
-    """Undo ``byte_planes`` for one record: (count,)."""
+def from_byte_planes(
+    records: NDArray[np.uint8], start: int, count: int, dtype: str
+) -> NDArray[np.generic]:
+    """Undo ``byte_planes`` for records (N, R): (N, count)."""
     width = np.dtype(dtype).itemsize
-    planes = np.frombuffer(record, np.uint8, count * width, start).reshape(width, count)
-    return planes.T.copy().view(dtype)[:, 0]
+    planes = records[:, start : start + count * width].reshape(len(records), width, count)
+    return planes.transpose(0, 2, 1).copy().view(dtype)[:, :, 0]

@@ -224,11 +224,6 @@ def _read_classes(column: h5py.Dataset, header: Header) -> ClassList:
     return classes
 
 
-def file_signature(status: os.stat_result) -> tuple[int, ...]:
-    """What changes when a file is written to or replaced."""
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-
-
 def read_exactly(descriptor: int, size: int, offset: int) -> bytes:
     """Bytes of an open file, from any thread or process.
 

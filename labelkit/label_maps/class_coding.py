@@ -59,23 +59,30 @@ class ClassCodec:
         for record, classes in zip(area, flat, strict=True):
             self._put_palette(record, classes)
 
-    def of_cells(self, record: bytes, start: int) -> NDArray[np.unsignedinteger]:
-        """The class of every entry (K*H*W,), where each cell stores its own.
+    def of_cells(self, records: NDArray[np.uint8], start: int) -> NDArray[np.unsignedinteger]:
+        """The class of every entry (N, K*H*W) of records (N, R), where each cell stores its own.
 
         Raises:
             ValueError: a palette that is none, or a class outside the list.
         """
-        entries = self._entries
         if self._raw:
-            return self._known(np.frombuffer(record, self._dtype, entries, start))
-        size = int.from_bytes(record[start : start + 4], "little")
+            stored = records[:, start : start + self._entries * self.width].copy()
+            return self._known(stored.view(self._dtype))
+        classes = np.empty((len(records), self._entries), self._dtype)
+        for row in range(len(records)):
+            classes[row] = self._from_palette(records[row : row + 1], start)
+        return classes
+
+    def _from_palette(self, record: NDArray[np.uint8], start: int) -> NDArray[np.unsignedinteger]:
+        """The classes of one packed record (1, R)."""
+        size = int(record[0, start : start + 4].copy().view("<u4")[0])
         if size > LARGEST_PALETTE:
             raise ValueError(f"a palette of {size} classes, expected {LARGEST_PALETTE} at most")
         start += 4
         if not size:
-            return self._known(from_byte_planes(record, start, entries, self._dtype))
-        places = np.frombuffer(record, np.uint8, entries, start)
-        palette = self.ascending(record, start + entries, size)
+            return self._known(from_byte_planes(record, start, self._entries, self._dtype))[0]
+        places = record[0, start : start + self._entries]
+        (palette,) = self.ascending(record, start + self._entries, size)
         try:
             return palette.take(places)
         except IndexError as error:
@@ -87,20 +94,22 @@ class ClassCodec:
             return self._plain(classes)
         return byte_planes(np.diff(classes, axis=1, prepend=0), self._dtype)
 
-    def ascending(self, record: bytes, start: int, count: int) -> NDArray[np.unsignedinteger]:
-        """Undo ``encode_ascending`` for one record: (count,).
+    def ascending(
+        self, records: NDArray[np.uint8], start: int, count: int
+    ) -> NDArray[np.unsignedinteger]:
+        """Undo ``encode_ascending`` for records (N, R): (N, count).
 
         Raises:
             ValueError: a class outside the list, or classes that do not ascend.
         """
         if self._raw:
-            classes = np.frombuffer(record, self._dtype, count, start)
-            steps = classes[1:] > classes[:-1]
+            classes = records[:, start : start + count * self.width].copy().view(self._dtype)
+            rise = classes[:, 1:] > classes[:, :-1]
         else:
-            gaps = from_byte_planes(record, start, count, self._dtype)
-            classes = np.add.accumulate(gaps, dtype=self._sum)
-            steps = gaps[1:]
-        if np.count_nonzero(steps) != count - 1 or classes[-1] >= self._num_classes:
+            gaps = from_byte_planes(records, start, count, self._dtype)
+            classes = np.add.accumulate(gaps, axis=1, dtype=self._sum)
+            rise = gaps[:, 1:] != 0
+        if not rise.all() or (classes[:, -1] >= self._num_classes).any():
             raise ValueError(f"classes that do not ascend within the list of {self._num_classes}")
         return classes.astype(self._dtype, copy=False)
 
@@ -132,6 +141,6 @@ class ClassCodec:
 
     def _known(self, stored: NDArray[np.generic]) -> NDArray[np.unsignedinteger]:
         classes = cast("NDArray[np.unsignedinteger]", stored)
-        if int(np.maximum.reduce(classes)) >= self._num_classes:  # quicker than max()
+        if (classes >= self._num_classes).any():
             raise ValueError(f"class {classes.max()} of a list of {self._num_classes}")
         return classes

@@ -27,31 +27,28 @@ D classes of a palette, R bytes of a record.
 from __future__ import annotations
 
 import math
-import struct
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from labelkit.label_maps.byte_coding import (
-    LARGEST,
     byte_planes,
     flatten_neighbours,
     from_byte_planes,
     quantise,
-    read_range,
+    read_floats,
+    read_steps,
     restore_neighbours,
     whole_factors,
 )
 from labelkit.label_maps.class_coding import ClassCodec
 from labelkit.label_maps.form_checks import check_maps
-from labelkit.label_maps.label_map import Background, LabelMap
+from labelkit.label_maps.label_map import Background, LabelMaps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from labelkit.label_maps.form import MapForm
-    from labelkit.label_maps.label_map import LabelMaps
 
 _FLOATS = {"float16": "<f2", "float32": "<f4"}
 
@@ -115,36 +112,38 @@ class MapCodec:
         self.classes.encode_entries(records[:, start : start + size], maps.index)
         return records
 
-    def decode(self, record: bytes) -> LabelMap:
-        """Decode one record of R bytes.
+    def decode(self, records: NDArray[np.uint8]) -> LabelMaps:
+        """Decode N records (N, R) at once.
 
         Raises:
-            ValueError: the record has another length, a number that is not finite, or a class
-                outside the list.
+            ValueError: records of another length, a number that is not finite, or a class outside
+                the list.
         """
-        if len(record) != self.nbytes:
-            raise ValueError(f"a record of {len(record)} bytes, expected {self.nbytes}")
+        if records.shape[1] != self.nbytes:
+            raise ValueError(f"a record of {records.shape[1]} bytes, expected {self.nbytes}")
         form = self.form
-        score, log_sum_exp, patterns = self._decode_planes(record)
-        background = self._decode_background(record, patterns) if form.background else None
+        numbers = read_floats(records, self.places["scores"][0] // 4)
+        score, log_sum_exp, patterns = self._decode_planes(records, numbers)
+        background = None
+        if form.background:
+            background = self._decode_background(records, numbers, patterns)
         start, _ = self.places["classes"]
         if form.selection == "cell":
-            index = self.classes.of_cells(record, start).reshape(score.shape)
-            return LabelMap(index, score, background, None, log_sum_exp)
-        classes = self.classes.ascending(record, start, form.top_k)
-        strides = (classes.itemsize, 0, 0)
-        index = np.ndarray(score.shape, classes.dtype, classes, 0, strides)
-        index.flags.writeable = False  # all cells share the same few bytes
-        return LabelMap(index, score, background, classes, log_sum_exp)
+            index = self.classes.of_cells(records, start).reshape(score.shape)
+        else:
+            index = self.classes.ascending(records, start, form.top_k)
+        return LabelMaps(index, score, background, log_sum_exp)
 
-    def planes(self, record: bytes) -> NDArray[np.uint8]:
-        """The planes of one record that hold steps and whole numbers, as they are: (V, H, W).
+    def planes(self, records: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The planes of records that hold steps and whole numbers, as they are: (N, V, H, W).
 
         Scores and log-sum-exp, if they are steps, then patterns.
         """
         end = sum(self.places["patterns"])
         start = self.places["patterns" if self.float_type else "scores"][0]
-        planes = np.frombuffer(record, np.uint8, end - start, start).reshape(-1, *self.form.grid)
+        grid = self.form.grid
+        count = (end - start) // (grid[0] * grid[1])
+        planes = records[:, start:end].reshape(len(records), count, *grid)
         return planes if self.raw else self._restored(planes)
 
     def _sizes(self) -> dict[str, int]:
@@ -198,50 +197,47 @@ class MapCodec:
         return {extremes: ends, name: planes}
 
     def _decode_planes(
-        self, record: bytes
+        self, records: NDArray[np.uint8], numbers: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None, NDArray[np.uint8]]:
-        """Scores (K, H, W), log-sum-exp (H, W) if there is one, and patterns (P, H, W)."""
-        form, places = self.form, self.places
-        planes = self.planes(record)
+        """Scores (N, K, H, W), log-sum-exp (N, H, W) if there is one, patterns (N, P, H, W)."""
+        form, top_k = self.form, self.form.top_k
+        planes = self.planes(records)
         if self.float_type:
-            values = self._decode_floats(record, form.top_k + form.log_sum_exp)
-            scores, rest = values[: form.top_k], values[form.top_k :]
-            return scores, rest[0] if form.log_sum_exp else None, planes
-        scale, low = read_range(record, 0)
-        scores = planes[: form.top_k] * scale
-        scores += low
+            values = self._decode_floats(records, top_k + form.log_sum_exp)
+            return values[:, :top_k], values[:, top_k] if form.log_sum_exp else None, planes
+        scores = _values(planes[:, :top_k], *read_steps(numbers, 0))
         if not form.log_sum_exp:
-            return scores, None, planes[form.top_k :]
-        scale, low = read_range(record, places["lse range"][0])
-        return scores, planes[form.top_k] * scale + low, planes[form.top_k + 1 :]
+            return scores, None, planes[:, top_k:]
+        steps = read_steps(numbers, self.places["lse range"][0] // 4)
+        return scores, _values(planes[:, top_k], *steps), planes[:, top_k + 1 :]
 
     def _restored(self, planes: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Planes of whole steps and numbers from those of differences."""
         planes = planes.copy()
         if self.float_type or self.form.selection == "image":
-            return restore_neighbours(planes) if len(planes) else planes
+            return restore_neighbours(planes)
         top_k = self.form.top_k
-        restore_neighbours(planes[:1])
-        for above, plane in pairwise(planes[:top_k]):  # faster than cumsum for a few planes
-            np.add(plane, above, out=plane)
-        if len(planes) > top_k:
-            restore_neighbours(planes[top_k:])
+        restore_neighbours(planes[:, :1])
+        for above in range(top_k - 1):  # faster than cumsum for a few planes
+            planes[:, above + 1] += planes[:, above]
+        restore_neighbours(planes[:, top_k:])
         return planes
 
-    def _decode_floats(self, record: bytes, count: int) -> NDArray[np.float32]:
-        """Scores and log-sum-exp as they are: (count, H, W)."""
+    def _decode_floats(self, records: NDArray[np.uint8], count: int) -> NDArray[np.float32]:
+        """Scores and log-sum-exp as they are: (N, count, H, W)."""
+        float_type = str(self.float_type)
         parts: list[NDArray[np.generic]] = []
         for name in ("scores", "lse"):
             start, size = self.places[name]
-            size //= np.dtype(self.float_type).itemsize
             if self.raw:
-                parts.append(np.frombuffer(record, self.float_type, size, start))
+                parts.append(records[:, start : start + size].copy().view(float_type))
             else:
-                parts.append(from_byte_planes(record, start, size, str(self.float_type)))
-        values = np.concatenate(parts).astype(np.float32)
+                size //= np.dtype(float_type).itemsize
+                parts.append(from_byte_planes(records, start, size, float_type))
+        values = np.concatenate(parts, axis=1).astype(np.float32)
         if not np.isfinite(values).all():
             raise ValueError("a score that is not finite")
-        return values.reshape(count, *self.form.grid)
+        return values.reshape(len(records), count, *self.form.grid)
 
     # ------------------------------------------------------------------------- background
 
@@ -264,24 +260,36 @@ class MapCodec:
             }
         return parts
 
-    def _decode_background(self, record: bytes, patterns: NDArray[np.uint8]) -> Background:
+    def _decode_background(
+        self,
+        records: NDArray[np.uint8],
+        numbers: NDArray[np.float32],
+        patterns: NDArray[np.uint8],
+    ) -> Background:
         form, places = self.form, self.places
-        start, _ = places["background range"]
-        scale, low = read_range(record, start)
-        (rest,) = struct.unpack_from("<f", record, start + 8)
-        if not abs(rest) <= LARGEST:
-            raise ValueError("a background that is not finite")
-        steps = np.frombuffer(record, np.uint8, form.background, places["background"][0])
-        classes = self.classes.ascending(record, places["background classes"][0], form.background)
-        logits = steps * scale
-        logits += low
+        first = places["background range"][0] // 4
+        scale, low = read_steps(numbers, first)
+        rest = numbers[:, first + 2]
+        start, size = places["background"]
+        logits = _values(records[:, start : start + size], scale, low)
+        start, _ = places["background classes"]
+        classes = self.classes.ascending(records, start, form.background)
         if not form.patterns:
             return Background(classes, logits, rest)
-        (unit,) = struct.unpack_from("<f", record, places["unit"][0])
-        if not abs(unit) <= LARGEST:
-            raise ValueError("a background whose patterns are not finite")
+        unit = numbers[:, first + 3, None]
         start, size = places["coefficients"]
-        factors = np.frombuffer(record, np.int8, size, start)
-        coefficients = factors.reshape(form.patterns, form.background) * np.float32(unit)
-        whole = patterns.view(np.int8).astype(np.float32)
-        return Background(classes, logits, rest, coefficients, whole)
+        factors = records[:, start : start + size].view(np.int8) * unit
+        coefficients = factors.reshape(len(records), form.patterns, form.background)
+        return Background(
+            classes, logits, rest, coefficients, patterns.view(np.int8).astype(np.float32)
+        )
+
+
+def _values(
+    steps: NDArray[np.uint8], scale: NDArray[np.float32], low: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Numbers (N, ...) from whole steps and what a step and step 0 are worth (N,)."""
+    each = (slice(None), *[None] * (steps.ndim - 1))
+    values = steps * scale[each]
+    values += low[each]
+    return values

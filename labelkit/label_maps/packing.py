@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator
 
+    from numpy.typing import NDArray
+
     from labelkit.label_maps.codec import MapCodec
     from labelkit.label_maps.reader import LabelMapFile
 
@@ -59,42 +61,39 @@ def write_raw(
     )
 
 
-def raw_part(codec: MapCodec, record: bytes) -> bytes:
-    """The raw record of one map, from its packed one; both decode to the same, bit for bit.
+def raw_part(codec: MapCodec, records: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The raw records of maps of one form, from packed ones; both decode to the same, bit for bit.
 
     Args:
-        codec: the packed record's.
-        record: the packed record, plain.
+        codec: the packed records'.
+        records: packed, plain (N, R).
 
     Raises:
-        ValueError: the record is damaged.
+        ValueError: a record is damaged.
     """
     form, places, classes = codec.form, codec.places, codec.classes
     start, _ = places["scores"]
-    floats: list[bytes] = []
+    parts: list[NDArray[np.generic]] = [records[:, :start]]
     if codec.float_type:
         for name in ("scores", "lse"):
             begin, size = places[name]
             count = size // np.dtype(codec.float_type).itemsize
-            floats.append(from_byte_planes(record, begin, count, codec.float_type).tobytes())
-    stored, _ = places["classes"]
+            parts.append(from_byte_planes(records, begin, count, codec.float_type))
     behind, _ = places["background classes"]
-    return b"".join(
-        [
-            record[:start],
-            *floats,
-            codec.planes(record).tobytes(),
-            record[sum(places["patterns"]) : behind],
-            classes.ascending(record, behind, form.background).tobytes()
-            if form.background
-            else b"",
-            (
-                classes.of_cells(record, stored)
-                if form.selection == "cell"
-                else classes.ascending(record, stored, form.top_k)
-            ).tobytes(),
-        ]
+    parts += [codec.planes(records), records[:, sum(places["patterns"]) : behind]]
+    if form.background:
+        parts.append(classes.ascending(records, behind, form.background))
+    start, _ = places["classes"]
+    own = form.selection == "cell"
+    parts.append(
+        classes.of_cells(records, start) if own else classes.ascending(records, start, form.top_k)
     )
+    return np.concatenate([_bytes(part) for part in parts], axis=1)
+
+
+def _bytes(part: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Values of N records (N, ...) as bytes (N, ...)."""
+    return np.ascontiguousarray(part).reshape(len(part), -1).view(np.uint8)
 
 
 def _transcoded(
@@ -104,7 +103,8 @@ def _transcoded(
     report = on_progress or (lambda _done, _total: None)
     codec = RecordCodec.of_header(file.header, len(file.classes))
     for done, row in enumerate(file.checked_rows()):
-        record = b"".join(raw_part(*part) for part in codec.split(row.plain))
+        records = np.frombuffer(row.plain, np.uint8)[None]
+        record = b"".join(raw_part(*part).tobytes() for part in codec.split(records))
         yield row.key, record, row_crc32(row.key, record)
         if not done % _STRIDE:
             report(done, len(file))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 import numpy as np
 import torch
 
-from labelkit.label_maps.label_map import Background
+from labelkit.label_maps.label_map import Background, LabelMaps
 from labelkit.label_maps.pooling_tokens import check_options
 from labelkit.label_maps.pooling_weights import MARGIN, MOST_POINTS
 from labelkit.targets import SparseTargets
@@ -52,41 +52,40 @@ class MapBatch(NamedTuple):
     rest: torch.Tensor
 
     @classmethod
-    def stack(cls, maps: Sequence[LabelMap], *, absent: Absent = "background") -> Self:
-        """Stack label maps, or the ``LabelMaps`` of B images, on the CPU.
+    def stack(cls, maps: Sequence[LabelMap] | LabelMaps, *, absent: Absent = "background") -> Self:
+        """Stack the label maps of B images, on the CPU.
 
         Args:
-            maps: at least one, all of one form.
+            maps: all of one form; those of ``LabelMapFile.batch`` lie side by side already.
             absent: as in ``pool``.
 
         Raises:
             ValueError: no maps, maps of several forms, or another value of ``absent``.
         """
         check_options("relabel", absent, 0)
-        every = list(maps)
-        shapes = {_shape(each) for each in every}
-        if len(shapes) != 1:
-            raise ValueError(f"{len(every)} maps of {len(shapes)} forms: expected maps of one form")
-        score = np.stack([each.score for each in every])
-        shared = [each.classes for each in every if each.classes is not None]
-        index = np.stack(shared or [each.index for each in every])
-        behind = [each.background for each in every if each.background is not None]
-        if absent == "zeros" or not behind:
-            behind = [_nothing()] * len(every)
-        classes = np.stack([each.classes for each in behind]).astype(np.int64)
-        logits = np.stack([each.logits for each in behind])
-        rest = np.array([each.rest for each in behind], np.float32)
-        excess = score - rest[:, None, None, None]
-        logits = logits - rest[:, None]
-        if not shared:
-            excess -= _behind_entries(index, classes, logits)
-        count, size, grid = len(every), classes.shape[1], score.shape[2:]
+        every = maps if isinstance(maps, LabelMaps) else LabelMaps.stack(maps)
+        count, _, *grid = every.score.shape
+        behind = every.background
+        if absent == "zeros" or behind is None:
+            behind = _nothing(count)
+        classes = behind.classes.astype(np.int64)
+        size = classes.shape[1]
+        rest = np.asarray(behind.rest, np.float32)
+        excess = every.score - rest[:, None, None, None]
+        logits = behind.logits - rest[:, None]
+        if every.index.ndim == 4:
+            excess -= _behind_entries(every.index, classes, logits)
+        stored = every.index.reshape(count, -1).astype(np.int64)
+        coefficients, patterns = behind.coefficients, behind.patterns
+        if coefficients is None or patterns is None:
+            coefficients = np.zeros((count, 0, size), np.float32)
+            patterns = np.zeros((count, 0, *grid), np.float32)
         return cls(
-            _tensor(np.concatenate([index.reshape(count, -1).astype(np.int64), classes], axis=1)),
-            _tensor(excess),
+            _tensor(np.concatenate([stored, classes], axis=1)),
+            _tensor(excess.astype(np.float32, copy=False)),
             _tensor(logits),
-            _tensor(_stacked([each.coefficients for each in behind], (count, 0, size))).mT,
-            _tensor(_stacked([each.patterns for each in behind], (count, 0, *grid))),
+            _tensor(coefficients).mT,
+            _tensor(patterns),
             _tensor(rest),
         )
 
@@ -191,25 +190,10 @@ def _behind_entries(
     return found.reshape(index.shape)
 
 
-def _shape(label_map: LabelMap) -> tuple[object, ...]:
-    """What maps of one batch have in common."""
-    behind = label_map.background
-    size = 0 if behind is None else len(behind.classes)
-    patterns = 0 if behind is None or behind.patterns is None else len(behind.patterns)
-    return label_map.index.shape, label_map.classes is None, behind is None, size, patterns
-
-
-def _nothing() -> Background:
-    """A background of logit 0."""
-    return Background(np.empty(0, np.int64), np.empty(0, np.float32), 0.0)
-
-
-def _stacked(
-    arrays: Sequence[NDArray[np.float32] | None], otherwise: tuple[int, ...]
-) -> NDArray[np.float32]:
-    """The arrays of all images, or zeros of a shape if images have none."""
-    some = [array for array in arrays if array is not None]
-    return np.stack(some) if some else np.zeros(otherwise, np.float32)
+def _nothing(count: int) -> Background:
+    """A background of logit 0 for some images."""
+    empty = np.empty((count, 0), np.float32)
+    return Background(empty.astype(np.int64), empty, np.zeros(count, np.float32))
 
 
 def _tensor(array: NDArray[np.generic]) -> torch.Tensor:

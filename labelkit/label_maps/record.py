@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from labelkit.label_maps.form import MapForm
-    from labelkit.label_maps.label_map import LabelMap, LabelMaps
+    from labelkit.label_maps.label_map import LabelMaps
     from labelkit.label_maps.layout import Header
 
 _COMPRESSION_LEVEL = 6
@@ -82,26 +82,23 @@ class RecordCodec:
         parts = [codec.encode(each) for codec, each in zip(self._codecs, maps, strict=True)]
         return np.concatenate(parts, axis=1)
 
-    def decode(self, record: bytes) -> tuple[LabelMap, ...]:
-        """The maps of a plain record.
+    def decode(self, records: NDArray[np.uint8]) -> tuple[LabelMaps, ...]:
+        """The maps of plain records (N, R), of each form those of all N images.
 
         Raises:
-            ValueError: the record is damaged.
+            ValueError: a record is damaged.
         """
-        if len(self._codecs) == 1:
-            return (self._codecs[0].decode(record),)
-        return tuple(codec.decode(part) for codec, part in self.split(record))
+        return tuple(codec.decode(part) for codec, part in self.split(records))
 
-    def split(self, record: bytes) -> list[tuple[MapCodec, bytes]]:
-        """The part of a plain record that holds each map, with its codec.
+    def split(self, records: NDArray[np.uint8]) -> list[tuple[MapCodec, NDArray[np.uint8]]]:
+        """The part of plain records that holds the maps of each form, with its codec.
 
         Raises:
-            ValueError: the record has another length.
+            ValueError: records of another length.
         """
-        if len(record) != self.nbytes:
-            raise ValueError(f"a record of {len(record)} bytes, expected {self.nbytes}")
+        self._require_length(records.shape[1])
         pairs = zip(self._codecs, self._slices, strict=True)
-        return [(codec, record[place]) for codec, place in pairs]
+        return [(codec, records[:, place]) for codec, place in pairs]
 
     def compress(self, record: bytes) -> bytes:
         """A plain record as it stands in the file: one zlib stream, or in raw files itself.
@@ -125,6 +122,7 @@ class RecordCodec:
             ValueError: not one zlib stream of a record.
         """
         if self._raw:
+            self._require_length(len(stored))
             return stored
         stream = zlib.decompressobj()
         try:
@@ -135,6 +133,10 @@ class RecordCodec:
         if len(record) != self.nbytes or more or not stream.eof or stream.unused_data:
             raise ValueError("not one compressed record")
         return record
+
+    def _require_length(self, nbytes: int) -> None:
+        if nbytes != self.nbytes:
+            raise ValueError(f"a record of {nbytes} bytes, expected {self.nbytes}")
 
     @property
     def longest_stored(self) -> int:

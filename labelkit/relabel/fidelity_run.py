@@ -182,8 +182,9 @@ class FidelityRun:
             select(resize_grid(each, form.grid), form)
             for each, form in zip(logits, forms, strict=True)
         ]
-        record = codec.encode(selected)[0].tobytes()
-        return list(codec.decode(record)), len(codec.compress(record))
+        records = codec.encode(selected)
+        maps = [each[0] for each in codec.decode(records)]
+        return maps, len(codec.compress(records.tobytes()))
 
     def _pooled(
         self, maps: list[LabelMap], zooms: list[float], box: CropBox, method: Method

@@ -5,9 +5,14 @@ Legend: N images, K entries per cell, H W grid, C classes, M classes and P patte
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from labelkit.label_maps import Background, LabelMap, LabelMaps, MapForm
+
+if TYPE_CHECKING:
+    from labelkit.label_maps.codec import MapCodec
 
 _POOL = 300  # how many classes the cells of one image choose from: more than a palette holds
 
@@ -57,6 +62,11 @@ def random_map(
     form = MapForm(top_k=top_k, grid=grid, background=background)
     rng = np.random.default_rng(seed)
     return random_maps(rng, 1, form, classes)[0]
+
+
+def decoded(codec: MapCodec, record: bytes) -> LabelMap:
+    """The map of one record."""
+    return codec.decode(np.frombuffer(record, np.uint8)[None])[0]
 
 
 def _random_classes(

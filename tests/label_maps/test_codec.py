@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from labelkit.label_maps import Background, LabelMap, LabelMaps, MapForm
 from labelkit.label_maps.codec import MapCodec
 from tests.label_maps.map_forms import CLASS_COUNTS, map_forms
-from tests.label_maps.random_maps import random_maps
+from tests.label_maps.random_maps import decoded, random_maps
 
 
 def records(codec: MapCodec, maps: LabelMaps) -> list[bytes]:
@@ -79,7 +79,7 @@ def test_a_record_gives_back_what_was_encoded_whatever_the_form(data):
     assert encoded.shape == (2, codec.nbytes)
     assert encoded.dtype == np.uint8
     for record, label_map in zip(encoded, maps, strict=True):
-        assert_same(codec.decode(record.tobytes()), label_map, form)
+        assert_same(decoded(codec, record.tobytes()), label_map, form)
 
 
 @pytest.mark.parametrize("raw", [False, True])
@@ -101,7 +101,7 @@ def test_class_ids_above_65535_survive():
     """Published formats keep ids in half floats, which are exact to 2,048 only."""
     codec = MapCodec(MapForm(top_k=1, grid=(1, 2)), 200_000)
     maps = LabelMaps(np.array([[[[65_535, 199_999]]]]), np.ones((1, 1, 1, 2)))
-    found = codec.decode(records(codec, maps)[0])
+    found = decoded(codec, records(codec, maps)[0])
     assert found.index.ravel().tolist() == [65_535, 199_999]
 
 
@@ -114,7 +114,7 @@ def test_ids_take_two_bytes_up_to_65536_classes():
 def test_equal_scores_survive():
     codec = MapCodec(MapForm(top_k=1, grid=(2, 2)), 5)
     maps = LabelMaps(np.zeros((1, 1, 2, 2), int), np.full((1, 1, 2, 2), -3.25))
-    score = codec.decode(records(codec, maps)[0]).score
+    score = decoded(codec, records(codec, maps)[0]).score
     assert np.array_equal(score, np.full((1, 2, 2), -3.25))
 
 
@@ -129,7 +129,7 @@ def test_an_image_of_very_many_classes_has_no_palette(distinct):
     (record,) = records(codec, LabelMaps(index, -np.arange(257.0).reshape(1, 1, 1, 257)))
     start = 8 + 257
     assert int.from_bytes(record[start : start + 4], "little") == distinct % 257
-    found = codec.decode(record)
+    found = decoded(codec, record)
     assert np.array_equal(found.index, index[0])
     assert_in_steps(found.score[0, 0], -np.arange(257.0))
 
@@ -139,7 +139,7 @@ def test_steps_reach_as_far_as_logits_may(low):
     codec = MapCodec(MapForm(top_k=1, grid=(1, 3)), 5)
     score = np.array([low, low / 2 + 5e29, 1e30], np.float32)
     maps = LabelMaps(np.zeros((1, 1, 1, 3), int), score.reshape(1, 1, 1, 3))
-    assert_in_steps(codec.decode(records(codec, maps)[0]).score[0, 0], score)
+    assert_in_steps(decoded(codec, records(codec, maps)[0]).score[0, 0], score)
 
 
 def test_patterns_of_nothing_survive():
@@ -147,7 +147,7 @@ def test_patterns_of_nothing_survive():
     maps = random_maps(np.random.default_rng(0), 1, form, 5, spread=0.0)
     assert not maps.background.coefficients.any()
     codec = MapCodec(form, 5)
-    found = codec.decode(records(codec, maps)[0])
+    found = decoded(codec, records(codec, maps)[0])
     assert not found.background.coefficients.any()
     assert_same(found, maps[0], form)
 
@@ -156,6 +156,6 @@ def test_a_decoded_image_map_cannot_be_changed_by_its_index():
     """All cells share the same few bytes: one write would change every cell."""
     form = MapForm(selection="image", top_k=2, grid=(3, 3))
     codec = MapCodec(form, 9)
-    found = codec.decode(records(codec, random_maps(np.random.default_rng(0), 1, form, 9))[0])
+    found = decoded(codec, records(codec, random_maps(np.random.default_rng(0), 1, form, 9))[0])
     with pytest.raises(ValueError, match="read-only"):
         found.index[0, 0, 0] = 1

@@ -11,11 +11,12 @@ import pytest
 
 from labelkit.errors import LabelMapError
 from labelkit.hierarchy import ClassList
-from labelkit.label_maps import LabelMapFile, MapForm
+from labelkit.label_maps import LabelMapFile, MapForm, write_raw
 from labelkit.label_maps.layout import VERSION
 from tests.label_maps.file_surgery import header_of, seal
 from tests.label_maps.small_files import CLASSES, MADE_WITH, SOURCE, damage, make, maps_of
 from tests.label_maps.test_codec import assert_same
+from tests.label_maps.test_packing import bits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,6 +63,26 @@ def test_every_row_comes_back_under_its_key_and_at_its_place(path, forms):
     for position in (-1, len(GOOD)):
         with pytest.raises(IndexError, match=f"row {position} of a file with 12 rows"):
             written.maps_at(position)
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_many_rows_at_once_are_those_one_by_one(path, tmp_path, raw):
+    file = make(path, KEYS, FORMS, unreadable=BAD)
+    file = write_raw(file, tmp_path / "raw.h5") if raw else file
+    rows = [5, 0, 11, 5]
+    for number, (found, form) in enumerate(zip(file.batch(rows), FORMS, strict=True)):
+        assert len(found) == len(rows)
+        for own, row in zip(found, rows, strict=True):
+            assert bits(own) == bits(file.maps_at(row)[number]), form
+    assert [len(each) for each in file.batch([])] == [0, 0, 0]
+    with pytest.raises(IndexError, match="row 12"):
+        file.batch([1, 12])
+
+
+def test_a_damaged_row_among_many_is_named(path):
+    file = damage(small(path), GOOD[3])
+    with pytest.raises(LabelMapError, match=f"row {file.position(GOOD[3])} \\({GOOD[3]}\\)"):
+        file.batch(range(len(file)))
 
 
 def test_a_file_of_one_form_gives_its_map_at_once(path, tmp_path):

@@ -32,11 +32,11 @@ FORMS = [
 ]
 
 
-def decoded(seed: int, form: MapForm) -> LabelMap:
+def map_of(seed: int, form: MapForm) -> LabelMap:
     """A random map as a file gives it back."""
     codec = MapCodec(form, CLASSES)
     maps = random_maps(np.random.default_rng(seed), 1, form, CLASSES)
-    return codec.decode(codec.encode(maps)[0].tobytes())
+    return codec.decode(codec.encode(maps))[0]
 
 
 def assert_pooled_as_by_roi_align(label_map: LabelMap, box: CropBox) -> None:
@@ -59,13 +59,13 @@ def assert_pooled_as_by_roi_align(label_map: LabelMap, box: CropBox) -> None:
 )
 def test_pooling_equals_roi_align_for_any_box(left, top, width, height, seed, grid, form):
     """Boxes inside, outside and across the image, thinner than a cell; maps of any form."""
-    label_map = decoded(seed, MapForm(**form, grid=grid))
+    label_map = map_of(seed, MapForm(**form, grid=grid))
     assert_pooled_as_by_roi_align(label_map, CropBox(left, top, left + width, top + height))
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_dense_logits_are_what_a_map_says_of_each_class_and_cell(form):
-    label_map = decoded(3, MapForm(**form, grid=(4, 5)))
+    label_map = map_of(3, MapForm(**form, grid=(4, 5)))
     dense = label_map.dense(CLASSES)
     for (i, j), _ in np.ndenumerate(dense[0]):
         cell = CropBox(j / 5, i / 4, (j + 1) / 5, (i + 1) / 4)  # one sampling point, in its middle
@@ -93,7 +93,7 @@ def test_the_target_is_the_softmax_of_the_pooled_logits():
 @pytest.mark.parametrize("form", FORMS)
 def test_the_whole_image_is_the_mean_of_its_cells(form):
     """Fifteen sampling points in the middle of fifteen cells: each counts once."""
-    label_map = decoded(1, MapForm(**form, grid=(15, 15)))
+    label_map = map_of(1, MapForm(**form, grid=(15, 15)))
     mean = label_map.dense(CLASSES).mean(axis=(1, 2), dtype=float)
     found = pool(label_map, CropBox.whole()).dense(CLASSES)
     np.testing.assert_allclose(found, mean, rtol=0, atol=1e-5)
@@ -131,7 +131,7 @@ def test_a_flip_does_not_change_the_mean():
 
 
 def test_only_classes_that_the_map_knows_are_listed():
-    image = decoded(0, MapForm(selection="image", top_k=3, grid=(4, 4), background=5, patterns=1))
+    image = map_of(0, MapForm(selection="image", top_k=3, grid=(4, 4), background=5, patterns=1))
     known = sorted({*image.classes.tolist(), *image.background.classes.tolist()})
     assert pool(image, CropBox.whole()).classes.tolist() == known
     assert len(pool(random_map(0, grid=(1, 1)), CropBox.whole()).classes) == 3
