@@ -53,6 +53,26 @@ def test_a_bin_holds_its_upper_edge() -> None:
     assert found == pytest.approx(100 * (0.5 + 1 - sure) / 2)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("classes", [3, 5, 15])
+def test_a_confidence_on_an_edge_of_fifteen_bins_stays_below_it(
+    classes: int, dtype: torch.dtype
+) -> None:
+    """1/3, 1/5 and 1/15, wrong, and a right answer that is a little surer: two bins."""
+    sure = 1 / classes + 0.01
+    logits = torch.zeros(2, classes, dtype=dtype)
+    logits[1, 0] = math.log(sure * (classes - 1) / (1 - sure))
+    found = calibration_error(logits, torch.tensor([1, 0]))
+    assert found == pytest.approx(100 * (1 / classes + 1 - sure) / 2, rel=1e-5)
+
+
+def test_full_confidence_stands_in_the_highest_bin() -> None:
+    """With what is nearly sure: wrong at 1 and right at 0.9 make one bin."""
+    logits = torch.tensor([[1000.0, 0.0], [math.log(9), 0.0]])
+    found = calibration_error(logits, torch.tensor([1, 0]), bins=4)
+    assert found == pytest.approx(100 * abs(1 - 1.9) / 2)
+
+
 def test_compute_before_update_and_after_reset() -> None:
     metric = CalibrationError()
     with pytest.raises(ValueError, match="no samples were counted"):

@@ -39,6 +39,14 @@ def test_equals_the_loops(rows: list[tuple[list[int], list[int]]], k: int, split
                 metric.compute()
 
 
+def test_reset_forgets_what_was_counted() -> None:
+    metric = MultiLabelAccuracy()
+    metric.update(torch.eye(2), torch.tensor([[1], [0]]))
+    metric.reset()
+    metric.update(torch.eye(2), torch.tensor([[0], [0]]))
+    assert metric.compute() == 50.0
+
+
 def test_real_accuracy_is_the_one_that_timm_counts() -> None:
     """Random predictions of few classes, so that some are right."""
     names = [f"ILSVRC2012_val_{number + 1:08d}.JPEG" for number in range(50_000)]
