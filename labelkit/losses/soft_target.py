@@ -20,8 +20,8 @@ class SoftTargetCrossEntropy(nn.Module):
     Computed in float32 at least, whatever autocast or the inputs say: in half precision the
     log-softmax over thousands of classes loses its digits. Targets need not sum to 1.
 
-    Sparse targets are never made dense, so that their loss takes about half the time; no
-    gradient flows into them.
+    Sparse targets are never made dense, so that over many thousands of classes their loss takes
+    half the time; no gradient flows into them.
 
     Source: Yun et al. 2021 (arXiv 2101.05022), section 3; Hinton et al. 2015 (arXiv 1503.02531),
     section 2, at temperature 1.
