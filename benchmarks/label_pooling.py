@@ -56,7 +56,7 @@ def dense_way(maps: MapBatch, rows: int, boxes: torch.Tensor, classes: int) -> t
     size = maps.behind.shape[1]
     stored = maps.classes[:, : maps.classes.shape[1] - size]
     if size:
-        behind = maps.behind[:, :, None] + maps.coefficients @ maps.patterns.flatten(2)
+        behind = maps.behind[:, :, None] + maps.coefficients.mT @ maps.patterns.flatten(2)
         index = maps.classes[:, -size:, None].expand_as(behind)
         dense.view(count, classes, -1).scatter_add_(1, index, behind)
     index = stored.view(count, maps.excess.shape[1], *((rows, rows) if not size else (1, 1)))

@@ -171,6 +171,26 @@ class SparseTargets(NamedTuple):
         rows = self.rest.unsqueeze(1).repeat(1, num_classes)
         return rows.scatter_add_(1, self.classes, self.excess)
 
+    def softmax(self, num_classes: int, temperature: float = 1.0) -> Self:
+        """Softmax of each row's values, without a row of all classes.
+
+        Args:
+            num_classes: C.
+            temperature: what the values are divided by; above 1 softens.
+
+        Returns:
+            Probabilities, of the same entries. Where a class is listed twice, they are wrong: take
+            ``dense(num_classes).softmax(dim=1)`` for those.
+        """
+        others = num_classes - self.classes.shape[1]
+        values = self.excess + self.rest[:, None]
+        highest = values.amax(dim=1).maximum(self.rest)
+        listed = ((values - highest[:, None]) / temperature).exp()
+        other = ((self.rest - highest) / temperature).exp()
+        whole = listed.sum(dim=1) + others * other
+        rest = other / whole
+        return type(self)(self.classes, listed / whole[:, None] - rest[:, None], rest)
+
     def mixed(self, other: Self, share: float) -> Self:
         """Row by row ``(1 - share) * self + share * other``, as MixUp and CutMix do it."""
         import torch

@@ -1,4 +1,4 @@
-"""The target of one crop, from a row of a label-map file.
+"""The targets of crops, from rows of a label-map file.
 
 Legend: E entries, C classes, h w a student's positions.
 """
@@ -12,7 +12,7 @@ import torch
 
 from labelkit.errors import LabelMapError
 from labelkit.geometry import CropBox
-from labelkit.label_maps import pool, pool_by_zoom
+from labelkit.label_maps import MapBatch, pool, pool_batch, pool_by_zoom
 from labelkit.label_maps.pooling_tokens import pool_tokens
 from labelkit.targets import SparseTargets
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from labelkit.data.target_options import TargetOptions
-    from labelkit.label_maps import LabelMap, LabelMapFile
+    from labelkit.label_maps import LabelMap, LabelMapFile, LabelMaps
     from labelkit.targets import SparseTarget
 
 Target: TypeAlias = torch.Tensor | SparseTargets | tuple[torch.Tensor, torch.Tensor]
@@ -58,20 +58,58 @@ class CropTargets:
         self.sparse = sparse
         self._classes = len(maps.classes)
         self._zooms = _zooms(maps)
+        self._vectorised = (
+            options.label.endswith("multi")
+            and options.method == "relabel"
+            and options.tokens is None
+            and not self._zooms
+            and not (sparse and maps.forms[0].selection == "cell")
+        )
 
-    def __call__(self, row: int, box: CropBox, own: int) -> Target:
-        """The target of a crop.
+    def __call__(
+        self, rows: Sequence[int], boxes: Sequence[CropBox], own: Sequence[int]
+    ) -> list[Target]:
+        """The targets of some crops.
 
         Args:
-            row: the image's row in the file; -1 for an image that it lacks, whose target is its
+            rows: the row of each image in the file; -1 for one that it lacks, whose target is its
                 own label.
-            box: the crop.
-            own: the class of the data set's own label; read only where it is needed.
+            boxes: each crop.
+            own: the class of each image's own label; read only where it is needed.
         """
-        hard = row < 0 or self.options.label == "original"
-        if hard and self.options.tokens is None:
-            return self._wrapped(_one_hot(own), own)
-        maps = [] if row < 0 else self.maps.maps_at(row)
+        needed = self.options.label != "original" or self.options.tokens is not None
+        mapped = [at for at, row in enumerate(rows) if row >= 0 and needed]
+        forms = self.maps.batch([rows[at] for at in mapped])
+        if self._vectorised and len(mapped) == len(rows) > 1:
+            return self._all(forms[0], boxes, own)
+        places = dict(zip(mapped, range(len(mapped)), strict=True))
+        maps = [
+            [form[places[at]] for form in forms] if at in places else [] for at in range(len(rows))
+        ]
+        return [self._one(*each) for each in zip(maps, boxes, own, strict=True)]
+
+    def _all(self, maps: LabelMaps, boxes: Sequence[CropBox], own: Sequence[int]) -> list[Target]:
+        """The same as ``_one`` for each, up to rounding, and several times as fast."""
+        options = self.options
+        areas = boxes if options.label.startswith("local") else [CropBox.whole()] * len(boxes)
+        edges = torch.tensor([(each.left, each.top, each.right, each.bottom) for each in areas])
+        logits = pool_batch(MapBatch.stack(maps, absent=options.absent), edges)
+        labels = torch.tensor(own)[:, None]
+        if not self.sparse:
+            dense = logits.dense(self._classes).div_(options.temperature).softmax(dim=1)
+            if options.original:
+                dense *= 1 - options.original
+                dense.scatter_add_(1, labels, torch.full(labels.shape, options.original))
+            return list(dense)
+        soft = logits.softmax(self._classes, options.temperature)
+        if options.original:
+            hard = SparseTargets(labels, torch.ones(labels.shape), torch.zeros(len(labels)))
+            soft = soft.mixed(hard, options.original)
+        return [SparseTargets(*each) for each in zip(*soft, strict=True)]
+
+    def _one(self, maps: Sequence[LabelMap], box: CropBox, own: int) -> Target:
+        """The target of a crop; without maps it is the image's own label."""
+        hard = not maps or self.options.label == "original"
         soft = _one_hot(own) if hard else self._pooled(maps, box)
         target = self._wrapped(soft, own)
         if self.options.tokens is None or isinstance(target, SparseTargets):

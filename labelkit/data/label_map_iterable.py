@@ -95,7 +95,8 @@ class LabelMapIterable(IterableDataset[tuple[torch.Tensor, Target]]):
                 self._miss(key)
             output, box = track_crop(image, self.transform, untraced=self.untraced)
             own = self._own(key, label)
-            yield output, self._targets(-1 if row is None else row, box, own)
+            (target,) = self._targets([-1 if row is None else row], [box], [own])
+            yield output, target
 
     def _own(self, key: str, label: Sequence[Any]) -> int:
         if self._labels is None:

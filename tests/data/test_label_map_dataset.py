@@ -126,11 +126,10 @@ def test_workers_yield_what_the_process_itself_yields(photos, tmp_path, context)
     maps = write_maps(tmp_path / "maps.h5", keys)
     dataset = LabelMapDataset(ImageFolder(folder), maps, pipeline)
     loader = DataLoader(dataset, 2, num_workers=2, multiprocessing_context=context)
-    images, targets = (torch.cat(parts) for parts in zip(*loader, strict=True))
-    for position in range(4):
-        image, target = dataset[position]
-        assert torch.equal(images[position], image)
-        assert torch.equal(targets[position], target)
+    here = DataLoader(dataset, 2)
+    for (images, targets), (same_images, same_targets) in zip(loader, here, strict=True):
+        assert torch.equal(images, same_images)
+        assert torch.equal(targets, same_targets)
 
 
 def test_plain_torch_cross_entropy_takes_the_targets(dataset):

@@ -66,6 +66,17 @@ def test_zeros_leave_the_background_out(form):
         np.testing.assert_allclose(row, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_autocast_rounds_nothing(form):
+    batch = MapBatch.stack(maps_of(form, (5, 6)))
+    boxes = torch.tensor([[0.1, 0.2, 0.9, 0.7]]).expand(6, 4)
+    plain = pool_batch(batch, boxes)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = pool_batch(batch, boxes)
+    assert torch.equal(inside.excess, plain.excess)
+    assert torch.equal(inside.rest, plain.rest)
+
+
 @pytest.mark.parametrize("side", [1e3, 1e6, 1e30, 3e38])
 def test_a_crop_far_larger_than_the_image_costs_no_more(side):
     """And does not disturb its neighbours in the batch."""
