@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from labelkit.data.crop_outline import Matrix
 
+_EMPTY = torch.empty(0)
 _IDENTITY: Matrix = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
 
 
@@ -133,7 +134,7 @@ class CropTracker(tv_tensors.TVTensor):
         canvas_size: tuple[int, int],
         trail: list[CropTracker],
     ) -> Self:
-        tracker = torch.empty(0).as_subclass(cls)
+        tracker = _EMPTY.as_subclass(cls)
         tracker.rows, tracker.trail = rows, trail
         tracker.image_size, tracker.canvas_size = image_size, canvas_size
         tracker.place = len(trail)
@@ -143,16 +144,16 @@ class CropTracker(tv_tensors.TVTensor):
 
 def _is_upright(matrix: Matrix) -> bool:
     """Whether lines along the axes stay along the axes."""
-    (a, b, _), (c, d, _), last = matrix
-    return list(last) == [0, 0, 1] and ((b == 0 and c == 0) or (a == 0 and d == 0))
+    (a, b, _), (c, d, _), (e, f, g) = matrix
+    return e == f == 0 and g == 1 and (b == c == 0 or a == d == 0)
 
 
 def _canvas_edges(tracker: CropTracker) -> tuple[float, float, float, float]:
+    """Where the corners of an upright tracker's canvas lie in the original image."""
     height, width = tracker.canvas_size
-    matrix = tracker.rows
-    (x0, y0), (x1, y1) = mapped(matrix, [(0.0, 0.0), (width, height)])
+    (a, b, x), (c, d, y), _ = tracker.rows
     # Crops lie on whole pixels: rounding takes back what the products lost, since the number
     # of points that pooling samples jumps where a crop is a whole number of cells wide.
-    left, right = sorted((round(x0, 6), round(x1, 6)))
-    top, bottom = sorted((round(y0, 6), round(y1, 6)))
-    return left, top, right, bottom
+    x0, x1 = round(x, 6), round(a * width + b * height + x, 6)
+    y0, y1 = round(y, 6), round(c * width + d * height + y, 6)
+    return min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as VF
@@ -182,5 +183,9 @@ def _inner_steps(transform: object) -> Iterable[object]:
 
 def _size(image: Any) -> tuple[int, int]:  # noqa: ANN401
     """Height and width; arrays are channels first, as timm's ``ToNumpy`` leaves them."""
-    height, width = image.shape[-2:] if isinstance(image, np.ndarray) else VF.get_size(image)
+    if isinstance(image, Image.Image):
+        return image.height, image.width
+    height, width = (
+        image.shape[-2:] if isinstance(image, np.ndarray | torch.Tensor) else VF.get_size(image)
+    )
     return int(height), int(width)

@@ -123,9 +123,10 @@ def pool_batch(
     count, top_k, rows, columns = maps.excess.shape
     if boxes.shape != (count, 4):
         raise ValueError(f"boxes of shape {tuple(boxes.shape)}, expected ({count}, 4)")
-    left, top, right, bottom = boxes.float().unbind(dim=1)
-    weight_y = _weights(top, bottom, rows, aligned=aligned, sampling=sampling)
-    weight_x = _weights(left, right, columns, aligned=aligned, sampling=sampling)
+    ends = boxes.float().T.reshape(2, 2 * count)  # all x, then all y
+    cells = (columns, rows)
+    weights = _weights(ends[0], ends[1], cells, aligned=aligned, sampling=sampling)
+    weight_x, weight_y = weights[:count, :columns], weights[count:, :rows]
     weight = (weight_y[:, :, None] * weight_x[:, None, :]).flatten(1)
     whole = weight_y.sum(dim=1) * weight_x.sum(dim=1)
     size = maps.behind.shape[1]
@@ -152,28 +153,35 @@ def _products(planes: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 
 
 def _weights(
-    start: torch.Tensor, stop: torch.Tensor, cells: int, *, aligned: bool, sampling: int
+    start: torch.Tensor, stop: torch.Tensor, cells: tuple[int, int], *, aligned: bool, sampling: int
 ) -> torch.Tensor:
-    """The weights (B, cells) of one axis for intervals (B,), step by step as ``axis_weights``."""
-    first = start * cells - 0.5
-    width = stop * cells - 0.5 - first
+    """The weights (2 * B, most cells) of intervals (2 * B,), step by step as ``axis_weights``.
+
+    Those of one axis, then as many of the other; ``cells`` has how many cells each has.
+    """
+    most_cells = max(cells)
+    count = start.new_tensor(cells).repeat_interleave(len(start) // 2)
+    first = start * count - 0.5
+    width = stop * count - 0.5 - first
     if not aligned:
         width = width.clamp(min=1)
     points = torch.full_like(width, sampling) if sampling else width.ceil()
     shown = width < MOST_POINTS
     first, width = first.where(shown, 0), width.where(shown, 1)
     points = points.where(shown, 1)
-    most = min(sampling or int(points.max()), max(sampling, 2 * (cells + 1 + MARGIN)))
+    every = sampling or int(points.max())
+    most = min(every, max(sampling, 2 * (most_cells + 1 + MARGIN)))
     begin = torch.zeros_like(points)
-    if not sampling:  # only the points near the grid; of as many as ``most`` these are all
+    if most < every:  # only those near the grid
         begin = ((-1 - first) * (points / width).where(width > 0, 1)).floor() - MARGIN
         begin = begin.minimum(points - most).clamp(min=0)
     numbers = begin[:, None] + torch.arange(most, device=start.device, dtype=first.dtype)
     parts = points[:, None].clamp(min=1)
     position = first[:, None] + (numbers + 0.5) * width[:, None] / parts
-    inside = (position >= -1) & (position <= cells) & (numbers < points[:, None]) & shown[:, None]
-    centres = torch.arange(cells, device=start.device, dtype=first.dtype)
-    apart = position.clamp(0, cells - 1)[:, :, None] - centres
+    last = count[:, None]
+    inside = (position >= -1) & (position <= last) & (numbers < points[:, None]) & shown[:, None]
+    centres = torch.arange(most_cells, device=start.device, dtype=first.dtype)
+    apart = position.clamp(min=0).minimum(last - 1)[:, :, None] - centres
     near = apart.abs_().neg_().add_(1).clamp_(min=0)
     return (near * (inside / parts)[:, :, None]).sum(dim=1)
 
