@@ -11,8 +11,9 @@ from typing import Self
 class CropBox:
     """A crop as fractions of the original image; may reach outside it (padding).
 
-    ``left`` and ``right`` are fractions of the width, ``top`` and ``bottom`` of the height, before
-    any flip. ``flipped`` says that the crop was mirrored left to right afterwards.
+    ``left`` and ``right`` are fractions of the width, ``top`` and ``bottom`` of the height, as the
+    image itself lies. How the crop is shown is told apart: ``transposed``, its rows are the image's
+    columns; then ``flipped``, mirrored left to right; then ``upside_down``, mirrored top to bottom.
     """
 
     left: float
@@ -20,6 +21,8 @@ class CropBox:
     right: float
     bottom: float
     flipped: bool = False
+    upside_down: bool = False
+    transposed: bool = False
 
     def __post_init__(self) -> None:
         edges = (self.left, self.top, self.right, self.bottom)
@@ -35,6 +38,11 @@ class CropBox:
     def whole(cls) -> Self:
         """The whole image."""
         return cls(0.0, 0.0, 1.0, 1.0)
+
+    @classmethod
+    def outside(cls) -> Self:
+        """A place beside the image, for a crop that shows nothing of it."""
+        return cls(-2.0, -2.0, -1.0, -1.0)
 
     @classmethod
     def from_pixels(

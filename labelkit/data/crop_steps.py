@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any
 
 import torch
@@ -57,6 +58,16 @@ DRAWS: dict[type, Draw] = {
         step.transforms[at] for at in torch.randperm(len(step.transforms))
     ],
 }
+
+
+@cache
+def draw_of(kind: type) -> Draw | None:
+    """How a container of that type draws its steps, also one that only inherits how; or None."""
+    for base in kind.__mro__:
+        if base in DRAWS:
+            name = "forward" if issubclass(base, nn.Module) else "__call__"
+            return DRAWS[base] if getattr(kind, name) is getattr(base, name) else None
+    return None
 
 
 def _random_crop(step: v1.RandomCrop, image: Any, tracker: CropTracker) -> Tracked:  # noqa: ANN401

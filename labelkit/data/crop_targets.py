@@ -120,7 +120,9 @@ class CropTargets:
         options = self.options
         area = box if options.label.startswith("local") else CropBox.whole()
         target = self._pool(maps, area)
-        if options.label.endswith("multi"):
+        # Of a crop that shows nothing of the image, no class is the strongest.
+        blank = bool((target.logits == target.background).all())
+        if options.label.endswith("multi") or blank:
             return (target.classes, *target.softmax(self._classes, options.temperature))
         return _one_hot(int(target.classes[target.logits.argmax()]))
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from labelkit.data.crop_outline import Matrix
 
+Edges = tuple[float, float, float, float]
+"""Left, top, right and bottom in pixels."""
+
 _EMPTY = torch.empty(0)
 _IDENTITY: Matrix = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
 
@@ -73,43 +76,52 @@ class CropTracker(tv_tensors.TVTensor):
         return all(_is_upright(tracker.rows) for tracker in self._path())
 
     @property
+    def even(self) -> bool:
+        """Whether the pixels fill the box in even rows and columns, with nothing around it."""
+        return self.exact and self._upright_edges() == _canvas_edges(self)
+
+    @property
     def box(self) -> CropBox:
         """The part of the original image that the current pixels show.
 
         For upright steps (and quarter turns) exactly, and reaching outside the image where padding
         was added around it. Otherwise the smallest upright box around what is visible, which is
-        more than that: see ``exact``.
-
-        Raises:
-            ValueError: nothing of the image is visible any more.
+        more than that: see ``exact``. ``CropBox.outside`` where nothing of the image is left.
         """
         left, top, right, bottom = self._upright_edges() if self.exact else self._outer_edges()
         if not (left < right and top < bottom):
-            raise ValueError(
-                "the transforms leave nothing of the image to see: no label fits such a crop. "
-                "Make their shifts smaller"
-            )
+            return CropBox.outside()
         height, width = self.image_size
-        flipped = self.rows[0][0] < 0
-        return CropBox(left / width, top / height, right / width, bottom / height, flipped)
+        (a, b, _), (c, d, _), _ = self.rows
+        transposed = abs(a) < abs(b)
+        flipped, upside_down = (c < 0, b < 0) if transposed else (a < 0, d < 0)
+        return CropBox(
+            left / width,
+            top / height,
+            right / width,
+            bottom / height,
+            flipped,
+            upside_down,
+            transposed,
+        )
 
     def _path(self) -> list[CropTracker]:
         return self.trail[: self.place + 1]
 
-    def _upright_edges(self) -> tuple[float, float, float, float]:
-        """The canvas in the original, without what earlier crops have cut off."""
-        *earlier, (left, top, right, bottom) = [_canvas_edges(tracker) for tracker in self._path()]
-        height, width = self.image_size
-        if earlier:
-            lefts, tops, rights, bottoms = zip(*earlier, strict=True)
-            # Where nothing was cut, padding may reach outside: pooling counts it as empty.
-            left = max(left, *lefts) if max(lefts) > 0 else left
-            top = max(top, *tops) if max(tops) > 0 else top
-            right = min(right, *rights) if min(rights) < width else right
-            bottom = min(bottom, *bottoms) if min(bottoms) < height else bottom
-        return left, top, right, bottom
+    def _upright_edges(self) -> Edges:
+        """The canvas in the original, without what earlier steps have cut off.
 
-    def _outer_edges(self) -> tuple[float, float, float, float]:
+        Where nothing was cut, padding may reach outside: pooling counts it as empty.
+        """
+        canvas, *later = [_canvas_edges(tracker) for tracker in self._path()]
+        kept = None
+        for edges in later:
+            if _meet(canvas, edges) != canvas:
+                kept = _meet(kept or edges, edges)
+            canvas = edges
+        return _meet(kept or canvas, canvas)
+
+    def _outer_edges(self) -> Edges:
         """The box around the visible part: what lies in the image and in each canvas on the way."""
         height, width = self.canvas_size
         outline = [(0.0, 0.0), (width, 0.0), (width, height), (0.0, height)]
@@ -148,7 +160,7 @@ def _is_upright(matrix: Matrix) -> bool:
     return e == f == 0 and g == 1 and (b == c == 0 or a == d == 0)
 
 
-def _canvas_edges(tracker: CropTracker) -> tuple[float, float, float, float]:
+def _canvas_edges(tracker: CropTracker) -> Edges:
     """Where the corners of an upright tracker's canvas lie in the original image."""
     height, width = tracker.canvas_size
     (a, b, x), (c, d, y), _ = tracker.rows
@@ -157,3 +169,9 @@ def _canvas_edges(tracker: CropTracker) -> tuple[float, float, float, float]:
     x0, x1 = round(x, 6), round(a * width + b * height + x, 6)
     y0, y1 = round(y, 6), round(c * width + d * height + y, 6)
     return min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)
+
+
+def _meet(one: Edges, other: Edges) -> Edges:
+    """What two boxes share; without an inside if they share nothing."""
+    left, top, right, bottom = one
+    return max(left, other[0]), max(top, other[1]), min(right, other[2]), min(bottom, other[3])

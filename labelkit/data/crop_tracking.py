@@ -85,14 +85,14 @@ def require_trackable(transform: object, *, untraced: Untraced = "refuse") -> No
         ValueError: a step shifts, turns and shears images without a trace.
     """
     steps = _inner_steps(transform)
-    if type(transform) not in crop_steps.DRAWS:
+    if crop_steps.draw_of(type(transform)) is None:
         _rule(transform, untraced)
     for step in steps:
         require_trackable(step, untraced=untraced)
 
 
 def _follow(step: Any, image: Any, tracker: CropTracker, untraced: Untraced) -> Tracked:  # noqa: ANN401
-    draw = crop_steps.DRAWS.get(type(step))
+    draw = crop_steps.draw_of(type(step))
     if draw:
         for inner in draw(step):
             image, tracker = _follow(inner, image, tracker, untraced)

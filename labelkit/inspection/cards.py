@@ -67,7 +67,8 @@ def compare_crop(  # noqa: PLR0913 -- as draw_label_map
     """A crop beside the label pooled over it and the label pooled over the whole image.
 
     Both are softmax targets as ``labelkit.data.LabelMapDataset`` gives them, with the ``top`` most
-    probable of all C classes shown. A flipped box shows the crop flipped.
+    probable of all C classes shown. The crop is shown mirrored and
+    transposed as the box says.
 
     Raises:
         ValueError: the box shows no pixel of the image.
@@ -81,8 +82,13 @@ def compare_crop(  # noqa: PLR0913 -- as draw_label_map
     if edges[0] >= edges[2] or edges[1] >= edges[3]:
         raise ValueError(f"{box} shows no pixel of an image of {image.width}x{image.height}")
     crop = image.crop(edges)
-    if box.flipped:
-        crop = crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    shown = {
+        Image.Transpose.TRANSPOSE: box.transposed,
+        Image.Transpose.FLIP_LEFT_RIGHT: box.flipped,
+        Image.Transpose.FLIP_TOP_BOTTOM: box.upside_down,
+    }
+    for step, done in shown.items():
+        crop = crop.transpose(step) if done else crop
     pooled = pool(label_map, box).probabilities(len(names))
     whole = pool(label_map, CropBox.whole()).probabilities(len(names))
     return CropComparison(crop, _bars(pooled, names, top), _bars(whole, names, top), caption)

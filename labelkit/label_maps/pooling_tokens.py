@@ -37,8 +37,8 @@ def pool_tokens(  # noqa: PLR0913 -- RoIAlign's own options
 ) -> TokenTarget:
     """Average a label map over each of the h x w equal parts of a crop, as RoIAlign does.
 
-    Equal to ``torchvision.ops.roi_align(dense, box * grid - 0.5, (h, w))``, mirrored left to right
-    if the crop is; labels for the spatial outputs of a student.
+    Equal to ``torchvision.ops.roi_align(dense, box * grid - 0.5, (h, w))``, mirrored and transposed
+    as the crop is; labels for the spatial outputs of a student.
 
     Args:
         label_map: top-K logits on an (H, W) grid.
@@ -63,14 +63,11 @@ def pool_tokens(  # noqa: PLR0913 -- RoIAlign's own options
     if min(grid) < 1:
         raise ValueError(f"a grid of {grid[0]}x{grid[1]} tokens holds nothing")
     rows, columns = label_map.grid
-    high, wide = grid
+    high, wide = grid[::-1] if box.transposed else grid
     weight_y = axis_weights(box.top, box.bottom, rows, high, aligned=aligned, sampling=sampling)
     weight_x = axis_weights(box.left, box.right, columns, wide, aligned=aligned, sampling=sampling)
-    if box.flipped:
-        weight_x = weight_x[::-1]
-    if method == "relabel":
-        return _mean_logits(label_map, absent, weight_y, weight_x)
-    return mean_probabilities(label_map, absent, weight_y, weight_x)
+    mean = _mean_logits if method == "relabel" else mean_probabilities
+    return _shown(mean(label_map, absent, weight_y, weight_x), box)
 
 
 def mean_probabilities(
@@ -114,6 +111,16 @@ def check_options(method: Method, absent: Absent, sampling: int) -> None:
         raise ValueError(f"absent is {absent!r}, expected 'background' or 'zeros'")
     if sampling < 0:
         raise ValueError(f"sampling is {sampling}, expected points per bin, or 0 to adapt")
+
+
+def _shown(target: TokenTarget, box: CropBox) -> TokenTarget:
+    """Tokens in the order of the image, in that of the crop as it is shown."""
+    logits, background = target.logits, target.background
+    if box.transposed:
+        logits, background = logits.swapaxes(1, 2), background.T
+    rows = slice(None, None, -1 if box.upside_down else 1)
+    columns = slice(None, None, -1 if box.flipped else 1)
+    return TokenTarget(target.classes, logits[:, rows, columns], background[rows, columns])
 
 
 def _mean_logits(

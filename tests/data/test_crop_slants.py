@@ -5,6 +5,7 @@ The ramp's blue channel is 255 wherever the image is seen, and 0 where a transfo
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -16,7 +17,10 @@ from torchvision.transforms.v2 import functional as VF
 
 from labelkit.data import follow_crop, track_crop
 from labelkit.data.crop_tracking import CropTracker
+from labelkit.geometry import CropBox
+from labelkit.label_maps import pool
 from tests.data.test_crop_tracking import H, W, ramp
+from tests.label_maps.random_maps import random_map
 
 SLANTED = {
     "rotation": v2.RandomRotation(40),
@@ -109,9 +113,63 @@ def test_a_shift_alone_is_exact_and_shows_only_what_the_crop_before_it_left():
     assert box.right * W <= 170
 
 
-def test_padding_after_a_crop_shows_nothing_more():
-    _, box = track_crop(ramp(), v2.Compose([v2.CenterCrop(90), v2.Pad(30)]))
-    assert (box.left, box.top, box.right, box.bottom) == (75 / W, 45 / H, 165 / W, 135 / H)
+@pytest.mark.parametrize("corner", [(0, 0), (45, 75), (1, 0), (0, W - 90), (H - 90, W - 90)])
+def test_padding_after_a_crop_shows_nothing_more(corner):
+    """Also where the crop touches the image's border."""
+    top, left = corner
+    cut = VF.crop(CropTracker.of((H, W)), top, left, 90, 90)
+    box = VF.pad(cut, [30]).box
+    assert (box.left * W, box.top * H) == pytest.approx((left, top))
+    assert (box.right * W, box.bottom * H) == pytest.approx((left + 90, top + 90))
+    assert cut.even
+    assert not VF.pad(cut, [30]).even
+
+
+def test_a_crop_of_a_padded_image_keeps_the_padding():
+    """The usual way with small images: padding counts as empty."""
+    padded = VF.pad(CropTracker.of((32, 32)), [4])
+    cut = VF.horizontal_flip(VF.crop(padded, 0, 2, 32, 32))
+    box = cut.box
+    assert (box.left, box.top, box.right, box.bottom) == (-2 / 32, -4 / 32, 30 / 32, 28 / 32)
+    assert cut.even
+
+
+def test_crops_around_a_crop_that_was_padded_may_show_nothing():
+    pipeline = v2.Compose([v2.RandomCrop(40), v2.Pad(300), v2.RandomCrop(40)])
+    boxes = [track_crop(ramp(), pipeline)[1] for _ in range(20)]
+    assert CropBox.outside() in boxes
+
+
+ORIENTED = {
+    "upside down": [v2.RandomVerticalFlip(1)],
+    "both flips": [v2.RandomVerticalFlip(1), v2.RandomHorizontalFlip(1)],
+    "a quarter": [v2.RandomRotation((90, 90), expand=True)],
+    "three quarters": [v2.RandomRotation((270, 270), expand=True)],
+    "half": [v2.RandomRotation((180, 180))],
+    "a flip, then a quarter": [
+        v2.RandomHorizontalFlip(1),
+        v2.RandomRotation((90, 90), expand=True),
+    ],
+    "a quarter, then upside down": [
+        v2.RandomRotation((90, 90), expand=True),
+        v2.RandomVerticalFlip(1),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", ORIENTED)
+def test_the_box_says_how_the_crop_lies(name):
+    """Cut out of the image and turned as the box says, it is what the pipeline returns."""
+    output, tracker = follow_crop(ramp(), v2.Compose([v2.CenterCrop((60, 90)), *ORIENTED[name]]))
+    box = tracker.box
+    rows = slice(round(box.top * H), round(box.bottom * H))
+    columns = slice(round(box.left * W), round(box.right * W))
+    cut = ramp()[:, rows, columns]
+    cut = cut.mT if box.transposed else cut
+    cut = cut.flip(2) if box.flipped else cut
+    cut = cut.flip(1) if box.upside_down else cut
+    assert tracker.even
+    assert torch.equal(cut, output)
 
 
 def test_perspective_points_and_coefficients_say_the_same():
@@ -123,8 +181,9 @@ def test_perspective_points_and_coefficients_say_the_same():
 
 
 @pytest.mark.parametrize("angle", [0.0, 5.0])
-def test_an_image_pushed_out_of_sight_has_no_box(angle):
+def test_an_image_pushed_out_of_sight_lies_outside(angle):
     cut = VF.center_crop(CropTracker.of((H, W)), [100, 100])
     pushed = VF.affine(cut, angle, translate=[150, 0], scale=1.0, shear=[0.0, 0.0])
-    with pytest.raises(ValueError, match="nothing of the image"):
-        _ = pushed.box
+    assert pushed.box == CropBox.outside()
+    label_map = random_map(grid=(1, 1))
+    assert set(pool(label_map, CropBox.outside()).probabilities(20)) == {np.float32(1 / 20)}

@@ -12,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from torch import nn
 from torchvision import transforms as v1
 from torchvision import tv_tensors
 from torchvision.transforms import v2
@@ -230,6 +231,29 @@ class OwnCrop(v2.RandomResizedCrop):
 def test_a_users_own_version_of_a_known_step_is_followed():
     _, box = track_crop(ramp(), OwnCrop(96))
     assert (box.left, box.top, box.right, box.bottom) == (0, 0, 0.5, 0.5)
+
+
+def test_containers_of_the_users_own_are_followed_step_by_step():
+    class Chain(v2.Compose):
+        """Adds nothing to how steps are taken."""
+
+    class OldChain(v1.Compose):
+        """Likewise."""
+
+    class Sometimes(v2.RandomApply):
+        """Likewise."""
+
+    steps = [v2.ToPureTensor(), v2.RandomAffine(0, translate=(0.5, 0.5))]
+    for chain in (Chain(steps), OldChain(steps), nn.Sequential(Sometimes(steps, p=1.0))):
+        torch.manual_seed(1)
+        if isinstance(chain, nn.Sequential):
+            torch.rand(1)  # whether it is applied
+        _, expected = track_crop(ramp(), v2.Compose(steps))
+        torch.manual_seed(1)
+        assert track_crop(ramp(), chain)[1] == expected
+        assert expected.left
+    with pytest.raises(ValueError, match="RandAugment"):
+        track_crop(ramp(), Sometimes([v2.RandAugment()]))
 
 
 def test_a_last_step_that_makes_plain_tensors_keeps_the_box():

@@ -49,14 +49,17 @@ def aligned_means(
     aligned: bool = False,
     sampling: int = 0,
 ) -> torch.Tensor:
-    """RoIAlign (C, h, w) of a dense map over a crop, mirrored if the crop is."""
+    """RoIAlign (C, h, w) of a dense map over a crop, mirrored and transposed if the crop is."""
     rows, columns = dense.shape[1:]
     fractions = torch.tensor([box.left, box.top, box.right, box.bottom])
     corners = fractions * torch.tensor([columns, rows, columns, rows])
     corners = corners if aligned else corners - 0.5
     boxes = torch.cat([torch.zeros(1), corners])[None]
+    size = size[::-1] if box.transposed else size
     pooled = roi_align(dense[None], boxes, size, sampling_ratio=sampling, aligned=aligned)[0]
-    return pooled.flip(2) if box.flipped else pooled
+    pooled = pooled.mT if box.transposed else pooled
+    pooled = pooled.flip(2) if box.flipped else pooled
+    return pooled.flip(1) if box.upside_down else pooled
 
 
 def pooled_logits(label_map: LabelMap, box: CropBox, num_classes: int) -> torch.Tensor:
