@@ -144,12 +144,7 @@ class _Average:
     def _select(self, maps: Sequence[Sequence[LabelMap]], number: int) -> LabelMaps:
         form = self.forms[number]
         mean = self._mean(maps, self._grids[number])
-        selected = select(resize_grid(mean, form.grid), form)
-        if form.background or form.top_k == self._classes:
-            return selected
-        return _around_zero(
-            selected, resize_grid(mean, form.grid).sum(dim=1).numpy(), mean.shape[1]
-        )
+        return select_around_zero(resize_grid(mean, form.grid), form)
 
     def _mean(self, maps: Sequence[Sequence[LabelMap]], grid: tuple[int, int]) -> torch.Tensor:
         """The mean of every file's answers to B images: (B, C, H, W)."""
@@ -162,17 +157,22 @@ class _Average:
         return mean if self._method == "logit" else mean.clamp(min=1e-30).log()
 
 
-def _around_zero(maps: LabelMaps, total: np.ndarray, num_classes: int) -> LabelMaps:
-    """Maps whose form has no background, shifted so that what they leave out has mean 0.
+def select_around_zero(logits: torch.Tensor, form: MapForm) -> LabelMaps:
+    """As ``select``; in maps without a background, what they leave out has mean 0 in each cell.
 
-    Absent classes count as 0 there, as published. A constant a cell is all that changes.
+    Absent classes count as 0 there, as published, which would be the surest class of all beside
+    log-probabilities. A constant a cell is all that changes.
 
     Args:
-        maps: of B images.
-        total: the sum of all C logits (B, H, W).
-        num_classes: C.
+        logits: (B, C, H, W), on the form's grid.
+        form: what the maps have in common.
     """
-    shift = (total - maps.score.sum(axis=1)) / (num_classes - maps.score.shape[1])
+    maps = select(logits, form)
+    left_out = logits.shape[1] - form.top_k
+    if form.background or not left_out:
+        return maps
+    total = logits.float().sum(dim=1).cpu().numpy()
+    shift = (total - maps.score.sum(axis=1)) / left_out
     lse = None if maps.log_sum_exp is None else maps.log_sum_exp - shift
     return LabelMaps(maps.index, maps.score - shift[:, None], None, lse)
 

@@ -17,6 +17,7 @@ from labelkit import __version__
 from labelkit.errors import ClassListError, LabelkitError, TeacherError
 from labelkit.label_maps import MapForm
 from labelkit.relabel.answers import Answers, Average, common_classes
+from labelkit.relabel.averaging import select_around_zero
 from labelkit.relabel.selection import select
 from labelkit.relabel.squares import Batch, Squares
 from labelkit.teachers import EXACT_GAP
@@ -53,7 +54,8 @@ class Settings:
         shard_rows: images per shard, which is what an interruption can cost at most.
         background: of how many other classes the mean logit stands in for cells that do not store
             them, and one mean for all the rest; None is 128 (image) or 64 (cell), or as many as
-            there are; 0 leaves zeros, as published.
+            there are; 0 leaves zeros, as published, and an average of probabilities is shifted
+            around them.
         patterns: how many patterns over the grid the background's classes share; None is 2 (image)
             or 0 (cell).
         scores: how a logit is stored: ``uint8``, ``float16`` or ``float32``.
@@ -175,7 +177,8 @@ class MapMaker:
                 f"{names} gives scores that are not finite for "
                 f"{batch.keys[int(bad.nonzero()[0])]!r}: its weights or this image are damaged"
             )
-        return select(logits, form)
+        logarithms = self.settings.average == "probability"
+        return select_around_zero(logits, form) if logarithms else select(logits, form)
 
 
 def read_batches(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import numpy as np
 import pytest
 import torch
 from torchvision.transforms import InterpolationMode
@@ -99,6 +100,39 @@ def test_the_order_of_teachers_changes_no_byte_and_verify_makes_the_maps_again(
         assert verify(file, folder, [lite, other], 4).well
         with pytest.raises(TeacherError, match="was made by 'other'"):
             verify(file, folder, [lite], 1)
+
+
+@pytest.mark.parametrize("selection", ["cell", "image"])
+def test_an_average_of_probabilities_without_a_background_lies_around_zero(
+    lite, photos, tmp_path, selection
+):
+    """What is left out counts as 0: it must not be surer than what is kept."""
+    folder, _ = photos
+    settings = Settings(
+        selection,
+        sizes=((96, 128),),
+        grid=(3, 3),
+        average="probability",
+        background=0,
+        patterns=0,
+        scores="float32",
+        log_sum_exp=True,
+    )
+    relabel(folder, lite, tmp_path / "f.h5", settings)
+    answers = Answers([lite], lite.classes, [(96, 128)], average="probability")
+    with LabelMapFile.open(tmp_path / "f.h5") as file:
+        for key in file:
+            logits = answers(squares_of(answers, (folder, [key])), 0, (3, 3))[0].double()
+            label_map = file[key]
+            kept = torch.from_numpy(label_map.index.astype(np.int64))
+            stored = logits.gather(0, kept)
+            shift = (logits.sum(0) - stored.sum(0)) / (1000 - len(kept))
+            assert (shift < -7).all()
+            assert np.abs(label_map.score - (stored - shift).numpy()).max() < 2e-3
+            assert (
+                np.abs(label_map.log_sum_exp - (logits.logsumexp(0) - shift).numpy()).max() < 2e-3
+            )
+        assert verify(file, folder, [lite], 4).well
 
 
 def test_verify_knows_the_size_that_each_teacher_saw(lite, other, photos, tmp_path):
