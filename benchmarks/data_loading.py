@@ -1,8 +1,9 @@
-"""What pooled targets cost a data loader: JPEG to sample, against the same with hard labels.
+"""What pooled targets cost a data loader: JPEG to batch, against the same with hard labels.
 
-Run from the repository root: ``python benchmarks/data_loading.py FOLDER``, with a folder of class
-folders. Its photos are relabelled first by EfficientNet-Lite0. One process, one thread; the ways
-take turns photo by photo, on the same crop.
+Run from the repository root: ``python benchmarks/data_loading.py FOLDER [MAPS]``, with a folder of
+class folders. Without label maps of its photos, they are relabelled first by EfficientNet-Lite0.
+One process, one thread; all ways load the same batch in turn, in changing order, with the same
+crops.
 """
 
 from __future__ import annotations
@@ -15,16 +16,19 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from labelkit.data import LabelMapDataset, open_image
+from labelkit.data import LabelMapDataset, collate_sparse, open_image
+from labelkit.label_maps import LabelMapFile, write_raw
 
 if TYPE_CHECKING:
-    from torch.utils.data import Dataset
+    from collections.abc import Iterator
 
-ROUNDS, IMAGES = 7, 200
+BATCH, BATCHES = 64, 400
 
 AUGMENT = v2.Compose(
     [
@@ -44,43 +48,53 @@ def make_maps(folder: str, output: Path) -> Path:
     return output
 
 
-def seconds(dataset: Dataset[tuple[torch.Tensor, object]], position: int) -> float:
-    """Time of one sample, with the crop that the position stands for."""
-    torch.manual_seed(position)
+def loaders(folder: str, maps: Path, work: Path) -> dict[str, DataLoader[object]]:
+    """A loader for each way, with the same batches in the same order."""
+    raw = work / "raw.h5"
+    write_raw(LabelMapFile.open(maps), raw).close()
+    hard = ImageFolder(folder, AUGMENT, loader=open_image)
+    plain = ImageFolder(folder, loader=open_image)
+    rng = np.random.default_rng(0)
+    batches = rng.integers(len(plain), size=(BATCHES, BATCH)).tolist()
+    sparse = LabelMapDataset(plain, maps, AUGMENT, sparse=True)
+    return {
+        "hard": DataLoader(hard, batch_sampler=batches),
+        "dense": DataLoader(LabelMapDataset(plain, maps, AUGMENT), batch_sampler=batches),
+        "sparse": DataLoader(sparse, batch_sampler=batches, collate_fn=collate_sparse),
+        "dense, raw file": DataLoader(LabelMapDataset(plain, raw, AUGMENT), batch_sampler=batches),
+    }
+
+
+def seconds(batches: Iterator[object], number: int) -> float:
+    """Time of the next batch, a sample; the number stands for its crops."""
+    torch.manual_seed(number)
     start = time.perf_counter()
-    dataset[position]
-    return time.perf_counter() - start
+    next(batches)
+    return (time.perf_counter() - start) / BATCH
 
 
 def main() -> None:
-    """Make the maps, time both ways, print one line."""
+    """Make the maps where there are none, time all ways, print one line."""
     torch.set_num_threads(1)
-    (folder,) = sys.argv[1:]
+    folder, *given = sys.argv[1:]
     with tempfile.TemporaryDirectory() as work:
-        maps = make_maps(folder, Path(work, "maps.h5"))
-        hard = ImageFolder(folder, AUGMENT, loader=open_image)
-        plain = ImageFolder(folder, loader=open_image)
-        soft = {
-            "dense": LabelMapDataset(plain, maps, AUGMENT),
-            "sparse": LabelMapDataset(plain, maps, AUGMENT, sparse=True),
-        }
-        positions = range(0, len(hard), max(len(hard) // IMAGES, 1))
-        for position in positions:  # the page cache
-            seconds(hard, position)
-        times: dict[str, list[float]] = {name: [] for name in ("hard", *soft)}
-        for _ in range(ROUNDS):
-            for position in positions:
-                times["hard"].append(seconds(hard, position))
-                for name, dataset in soft.items():
-                    times[name].append(seconds(dataset, position))
+        maps = Path(*given) if given else make_maps(folder, Path(work, "maps.h5"))
+        ways = {name: iter(way) for name, way in loaders(folder, maps, Path(work)).items()}
+        times: dict[str, list[float]] = {name: [] for name in ways}
+        rng = np.random.default_rng(1)
+        for number in range(BATCHES):
+            for name in rng.permutation(list(ways)).tolist():
+                times[name].append(seconds(ways[name], number))
     base = statistics.median(times["hard"])
-    parts = []
-    for name in soft:
+    parts: list[str] = []
+    for name in list(times)[1:]:
         gaps = [ours - own for ours, own in zip(times[name], times["hard"], strict=True)]
-        extra = statistics.median(gaps)
-        parts.append(f"{name} targets {extra * 1e6:+.0f} us ({100 * extra / base:+.1f} %)")
+        low, extra, high = statistics.quantiles(gaps, n=4)
+        error = (high - low) * 0.93 / len(gaps) ** 0.5
+        spread = f"{extra * 1e6:+.0f} +- {error * 1e6:.0f} us"
+        parts.append(f"{name} targets {spread} ({100 * extra / base:+.1f} %)")
     print(
-        f"JPEG to sample with a hard label {base * 1e3:.2f} ms; {', '.join(parts)}  "
+        f"JPEG to batch with hard labels {base * 1e3:.2f} ms a sample; {', '.join(parts)}  "
         f"[python benchmarks/data_loading.py FOLDER]"
     )
 

@@ -16,7 +16,7 @@ from labelkit.metrics.hits import HitCount, check_predictions
 if TYPE_CHECKING:
     from labelkit.hierarchy import SemanticTree
 
-# Samples taken together: those with targets on upper levels need no look at the lower ones.
+# Samples taken together on a CPU: those with targets on upper levels need no look at the lower ones.
 ROWS = 32
 
 
@@ -78,8 +78,9 @@ class SemanticAccuracy:
         level, deepest_first = self._level.index_select(0, target).sort(descending=True)
         places = self._places.index_select(0, target.index_select(0, deepest_first))
         hits = torch.zeros_like(places, dtype=torch.bool)
-        for number, deepest in enumerate(level[::ROWS].tolist()):
-            rows, used = slice(number * ROWS, (number + 1) * ROWS), deepest + 1
+        together = ROWS if device.type == "cpu" else max(len(target), 1)
+        for number, deepest in enumerate(level[::together].tolist()):
+            rows, used = slice(number * together, (number + 1) * together), deepest + 1
             samples = logits.index_select(0, deepest_first[rows])
             best = [level_logits.argmax(dim=1) for level_logits in self._cut(samples, used)]
             hits[rows, :used] = torch.stack(best, dim=1) == places[rows, :used]
