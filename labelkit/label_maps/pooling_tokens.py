@@ -99,7 +99,7 @@ def mean_probabilities(
     return TokenTarget(classes, pooled[:-1], pooled[-1])
 
 
-def check_options(method: Method, absent: Absent, sampling: int) -> None:
+def check_options(method: Method, absent: Absent, sampling: float) -> None:
     """Raise unless the keywords of pooling are ones that exist.
 
     Raises:
@@ -109,8 +109,11 @@ def check_options(method: Method, absent: Absent, sampling: int) -> None:
         raise ValueError(f"method is {method!r}, expected 'relabel' or 'probability'")
     if absent not in {"background", "zeros"}:
         raise ValueError(f"absent is {absent!r}, expected 'background' or 'zeros'")
-    if sampling < 0:
-        raise ValueError(f"sampling is {sampling}, expected points per bin, or 0 to adapt")
+    whole = isinstance(sampling, (int, np.integer)) and not isinstance(sampling, bool)
+    if not whole or sampling < 0:
+        raise ValueError(
+            f"sampling is {sampling!r}, expected a whole number of points per bin, or 0 to adapt"
+        )
 
 
 def _shown(target: TokenTarget, box: CropBox) -> TokenTarget:
