@@ -17,7 +17,7 @@ from torchvision.transforms import v2
 from labelkit.targets import SparseTargets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 Targets = TypeVar("Targets", torch.Tensor, SparseTargets)
 
@@ -34,19 +34,25 @@ def mix(
         mixer: torchvision's ``v2.CutMix`` or ``v2.MixUp``, ``v2.RandomChoice`` and the like of
             them, or ``timm.data.Mixup``, however it was built. Timm's writes into ``images``.
         images: (B, 3, H, W).
-        targets: dense (B, C), or sparse; sparse ones grow to twice as many entries.
+        targets: dense (B, C), or sparse; sparse ones grow to twice as many entries. Each row sums
+            to one.
 
     Returns:
         The mixed images, and targets of the kind given.
 
     Raises:
-        TypeError: the mixer is of another kind.
-        ValueError: the mixer was built for another number of classes.
+        TypeError: the mixer or the targets are of another kind.
+        ValueError: the targets are class indices, or the mixer was built for another number of
+            classes. Sparse targets do not say theirs: they are held to the mixer's by the classes
+            that they list and by the sums of their rows. Where hardly anything is left for the
+            classes that are not listed, another number goes unnoticed.
 
     Source: Zhang et al. 2018 (arXiv 1710.09412); Yun et al. 2019 (arXiv 1905.04899).
     """
+    _require_soft(targets)
     smoothing, classes = _smoothing(mixer)
     if isinstance(targets, SparseTargets):
+        _require_fitting(mixer, targets)
         count = len(images)
         own = torch.eye(count, device=images.device)
         images, shares = _for_columns(mixer, count)(images, own)
@@ -93,14 +99,59 @@ def require_class_count(mixer: object, num_classes: int) -> None:
     Raises:
         ValueError: as said; the message names both numbers.
     """
-    for inner in getattr(mixer, "transforms", ()):
-        require_class_count(inner, num_classes)
-    expected = getattr(mixer, "num_classes", None)
-    if expected is not None and expected != num_classes:
-        raise ValueError(
-            f"{type(mixer).__name__} was built for {expected} classes, the targets have "
-            f"{num_classes}: build it with num_classes={num_classes}"
+    for name, expected in _built_for(mixer):
+        if expected != num_classes:
+            raise ValueError(
+                f"{name} was built for {expected} classes, the targets have {num_classes}: build "
+                f"it with num_classes={num_classes}"
+            )
+
+
+def _require_fitting(mixer: object, targets: SparseTargets) -> None:
+    """Refuse a mixer for another number of classes, as far as sparse targets can tell."""
+    for name, expected in _built_for(mixer) if targets.classes.numel() else ():
+        highest = int(targets.classes.max())
+        sums = targets.excess.float().sum(1) + targets.rest.float() * expected
+        worst = float(sums[(sums - 1).abs().argmax()])
+        if highest >= expected or abs(worst - 1) > max(
+            1e-3, 4 * torch.finfo(targets.excess.dtype).eps
+        ):
+            raise ValueError(
+                f"{name} was built for {expected} classes, over which the targets do not fit: they "
+                f"list class {highest}, and a row sums to {worst:.4f}, expected 1. Build it with "
+                "num_classes as many as the label maps have"
+            )
+
+
+def _require_soft(targets: object) -> None:
+    """Refuse what is no batch of soft targets.
+
+    Raises:
+        TypeError: neither a tensor nor ``SparseTargets``.
+        ValueError: class indices.
+    """
+    if isinstance(targets, SparseTargets):
+        return
+    if not isinstance(targets, torch.Tensor):
+        raise TypeError(
+            f"targets are of type {type(targets).__name__}, expected a tensor (B, C) or "
+            "SparseTargets: with tokens= a data set yields two targets, and those of each position "
+            "cannot be mixed, so take them without tokens"
         )
+    if targets.ndim != 2 or not targets.is_floating_point():
+        raise ValueError(
+            f"targets are {targets.dtype} of shape {tuple(targets.shape)}, expected soft ones: "
+            "floats (B, C). Class indices need no mix: call the mixer itself"
+        )
+
+
+def _built_for(mixer: object) -> Iterator[tuple[str, int]]:
+    """The name of a mixer, and of those inside it, that knows a number of classes, and which."""
+    for inner in getattr(mixer, "transforms", ()):
+        yield from _built_for(inner)
+    expected = getattr(mixer, "num_classes", None)
+    if expected is not None:
+        yield type(mixer).__name__, expected
 
 
 def _joined(targets: SparseTargets, shares: torch.Tensor) -> SparseTargets:

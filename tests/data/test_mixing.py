@@ -153,6 +153,36 @@ def test_another_number_of_classes_raises(mixer):
         require_soft_mixing(mixer, C)
 
 
+@pytest.mark.parametrize(
+    "mixer",
+    [Mixup(num_classes=C - 3), Mixup(num_classes=C + 3), v2.MixUp(num_classes=9)],
+    ids=["fewer", "more", "torchvision's"],
+)
+def test_sparse_targets_over_another_number_of_classes_raise(mixer):
+    """Their rows do not sum to one over the mixer's classes, or they list others."""
+    expected = rf"was built for {mixer.num_classes} classes, over which the targets do not fit"
+    with pytest.raises(ValueError, match=expected):
+        mix(mixer, batch()[0], sparse())
+
+
+def test_sparse_targets_of_half_precision_fit_their_own_number_of_classes():
+    """Though their rows sum to one only up to its rounding."""
+    for kind in (torch.float16, torch.bfloat16):
+        targets = SparseTargets(sparse().classes, sparse().excess.to(kind), sparse().rest.to(kind))
+        mix(Mixup(num_classes=C), batch()[0], targets)
+        with pytest.raises(ValueError, match="do not fit"):
+            mix(Mixup(num_classes=2 * C), batch()[0], targets)
+
+
+def test_what_is_no_batch_of_soft_targets_is_told():
+    images, targets = batch()
+    for two in ((targets, targets), [targets, targets]):
+        with pytest.raises(TypeError, match=r"of type (tuple|list), .*without tokens"):
+            mix(v2.CutMix(), images, two)
+    with pytest.raises(ValueError, match=r"torch.int64 of shape \(8,\), .*call the mixer itself"):
+        mix(v2.CutMix(num_classes=C), images, torch.arange(B))
+
+
 @pytest.mark.parametrize("mixer", [FastCollateMixup(num_classes=C), SoftTargetCrossEntropy()])
 def test_other_mixers_are_refused(mixer):
     with pytest.raises(TypeError, match="cannot mix soft targets"):
