@@ -10,9 +10,9 @@ from torch.utils.data import Dataset
 
 from labelkit.data.crop_targets import CropTargets, Target
 from labelkit.data.crop_tracking import require_trackable, track_crop
-from labelkit.data.original_labels import original_labels
+from labelkit.data.dataset_checks import given_options, require_choices, require_logits
+from labelkit.data.original_labels import original_labels, own_class
 from labelkit.data.samples import open_samples
-from labelkit.data.target_options import TargetOptions
 from labelkit.errors import LabelMapError
 from labelkit.label_maps import LabelMapFile
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from labelkit.data.crop_tracking import Untraced
+    from labelkit.data.target_options import TargetOptions
     from labelkit.geometry import CropBox
     from labelkit.hierarchy import ClassList
 
@@ -56,7 +57,7 @@ class LabelMapDataset(Dataset[tuple[torch.Tensor, Target]]):
     Raises:
         ValueError: the data set has its own transform or no paths, or the pipeline holds a step
             that cannot be followed; or its own labels are needed and their ids not known.
-        TypeError: a step of the pipeline is not known.
+        TypeError: a step of the pipeline is not known, or an argument is of another kind.
         LabelMapError: the file lacks one of the data set's images, and the message names it; or
             it does not hold what the options need.
         ClassListMismatch: the data set's own labels are needed, and one is not in the file.
@@ -77,20 +78,21 @@ class LabelMapDataset(Dataset[tuple[torch.Tensor, Target]]):
         classes: Sequence[str] | None = None,
         untraced: Untraced = "refuse",
     ) -> None:
-        if missing not in ("error", "hard"):
-            raise ValueError(f"missing is {missing!r}, expected error or hard")
+        require_choices(missing=missing, untraced=untraced)
+        options = given_options(options)
         self.dataset: Any = dataset
         self.samples = open_samples(dataset, key)
         self.untraced: Untraced = untraced
         self.transform = transform
         self.maps = maps if isinstance(maps, LabelMapFile) else LabelMapFile.open(maps)
-        options = options or TargetOptions()
+        require_logits(self.maps, options)
         self._targets = CropTargets(self.maps, options, sparse=sparse)
         self._rows = _rows(self.maps, self.samples.keys)
         self.missing_count = int((self._rows < 0).sum())
         if missing == "error" and self.missing_count:
             raise _lacking(self.maps, self.samples.keys, self._rows)
         self._labels: NDArray[np.int64] | None = None
+        self._needs_original = options.needs_original
         if options.needs_original or self.missing_count:
             names = list(classes) if classes is not None else self.samples.class_names
             self._labels = original_labels(self.maps, names)
@@ -140,11 +142,20 @@ class LabelMapDataset(Dataset[tuple[torch.Tensor, Target]]):
     def _samples(self, positions: Sequence[int]) -> list[tuple[torch.Tensor, Target]]:
         crops = [self._crop(position) for position in positions]
         rows = [int(self._rows[position]) for position in positions]
-        own = [-1 if self._labels is None else int(self._labels[label]) for *_, label in crops]
+        own = [
+            self._own(position, label)
+            for position, (*_, label) in zip(positions, crops, strict=True)
+        ]
         targets = self._targets(rows, [box for _, box, _ in crops], own)
         return [(image, target) for (image, *_), target in zip(crops, targets, strict=True)]
 
-    def _crop(self, position: int) -> tuple[torch.Tensor, CropBox, int]:
+    def _own(self, position: int, label: Any) -> int:  # noqa: ANN401 -- the data set's
+        """The file's class of the image's own label, where its target needs it; else -1."""
+        if self._labels is None or not (self._needs_original or self._rows[position] < 0):
+            return -1
+        return own_class(self._labels, label, self.keys[position])
+
+    def _crop(self, position: int) -> tuple[torch.Tensor, CropBox, Any]:
         if self._transform is None:
             raise ValueError("LabelMapDataset has no transform yet: give it one that makes tensors")
         image, label = self.samples.read(position)

@@ -9,9 +9,9 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from labelkit.data.crop_targets import CropTargets, Target
 from labelkit.data.crop_tracking import require_trackable, track_crop
-from labelkit.data.original_labels import original_labels
-from labelkit.data.target_options import TargetOptions
-from labelkit.errors import LabelMapError
+from labelkit.data.dataset_checks import given_options, require_choices, require_logits
+from labelkit.data.original_labels import original_labels, own_class
+from labelkit.errors import DatasetError, LabelMapError
 from labelkit.label_maps import LabelMapFile
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from labelkit.data.crop_tracking import Untraced
+    from labelkit.data.target_options import TargetOptions
     from labelkit.hierarchy import ClassList
 
 _MOST_WORKERS = 1024
@@ -28,7 +29,7 @@ class LabelMapIterable(IterableDataset[tuple[torch.Tensor, Target]]):
     """A stream of keyed images with targets pooled from label maps over the crop taken.
 
     Yields what ``LabelMapDataset`` yields. Which worker reads which part of the stream is the
-    stream's own affair.
+    stream's own affair, and so is its length: ``len`` is that of the stream, where it has one.
 
     Args:
         dataset: yields ``(key, image)`` or ``(key, image, class index)``; the key is the image's
@@ -44,9 +45,11 @@ class LabelMapIterable(IterableDataset[tuple[torch.Tensor, Target]]):
     Raises:
         ValueError: the pipeline cannot be followed, or own labels are needed and ``classes`` is
             not given.
+        TypeError: a step of the pipeline is not known, or an argument is of another kind.
         LabelMapError: the file does not hold what the options need; while iterating, it lacks an
             image, and the message names it.
         ClassListMismatch: own labels are needed, and one is not in the file.
+        DatasetError: while iterating, a sample is of another form, or lacks the label it needs.
 
     Source: Yun et al. 2021 (arXiv 2101.05022), section 3.2.
     """
@@ -63,16 +66,17 @@ class LabelMapIterable(IterableDataset[tuple[torch.Tensor, Target]]):
         classes: Sequence[str] | None = None,
         untraced: Untraced = "refuse",
     ) -> None:
-        if missing not in ("error", "hard"):
-            raise ValueError(f"missing is {missing!r}, expected error or hard")
+        require_choices(missing=missing, untraced=untraced)
         require_trackable(transform, untraced=untraced)
-        options = options or TargetOptions()
-        self.dataset = dataset
+        options = given_options(options)
+        self.dataset: Any = dataset
         self.transform = transform
         self.untraced: Untraced = untraced
         self.maps = maps if isinstance(maps, LabelMapFile) else LabelMapFile.open(maps)
+        require_logits(self.maps, options)
         self._targets = CropTargets(self.maps, options, sparse=sparse)
         self._missing = missing
+        self._needs_original = options.needs_original
         needed = options.needs_original or missing == "hard"
         self._labels = original_labels(self.maps, classes) if needed else None
         # One place for each worker, so that no two of them write to the same.
@@ -89,21 +93,24 @@ class LabelMapIterable(IterableDataset[tuple[torch.Tensor, Target]]):
         return int(self._missed.sum())
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, Target]]:
-        for key, image, *label in self.dataset:
+        for sample in self.dataset:
+            key, image, *label = _parts(sample)
             row = self.maps.position(key)
             if row is None:
                 self._miss(key)
             output, box = track_crop(image, self.transform, untraced=self.untraced)
-            own = self._own(key, label)
+            own = self._own(key, label, missed=row is None)
             (target,) = self._targets([-1 if row is None else row], [box], [own])
             yield output, target
 
-    def _own(self, key: str, label: Sequence[Any]) -> int:
-        if self._labels is None:
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def _own(self, key: str, label: Sequence[Any], *, missed: bool) -> int:
+        """The file's class of the image's own label, where its target needs it; else -1."""
+        if self._labels is None or not (self._needs_original or missed):
             return -1
-        if not label:
-            raise ValueError(f"{key!r} comes without a class index, which its target needs")
-        return int(self._labels[int(label[0])])
+        return own_class(self._labels, label[0] if label else None, key)
 
     def _miss(self, key: str) -> None:
         if self._missing == "error":
@@ -112,3 +119,20 @@ class LabelMapIterable(IterableDataset[tuple[torch.Tensor, Target]]):
             )
         worker = get_worker_info()
         self._missed[0 if worker is None else worker.id % _MOST_WORKERS] += 1
+
+
+def _parts(sample: object) -> Sequence[Any]:
+    """A sample's key, its image and, if it has one, its label.
+
+    Raises:
+        DatasetError: it is of another form.
+    """
+    if isinstance(sample, (tuple, list)) and len(sample) >= 2 and isinstance(sample[0], str):
+        return sample
+    what = type(sample).__name__
+    if isinstance(sample, (tuple, list)):
+        what += f" of {', '.join(type(part).__name__ for part in sample[:3]) or 'nothing'}"
+    raise DatasetError(
+        f"the stream yields a {what}, expected (key, image) or (key, image, class index) with the "
+        "key a str: from WebDataset's samples to_tuple('__key__', 'jpg', 'cls') makes that"
+    )

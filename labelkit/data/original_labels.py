@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from labelkit.errors import ClassListMismatch
+from labelkit.errors import ClassListMismatch, DatasetError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,3 +42,33 @@ def original_labels(maps: LabelMapFile, names: Sequence[str] | None) -> NDArray[
             "relabel DATA --classes DATA -o MAPS"
         )
     return np.array([places[name] for name in names], np.int64)
+
+
+def own_class(places: NDArray[np.int64], label: Any, key: str) -> int:  # noqa: ANN401
+    """The file's class of one image's own label.
+
+    Args:
+        places: from ``original_labels``.
+        label: the data set's class index, -1 or None for none.
+        key: the image's, for the message.
+
+    Raises:
+        DatasetError: there is no label, or it is none of the data set's classes.
+    """
+    try:
+        index = -1 if label is None else int(label)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DatasetError(
+            f"{key!r} comes with the label {str(label)!r:.80}, expected a class index"
+        ) from error
+    if index == -1:
+        raise DatasetError(
+            f"{key!r} comes without a class index, which its target needs: give it one, or a label "
+            "map and options that do without its own label"
+        )
+    if not 0 <= index < len(places):
+        raise DatasetError(
+            f"{key!r} comes with the class index {index}, and the data set has {len(places)} "
+            "classes: name them all in order, classes=[...]"
+        )
+    return int(places[index])

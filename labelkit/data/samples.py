@@ -5,6 +5,7 @@ A key is an image's path below the root that ``labelkit relabel`` was given.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,7 +15,9 @@ from labelkit.data.images import FORMATS
 from labelkit.errors import DatasetError, first_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+_UNREADABLE = (OSError, RuntimeError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 class Samples(Protocol):
@@ -28,11 +31,12 @@ class Samples(Protocol):
     keys: list[str]
     class_names: list[str] | None
 
-    def read(self, position: int) -> tuple[Any, int]:
-        """The image, as a Pillow image or a tensor (3, H, W), and its class index, -1 for none.
+    def read(self, position: int) -> tuple[Any, Any]:
+        """The image, as a Pillow image or a tensor (3, H, W), and its class index or None.
 
         Raises:
-            DatasetError: the image cannot be read; the message names it.
+            DatasetError: the image cannot be read, or the sample is of another form; the message
+                names it.
         """
         ...
 
@@ -45,12 +49,18 @@ def open_samples(dataset: Any, key: Callable[[int], str] | None) -> Samples:  # 
         key: from a sample's position to its key; needed where the data set has no paths.
 
     Raises:
-        ValueError: the data set has a transform, or paths and keys are both unknown.
+        ValueError: the data set or one inside it has a transform, or paths and keys are both
+            unknown.
+        TypeError: a key is no text.
     """
-    if any(
-        getattr(dataset, name, None) for name in ("transform", "transforms", "target_transform")
-    ):
-        raise ValueError("give the transform to LabelMapDataset, not to the inner data set")
+    for inner in _with_inner(dataset):
+        if any(
+            getattr(inner, name, None) for name in ("transform", "transforms", "target_transform")
+        ):
+            raise ValueError(
+                "give the transform to LabelMapDataset, not to the inner data set: a crop taken "
+                f"by {type(inner).__name__} would not be known"
+            )
     if key is not None:
         return _Keyed(dataset, key)
     if all(hasattr(dataset, name) for name in ("samples", "loader", "root")):
@@ -72,12 +82,12 @@ class _Folder:
         self.keys = _below(Path(dataset.root), [path for path, _ in dataset.samples])
         self.class_names = _names(dataset)
 
-    def read(self, position: int) -> tuple[Any, int]:
+    def read(self, position: int) -> tuple[Any, Any]:
         path, label = self._dataset.samples[position]
         try:
             return self._dataset.loader(path), label
-        except (OSError, RuntimeError, SyntaxError) as error:
-            raise DatasetError(f"{path} cannot be read: {error}") from error
+        except _UNREADABLE as error:
+            raise DatasetError(f"{path} cannot be read: {first_line(error)}") from error
 
 
 class _Timm:
@@ -88,17 +98,18 @@ class _Timm:
 
     def __init__(self, dataset: Any) -> None:  # noqa: ANN401
         self._reader = dataset.reader
+        self._mode: str | None = getattr(dataset, "input_img_mode", "RGB")
         self.keys = [Path(name).as_posix() for name in dataset.filenames()]
         places: dict[str, int] = getattr(self._reader, "class_to_idx", None) or {}
         whole = sorted(places.values()) == list(range(len(places)))
         self.class_names = sorted(places, key=places.__getitem__) if places and whole else None
 
-    def read(self, position: int) -> tuple[Any, int]:
+    def read(self, position: int) -> tuple[Any, Any]:
         try:
             file, label, *_ = self._reader[position]
             with file, Image.open(file, formats=FORMATS) as image:
-                return image.convert("RGB"), -1 if label is None else label
-        except (OSError, RuntimeError, SyntaxError, Image.DecompressionBombError) as error:
+                return image.convert(self._mode) if self._mode else image.copy(), label
+        except _UNREADABLE as error:
             reason = first_line(error)
             raise DatasetError(f"{self.keys[position]} cannot be read: {reason}") from error
 
@@ -108,19 +119,46 @@ class _Keyed:
 
     def __init__(self, dataset: Any, key: Callable[[int], str]) -> None:  # noqa: ANN401
         self._dataset = dataset
-        self.keys = [key(position) for position in range(len(dataset))]
+        self.keys = [_text(key(position), position) for position in range(len(dataset))]
         self.class_names = _names(dataset)
 
-    def read(self, position: int) -> tuple[Any, int]:
+    def read(self, position: int) -> tuple[Any, Any]:
         sample = self._dataset[position]
         if isinstance(sample, tuple | list):
-            return sample[0], int(sample[1]) if len(sample) > 1 else -1
-        return sample, -1
+            return sample[0], sample[1] if len(sample) > 1 else None
+        if isinstance(sample, Mapping):
+            names = ", ".join(map(str, sample))
+            raise DatasetError(
+                f"{self.keys[position]}: the data set yields a {type(sample).__name__} of {names}, "
+                "expected (image, class index): wrap it in a data set that returns such pairs"
+            )
+        return sample, None
+
+
+def _with_inner(dataset: Any) -> Iterator[Any]:  # noqa: ANN401
+    """A data set and those inside it, as in torch's ``Subset`` and ``ConcatDataset``."""
+    yield dataset
+    inner = getattr(dataset, "datasets", ())
+    for each in [getattr(dataset, "dataset", None), *(inner if isinstance(inner, list) else ())]:
+        if each is not None:
+            yield from _with_inner(each)
+
+
+def _text(key: object, position: int) -> str:
+    if isinstance(key, str):
+        return key
+    raise TypeError(
+        f"key({position}) is {key!r}, expected a str: the image's path below the root that was "
+        "relabelled, with /, such as 'cats/1.jpg'"
+    )
 
 
 def _names(dataset: Any) -> list[str] | None:  # noqa: ANN401
-    names = getattr(dataset, "classes", None)
-    return None if names is None else [str(name) for name in names]
+    """The id of each class index; torchvision's ``ImageNet`` has tuples of names as classes."""
+    names, ids = (getattr(dataset, name, None) for name in ("classes", "wnids"))
+    if names is None:
+        return None
+    return [str(name) for name in (ids if ids and len(ids) == len(names) else names)]
 
 
 def _below(root: Path, paths: list[str]) -> list[str]:
