@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+_SMALLEST, _LARGEST = (
+    float(number) for number in (np.finfo(np.float32).tiny, np.finfo(np.float32).max)
+)
+
+
 @dataclass(frozen=True, eq=False)
 class SparseTarget:
     """Logits of a few classes and the one logit that all others share: one crop's.
@@ -145,8 +150,11 @@ def _check_classes(classes: NDArray[np.intp], num_classes: int) -> None:
 
 
 def _check_temperature(temperature: float) -> None:
-    if not temperature > 0:
-        raise ValueError(f"temperature is {temperature}, expected a positive number")
+    # Divided by in float32, which makes 0 of 1e-46 and infinity of 1e39.
+    if not _SMALLEST <= temperature <= _LARGEST:
+        raise ValueError(
+            f"temperature is {temperature}, expected a positive number that float32 can hold"
+        )
 
 
 class SparseTargets(NamedTuple):
@@ -181,7 +189,11 @@ class SparseTargets(NamedTuple):
         Returns:
             Probabilities, of the same entries. Where a class is listed twice, they are wrong: take
             ``dense(num_classes).softmax(dim=1)`` for those.
+
+        Raises:
+            ValueError: the temperature is not positive, or float32 cannot hold it.
         """
+        _check_temperature(temperature)
         others = num_classes - self.classes.shape[1]
         values = self.excess + self.rest[:, None]
         highest = values.amax(dim=1).maximum(self.rest)

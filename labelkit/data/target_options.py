@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -27,7 +26,8 @@ class TargetOptions:
             ``global-multi`` of the whole image, whatever the crop. The ``single`` ones put all on
             the strongest class of the same. ``original`` is the data set's own label.
         original: share of the data set's own label in the target, from 0 to 1.
-        temperature: what pooled logits are divided by before the softmax; above 1 softens.
+        temperature: what pooled logits are divided by before the softmax, from 0.001 to 1000;
+            above 1 softens.
         method: ``relabel`` pools logits; ``probability`` pools each cell's softmax, and needs maps
             made with ``--log-sum-exp``.
         absent: what classes count as in cells that do not store them: the map's own ``background``,
@@ -54,16 +54,28 @@ class TargetOptions:
             raise ValueError(f"label is {self.label!r}, expected one of {', '.join(LABELS)}")
         if not 0 <= self.original <= 1:
             raise ValueError(f"original is {self.original}, expected a share from 0 to 1")
-        if not (self.temperature > 0 and math.isfinite(self.temperature)):
-            raise ValueError(f"temperature is {self.temperature}, expected a positive number")
+        if not 0.001 <= self.temperature <= 1000:
+            raise ValueError(
+                f"temperature is {self.temperature}, expected a number from 0.001 to 1000"
+            )
         if self.method not in ("relabel", "probability"):
             raise ValueError(f"method is {self.method!r}, expected relabel or probability")
         if self.absent not in ("background", "zeros"):
             raise ValueError(f"absent is {self.absent!r}, expected background or zeros")
-        if self.tokens is not None and min(self.tokens) < 1:
-            raise ValueError(f"tokens are {self.tokens}, expected rows and columns of at least 1")
+        if self.tokens is not None and not _is_grid(self.tokens):
+            raise ValueError(
+                f"tokens are {self.tokens!r}, expected rows and columns of at least 1, as in (7, 7)"
+            )
 
     @property
     def needs_original(self) -> bool:
         """Whether every sample's own label is part of its target."""
         return self.original > 0 or self.label == "original"
+
+
+def _is_grid(tokens: object) -> bool:
+    return (
+        isinstance(tokens, (tuple, list))
+        and len(tokens) == 2
+        and all(type(side) is int and side >= 1 for side in tokens)
+    )

@@ -28,9 +28,9 @@ CELLS = MapForm(top_k=5, grid=(8, 8), background=20, log_sum_exp=True)
 CENTRE = v2.Compose([v2.Resize((96, 96)), v2.CenterCrop(48), v2.PILToTensor()])
 
 
-def write_maps(path, keys, form=FORM):
+def write_maps(path, keys, form=FORM, source=None):
     classes = ClassList.of(["things", "animals", *(f"class {n}" for n in range(C - 2))])
-    writer = LabelMapWriter(path, classes=classes, keys=keys, forms=(form,), source={})
+    writer = LabelMapWriter(path, classes=classes, keys=keys, forms=(form,), source=source or {})
     (shard,) = writer.pending()
     writer.commit(shard, [random_maps(np.random.default_rng(5), len(keys), form, C)], {})
     writer.finalize().close()
@@ -275,15 +275,23 @@ def test_a_data_set_without_a_transform_says_so(photos, maps):
         {"original": 1.1},
         {"temperature": 0},
         {"temperature": float("nan")},
+        {"temperature": float("inf")},
+        {"temperature": 1e-46},
+        {"temperature": 1001},
         {"method": "mean"},
         {"absent": "ones"},
         {"tokens": (0, 3)},
+        {"tokens": 7},
+        {"tokens": (7,)},
+        {"tokens": (7, True)},
+        {"tokens": (7, 7, 7)},
+        {"tokens": (3.5, 2)},
     ],
     ids=str,
 )
 def test_options_out_of_their_range_are_named(options):
     (name,) = options
-    with pytest.raises(ValueError, match=name):
+    with pytest.raises(ValueError, match=rf"{name} (is|are) .*expected"):
         TargetOptions(**options)
 
 
