@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, cast
 
 import msgspec
+
+from labelkit.data.target_options import TargetOptions
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
@@ -75,19 +77,36 @@ class LabelMapLabels(_Section, frozen=True, tag_field="kind", tag="label-maps"):
         label: of the crop or of the whole image, soft or its strongest class; or the folder's own.
             ``labelkit.data.TargetOptions`` tells of each.
         original: share of the folder's own label, from 0 to 1.
-        temperature: what pooled logits are divided by.
+        temperature: what pooled logits are divided by, from 0.001 to 1000.
         method: pool logits (``relabel``) or probabilities.
         absent: what cells count as that do not store a class.
     """
 
     maps: Text
-    label: Literal["local-multi", "global-multi", "local-single", "global-single", "original"] = (
-        "local-multi"
-    )
-    original: Share = 0.0
-    temperature: Positive = 1.0
-    method: Literal["relabel", "probability"] = "relabel"
-    absent: Literal["background", "zeros"] = "background"
+    label: str = "local-multi"
+    original: float = 0.0
+    temperature: float = 1.0
+    method: str = "relabel"
+    absent: str = "background"
+
+    def __post_init__(self) -> None:
+        self.options()
+
+    def options(self) -> TargetOptions:
+        """The same as the data set takes it.
+
+        Raises:
+            ValueError: a value out of its range; the message names it.
+        """
+        # The words are checked there, where the message lists them.
+        label, method, absent = cast("Any", (self.label, self.method, self.absent))
+        return TargetOptions(
+            label=label,
+            original=self.original,
+            temperature=self.temperature,
+            method=method,
+            absent=absent,
+        )
 
 
 Labels: TypeAlias = HardLabels | SemanticSoftmaxLabels | LabelMapLabels

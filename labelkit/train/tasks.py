@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, assert_never
 import numpy as np
 from torch import nn
 
-from labelkit.data import LabelMapDataset, TargetOptions
+from labelkit.data import LabelMapDataset
 from labelkit.errors import RecipeError
 from labelkit.hierarchy import ClassList, SemanticTree
 from labelkit.label_maps import LabelMapFile
@@ -164,16 +164,9 @@ def _label_maps(
         ) from None
     # The val folders first: another class list is the likelier mistake than another data set.
     val_set = FolderSamples(val, maps.classes, transforms[1], hint=NEW_MAPS)
-    options = TargetOptions(
-        label=labels.label,
-        original=labels.original,
-        temperature=labels.temperature,
-        method=labels.method,
-        absent=labels.absent,
-    )
     return Task(
         maps.classes,
-        LabelMapDataset(train, maps, transforms[0], options=options),
+        LabelMapDataset(train, maps, transforms[0], options=labels.options()),
         val_set,
         loss=SoftTargetCrossEntropy(),
         val_loss=nn.CrossEntropyLoss(),

@@ -41,6 +41,12 @@ WRONG = {
     "run.batch_size=0": r"run.batch_size is 0, expected int >= 1",
     "optimizer.lr=-1": r"optimizer.lr is -1, expected float > 0",
     "optimizer.lr=nan": r"optimizer.lr is nan",
+    "labels.label=foo": r"labels: label is 'foo', expected one of local-multi, global-multi, ",
+    "labels.method=median": r"labels: method is 'median', expected relabel or probability",
+    "labels.absent=ones": r"labels: absent is 'ones', expected background or zeros",
+    "labels.temperature=inf": r"labels: temperature is inf, expected a number from 0.001 to 1000",
+    "labels.temperature=hot": r"labels.temperature is 'hot', expected float",
+    "labels.original=1.5": r"labels: original is 1.5, expected a share from 0 to 1",
     "data.crop_scale=[0.5, 0.1]": r"data: crop_scale is \[0.5, 0.1\], expected 0 < smallest",
     "data.crop_scale=[0.5, 'a']": r"data.crop_scale\[1\] is 'a', expected float",
     "schedule.name=plateau": r"schedule",
@@ -49,10 +55,15 @@ WRONG = {
 }
 
 
+MAP_FIELDS = ("label", "method", "absent", "temperature", "original")
+
+
 @pytest.mark.parametrize("change", WRONG)
 def test_a_wrong_field_is_named(recipe: Path, change: str) -> None:
+    of_maps = change.startswith(tuple(f"labels.{name}=" for name in MAP_FIELDS))
+    kind = ['labels={kind="label-maps", maps="m.h5"}'] if of_maps else []
     with pytest.raises(RecipeError, match=WRONG[change]) as caught:
-        read_recipe(recipe, [change])
+        read_recipe(recipe, [*kind, change])
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith(str(recipe)) or "cannot be set" in str(caught.value)
 
