@@ -7,18 +7,17 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-
 from labelkit.errors import LabelMapError
+from labelkit.label_maps.checked_rows import CheckedRows
 from labelkit.label_maps.checks import (
     damage_explained,
     decode_key,
     open_parts,
     read_unreadable,
 )
-from labelkit.label_maps.layout import check_key, require_crc32
+from labelkit.label_maps.layout import check_key
 from labelkit.label_maps.record import RecordCodec
-from labelkit.label_maps.row_table import RowTable, StoredRow
+from labelkit.label_maps.row_table import RowTable
 from labelkit.label_maps.same_file import SameFile
 
 if TYPE_CHECKING:
@@ -27,8 +26,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from labelkit.label_maps.label_map import LabelMap, LabelMaps
-
-_BYTES_AT_ONCE = 1 << 18
+    from labelkit.label_maps.row_table import StoredRow
 
 
 class LabelMapFile:
@@ -135,7 +133,7 @@ class LabelMapFile:
         position = self.position(key)
         if position is None:
             raise LabelMapError(f"{self.path} has no label map for {key!r}: {self.why_not(key)}")
-        (row,), maps = self._checked([position])
+        (row,), maps = self._rows.read([position])
         if row.key != key.encode():
             raise LabelMapError(f"{self.path} has changed since it was opened: open it anew")
         return tuple(each[0] for each in maps)
@@ -165,7 +163,7 @@ class LabelMapFile:
             IndexError: no such row.
             LabelMapError: a row's checksum or content is wrong.
         """
-        return self._checked(positions)[1]
+        return self._rows.read(positions)[1]
 
     def position(self, key: str) -> int | None:
         """The row number of a key; None if the file has no such key."""
@@ -179,7 +177,8 @@ class LabelMapFile:
             IndexError: no such row.
             LabelMapError: a key that is no text, or leaves the data set's folder.
         """
-        self._require_row(position)
+        if not 0 <= position < len(self):
+            raise IndexError(f"row {position} of a file with {len(self)} rows")
         with damage_explained(self.path):
             (key,) = self._table.keys(self._file.descriptor, position, position + 1)
         return decode_key(key, self.path)
@@ -203,7 +202,7 @@ class LabelMapFile:
         Raises:
             LabelMapError: a row that cannot be read; its checksum is not looked at.
         """
-        yield from map(self._row, range(len(self)))
+        yield from map(self._rows.unchecked, range(len(self)))
 
     def checked_rows(self, keys: Container[str] | None = None) -> Iterator[StoredRow]:
         """Each row as bytes, its checksum and content checked; with ``keys`` only their rows.
@@ -212,8 +211,8 @@ class LabelMapFile:
             LabelMapError: a row is damaged.
         """
         chosen = (row for row, key in enumerate(self.keys()) if keys is None or key in keys)
-        for positions in iter(lambda: list(islice(chosen, self._at_once)), []):
-            yield from self._checked(positions)[0]
+        for positions in iter(lambda: list(islice(chosen, self._rows.at_once)), []):
+            yield from self._rows.read(positions)[0]
 
     def entries(self) -> Iterator[tuple[bytes, int, int]]:
         """Each row's key, the size of its record in the file and its CRC-32, without the record."""
@@ -226,8 +225,13 @@ class LabelMapFile:
         Raises:
             LabelMapError: a row is damaged.
         """
-        for start in range(0, len(self), self._at_once):
-            self._checked(range(start, min(start + self._at_once, len(self))))
+        for error in self.faults():
+            if error is not None:
+                raise error
+
+    def faults(self) -> Iterator[LabelMapError | None]:
+        """What is wrong with each row, in their order; None for those that are whole."""
+        yield from self._rows.faults()
 
     def close(self) -> None:
         """Close the file in this process; the next read opens it again."""
@@ -254,9 +258,9 @@ class LabelMapFile:
         self.raw = header.coding == "raw"
         self.attrs: dict[str, Any] = header.source
         self.made_with: dict[str, Any] = header.made_with
-        self._codec = RecordCodec.of_header(header, len(self.classes))
-        self._at_once = max(1, _BYTES_AT_ONCE // self._codec.nbytes)
         self._table = RowTable(parts.columns)
+        codec = RecordCodec.of_header(header, len(self.classes))
+        self._rows = CheckedRows(self.path, self._file, self._table, codec)
         if not self._file.is_at_its_path():
             raise ValueError("it was changed while it was opened")
         if self._table.check(self._file.descriptor, parts.unreadable) != header.content:
@@ -265,55 +269,9 @@ class LabelMapFile:
         for key in self.unreadable:
             check_key(key)
 
-    def _row(self, position: int) -> tuple[bytes, bytes, int]:
-        self._require_row(position)
-        # Row numbers and the columns' places are of the file as it was opened.
-        descriptor = self._file.unchanged
-        try:
-            return self._table.row(descriptor, position, self._codec.longest_stored)
-        except (OSError, ValueError) as error:
-            raise self._damaged(position, error) from error
-
-    def _checked(self, positions: Sequence[int]) -> tuple[list[StoredRow], tuple[LabelMaps, ...]]:
-        """Rows as bytes, and their maps of each form."""
-        rows = [self._expanded(position) for position in positions]
-        plain = np.frombuffer(b"".join(row.plain for row in rows), np.uint8)
-        try:
-            return rows, self._codec.decode(plain.reshape(len(rows), self._codec.nbytes))
-        except (ValueError, MemoryError) as error:
-            if len(rows) == 1:
-                raise self._damaged(positions[0], error) from error
-            for position in positions:
-                self._checked([position])
-            raise
-
-    def _expanded(self, position: int) -> StoredRow:
-        key, stored, crc32 = self._row(position)
-        try:
-            record = self._codec.expand(stored)
-            require_crc32(key, record, crc32)
-        except (ValueError, MemoryError) as error:
-            raise self._damaged(position, error) from error
-        return StoredRow(key, stored, record, crc32)
-
-    def _require_row(self, position: int) -> None:
-        if not 0 <= position < len(self):
-            raise IndexError(f"row {position} of a file with {len(self)} rows")
-
     def _only(self, maps: tuple[LabelMap, ...]) -> LabelMap:
         if len(maps) == 1:
             return maps[0]
         raise LabelMapError(
             f"{self.path} holds {len(maps)} maps of each image: take maps() or maps_at()"
-        )
-
-    def _damaged(self, position: int, error: Exception) -> LabelMapError:
-        try:
-            (key,) = self._table.keys(self._file.descriptor, position, position + 1)
-        except (OSError, ValueError):
-            key = b"?"
-        name = f"{self.path}, row {position} ({key.decode(errors='replace')})"
-        return LabelMapError(
-            f"{name}: {error}: the row is damaged. "
-            "Copy the file again, or remove it and make it anew"
         )

@@ -149,18 +149,16 @@ class _Rows:
 
     def check(self, file: LabelMapFile, report: OnProgress) -> None:
         """Read every row; its checksum and content are checked by that."""
-        for position, key in enumerate(file.keys()):
+        rows = zip(file.keys(), file.faults(), strict=True)
+        for position, (key, error) in enumerate(rows):
             known = key in self.without_row
             self.without_row.discard(key)
             if self._compared and not known:
                 self.extra.append(key)
-            try:
-                file.maps_at(position)
-            except LabelMapError as error:
+            if error is not None:
                 self.damaged[key] = _reason(error, file, position, key)
-            else:
-                if known:
-                    self.whole.append(position)
+            elif known:
+                self.whole.append(position)
             if not position % _STRIDE:
                 report("rows", position, len(file))
         report("rows", len(file), len(file))
