@@ -109,13 +109,12 @@ def require_class_count(mixer: object, num_classes: int) -> None:
 
 def _require_fitting(mixer: object, targets: SparseTargets) -> None:
     """Refuse a mixer for another number of classes, as far as sparse targets can tell."""
+    tolerance = max(1e-4, 4 * torch.finfo(targets.excess.dtype).eps)
     for name, expected in _built_for(mixer) if targets.classes.numel() else ():
         highest = int(targets.classes.max())
         sums = targets.excess.float().sum(1) + targets.rest.float() * expected
         worst = float(sums[(sums - 1).abs().argmax()])
-        if highest >= expected or abs(worst - 1) > max(
-            1e-3, 4 * torch.finfo(targets.excess.dtype).eps
-        ):
+        if highest >= expected or abs(worst - 1) > tolerance:
             raise ValueError(
                 f"{name} was built for {expected} classes, over which the targets do not fit: they "
                 f"list class {highest}, and a row sums to {worst:.4f}, expected 1. Build it with "

@@ -31,7 +31,7 @@ class TargetOptions:
         method: ``relabel`` pools logits; ``probability`` pools each cell's softmax, and needs maps
             made with ``--log-sum-exp``.
         absent: what classes count as in cells that do not store them: the map's own ``background``,
-            or ``zeros`` as published.
+            or ``zeros`` as published, which is refused beside logarithms of probabilities.
         tokens: rows and columns (h, w) of a student's last feature map: a second target with one
             distribution for each of its positions; None for none.
 

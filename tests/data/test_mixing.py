@@ -165,6 +165,15 @@ def test_sparse_targets_over_another_number_of_classes_raise(mixer):
         mix(mixer, batch()[0], sparse())
 
 
+def test_a_little_that_is_left_for_other_classes_tells_their_number():
+    targets = SparseTargets(
+        torch.zeros(B, 1).long(), torch.full((B, 1), 1 - C * 1e-5), torch.full((B,), 1e-5)
+    )
+    mix(Mixup(num_classes=C), batch()[0], targets)
+    with pytest.raises(ValueError, match=r"a row sums to 1\.0098, expected 1"):
+        mix(Mixup(), batch()[0], targets)
+
+
 def test_sparse_targets_of_half_precision_fit_their_own_number_of_classes():
     """Though their rows sum to one only up to its rounding."""
     for kind in (torch.float16, torch.bfloat16):
