@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from labelkit.data.crop_tracker import CropTracker
     from labelkit.data.target_options import TargetOptions
     from labelkit.label_maps import LabelMap, LabelMapFile, LabelMaps
     from labelkit.targets import SparseTarget
@@ -87,6 +88,20 @@ class CropTargets:
             [form[places[at]] for form in forms] if at in places else [] for at in range(len(rows))
         ]
         return [self._one(*each) for each in zip(maps, boxes, own, strict=True)]
+
+    def box_of(self, tracker: CropTracker) -> CropBox:
+        """The crop that a tracker followed.
+
+        Raises:
+            ValueError: each position is to have a target, and the pixels do not lie in the box in
+                even rows and columns.
+        """
+        if self.options.tokens is not None and not tracker.even:
+            raise ValueError(
+                "the pipeline slants the image, or pads it after a crop, so that targets of every "
+                "position would lie beside what they tell of: take such steps out, or tokens=None"
+            )
+        return tracker.box
 
     def _all(self, maps: LabelMaps, boxes: Sequence[CropBox], own: Sequence[int]) -> list[Target]:
         """The same as ``_one`` for each, up to rounding, and several times as fast."""

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import Dataset
 
 from labelkit.data.crop_targets import CropTargets, Target
-from labelkit.data.crop_tracking import require_trackable, track_crop
+from labelkit.data.crop_tracking import follow_crop, require_trackable
 from labelkit.data.dataset_checks import given_options, require_choices, require_logits
 from labelkit.data.original_labels import original_labels, own_class
 from labelkit.data.samples import open_samples
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from labelkit.data.crop_tracker import CropTracker
     from labelkit.data.crop_tracking import Untraced
     from labelkit.data.target_options import TargetOptions
     from labelkit.geometry import CropBox
@@ -135,9 +136,10 @@ class LabelMapDataset(Dataset[tuple[torch.Tensor, Target]]):
 
         Raises:
             DatasetError: the image cannot be read; the message names it.
-            ValueError: there is no pipeline, or it moves pixels in a way that no box describes.
+            ValueError: there is no pipeline, or it moves pixels in a way that cannot be followed.
         """
-        return self._crop(position)[:2]
+        image, tracker, _ = self._crop(position)
+        return image, tracker.box
 
     def _samples(self, positions: Sequence[int]) -> list[tuple[torch.Tensor, Target]]:
         crops = [self._crop(position) for position in positions]
@@ -146,7 +148,8 @@ class LabelMapDataset(Dataset[tuple[torch.Tensor, Target]]):
             self._own(position, label)
             for position, (*_, label) in zip(positions, crops, strict=True)
         ]
-        targets = self._targets(rows, [box for _, box, _ in crops], own)
+        boxes = [self._targets.box_of(tracker) for _, tracker, _ in crops]
+        targets = self._targets(rows, boxes, own)
         return [(image, target) for (image, *_), target in zip(crops, targets, strict=True)]
 
     def _own(self, position: int, label: Any) -> int:  # noqa: ANN401 -- the data set's
@@ -155,12 +158,11 @@ class LabelMapDataset(Dataset[tuple[torch.Tensor, Target]]):
             return -1
         return own_class(self._labels, label, self.keys[position])
 
-    def _crop(self, position: int) -> tuple[torch.Tensor, CropBox, Any]:
+    def _crop(self, position: int) -> tuple[torch.Tensor, CropTracker, Any]:
         if self._transform is None:
             raise ValueError("LabelMapDataset has no transform yet: give it one that makes tensors")
         image, label = self.samples.read(position)
-        output, box = track_crop(image, self._transform, untraced=self.untraced)
-        return output, box, label
+        return *follow_crop(image, self._transform, untraced=self.untraced), label
 
 
 def _rows(maps: LabelMapFile, keys: list[str]) -> NDArray[np.int64]:

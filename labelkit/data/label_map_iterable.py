@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from labelkit.data.crop_targets import CropTargets, Target
-from labelkit.data.crop_tracking import require_trackable, track_crop
+from labelkit.data.crop_tracking import follow_crop, require_trackable
 from labelkit.data.dataset_checks import given_options, require_choices, require_logits
 from labelkit.data.original_labels import original_labels, own_class
 from labelkit.errors import DatasetError, LabelMapError
@@ -20,9 +21,12 @@ if TYPE_CHECKING:
 
     from labelkit.data.crop_tracking import Untraced
     from labelkit.data.target_options import TargetOptions
+    from labelkit.geometry import CropBox
     from labelkit.hierarchy import ClassList
 
 _MOST_WORKERS = 1024
+# Samples that are read ahead, to make their targets at once in a fraction of the time.
+_TOGETHER = 16
 
 
 class LabelMapIterable(IterableDataset[tuple[torch.Tensor, Target]]):
@@ -93,18 +97,23 @@ class LabelMapIterable(IterableDataset[tuple[torch.Tensor, Target]]):
         return int(self._missed.sum())
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, Target]]:
-        for sample in self.dataset:
-            key, image, *label = _parts(sample)
-            row = self.maps.position(key)
-            if row is None:
-                self._miss(key)
-            output, box = track_crop(image, self.transform, untraced=self.untraced)
-            own = self._own(key, label, missed=row is None)
-            (target,) = self._targets([-1 if row is None else row], [box], [own])
-            yield output, target
+        stream = iter(self.dataset)
+        while crops := [self._crop(sample) for sample in islice(stream, _TOGETHER)]:
+            images, rows, boxes, own = zip(*crops, strict=True)
+            yield from zip(images, self._targets(rows, boxes, own), strict=True)
 
     def __len__(self) -> int:
         return len(self.dataset)
+
+    def _crop(self, sample: object) -> tuple[torch.Tensor, int, CropBox, int]:
+        """A sample's crop, its row in the file or -1, where it lies, and its own class or -1."""
+        key, image, *label = _parts(sample)
+        row = self.maps.position(key)
+        if row is None:
+            self._miss(key)
+        output, tracker = follow_crop(image, self.transform, untraced=self.untraced)
+        own = self._own(key, label, missed=row is None)
+        return output, -1 if row is None else row, self._targets.box_of(tracker), own
 
     def _own(self, key: str, label: Sequence[Any], *, missed: bool) -> int:
         """The file's class of the image's own label, where its target needs it; else -1."""

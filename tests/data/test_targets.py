@@ -160,6 +160,26 @@ def test_a_second_target_tells_of_each_position(photos, maps):
     assert not torch.allclose(tokens[:, :, 0], tokens[:, :, 3], atol=1e-3)
 
 
+def test_positions_are_followed_where_the_crop_is_turned_and_refused_where_it_is_not_full(
+    photos, maps
+):
+    folder, options = ImageFolder(photos[0]), TargetOptions(tokens=(2, 4))
+
+    def tokens(*steps):
+        pipeline = v2.Compose([v2.Resize((96, 96)), *steps, v2.PILToTensor()])
+        return LabelMapDataset(folder, maps, pipeline, options=options).__getitems__([0, 1])[1][1][
+            1
+        ]
+
+    plain = tokens()
+    torch.testing.assert_close(tokens(v2.RandomVerticalFlip(1)).flip(1), plain, rtol=0, atol=1e-6)
+    half = tokens(v2.RandomRotation((180, 180)))
+    torch.testing.assert_close(half.flip(1, 2), plain, rtol=0, atol=1e-6)
+    for steps in ([v2.CenterCrop(48), v2.Pad(9)], [v2.RandomRotation((5, 5))]):
+        with pytest.raises(ValueError, match="beside what they tell of"):
+            tokens(*steps)
+
+
 def test_images_without_a_map_keep_their_own_label_if_asked(photos, tmp_path):
     folder, keys = photos
     maps = write_maps(tmp_path / "some.h5", keys[:2])
@@ -238,10 +258,10 @@ def test_timms_data_set_yields_the_same_and_never_another_image(photos, maps):
 def test_a_stream_yields_the_same_in_workers(photos, maps):
     folder, keys = photos
     loose = Loose(folder, keys)
-    stream = [(key, loose[position][0]) for position, key in enumerate(keys)]
+    stream = [(key, loose[position][0]) for position, key in enumerate(keys)] * 5
     plain = LabelMapDataset(ImageFolder(folder), maps, CENTRE)
     loader = DataLoader(LabelMapIterable(stream, maps, CENTRE), batch_size=None, num_workers=1)
-    for key, sample in zip(keys, loader, strict=True):
+    for key, sample in zip(keys * 5, loader, strict=True):
         torch.testing.assert_close(list(sample), list(plain[plain.keys.index(key)]))
 
 
