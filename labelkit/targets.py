@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 import numpy as np
 
 if TYPE_CHECKING:
+    import torch
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -173,6 +174,10 @@ class SparseTargets(NamedTuple):
     classes: Tensor
     excess: Tensor
     rest: Tensor
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
+        """The same targets on a device."""
+        return type(self)(*(each.to(device, non_blocking=non_blocking) for each in self))
 
     def dense(self, num_classes: int) -> Tensor:
         """All values (B, C), of the type of ``excess``."""

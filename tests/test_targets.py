@@ -91,3 +91,12 @@ def test_mixing_is_that_of_the_dense_rows():
     second = SparseTargets(torch.tensor([[0, 1]]), torch.tensor([[1.0, 4.0]]), torch.tensor([-1.0]))
     mixed = first.mixed(second, 0.25).dense(3)
     torch.testing.assert_close(mixed, 0.75 * first.dense(3) + 0.25 * second.dense(3))
+
+
+def test_a_batch_goes_to_a_device_as_a_tensor_does():
+    """Also as timm's loader asks for it, by the name of the argument."""
+    targets = SparseTargets(torch.tensor([[2, 0]]), torch.ones(1, 2), torch.zeros(1))
+    moved = targets.to(device="meta", non_blocking=True)
+    assert isinstance(moved, SparseTargets)
+    assert {each.device.type for each in moved} == {"meta"}
+    assert [each.shape for each in moved] == [each.shape for each in targets]
