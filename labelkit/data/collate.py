@@ -21,8 +21,17 @@ def collate_sparse(samples: Sequence[tuple[Any, SparseTargets]]) -> tuple[Any, S
     """Images, and one ``SparseTargets`` (B, E) with E of the longest; a ``collate_fn``.
 
     Shorter ones are filled with entries that add nothing.
+
+    Raises:
+        TypeError: a target is no ``SparseTargets``.
     """
     images, targets = zip(*samples, strict=True)
+    for target in targets:
+        if not isinstance(target, SparseTargets):
+            raise TypeError(
+                f"collate_sparse got a target of type {type(target).__name__}, expected "
+                "SparseTargets: make the data set with sparse=True, or leave collate_fn out"
+            )
     return default_collate(list(images)), SparseTargets(
         pad_sequence([target.classes for target in targets], batch_first=True),
         pad_sequence([target.excess for target in targets], batch_first=True),

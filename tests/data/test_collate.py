@@ -1,0 +1,27 @@
+"""Batches of sparse targets, and what is refused as one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from labelkit.data import collate_sparse
+from labelkit.targets import SparseTargets
+
+
+def sparse(*excess: float) -> SparseTargets:
+    """One crop's target, over the first classes."""
+    return SparseTargets(torch.arange(len(excess)), torch.tensor(excess), torch.tensor(0.5))
+
+
+def test_shorter_targets_are_filled_with_what_adds_nothing():
+    image = torch.zeros(3, 2, 2)
+    images, targets = collate_sparse([(image, sparse(1.0)), (image, sparse(2.0, 3.0, 4.0))])
+    assert images.shape == (2, 3, 2, 2)
+    assert targets.dense(4).tolist() == [[1.5, 0.5, 0.5, 0.5], [2.5, 3.5, 4.5, 0.5]]
+
+
+def test_dense_targets_are_refused_with_both_ways_out():
+    samples = [(torch.zeros(3, 2, 2), torch.ones(4))] * 2
+    with pytest.raises(TypeError, match=r"type Tensor, expected SparseTargets: .*sparse=True.*out"):
+        collate_sparse(samples)
