@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 
@@ -43,6 +43,14 @@ class CropBox:
     def outside(cls) -> Self:
         """A place beside the image, for a crop that shows nothing of it."""
         return cls(-2.0, -2.0, -1.0, -1.0)
+
+    def inside(self) -> Self:
+        """The part of the crop that lies in the image; ``outside`` if there is none."""
+        left, top = max(self.left, 0.0), max(self.top, 0.0)
+        right, bottom = min(self.right, 1.0), min(self.bottom, 1.0)
+        if left >= right or top >= bottom:
+            return self.outside()
+        return replace(self, left=left, top=top, right=right, bottom=bottom)
 
     @classmethod
     def from_pixels(

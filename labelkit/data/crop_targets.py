@@ -106,7 +106,7 @@ class CropTargets:
     def _all(self, maps: LabelMaps, boxes: Sequence[CropBox], own: Sequence[int]) -> list[Target]:
         """The same as ``_one`` for each, up to rounding, and several times as fast."""
         options = self.options
-        areas = boxes if options.label.startswith("local") else [CropBox.whole()] * len(boxes)
+        areas = [self._area(box) for box in boxes]
         edges = torch.tensor([(each.left, each.top, each.right, each.bottom) for each in areas])
         logits = pool_batch(MapBatch.stack(maps, absent=options.absent), edges)
         labels = torch.tensor(own)[:, None]
@@ -133,13 +133,16 @@ class CropTargets:
 
     def _pooled(self, maps: Sequence[LabelMap], box: CropBox) -> _Soft:
         options = self.options
-        area = box if options.label.startswith("local") else CropBox.whole()
-        target = self._pool(maps, area)
+        target = self._pool(maps, self._area(box))
         # Of a crop that shows nothing of the image, no class is the strongest.
         blank = bool((target.logits == target.background).all())
         if options.label.endswith("multi") or blank:
             return (target.classes, *target.softmax(self._classes, options.temperature))
         return _one_hot(int(target.classes[target.logits.argmax()]))
+
+    def _area(self, box: CropBox) -> CropBox:
+        """What a label is pooled over: padding around the image takes nothing from its classes."""
+        return box.inside() if self.options.label.startswith("local") else CropBox.whole()
 
     def _pool(self, maps: Sequence[LabelMap], box: CropBox) -> SparseTarget:
         method, absent = self.options.method, self.options.absent

@@ -89,7 +89,7 @@ def compare_crop(  # noqa: PLR0913 -- as draw_label_map
     }
     for step, done in shown.items():
         crop = crop.transpose(step) if done else crop
-    pooled = pool(label_map, box).probabilities(len(names))
+    pooled = pool(label_map, box.inside()).probabilities(len(names))
     whole = pool(label_map, CropBox.whole()).probabilities(len(names))
     return CropComparison(crop, _bars(pooled, names, top), _bars(whole, names, top), caption)
 

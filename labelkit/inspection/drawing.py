@@ -203,7 +203,7 @@ def _crop_entries(
 ) -> tuple[Entry, ...]:
     entries: list[Entry] = []
     for letter, box in zip(string.ascii_uppercase, crops, strict=False):
-        probabilities = pool(label_map, box).probabilities(len(names))
+        probabilities = pool(label_map, box.inside()).probabilities(len(names))
         best = int(probabilities.argmax())
         entries.append(
             Entry(

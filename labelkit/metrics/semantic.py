@@ -16,7 +16,7 @@ from labelkit.metrics.hits import HitCount, check_predictions
 if TYPE_CHECKING:
     from labelkit.hierarchy import SemanticTree
 
-# Samples taken together on a CPU: those with targets on upper levels need no look at the lower ones.
+# Samples taken together on a CPU: those with targets on upper levels need no look at the rest.
 ROWS = 32
 
 

@@ -95,6 +95,27 @@ def test_a_mixture_holds_its_share_of_the_data_sets_own_label(photos, maps):
     torch.testing.assert_close(mixed, expected)
 
 
+@pytest.mark.parametrize("label", ["local-multi", "local-single"])
+def test_padding_takes_nothing_from_the_classes_that_are_seen(photos, maps, label):
+    folder, options = ImageFolder(photos[0]), TargetOptions(label=label)
+    whole, padded = (
+        LabelMapDataset(folder, maps, v2.Compose([*steps, v2.PILToTensor()]), options=options)
+        for steps in ([], [v2.Pad(200)])
+    )
+    for batch in ([1], [0, 1, 2]):
+        for (_, one), (_, other) in zip(
+            whole.__getitems__(batch), padded.__getitems__(batch), strict=True
+        ):
+            torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
+    _, beside = LabelMapDataset(
+        folder,
+        maps,
+        v2.Compose([v2.Pad(200), v2.Lambda(lambda image: image), v2.RandomCrop(1), v2.ToImage()]),
+        options=options,
+    )[0]
+    assert beside.sum() == pytest.approx(1, abs=1e-5)
+
+
 def test_a_temperature_softens(photos, maps):
     dataset, target = target_of(photos, maps, temperature=3.0)
     logits = pooled_logits(dataset.maps[dataset.keys[0]], CROP, C)
