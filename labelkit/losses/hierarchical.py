@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from labelkit.hierarchy.forest import heights
-from labelkit.losses.levels import check_logits, check_target
+from labelkit.losses.levels import check_logits, check_target, check_tree
 from labelkit.losses.node_probability import NodeLogProbabilities
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class HierarchicalCrossEntropy(nn.Module):
         nodes: the probabilities of the classes and the inner nodes.
 
     Raises:
+        TypeError: ``tree`` is no tree.
         ValueError: a class lies under another, an argument is out of its range, or both kinds of
             weights are given.
 
@@ -138,6 +139,7 @@ def _numbers(level_weights: NodeWeights, levels: int) -> NDArray[np.float64]:
 
 
 def _check(tree: SemanticTree, alpha: float | None, level_weights: NodeWeights) -> None:
+    check_tree(tree)
     below = np.flatnonzero((tree.parent >= 0) & tree.is_own[tree.parent])
     if len(below):
         lower, upper = tree.classes[int(below[0])], tree.classes[int(tree.parent[below[0]])]

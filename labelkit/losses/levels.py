@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from labelkit.hierarchy import SemanticTree
+
 if TYPE_CHECKING:
     from torch.autograd.function import BackwardCFunction, FunctionCtx
-
-    from labelkit.hierarchy import SemanticTree
 
 Compat: TypeAlias = Literal["imagenet21k"] | None
 
@@ -38,7 +38,9 @@ class TreeLevels(nn.Module):
         class_count: C.
 
     Raises:
-        ValueError: ``compat`` is unknown, or the published code has no numbers for this tree.
+        TypeError: ``tree`` is no tree.
+        ValueError: ``compat`` is unknown, the published code has no numbers for this tree, or it
+            leaves out every class that images can have.
     """
 
     order: Tensor
@@ -47,8 +49,9 @@ class TreeLevels(nn.Module):
 
     def __init__(self, tree: SemanticTree, compat: Compat = None) -> None:
         super().__init__()
+        check_tree(tree)
         all_sizes = tuple(len(level) for level in tree.levels)
-        used = len(all_sizes) if compat is None else _published_level_count(all_sizes, compat)
+        used = len(all_sizes) if compat is None else _published_level_count(tree, compat)
         order = np.concatenate(tree.levels).astype(np.int64)
         position = np.argsort(order)
         within_level = np.concatenate([np.arange(size) for size in all_sizes])[position]
@@ -90,6 +93,15 @@ class TreeLevels(nn.Module):
         check_target(target, batch, self.class_count)
         # index_select refuses negative indices, which plain indexing would wrap around.
         return self.target_table.index_select(0, target.long())
+
+
+def check_tree(tree: object) -> None:
+    """Raise TypeError unless ``tree`` is a ``SemanticTree``."""
+    if not isinstance(tree, SemanticTree):
+        raise TypeError(
+            f"tree is {str(tree)!r:.80} of type {type(tree).__name__}, expected a SemanticTree: "
+            "SemanticTree.load(path) reads the file of one"
+        )
 
 
 def check_logits(
@@ -139,7 +151,8 @@ def check_class_range(classes: Tensor, class_count: int, name: str = "target") -
         )
 
 
-def _published_level_count(sizes: tuple[int, ...], compat: str) -> int:
+def _published_level_count(tree: SemanticTree, compat: str) -> int:
+    sizes = tuple(len(level) for level in tree.levels)
     if compat != "imagenet21k":
         raise ValueError(f"compat is {compat!r}, expected 'imagenet21k' or None")
     if len(sizes) == 1:
@@ -152,7 +165,14 @@ def _published_level_count(sizes: tuple[int, ...], compat: str) -> int:
             f"compat='imagenet21k' has no numbers for this tree: level {sizes.index(1)} holds one "
             "class, and the published code mixes up targets and levels there. Use compat=None"
         )
-    return len(sizes) - 1
+    used = len(sizes) - 1
+    if not (tree.is_own & (tree.level < used)).any():
+        raise ValueError(
+            "compat='imagenet21k' leaves out the deepest level, and all "
+            f"{int(tree.is_own.sum()):,} classes of the data stand there, with inner nodes alone "
+            "above them: none of them would be trained. Use compat=None"
+        )
+    return used
 
 
 class _Reorder(torch.autograd.Function):

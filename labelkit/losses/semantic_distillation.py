@@ -36,7 +36,9 @@ class SemanticDistillationLoss(nn.Module):
         levels: the level tables.
 
     Raises:
-        ValueError: ``compat`` is unknown, or the published code fails on this tree.
+        TypeError: ``tree`` is no tree.
+        ValueError: ``compat`` is unknown, or the published code fails on this tree, or leaves out
+            every class that images can have.
 
     Source: Ridnik et al. 2021 (arXiv 2104.10972), the section on semantic knowledge
     distillation.

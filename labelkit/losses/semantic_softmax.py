@@ -49,8 +49,9 @@ class SemanticSoftmaxLoss(nn.Module):
         level_weights: O_k of each level in use.
 
     Raises:
+        TypeError: ``tree`` is no tree.
         ValueError: an argument is out of its range, or ``compat`` is asked for on a tree where the
-            published code fails.
+            published code fails, or leaves out every class that images can have.
 
     Source: Ridnik et al. 2021 (arXiv 2104.10972), the section on semantic softmax training.
     """
