@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from labelkit.hierarchy import ClassList
     from labelkit.label_maps import LabelMapFile
 
 
@@ -39,9 +40,18 @@ def original_labels(maps: LabelMapFile, names: Sequence[str] | None) -> NDArray[
         raise ClassListMismatch(
             f"{maps.path} is over {maps.classes}, which lacks the data set's own labels "
             f"{', '.join(unknown[:3])}{more}. Make maps over the data set's own classes: labelkit "
-            "relabel DATA --classes DATA -o MAPS"
+            f"relabel DATA --classes DATA -o MAPS. {ids_for_names(maps.classes)}"
         )
     return np.array([places[name] for name in names], np.int64)
+
+
+def ids_for_names(classes: ClassList) -> str:
+    """The way out where class folders have plain names, and ``classes`` are ids: one sentence."""
+    return (
+        f"Classes are ids such as {classes[0]} there: if the folders have plain names, list their "
+        "ids in the folders' order in a text file, relabel with --classes ids.txt, and pass "
+        "classes=[...], the same ids, to LabelMapDataset (docs/loops.md)"
+    )
 
 
 def own_class(places: NDArray[np.int64], label: Any, key: str) -> int:  # noqa: ANN401

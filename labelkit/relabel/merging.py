@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from labelkit.data.original_labels import ids_for_names
 from labelkit.errors import ClassListMismatch
 from labelkit.hierarchy import Taxonomy, project
 
@@ -74,6 +75,6 @@ def merge_onto(classes: ClassList, teacher: Teacher) -> MergeLogits | None:
             f"teacher {teacher.card.name} ({teacher.classes}) has nothing for "
             f"{len(projection.missing):,} of the classes asked for ({classes}): {shown}"
             f"{', ...' if len(projection.missing) > 5 else ''}. "
-            "Leave them out, or take another teacher"
+            f"Leave them out, or take another teacher. {ids_for_names(teacher.classes)}"
         )
     return MergeLogits(projection, teacher.device)

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from torchvision.datasets import ImageFolder
     from torchvision.transforms import v2
 
-NEW_MAPS = "Make maps over the data set's own classes: labelkit relabel DATA --classes DATA -o MAPS"
+NEW_MAPS = (
+    "Make maps over the data set's own classes: labelkit relabel DATA --classes DATA -o MAPS. "
+    "The folders' names must be classes of the teacher, most often ids such as n01440764"
+)
 NEW_TREE = "Build the tree from a list that holds them: labelkit build-tree CLASSES -o TREE"
 SAME_FOLDERS = "Training and evaluation need the same class folders"
 
