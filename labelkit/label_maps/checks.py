@@ -91,14 +91,15 @@ def open_parts(path: Path) -> Parts:
 
     Raises:
         FileNotFoundError: no such file.
-        LabelMapError: not HDF5, torn, of an unknown version, or with content that is not ours.
+        LabelMapError: not HDF5, torn, being written, of an unknown version, or with content that is
+            not ours.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}")
     try:
         file = h5py.File(path, "r", locking=False)
     except OSError as error:
-        raise LabelMapError(f"{path} is not a whole HDF5 file: {error}") from error
+        raise LabelMapError(f"{path} {_unopened(error)}") from error
     try:
         with damage_explained(path), file:
             datasets = _plain_datasets(file, path)
@@ -113,6 +114,19 @@ def open_parts(path: Path) -> Parts:
     except BaseException:
         file.close()
         raise
+
+
+def _unopened(error: OSError) -> str:
+    """Why HDF5 does not open a file: a good one that is in use must not be taken for a torn one."""
+    reason = str(error)
+    if "already open for write" in reason:
+        return (
+            "is open for writing in another program: wait for it, or close it. If none has it "
+            "open, its writer was killed: copy it again, or make it anew"
+        )
+    if "locking flag" in reason:
+        return "is open in this program already, as an h5py.File: close that first"
+    return f"is not a whole HDF5 file: {reason}"
 
 
 def read_unreadable(encoded: bytes) -> dict[str, str]:
