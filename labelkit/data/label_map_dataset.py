@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -22,11 +22,26 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from labelkit.data.crop_tracker import CropTracker
     from labelkit.data.crop_tracking import Untraced
     from labelkit.data.target_options import TargetOptions
     from labelkit.geometry import CropBox
     from labelkit.hierarchy import ClassList
+
+
+class DrawnCrop(NamedTuple):
+    """A crop that a pipeline took, and what its target is made of.
+
+    Attributes:
+        image: what the pipeline returned.
+        row: the image's row in the file; -1 for none.
+        box: where the crop lies.
+        own: the image's own class in the file, where the target needs it; else -1.
+    """
+
+    image: torch.Tensor
+    row: int
+    box: CropBox
+    own: int
 
 
 class LabelMapDataset(Dataset[tuple[torch.Tensor, Target]]):
@@ -123,13 +138,13 @@ class LabelMapDataset(Dataset[tuple[torch.Tensor, Target]]):
         return len(self._rows)
 
     def __getitem__(self, position: int) -> tuple[torch.Tensor, Target]:
-        return self._samples([position])[0]
+        return self.complete([self.draw(position)])[0]
 
     def __getitems__(self, positions: Sequence[int]) -> list[tuple[torch.Tensor, Target]]:
         """The samples of a batch, as torch's ``DataLoader`` asks for them: faster than each."""
         if type(self).__getitem__ is not LabelMapDataset.__getitem__:
             return [self[position] for position in positions]
-        return self._samples(positions)
+        return self.complete([self.draw(position) for position in positions])
 
     def crop(self, position: int) -> tuple[torch.Tensor, CropBox]:
         """One random crop of an image, and where it lies.
@@ -138,31 +153,37 @@ class LabelMapDataset(Dataset[tuple[torch.Tensor, Target]]):
             DatasetError: the image cannot be read; the message names it.
             ValueError: there is no pipeline, or it moves pixels in a way that cannot be followed.
         """
-        image, tracker, _ = self._crop(position)
-        return image, tracker.box
+        drawn = self.draw(position)
+        return drawn.image, drawn.box
 
-    def _samples(self, positions: Sequence[int]) -> list[tuple[torch.Tensor, Target]]:
-        crops = [self._crop(position) for position in positions]
-        rows = [int(self._rows[position]) for position in positions]
-        own = [
-            self._own(position, label)
-            for position, (*_, label) in zip(positions, crops, strict=True)
-        ]
-        boxes = [self._targets.box_of(tracker) for _, tracker, _ in crops]
-        targets = self._targets(rows, boxes, own)
-        return [(image, target) for (image, *_), target in zip(crops, targets, strict=True)]
+    def draw(self, position: int) -> DrawnCrop:
+        """One random crop of an image, whose target ``complete`` makes: all that is left to chance.
+
+        Raises:
+            DatasetError: the image cannot be read, or its own label, which its target needs.
+            ValueError: as ``crop``.
+        """
+        if self._transform is None:
+            raise ValueError("LabelMapDataset has no transform yet: give it one that makes tensors")
+        image, label = self.samples.read(position)
+        output, tracker = follow_crop(image, self._transform, untraced=self.untraced)
+        box = self._targets.box_of(tracker)
+        return DrawnCrop(output, int(self._rows[position]), box, self._own(position, label))
+
+    def complete(self, crops: Sequence[DrawnCrop]) -> list[tuple[torch.Tensor, Target]]:
+        """The samples of some crops, their targets made together.
+
+        Raises:
+            LabelMapError: a row of the file is damaged; the message names it.
+        """
+        images, rows, boxes, own = zip(*crops, strict=True)
+        return list(zip(images, self._targets(rows, boxes, own), strict=True))
 
     def _own(self, position: int, label: Any) -> int:  # noqa: ANN401 -- the data set's
         """The file's class of the image's own label, where its target needs it; else -1."""
         if self._labels is None or not (self._needs_original or self._rows[position] < 0):
             return -1
         return own_class(self._labels, label, self.keys[position])
-
-    def _crop(self, position: int) -> tuple[torch.Tensor, CropTracker, Any]:
-        if self._transform is None:
-            raise ValueError("LabelMapDataset has no transform yet: give it one that makes tensors")
-        image, label = self.samples.read(position)
-        return *follow_crop(image, self._transform, untraced=self.untraced), label
 
 
 def _rows(maps: LabelMapFile, keys: list[str]) -> NDArray[np.int64]:

@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import signal
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
+from labelkit.data import LabelMapDataset
 from labelkit.errors import LabelkitError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
+
 
 Draw: TypeAlias = tuple[int, int]
 Batch: TypeAlias = tuple[Tensor, Tensor]
@@ -68,17 +70,35 @@ class SeededSamples(Dataset[Any]):
         self.samples = samples
 
     def __getitem__(self, draw: Draw) -> Batch | Failure:
-        position, seed = draw
-        # Only the CPU's generator draws crops; torch.manual_seed would also reset a GPU's.
-        generator = torch.default_generator
-        state = generator.get_state()
+        return _seeded(self.samples.__getitem__, draw)
+
+    def __getitems__(self, draws: Sequence[Draw]) -> Sequence[Batch | Failure]:
+        """The samples of a batch, as torch's loader asks for them; targets are made together."""
+        if not isinstance(self.samples, LabelMapDataset):
+            return [self[draw] for draw in draws]
+        crops = [_seeded(self.samples.draw, draw) for draw in draws]
+        failures = [crop for crop in crops if isinstance(crop, Failure)]
+        if failures:
+            return failures
         try:
-            generator.manual_seed(seed)
-            return self.samples[position]
+            return cast("list[Batch]", self.samples.complete(crops))
         except LabelkitError as error:
-            return Failure(error)
-        finally:
-            generator.set_state(state)
+            return [Failure(error)]
+
+
+def _seeded(make: Callable[[int], Any], draw: Draw) -> Any:  # noqa: ANN401
+    """What is made of a position with its own random seed, or why it could not be made."""
+    position, seed = draw
+    # Only the CPU's generator draws crops; torch.manual_seed would also reset a GPU's.
+    generator = torch.default_generator
+    state = generator.get_state()
+    try:
+        generator.manual_seed(seed)
+        return make(position)
+    except LabelkitError as error:
+        return Failure(error)
+    finally:
+        generator.set_state(state)
 
 
 def make_loader(
