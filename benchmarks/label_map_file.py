@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from labelkit.label_maps import LabelMaps
 
 CROPS, ROUNDS = 8, 7
+TOGETHER = 64
 COMMAND = "python benchmarks/label_map_file.py FOLDER"
 PLAIN = MapForm(top_k=5, grid=(15, 15))
 
@@ -153,14 +154,18 @@ def speeds(folder: Path, plain: LabelMaps, maps: LabelMaps, path: Path) -> str:
         for record in codec.encode([maps]):
             codec.compress(bytes(record))
         rows = len(file) / (time.perf_counter() - start)
-        rounds.append([*(microseconds(way, order) for way in ways), rows])
-    pt, whole, fast, expand, decode, rows = map(statistics.median, zip(*rounds, strict=True))
+        some = order[: len(order) // TOGETHER * TOGETHER].reshape(-1, TOGETHER)
+        batches = (microseconds(each.batch, some) / TOGETHER for each in (file, raw))
+        rounds.append([*(microseconds(way, order) for way in ways), *batches, rows])
+    medians = map(statistics.median, zip(*rounds, strict=True))
+    pt, whole, fast, expand, decode, many, many_raw, rows = medians
     ratios = [statistics.median(each[0] / each[way] for each in rounds) for way in (1, 2)]
     return (
         f"a random row of it: {whole:.0f} us in all ({ratios[0]:.1f}x torch.load's {pt:.0f}), of "
         f"which reading and inflating {whole - decode:.0f} (zlib {expand:.0f}) and decoding "
-        f"{decode:.0f}; packed with --raw {fast:.0f} us ({ratios[1]:.1f}x); {rows:,.0f} rows/s "
-        f"encoded; a loose .pt of float32 {loose[0].stat().st_size:,} bytes"
+        f"{decode:.0f}; packed with --raw {fast:.0f} us ({ratios[1]:.1f}x); {TOGETHER} rows at "
+        f"once {many:.0f} us a row, raw {many_raw:.0f}; {rows:,.0f} rows/s encoded; "
+        f"a loose .pt of float32 {loose[0].stat().st_size:,} bytes"
     )
 
 
