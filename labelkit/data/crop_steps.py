@@ -208,16 +208,21 @@ DRAWN: frozenset[type] = frozenset(
 # ... and those that move none.
 PLAIN: frozenset[type] = frozenset({v2.Normalize, v2.ToDtype, v2.ToImage})
 
+# What takes a batch of images and labels, not one image.
+MIXERS: tuple[type, ...] = (v2.CutMix, v2.MixUp)
+
+# What distorts images and keeps no record of it.
+ELASTIC: tuple[type, ...] = (v1.ElasticTransform, v2.ElasticTransform)
+
 # What moves pixels a little and keeps no record of it.
 UNTRACED: tuple[type, ...] = (
     v1.AutoAugment,
     v1.RandAugment,
     v1.TrivialAugmentWide,
     v1.AugMix,
-    v1.ElasticTransform,
     v2.AutoAugment,
     v2.RandAugment,
     v2.TrivialAugmentWide,
     v2.AugMix,
-    v2.ElasticTransform,
+    *ELASTIC,
 )

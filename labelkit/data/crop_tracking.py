@@ -7,6 +7,7 @@ wrong without a word.
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -82,7 +83,7 @@ def require_trackable(transform: object, *, untraced: Untraced = "refuse") -> No
 
     Raises:
         TypeError: the pipeline, or a step of it, is of a kind that cannot be followed.
-        ValueError: a step shifts, turns and shears images without a trace.
+        ValueError: a step shifts, turns, shears or distorts images without a trace.
     """
     steps = _inner_steps(transform)
     if crop_steps.draw_of(type(transform)) is None:
@@ -117,15 +118,36 @@ def _rule(step: object, untraced: Untraced) -> Move:
     if isinstance(step, tables.UNTRACED):
         if untraced == "ignore" or (tables is not crop_steps and tables.moves_only_colour(step)):
             return _alone
+        does = "distorts" if isinstance(step, crop_steps.ELASTIC) else "rotates, shears and shifts"
         raise ValueError(
-            f"{kind.__name__} rotates, shears and shifts images without a trace, so label maps "
+            f"{kind.__name__} {does} images without a trace, so label maps "
             "cannot follow it: take colour steps such as ColorJitter or RandomPosterize, or accept "
             'boxes that are off by as much with untraced="ignore"'
         )
-    if isinstance(step, v2.Transform):
+    if isinstance(step, v2.Transform) and not isinstance(step, crop_steps.MIXERS):
         return _with_tracker
-    raise TypeError(
-        f"{kind.__module__}.{kind.__name__} is not a transform that label maps can follow: build "
+    raise TypeError(_unknown(step))
+
+
+def _unknown(step: object) -> str:
+    """Why a step cannot be followed, and what to do instead."""
+    if isinstance(step, crop_steps.MIXERS):
+        return (
+            f"{type(step).__name__} mixes whole batches and is no step for one image: leave it "
+            "out, and mix the batches with labelkit.data.mix"
+        )
+    if isinstance(step, tuple | list):
+        return (
+            f"a {type(step).__name__} of several pipelines cannot be followed, such as timm's "
+            "create_transform makes with separate=True, and its loader with num_aug_splits: leave "
+            "that out, or join the steps with torchvision.transforms.v2.Compose"
+        )
+    kind = f"{type(step).__module__}.{type(step).__name__}"
+    if step is None or inspect.isroutine(step):
+        name = getattr(step, "__qualname__", "")
+        kind = f"the function {name}" if name else "None"
+    return (
+        f"{kind} is not a transform that label maps can follow: build "
         "the pipeline from torchvision.transforms.v2, or from what timm's create_transform uses; "
         "a step that moves no pixels may be wrapped in torchvision.transforms.v2.Lambda"
     )
