@@ -76,8 +76,9 @@ def run(arguments: list[str]) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("\nInterrupted. What was finished is kept: run the command again.", err=True)
+    except (click.Abort, KeyboardInterrupt) as error:
+        kept = str(error) or "What was finished, if anything, is kept: run the command again."
+        click.echo(f"\nInterrupted. {kept}", err=True)
         return 130
     except BrokenPipeError:
         # The reader of our output went away (``| head``): nothing is left to say, not even at exit.

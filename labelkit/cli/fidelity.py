@@ -107,7 +107,9 @@ def command(  # noqa: PLR0913, PLR0917 -- one a command-line option
     from rich.console import Console
 
     from labelkit.cli.fidelity_report import write_report
-    from labelkit.cli.progress import progress_bar
+    from labelkit.cli.progress import announce_teachers, progress_bar
+
+    announce_teachers([teacher])
     from labelkit.relabel import default_sizes, default_ways, measure_fidelity
     from labelkit.teachers import load_teacher
 

@@ -1,10 +1,12 @@
-"""The progress bar that long commands share."""
+"""What long commands say while they work, and what is kept when they are interrupted."""
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import click
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -18,9 +20,30 @@ from rich.progress import (
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Iterable
+    from pathlib import Path
 
     from rich.console import Console
+
+
+def announce_teachers(names: Iterable[str]) -> None:
+    """Say on stderr, where it is a terminal, what the seconds before a progress bar go to."""
+    if sys.stderr.isatty():
+        shown = " and ".join(names) or "that the file names"
+        click.echo(f"Loading the teacher {shown}", err=True)
+
+
+@contextmanager
+def kept_shards_told(output: Path) -> Generator[None]:
+    """Let an interruption say how many finished shards of ``output`` are kept."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        count = len([*output.with_name(f"{output.name}.parts").glob("[0-9]*.json")])
+        if not count:
+            raise click.Abort("No shard was finished: the same command begins anew.") from error
+        kept = "One finished shard is" if count == 1 else f"{count:,} finished shards are"
+        raise click.Abort(f"{kept} kept: run the command again to go on.") from error
 
 
 class _Rate(ProgressColumn):

@@ -185,7 +185,9 @@ def command(  # noqa: PLR0913, PLR0917 -- one a command-line option
 
     from rich.console import Console
 
-    from labelkit.cli.progress import progress_bar
+    from labelkit.cli.progress import announce_teachers, kept_shards_told, progress_bar
+
+    announce_teachers(dict.fromkeys(teachers))
     from labelkit.label_maps import LabelMapFile
     from labelkit.relabel import Settings, relabel
     from labelkit.teachers import load_teacher
@@ -221,6 +223,7 @@ def command(  # noqa: PLR0913, PLR0917 -- one a command-line option
         workers=(min(8, os.cpu_count() or 1) if on_gpu else 1) if workers is None else workers,
     )
     with ExitStack() as stack:
+        stack.enter_context(kept_shards_told(output))
         old = stack.enter_context(LabelMapFile.open(reuse)) if reuse else None
         advance = stack.enter_context(progress_bar(console, "Relabel"))
         outcome = relabel(data, loaded, output, settings, on_progress=advance, reuse=old)

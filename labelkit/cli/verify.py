@@ -80,7 +80,11 @@ def command(
 
     from rich.console import Console
 
+    from labelkit.cli.progress import announce_teachers
     from labelkit.errors import LabelkitError
+
+    if sample:
+        announce_teachers(teachers)
     from labelkit.label_maps import LabelMapFile
     from labelkit.relabel import verify
 

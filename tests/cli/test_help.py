@@ -69,7 +69,7 @@ def test_a_wrong_command_is_a_usage_error():
     assert "Traceback" not in run.text
 
 
-def test_an_interruption_says_that_nothing_is_lost(monkeypatch, capsys):
+def test_an_interruption_says_what_to_do_next(monkeypatch, capsys):
     from labelkit import cli
 
     def interrupt(*_, **__):
@@ -77,4 +77,4 @@ def test_an_interruption_says_that_nothing_is_lost(monkeypatch, capsys):
 
     monkeypatch.setattr(cli.group, "main", interrupt)
     assert cli.run([]) == 130
-    assert "run the command again" in capsys.readouterr().err
+    assert "finished, if anything, is kept: run the command again" in capsys.readouterr().err
