@@ -118,7 +118,7 @@ def _letter_grid(
 
 def _frequent(summary: LabelMapSummary) -> Table:
     table = plain_table("class", "id", numbers=("images", "mean area"))
-    table.title = f"Classes with the largest area, in {summary.sampled:,} images"
+    table.title = f"Classes with the largest area, in {summary.looked_at}"
     table.title_justify = "left"
     for kind in summary.frequent:
         name = Text(kind.name, overflow="fold")

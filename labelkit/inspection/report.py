@@ -89,7 +89,7 @@ def _frequent(summary: LabelMapSummary) -> Table:
         (kind.name, kind.class_id, f"{kind.images:,}", percent(kind.area))
         for kind in summary.frequent
     )
-    caption = f"Classes with the largest area, in {summary.sampled:,} images"
+    caption = f"Classes with the largest area, in {summary.looked_at}"
     return Table(("class", "id", "images", "mean area"), rows, caption)
 
 

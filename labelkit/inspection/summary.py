@@ -90,6 +90,13 @@ class LabelMapSummary:
         """The file's size shared out among its images."""
         return self.file_bytes / max(self.images, 1)
 
+    @property
+    def looked_at(self) -> str:
+        """Which images ``frequent`` tells of, in words."""
+        if self.sampled == self.images:
+            return f"{self.images:,} images"
+        return f"a sample of {self.sampled:,} of the {self.images:,} images"
+
 
 def summarize(
     path: str | os.PathLike[str], *, sample: int = 256, frequent: int = 8

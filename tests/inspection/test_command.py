@@ -14,6 +14,7 @@ from labelkit.hierarchy import SemanticTree
 from labelkit.inspection.palette import PALETTE
 from tests.command import labelkit
 from tests.inspection.conftest import KEYS
+from tests.label_maps.small_files import make
 
 
 def test_a_label_map_file_is_summarised(maps):
@@ -30,6 +31,12 @@ def test_a_label_map_file_is_summarised(maps):
     ):
         assert words in run.text
     assert "--images DATA -o report.html" in run.text
+
+
+def test_a_summary_of_a_sample_says_so(tmp_path):
+    many = make(tmp_path / "many.h5", [f"{number:03}.jpg" for number in range(300)])
+    run = labelkit("inspect", many.path)
+    assert "Classes with the largest area, in a sample of 256 of the 300 images" in run.text
 
 
 def test_a_tree_is_summarised(tree_file):

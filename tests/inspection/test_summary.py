@@ -54,7 +54,9 @@ def test_frequent_classes_are_counted_by_area_and_named(tmp_path):
         FrequentClass("n02123045", "tabby", 2, 0.5),
         FrequentClass("n02084071", "dog", 1, pytest.approx(4 / 6)),
     )
+    assert summarize(path).looked_at == "3 images"
     assert summarize(path, sample=1).sampled == 1
+    assert summarize(path, sample=1).looked_at == "a sample of 1 of the 3 images"
     assert summarize(path, sample=0).frequent == ()
     assert len(summarize(path, frequent=1).frequent) == 1
 
