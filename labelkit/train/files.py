@@ -1,13 +1,18 @@
-"""Replace a file whole or not at all."""
+"""Paths as messages show them; files that are replaced whole or not at all."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+
+
+def without_detours(path: str) -> str:
+    """The same place, named without ``..``: links on the way there are followed."""
+    return str(Path(path).resolve()) if ".." in Path(path).parts else path
 
 
 def replace_file(target: Path, write: Callable[[Path], object]) -> None:

@@ -17,6 +17,7 @@ from torchvision.transforms import InterpolationMode, v2
 from labelkit.data import read_image
 from labelkit.errors import ClassListMismatch, DatasetError
 from labelkit.hierarchy import ClassList
+from labelkit.train.files import without_detours
 
 if TYPE_CHECKING:
     from labelkit.train.recipe import Data
@@ -37,7 +38,10 @@ def open_folder(root: str, field: str) -> ImageFolder:
             f"{field}: no folder {root!r} (from {Path.cwd()}). Set it: --set {field}=PATH"
         )
     try:
-        return ImageFolder(root, loader=load_image)  # pyright: ignore[reportArgumentType]
+        return ImageFolder(
+            without_detours(root),
+            loader=load_image,  # pyright: ignore[reportArgumentType]
+        )
     except FileNotFoundError as error:
         raise DatasetError(f"{field}: {root} needs one folder of images a class: {error}") from None
 

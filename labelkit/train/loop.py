@@ -20,6 +20,7 @@ from labelkit.errors import TrainingError
 from labelkit.train.batches import EpochSampler, Loader, make_loader, whole_batches
 from labelkit.train.checkpoint import Checkpoint, read_checkpoint, save_student
 from labelkit.train.evaluation import evaluate
+from labelkit.train.files import without_detours
 from labelkit.train.recipe import Recipe, recipe_fields
 from labelkit.train.records import (
     EpochLog,
@@ -71,7 +72,7 @@ def train(recipe: Recipe, *, on_event: Callable[[Event], object] = lambda _: Non
     check_model_name(recipe.model)
     device = choose_device(recipe.run.device)
     run = _Run.prepare(recipe, build_task(recipe), device)
-    output = Path(recipe.run.output)
+    output = Path(without_detours(recipe.run.output))
     output.mkdir(parents=True, exist_ok=True)
     last = output / "last.pt"
     log = EpochLog(output / "log.jsonl", run.resume(last) if last.exists() else ())

@@ -6,7 +6,7 @@ import difflib
 import re
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, get_args
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args, get_origin
 
 import msgspec
 
@@ -88,14 +88,16 @@ def _explain(source: Path, tables: Tables, message: str) -> NoReturn:
     if "unknown field" in problem and field:
         known = _known_fields(tables, place)
         near = difflib.get_close_matches(field[1], known, n=1)
-        meant = f"did you mean {near[0]}? " if near else ""
-        text = f"{_inside(place)} has no field {field[1]}; {meant}It has {', '.join(known)}"
+        meant = f"did you mean {near[0]}? It" if near else "it"
+        text = f"{_inside(place)} has no field {field[1]}; {meant} has {', '.join(known)}"
     elif "missing" in problem and field:
         text = f"{_inside(place)} lacks {field[1]}"
         if field[1] == "kind":
             text += f": one of {', '.join(_kinds())}"
     elif place == "labels.kind":
         text = f"labels.kind is {_at(tables, place)!r}, expected one of {', '.join(_kinds())}"
+    elif problem.startswith("Invalid enum value"):
+        text = f"{place} is {_at(tables, place)!r}, expected {_choices(tables, place)}"
     elif problem.startswith("Expected"):
         expected = re.sub(r", got .*", "", problem).replace("`", "").lower()
         text = f"{place} is {_at(tables, place)!r}, {expected}"
@@ -113,15 +115,30 @@ def _kinds() -> list[str]:
 
 
 def _known_fields(tables: Tables, place: str) -> list[str]:
+    return [field.name for field in msgspec.structs.fields(_section(tables, place))]
+
+
+def _section(tables: Tables, place: str) -> type[msgspec.Struct]:
+    """What describes a table of the recipe, or the recipe itself."""
     kinds = dict(zip(_kinds(), get_args(Labels), strict=True))
     match place:
         case "":
-            kind = Recipe
+            return Recipe
         case "labels":
-            kind = kinds[tables["labels"]["kind"]]
+            return kinds[tables["labels"]["kind"]]
         case _:
-            kind = next(f.type for f in msgspec.structs.fields(Recipe) if f.name == place)
-    return [field.name for field in msgspec.structs.fields(kind)]
+            return next(f.type for f in msgspec.structs.fields(Recipe) if f.name == place)
+
+
+def _choices(tables: Tables, place: str) -> str:
+    """The words that a field takes."""
+    table, _, name = place.partition(".")
+    fields = msgspec.structs.fields(_section(tables, table))
+    kind = next(field.type for field in fields if field.name == name)
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(get_args(kind))}"
+    words = next(part for part in get_args(kind) if get_origin(part) is Literal)
+    return f"{', '.join(get_args(words))} or a list of numbers"
 
 
 def _at(tables: Tables, place: str) -> object:

@@ -18,6 +18,7 @@ from labelkit.label_maps import LabelMapFile
 from labelkit.losses import SemanticSoftmaxLoss, SoftTargetCrossEntropy
 from labelkit.metrics import SemanticAccuracy, TopKAccuracy
 from labelkit.train.evaluation import MeanLoss, Metric
+from labelkit.train.files import without_detours
 from labelkit.train.folders import FolderSamples, folder_classes, make_transforms, open_folder
 from labelkit.train.recipe import HardLabels, LabelMapLabels, Recipe, SemanticSoftmaxLabels
 
@@ -134,7 +135,7 @@ def _semantic_softmax(
     labels: SemanticSoftmaxLabels, train: ImageFolder, val: ImageFolder, transforms: _Transforms
 ) -> Task:
     try:
-        tree = SemanticTree.load(labels.tree)
+        tree = SemanticTree.load(without_detours(labels.tree))
     except FileNotFoundError:
         raise RecipeError(
             f"labels.tree: no file {labels.tree!r}. Make it: labelkit build-tree "
@@ -159,7 +160,7 @@ def _label_maps(
     labels: LabelMapLabels, train: ImageFolder, val: ImageFolder, transforms: _Transforms
 ) -> Task:
     try:
-        maps = LabelMapFile.open(labels.maps)
+        maps = LabelMapFile.open(without_detours(labels.maps))
     except FileNotFoundError:
         raise RecipeError(
             f"labels.maps: no file {labels.maps!r}. Make it: labelkit relabel {train.root} "

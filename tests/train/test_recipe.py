@@ -30,10 +30,10 @@ def recipe(tmp_path: Path, photos: Path) -> Path:
 
 
 WRONG = {
-    "run.batchsize=3": r"\[run\] has no field batchsize; did you mean batch_size\?",
-    "seed=3": r"the recipe has no field seed; It has data, labels, model",
+    "run.batchsize=3": r"\[run\] has no field batchsize; did you mean batch_size\? It",
+    "seed=3": r"the recipe has no field seed; it has data, labels, model",
     "runs.seed=3": r"the recipe has no field runs; did you mean run\?",
-    "labels.maps=m.h5": r"\[labels\] has no field maps; It has label_smoothing",
+    "labels.maps=m.h5": r"\[labels\] has no field maps; it has label_smoothing",
     "labels.kind=soft": r"labels.kind is 'soft', expected one of hard, semantic-softmax,",
     'labels={"x" = 1}': r"\[labels\] lacks kind: one of hard, semantic-softmax, label-maps",
     "labels.kind=label-maps": r"\[labels\] lacks maps",
@@ -49,7 +49,9 @@ WRONG = {
     "labels.original=1.5": r"labels: original is 1.5, expected a share from 0 to 1",
     "data.crop_scale=[0.5, 0.1]": r"data: crop_scale is \[0.5, 0.1\], expected 0 < smallest",
     "data.crop_scale=[0.5, 'a']": r"data.crop_scale\[1\] is 'a', expected float",
-    "schedule.name=plateau": r"schedule",
+    "schedule.name=plateau": r"schedule.name is 'plateau', expected one of cosine, tanh, step, mul",
+    "run.precision=half": r"run.precision is 'half', expected one of float32, bfloat16$",
+    "labels.level_weights=papre": r"labels.level_weights is 'papre', expected paper, uniform or",
     "data.train.deeper=1": r"data.train.deeper cannot be set: train is no table",
     "data=3": r"data is 3, expected object",
 }
@@ -62,6 +64,8 @@ MAP_FIELDS = ("label", "method", "absent", "temperature", "original")
 def test_a_wrong_field_is_named(recipe: Path, change: str) -> None:
     of_maps = change.startswith(tuple(f"labels.{name}=" for name in MAP_FIELDS))
     kind = ['labels={kind="label-maps", maps="m.h5"}'] if of_maps else []
+    if "level_weights" in change:
+        kind = ['labels={kind="semantic-softmax", tree="t.json"}']
     with pytest.raises(RecipeError, match=WRONG[change]) as caught:
         read_recipe(recipe, [*kind, change])
     assert "\n" not in str(caught.value)
@@ -158,6 +162,26 @@ def test_maps_over_another_class_list_are_refused(
     assert "does not hold: sky." in error
     assert "--classes DATA" in error
     assert "classes of the teacher, most often ids such as n01440764" in error
+
+
+def test_paths_are_shown_without_detours(
+    error_of: Callable[..., str], tmp_path: Path, photos: Path
+) -> None:
+    """Also where a link makes ``..`` lead elsewhere than it reads."""
+    (tmp_path / "link").symlink_to(photos / "train")
+    val = tmp_path / "link" / ".." / "val"
+    few = save_maps(tmp_path / "few.h5", photos / "val")
+    (tmp_path / "rec").mkdir()
+    error = error_of(f'labels={{kind="label-maps", maps="{tmp_path}/rec/../few.h5"}}')
+    assert f"{few} has no label map for" in error
+    tree = save_tree(tmp_path / "tree.json")
+    tree.write_text("{}")
+    error = error_of(f'labels={{kind="semantic-softmax", tree="{tmp_path}/rec/../tree.json"}}')
+    assert error.startswith(f"Error: {tree}")
+    (tmp_path / "more" / "stone").mkdir(parents=True)
+    (tmp_path / "more" / "stone" / "0.png").symlink_to(photos / "val" / "sky" / "000.png")
+    error = error_of(f"data.train={tmp_path / 'more'}", f"data.val={val}")
+    assert f"Error: {photos / 'val'} has folders" in error
 
 
 def test_a_tree_that_lacks_a_folder_is_refused(
