@@ -1,7 +1,8 @@
 """MixUp and CutMix on images whose targets are soft already, dense or sparse.
 
-Torchvision's mixers take soft targets as they are. Timm's takes them for class indices unless told
-otherwise, and returns (B*C, C) without a word. Neither knows sparse targets.
+Torchvision's mixers take soft targets as they are. Timm's take them for class indices unless told
+otherwise: ``Mixup`` returns (B*C, C), ``FastCollateMixup`` turns every target into class 0, both
+without a word. None knows sparse targets.
 
 Legend: B batch, E entries, C classes.
 """
@@ -81,9 +82,9 @@ def require_soft_mixing(mixer: object, num_classes: int) -> None:
         return
     if not getattr(mixer, "multi_label", False):
         raise ValueError(
-            f"timm's {type(mixer).__name__} takes soft targets for class indices and returns "
-            "(B*C, C) of them: build it with multi_label=True and label_smoothing=0, or call "
-            "labelkit.data.mix(mixer, images, targets)"
+            f"timm's {type(mixer).__name__} takes soft targets for class indices, and what it "
+            "returns is no target: build it with multi_label=True and label_smoothing=0"
+            + ("" if _collates(mixer) else ", or call labelkit.data.mix(mixer, images, targets)")
         )
     if _smoothing(mixer)[0]:
         raise ValueError(
