@@ -20,19 +20,11 @@ from labelkit.hierarchy import ClassList
 from labelkit.label_maps import LabelMapWriter, MapForm
 from tests.label_maps.random_maps import random_maps
 from tests.oracles.pooling import pooled_logits, pooled_target
-from tests.photos import write_photos
 
 CROP = v2.RandomResizedCrop(64, scale=(0.08, 1.0), antialias=True)
 PIPELINE = v2.Compose(
     [CROP, v2.RandomHorizontalFlip(), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
 )
-
-
-@pytest.fixture
-def photos(tmp_path):
-    folder = tmp_path / "photos"
-    keys = write_photos(folder)
-    return folder, keys
 
 
 CELLS = MapForm(top_k=4, grid=(15, 15))

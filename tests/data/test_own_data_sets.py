@@ -15,23 +15,12 @@ from torchvision.datasets import ImageFolder
 from labelkit.data import LabelMapDataset, LabelMapIterable, TargetOptions
 from labelkit.errors import DatasetError, LabelMapError
 from labelkit.label_maps import MapForm
-from tests.data.test_targets import CENTRE, FORM, Loose, write_maps
-from tests.photos import write_photos
+from tests.data.maps_of_photos import CENTRE, FORM, write_maps
+from tests.data.test_targets import Loose
 
 BARE = MapForm(top_k=5, grid=(8, 8))
 OWN = TargetOptions(original=0.5)
 NAMES = ["animals", "things"]
-
-
-@pytest.fixture
-def photos(tmp_path):
-    folder = tmp_path / "photos"
-    return folder, write_photos(folder)
-
-
-@pytest.fixture
-def maps(photos, tmp_path):
-    return write_maps(tmp_path / "maps.h5", photos[1])
 
 
 class Given(Loose):

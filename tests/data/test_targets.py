@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 
-import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -14,38 +13,8 @@ from torchvision.transforms import v2
 from labelkit.data import LabelMapDataset, LabelMapIterable, TargetOptions, collate_sparse
 from labelkit.errors import ClassListMismatch, DatasetError, LabelMapError
 from labelkit.geometry import CropBox
-from labelkit.hierarchy import ClassList
-from labelkit.label_maps import LabelMapWriter, MapForm
-from labelkit.targets import SparseTargets
-from tests.label_maps.random_maps import random_maps
+from tests.data.maps_of_photos import CENTRE, CROP, FORM, C, write_maps
 from tests.oracles.pooling import pooled_logits
-from tests.photos import write_photos
-
-C = 50
-CROP = CropBox(0.25, 0.25, 0.75, 0.75)
-FORM = MapForm(selection="image", top_k=5, grid=(8, 8), background=20, patterns=1, log_sum_exp=True)
-CELLS = MapForm(top_k=5, grid=(8, 8), background=20, log_sum_exp=True)
-CENTRE = v2.Compose([v2.Resize((96, 96)), v2.CenterCrop(48), v2.PILToTensor()])
-
-
-def write_maps(path, keys, form=FORM, source=None):
-    classes = ClassList.of(["things", "animals", *(f"class {n}" for n in range(C - 2))])
-    writer = LabelMapWriter(path, classes=classes, keys=keys, forms=(form,), source=source or {})
-    (shard,) = writer.pending()
-    writer.commit(shard, [random_maps(np.random.default_rng(5), len(keys), form, C)], {})
-    writer.finalize().close()
-    return path
-
-
-@pytest.fixture
-def photos(tmp_path):
-    folder = tmp_path / "photos"
-    return folder, write_photos(folder)
-
-
-@pytest.fixture
-def maps(photos, tmp_path):
-    return write_maps(tmp_path / "maps.h5", photos[1])
 
 
 def target_of(photos, maps, position=0, **options):
@@ -334,54 +303,3 @@ def test_options_out_of_their_range_are_named(options):
     (name,) = options
     with pytest.raises(ValueError, match=rf"{name} (is|are) .*expected"):
         TargetOptions(**options)
-
-
-OPTIONS = [
-    {},
-    {"original": 0.3, "temperature": 2.0},
-    {"label": "global-multi", "absent": "zeros"},
-    {"label": "local-single"},
-    {"label": "original"},
-    {"method": "probability"},
-]
-
-
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
-@pytest.mark.parametrize("form", [FORM, CELLS], ids=["image", "cell"])
-@pytest.mark.parametrize("sparse", [False, True])
-def test_a_batch_holds_the_samples_one_by_one(photos, tmp_path, options, form, sparse):
-    maps = write_maps(tmp_path / "maps.h5", photos[1][:3], form)
-    dataset = LabelMapDataset(
-        ImageFolder(photos[0]),
-        maps,
-        v2.Compose([v2.RandomResizedCrop(48), v2.PILToTensor()]),
-        options=TargetOptions(**options),
-        sparse=sparse,
-        missing="hard",
-    )
-    for positions in ([0, 1, 2, 3], [2, 0, 2], [1]):
-        torch.manual_seed(0)
-        batch = dataset.__getitems__(positions)
-        torch.manual_seed(0)
-        for (image, target), position in zip(batch, positions, strict=True):
-            same_image, same = dataset[position]
-            assert torch.equal(image, same_image)
-            pair = [target, same]
-            if sparse:
-                pair = [SparseTargets(*(part[None] for part in each)).dense(C) for each in pair]
-            torch.testing.assert_close(*pair, rtol=0, atol=1e-6)
-
-
-class Numbered(LabelMapDataset):
-    """A user's own samples, with their number."""
-
-    def __getitem__(self, position):
-        """One more element."""
-        return (*super().__getitem__(position), position)
-
-
-def test_what_a_users_class_yields_is_what_a_loader_yields(photos, maps):
-    loader = DataLoader(Numbered(ImageFolder(photos[0]), maps, CENTRE), 4)
-    ((images, targets, numbers),) = loader
-    assert numbers.tolist() == [0, 1, 2, 3]
-    assert len(images) == len(targets) == 4

@@ -1,0 +1,27 @@
+"""Random label maps for photos in the class folders ``animals`` and ``things``."""
+
+from __future__ import annotations
+
+import numpy as np
+from torchvision.transforms import v2
+
+from labelkit.geometry import CropBox
+from labelkit.hierarchy import ClassList
+from labelkit.label_maps import LabelMapWriter, MapForm
+from tests.label_maps.random_maps import random_maps
+
+C = 50
+CROP = CropBox(0.25, 0.25, 0.75, 0.75)
+FORM = MapForm(selection="image", top_k=5, grid=(8, 8), background=20, patterns=1, log_sum_exp=True)
+CELLS = MapForm(top_k=5, grid=(8, 8), background=20, log_sum_exp=True)
+CENTRE = v2.Compose([v2.Resize((96, 96)), v2.CenterCrop(48), v2.PILToTensor()])
+
+
+def write_maps(path, keys, form=FORM, source=None):
+    """A finished file of some keys' maps, over C classes; its path."""
+    classes = ClassList.of(["things", "animals", *(f"class {n}" for n in range(C - 2))])
+    writer = LabelMapWriter(path, classes=classes, keys=keys, forms=(form,), source=source or {})
+    (shard,) = writer.pending()
+    writer.commit(shard, [random_maps(np.random.default_rng(5), len(keys), form, C)], {})
+    writer.finalize().close()
+    return path
