@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import torch
 
+from labelkit.data.dataset_checks import require_logits
 from labelkit.errors import LabelMapError
 from labelkit.geometry import CropBox
 from labelkit.label_maps import MapBatch, pool, pool_batch, pool_by_zoom
@@ -42,7 +43,8 @@ class CropTargets:
 
     Raises:
         LabelMapError: the file holds several maps of each image whose zooms do not ascend, or
-            lacks the log-sum-exp that pooling of probabilities needs.
+            lacks the log-sum-exp that pooling of probabilities needs, or holds logarithms of
+            probabilities beside which absent classes cannot count as zero.
         ValueError: sparse targets of every position, which do not exist.
     """
 
@@ -54,6 +56,7 @@ class CropTargets:
                 f"{maps.path} keeps no log-sum-exp, which pooling of probabilities needs: make it "
                 "again with labelkit relabel --log-sum-exp, or take method='relabel'"
             )
+        require_logits(maps, options)
         self.maps = maps
         self.options = options
         self.sparse = sparse
@@ -81,13 +84,16 @@ class CropTargets:
         needed = self.options.label != "original" or self.options.tokens is not None
         mapped = [at for at, row in enumerate(rows) if row >= 0 and needed]
         forms = self.maps.batch([rows[at] for at in mapped])
-        if self._vectorised and len(mapped) == len(rows) > 1:
-            return self._all(forms[0], boxes, own)
-        places = dict(zip(mapped, range(len(mapped)), strict=True))
-        maps = [
-            [form[places[at]] for form in forms] if at in places else [] for at in range(len(rows))
+        areas, labels = [boxes[at] for at in mapped], [own[at] for at in mapped]
+        if self._vectorised and len(mapped) > 1:
+            made = self._all(forms[0], areas, labels)
+        else:
+            made = list(map(self._one, zip(*forms, strict=True), areas, labels))
+        pooled = dict(zip(mapped, made, strict=True))
+        return [
+            pooled[at] if at in pooled else self._one((), boxes[at], own[at])
+            for at in range(len(rows))
         ]
-        return [self._one(*each) for each in zip(maps, boxes, own, strict=True)]
 
     def box_of(self, tracker: CropTracker) -> CropBox:
         """The crop that a tracker followed.

@@ -98,8 +98,6 @@ def _follow(step: Any, image: Any, tracker: CropTracker, untraced: Untraced) -> 
         for inner in draw(step):
             image, tracker = _follow(inner, image, tracker, untraced)
         return image, tracker
-    if type(step) in crop_steps.PLAIN:
-        return _directly(step, image, tracker)
     return _of_one_size(step, *_rule(step, untraced)(step, image, tracker))
 
 
@@ -113,7 +111,7 @@ def _rule(step: object, untraced: Untraced) -> Move:
         return tables.MOVES[kind]
     if kind in tables.STILL:
         return _alone
-    if kind in crop_steps.DRAWN:
+    if kind in crop_steps.DRAWN or kind in crop_steps.PLAIN:
         return _directly
     if isinstance(step, tables.UNTRACED):
         if untraced == "ignore" or (tables is not crop_steps and tables.moves_only_colour(step)):
@@ -160,16 +158,12 @@ def _alone(step: Any, image: Any, tracker: CropTracker) -> Tracked:  # noqa: ANN
 def _directly(step: Any, image: Any, tracker: CropTracker) -> Tracked:  # noqa: ANN401
     """As ``step(image)``, in the same order of draws, and the tracker along with it."""
     step.check_inputs([image])
-    if _is_chancy(type(step)) and torch.rand(1) >= step.p:
+    by_chance = type(step).forward is v2.RandomHorizontalFlip.forward
+    if by_chance and torch.rand(1) >= step.p:
         return image, tracker
     drawn = step.make_params([image])
     output = step.transform(image, drawn)
     return output, step.transform(tracker, drawn) if type(step) in crop_steps.DRAWN else tracker
-
-
-def _is_chancy(kind: type) -> bool:
-    """Whether a step is done with the chance ``p`` only."""
-    return getattr(kind, "forward", None) is v2.RandomHorizontalFlip.forward
 
 
 def _with_tracker(step: Any, image: Any, tracker: CropTracker) -> Tracked:  # noqa: ANN401

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from labelkit.data.crop_targets import CropTargets, Target
 from labelkit.data.crop_tracking import follow_crop, require_trackable
-from labelkit.data.dataset_checks import given_options, require_choices, require_logits
+from labelkit.data.dataset_checks import given_options, require_choices
 from labelkit.data.original_labels import original_labels, own_class
 from labelkit.data.samples import open_samples
 from labelkit.errors import LabelMapError
@@ -101,7 +101,6 @@ class LabelMapDataset(Dataset[tuple[torch.Tensor, Target]]):
         self.untraced: Untraced = untraced
         self.transform = transform
         self.maps = maps if isinstance(maps, LabelMapFile) else LabelMapFile.open(maps)
-        require_logits(self.maps, options)
         self._targets = CropTargets(self.maps, options, sparse=sparse)
         self._rows = _rows(self.maps, self.samples.keys)
         self.missing_count = int((self._rows < 0).sum())

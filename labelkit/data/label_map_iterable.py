@@ -10,7 +10,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from labelkit.data.crop_targets import CropTargets, Target
 from labelkit.data.crop_tracking import follow_crop, require_trackable
-from labelkit.data.dataset_checks import given_options, require_choices, require_logits
+from labelkit.data.dataset_checks import given_options, require_choices
 from labelkit.data.original_labels import original_labels, own_class
 from labelkit.errors import DatasetError, LabelMapError
 from labelkit.label_maps import LabelMapFile
@@ -77,7 +77,6 @@ class LabelMapIterable(IterableDataset[tuple[torch.Tensor, Target]]):
         self.transform = transform
         self.untraced: Untraced = untraced
         self.maps = maps if isinstance(maps, LabelMapFile) else LabelMapFile.open(maps)
-        require_logits(self.maps, options)
         self._targets = CropTargets(self.maps, options, sparse=sparse)
         self._missing = missing
         self._needs_original = options.needs_original

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from labelkit.label_maps.form import MapForm
+
+    _Join = Callable[[Sequence[NDArray[Any]]], NDArray[Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,24 +182,22 @@ class LabelMaps:
         shapes = {_shape(each) for each in maps}
         if len(shapes) != 1:
             raise ValueError(f"{len(maps)} maps of {len(shapes)} forms: expected maps of one form")
-        behind = [each.background for each in maps if each.background is not None]
         classes = [each.classes for each in maps if each.classes is not None]
         return cls(
             np.stack(classes or [each.index for each in maps]),
             np.stack([each.score for each in maps]),
-            _stacked_backgrounds(behind) if behind else None,
-            _stacked([each.log_sum_exp for each in maps]),
+            _backgrounds([each.background for each in maps], np.stack),
+            _arrays([each.log_sum_exp for each in maps], np.stack),
         )
 
     @classmethod
     def concatenate(cls, parts: Sequence[LabelMaps]) -> LabelMaps:
         """The maps of several batches, one after the other; at least one, all of one form."""
-        behind = [part.background for part in parts if part.background is not None]
         return cls(
             np.concatenate([part.index for part in parts]),
             np.concatenate([part.score for part in parts]),
-            _joined(behind) if behind else None,
-            _concatenated([part.log_sum_exp for part in parts]),
+            _backgrounds([part.background for part in parts], np.concatenate),
+            _arrays([part.log_sum_exp for part in parts], np.concatenate),
         )
 
     @classmethod
@@ -236,33 +236,21 @@ def _shape(label_map: LabelMap) -> tuple[object, ...]:
     return label_map.index.shape, label_map.classes is None, size, patterns, kept
 
 
-def _stacked_backgrounds(parts: Sequence[Background]) -> Background:
+def _backgrounds(parts: Sequence[Background | None], join: _Join) -> Background | None:
+    some = [part for part in parts if part is not None]
+    if not some:
+        return None
     return Background(
-        np.stack([part.classes for part in parts]),
-        np.stack([part.logits for part in parts]),
-        np.array([part.rest for part in parts], np.float32),
-        _stacked([part.coefficients for part in parts]),
-        _stacked([part.patterns for part in parts]),
+        join([part.classes for part in some]),
+        join([part.logits for part in some]),
+        join([np.asarray(part.rest, np.float32) for part in some]),
+        _arrays([part.coefficients for part in some], join),
+        _arrays([part.patterns for part in some], join),
     )
 
 
-def _stacked(parts: Sequence[NDArray[np.float32] | None]) -> NDArray[np.float32] | None:
-    arrays = [part for part in parts if part is not None]
-    return np.stack(arrays) if arrays else None
-
-
-def _joined(parts: Sequence[Background]) -> Background:
-    return Background(
-        np.concatenate([part.classes for part in parts]),
-        np.concatenate([part.logits for part in parts]),
-        np.concatenate([np.asarray(part.rest) for part in parts]),
-        _concatenated([part.coefficients for part in parts]),
-        _concatenated([part.patterns for part in parts]),
-    )
-
-
-def _concatenated(
-    parts: Sequence[NDArray[np.floating] | None],
+def _arrays(
+    parts: Sequence[NDArray[np.floating] | None], join: _Join
 ) -> NDArray[np.floating] | None:
-    arrays = [part for part in parts if part is not None]
-    return np.concatenate(arrays) if arrays else None
+    some = [part for part in parts if part is not None]
+    return join(some) if some else None
