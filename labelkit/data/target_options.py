@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from labelkit.label_maps.pooling_tokens import check_options
+
 Label: TypeAlias = Literal[
     "local-multi", "global-multi", "local-single", "global-single", "original"
 ]
@@ -58,10 +60,7 @@ class TargetOptions:
             raise ValueError(
                 f"temperature is {self.temperature}, expected a number from 0.001 to 1000"
             )
-        if self.method not in ("relabel", "probability"):
-            raise ValueError(f"method is {self.method!r}, expected relabel or probability")
-        if self.absent not in ("background", "zeros"):
-            raise ValueError(f"absent is {self.absent!r}, expected background or zeros")
+        check_options(self.method, self.absent, 0)
         if self.tokens is not None and not _is_grid(self.tokens):
             raise ValueError(
                 f"tokens are {self.tokens!r}, expected rows and columns of at least 1, as in (7, 7)"

@@ -106,9 +106,9 @@ def check_options(method: Method, absent: Absent, sampling: float) -> None:
         ValueError: the message names what was found and what is expected.
     """
     if method not in {"relabel", "probability"}:
-        raise ValueError(f"method is {method!r}, expected 'relabel' or 'probability'")
+        raise ValueError(f"method is {method!r}, expected relabel or probability")
     if absent not in {"background", "zeros"}:
-        raise ValueError(f"absent is {absent!r}, expected 'background' or 'zeros'")
+        raise ValueError(f"absent is {absent!r}, expected background or zeros")
     whole = isinstance(sampling, (int, np.integer)) and not isinstance(sampling, bool)
     if not whole or sampling < 0:
         raise ValueError(
