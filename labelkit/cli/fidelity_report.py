@@ -74,7 +74,8 @@ def write_report(path: Path, results: Sequence[Fidelity], teacher: str) -> None:
     about = (
         "KL in nats from the teacher's answer to a crop, shown at its own size, to the target "
         "pooled from the image's label map. Agreement: how often both name the same class. Bytes: "
-        "an image's record. Cost: the teacher's time for the maps, in images at its own size."
+        "an image's record. Cost: the teacher's operations for the maps, in images at its own "
+        "size."
     )
     sections = (
         Section("Error against size", (Scatter(points, ("bytes an image", "KL in nats")),)),

@@ -54,7 +54,8 @@ class Fidelity:
         error: standard error of that mean, over images.
         agreement: share of crops for which both name the same class.
         record_bytes: mean size of an image's record; 0 where all logits are kept.
-        cost: time of the teacher's maps of an image, as a multiple of one image at its own size.
+        cost: floating-point operations for the teacher's maps of an image, as a multiple of those
+            for its answer to one image at its own size.
     """
 
     way: Way

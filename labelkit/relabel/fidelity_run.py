@@ -5,7 +5,6 @@ Legend: B crops of an image, C classes, H W grid, T temperatures.
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +21,7 @@ from labelkit.relabel.answers import teacher_grid
 from labelkit.relabel.fidelity import Fidelity, Way
 from labelkit.relabel.selection import select
 from labelkit.teachers import resize_grid
+from labelkit.teachers.checking import count_flops
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,8 +92,8 @@ class FidelityRun:
         self._tallies = [_Tally() for _ in ways]
         sizes = sorted({size for way in ways for size in way.sizes})
         self._grids = {size: teacher_grid(teacher, size) for size in sizes}
-        self._seconds: dict[int, list[float]] = {size: [] for size in sizes}
-        self._own_seconds: list[float] = []
+        own = count_flops(teacher, teacher.card.native_size)
+        self._costs = {size: count_flops(teacher, size, dense=True) / own for size in sizes}
         self._forms = [self._form(way) for way in ways]
 
     def add(self, path: Path, seed: list[int], crops: int) -> None:
@@ -103,9 +103,7 @@ class FidelityRun:
         except DatasetError:
             return
         boxes, shown = self._crops(image, seed, crops)
-        start = time.perf_counter()
         answer = self._answer(shown)
-        self._own_seconds.append((time.perf_counter() - start) / crops)
         self._floor.add(answer, self._answer(shown.flip(3))[None], 0)
         logits = {size: self._logits_map(image, size) for size in self._grids}
         native = self._teacher.card.native_size
@@ -122,13 +120,12 @@ class FidelityRun:
         Raises:
             DatasetError: no image could be read.
         """
-        if not self._own_seconds:
+        if not self._floor.divergence:
             raise DatasetError("none of the images could be read: nothing was measured")
-        own = float(np.median(self._own_seconds))
         floor = Way("the mirrored crop", (self._teacher.card.native_size,))
         found = [self._floor.mean(floor, 1.0, 0, 0.0)]
         for way, tally in zip(self._ways, self._tallies, strict=True):
-            cost = sum(float(np.median(self._seconds[size])) for size in way.sizes) / own
+            cost = sum(self._costs[size] for size in way.sizes)
             found += [tally.mean(way, t, at, cost) for at, t in enumerate(self._temperatures)]
         return found
 
@@ -166,10 +163,7 @@ class FidelityRun:
     def _logits_map(self, image: torch.Tensor, size: int) -> torch.Tensor:
         """All logits (1, C, H, W) of the whole image at one size."""
         square = VF.resize(image, [size, size], self._interpolation, antialias=True)
-        start = time.perf_counter()
-        logits = self._teacher.logits_map(self._teacher.normalize(square[None])).cpu()
-        self._seconds[size].append(time.perf_counter() - start)
-        return logits
+        return self._teacher.logits_map(self._teacher.normalize(square[None])).cpu()
 
     def _kept(
         self, forms: tuple[MapForm, ...] | None, logits: list[torch.Tensor]

@@ -78,19 +78,35 @@ def check(teacher: Teacher, *, size: int | None = None, golden: bool = True) -> 
     size = size or teacher.card.size
     gap = teacher.gap(size)
     image = torch.zeros(1, 3, size, size, device=teacher.device)
-    with size_errors(teacher.card, size), FlopCounterMode(display=False) as counter:
-        teacher.logits(image)
     rows, columns = teacher.logits_map(image).shape[2:]
     remembered = teacher.card.golden if golden else None
     return Check(
         size=size,
         grid=(rows, columns),
         parameters=sum(weight.numel() for weight in teacher.model.parameters()),
-        flops=counter.get_total_flops(),
+        flops=count_flops(teacher, size),
         gap=gap,
         reason=_reason(teacher, image, exact=gap < EXACT_GAP),
         golden=None if remembered is None else is_golden(teacher, remembered),
     )
+
+
+def count_flops(teacher: Teacher, size: int, *, dense: bool = False) -> int:
+    """Floating-point operations for one image, two for a multiplication with its addition.
+
+    Args:
+        teacher: any.
+        size: side in pixels of the image.
+        dense: for its map of logits, instead of its logits.
+
+    Raises:
+        TeacherError: the model does not take images of that size, or gives no grid.
+    """
+    image = torch.zeros(1, 3, size, size, device=teacher.device)
+    answer = teacher.logits_map if dense else teacher.logits
+    with size_errors(teacher.card, size), FlopCounterMode(display=False) as counter:
+        answer(image)
+    return counter.get_total_flops()
 
 
 @torch.inference_mode()

@@ -27,6 +27,7 @@ from labelkit.relabel import (
     relabel,
 )
 from labelkit.teachers import load_teacher
+from labelkit.teachers.checking import count_flops
 from tests.command import labelkit
 from tests.photos import write_photos
 
@@ -94,6 +95,16 @@ def test_the_kinds_of_maps_stand_in_the_order_of_what_they_keep(teacher, photos)
     order = [each.divergence for each in (found[0], *warm)]
     assert order == sorted(order)
     assert warm[4].cost > warm[0].cost > 1
+
+
+def test_the_cost_counts_operations(teacher, photos):
+    """From 224 to 320 pixels 49 cells become 100, and the head works on each."""
+    head = 2 * 1280 * 1000
+    body = count_flops(teacher, 224) - head
+    ways = [Way("one", (320,)), Way("two", (224, 320))]
+    _, one, two = measure_fidelity(photos, teacher, ways, images=1, crops=1)
+    assert one.cost == pytest.approx((body * 100 / 49 + head * 100) / (body + head))
+    assert two.cost == pytest.approx(one.cost + (body + head * 49) / (body + head))
 
 
 def test_several_sizes_are_mixed(teacher, photos):
