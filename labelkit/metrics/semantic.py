@@ -82,7 +82,7 @@ class SemanticAccuracy:
         for number, deepest in enumerate(level[::together].tolist()):
             rows, used = slice(number * together, (number + 1) * together), deepest + 1
             samples = logits.index_select(0, deepest_first[rows])
-            best = [level_logits.argmax(dim=1) for level_logits in self._cut(samples, used)]
+            best = [_best(level_logits) for level_logits in self._cut(samples, used)]
             hits[rows, :used] = torch.stack(best, dim=1) == places[rows, :used]
         self._count.add(hits, places >= 0)
 
@@ -104,3 +104,10 @@ class SemanticAccuracy:
         if self._ordered:
             return logits[:, : sum(sizes)].split(sizes, dim=1)
         return logits.index_select(1, self._order[: sum(sizes)]).split(sizes, dim=1)
+
+
+def _best(logits: Tensor) -> Tensor:
+    """The column of each row's highest logit, the first of equals: (B, N_k) -> (B,)."""
+    if logits.device.type == "cpu" and logits.dtype.itemsize >= 4:
+        return torch.from_numpy(logits.numpy().argmax(axis=1))  # vectorised, as torch's own is not
+    return logits.argmax(dim=1)
