@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _SMALLEST, _LARGEST = 16, 4096
 EPILOG = """\b
 Examples:
+_SHOWN = 5
   labelkit relabel photos/train -o maps.h5
   labelkit relabel photos/train -o maps.h5 --teacher efficientnet-lite2 --size 384
   labelkit relabel photos/train -o maps.h5 --teacher efficientnet-lite0 --size 256+352
@@ -112,7 +113,7 @@ Examples:
     metavar="OLD",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="An earlier file, made with the same teacher and settings: take its maps over, and make "
-    "those of new images only.",
+    "those of new images only, and of rows that are damaged there.",
 )
 @click.option(
     "--batch-size",
@@ -227,7 +228,7 @@ def command(  # noqa: PLR0913, PLR0917 -- one a command-line option
         old = stack.enter_context(LabelMapFile.open(reuse)) if reuse else None
         advance = stack.enter_context(progress_bar(console, "Relabel"))
         outcome = relabel(data, loaded, output, settings, on_progress=advance, reuse=old)
-    _report(console, outcome, data)
+    _report(console, outcome, data, reuse)
 
 
 def _sizes(value: str | None) -> tuple[tuple[int, ...], ...]:
@@ -246,7 +247,7 @@ def _sizes(value: str | None) -> tuple[tuple[int, ...], ...]:
     return tuple(sorted(maps, key=statistics.geometric_mean))
 
 
-def _report(console: Console, outcome: Outcome, data: Path) -> None:
+def _report(console: Console, outcome: Outcome, data: Path, reuse: Path | None) -> None:
     """What was made, what could not be read, and what to do next."""
     from labelkit.inspection.wording import printable
     from labelkit.label_maps import LabelMapFile
@@ -257,8 +258,15 @@ def _report(console: Console, outcome: Outcome, data: Path) -> None:
         unused, classes = file.attrs["unused_teacher_classes"], len(file.classes)
     state = "was there already, nothing to do" if outcome.existed else "made"
     lines = [f"{outcome.path} {state}: {outcome.images:,} label maps, {size / 1e6:,.2f} MB"]
-    if outcome.reused:
-        lines.append(f"Taken over as they were: {outcome.reused:,}. New: {outcome.made:,}.")
+    if outcome.reused or outcome.damaged:
+        lines.append(f"Taken over as they were: {outcome.reused:,}. Made now: {outcome.made:,}.")
+    if outcome.damaged:
+        shown = ", ".join(map(printable, [*outcome.damaged][:_SHOWN]))
+        more = ", …" if len(outcome.damaged) > _SHOWN else ""
+        lines.append(
+            f"Damaged in {reuse}, so made anew: {len(outcome.damaged):,} ({shown}{more}). "
+            "The disk or a copy may be at fault."
+        )
     if approximate:
         lines.append(
             "The teacher's head is not linear after its pool: each cell is its answer to that cell "
@@ -271,7 +279,9 @@ def _report(console: Console, outcome: Outcome, data: Path) -> None:
         )
     if outcome.unreadable:
         lines.append(f"{len(outcome.unreadable):,} images could not be read and have no map:")
-        lines += [f"  {printable(key)}: {why}" for key, why in [*outcome.unreadable.items()][:5]]
+        lines += [
+            f"  {printable(key)}: {why}" for key, why in [*outcome.unreadable.items()][:_SHOWN]
+        ]
         lines.append(
             f"Repair or remove them, then run again with -o another name and --reuse "
             f"{shlex.quote(str(outcome.path))}: only those are made."

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from itertools import repeat
+from itertools import islice, repeat
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from labelkit.errors import LabelMapError
+from labelkit.errors import LabelMapError, first_line
 from labelkit.label_maps.layout import require_crc32
 from labelkit.label_maps.row_table import StoredRow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from labelkit.label_maps.label_map import LabelMaps
@@ -21,6 +21,18 @@ if TYPE_CHECKING:
     from labelkit.label_maps.same_file import SameFile
 
 _BYTES_AT_ONCE = 1 << 18
+
+
+class DamagedRow(LabelMapError):  # noqa: N818 -- the name states the fact
+    """One row's content is not what was written; the rest of the file may be whole.
+
+    Attributes:
+        reason: what is wrong with it, without the names of file and row.
+    """
+
+    def __init__(self, told: str, reason: str) -> None:
+        super().__init__(told)
+        self.reason = reason
 
 
 class CheckedRows:
@@ -75,16 +87,20 @@ class CheckedRows:
                 self.read([position])
             raise
 
-    def faults(self) -> Iterator[LabelMapError | None]:
-        """What is wrong with each row, in their order; None for those that are whole."""
-        for start in range(0, self._table.count, self.at_once):
-            positions = range(start, min(start + self.at_once, self._table.count))
+    def faults(self, positions: Iterable[int] | None = None) -> Iterator[LabelMapError | None]:
+        """What is wrong with each row, in their order; None for those that are whole.
+
+        Args:
+            positions: row numbers; None takes all rows.
+        """
+        rows = iter(range(self._table.count) if positions is None else positions)
+        for some in iter(lambda: list(islice(rows, self.at_once)), []):
             try:
-                self.read(positions)
+                self.read(some)
             except LabelMapError:
-                yield from map(self._fault, positions)
+                yield from map(self._fault, some)
             else:
-                yield from repeat(None, len(positions))
+                yield from repeat(None, len(some))
 
     def _fault(self, position: int) -> LabelMapError | None:
         try:
@@ -108,7 +124,15 @@ class CheckedRows:
         except (OSError, ValueError):
             key = b"?"
         name = f"{self._path}, row {position} ({key.decode(errors='replace')})"
+        if isinstance(error, ValueError):
+            reason = str(error)
+            return DamagedRow(
+                f"{name}: {reason}: the row is damaged. "
+                "Copy the file again, or remove it and make it anew",
+                reason,
+            )
+        # This says nothing about what was written.
         return LabelMapError(
-            f"{name}: {error}: the row is damaged. "
-            "Copy the file again, or remove it and make it anew"
+            f"{name} cannot be read ({first_line(error)}). Mend the disk, or free memory, and run "
+            "the same command again"
         )

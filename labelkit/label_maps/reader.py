@@ -210,7 +210,7 @@ class LabelMapFile:
         Raises:
             LabelMapError: a row is damaged.
         """
-        chosen = (row for row, key in enumerate(self.keys()) if keys is None or key in keys)
+        chosen = self._positions(keys)
         for positions in iter(lambda: list(islice(chosen, self._rows.at_once)), []):
             yield from self._rows.read(positions)[0]
 
@@ -229,9 +229,12 @@ class LabelMapFile:
             if error is not None:
                 raise error
 
-    def faults(self) -> Iterator[LabelMapError | None]:
-        """What is wrong with each row, in their order; None for those that are whole."""
-        yield from self._rows.faults()
+    def faults(self, keys: Container[str] | None = None) -> Iterator[LabelMapError | None]:
+        """What is wrong with each row, in their order; with ``keys`` only with theirs.
+
+        None for those that are whole, ``DamagedRow`` where the content is not what was written.
+        """
+        yield from self._rows.faults(self._positions(keys))
 
     def close(self) -> None:
         """Close the file in this process; the next read opens it again."""
@@ -268,6 +271,12 @@ class LabelMapFile:
         self.unreadable = read_unreadable(parts.unreadable)
         for key in self.unreadable:
             check_key(key)
+
+    def _positions(self, keys: Container[str] | None) -> Iterator[int]:
+        """The row numbers of those of ``keys`` that have a row; of all rows without."""
+        if keys is None:
+            return iter(range(len(self)))
+        return (row for row, key in enumerate(self.keys()) if key in keys)
 
     def _only(self, maps: tuple[LabelMap, ...]) -> LabelMap:
         if len(maps) == 1:

@@ -22,7 +22,7 @@ import msgspec
 
 from labelkit.errors import LabelMapError
 from labelkit.label_maps.hdf5 import Rows
-from labelkit.label_maps.identity import Difference, difference, identity
+from labelkit.label_maps.identity import difference, identity
 from labelkit.label_maps.layout import (
     FORMAT,
     VERSION,
@@ -34,6 +34,7 @@ from labelkit.label_maps.layout import (
 from labelkit.label_maps.publish import file_sha256, publish
 from labelkit.label_maps.reader import LabelMapFile
 from labelkit.label_maps.record import RecordCodec
+from labelkit.label_maps.taken_over import TakenOver
 from labelkit.label_maps.whole_file import write_checked
 
 if TYPE_CHECKING:
@@ -65,20 +66,24 @@ class LabelMapWriter:
         path: the finished file; shards live beside it in ``<path>.parts`` until then.
         classes: the class list of the indices.
         keys: every image of the data set; sorted here, so their order does not matter.
-            The attribute ``keys`` holds those that maps are to be made of.
         forms: what the maps of each kind have in common; one map an image for each.
         source: how the maps are made, JSON values; shards of another source never mix.
         made_with: what else the file is to say, such as versions; no part of the identity.
         shard_rows: images per shard: what an interruption can cost at most.
-        reuse: a packed file of the same classes, forms and source: its rows of ``keys`` are taken
-            over as they are. Images that it could not read are tried again.
+        reuse: a packed file of the same classes, forms and source: its whole rows of ``keys`` are
+            taken over as they are. Images that it could not read, or whose row is damaged, are
+            tried again.
         made_from: a digest of files that the maps are made from; like ``reuse`` it tells shards
             apart, but does not stand in the file.
 
+    Attributes:
+        keys: those that maps are to be made of, in the order of the shards; ``damaged`` come last.
+        damaged: those whose row in ``reuse`` is damaged, key -> reason.
+
     Raises:
         LabelMapError: keys that repeat or leave the data set's folder, shards of another plan,
-            something that ``reuse`` differs in, or a source or class list too long
-            for a file.
+            something that ``reuse`` differs in, a disk that does not give its rows, or a source or
+            class list too long for a file.
         ValueError: a form that such a class list cannot have.
         FileExistsError: ``path`` exists already.
     """
@@ -115,25 +120,29 @@ class LabelMapWriter:
             made_with=_common(made_with or {}, reuse),
         )
         require_room(self.header, classes)
-        self._reuse = reuse
-        self._kept = self._taken_over(every)
-        self.keys = [key for key in every if key not in self._kept]
-        starts = range(0, len(self.keys), shard_rows)
-        stops = (min(start + shard_rows, len(self.keys)) for start in starts)
-        self.shards = [Shard(n, *ends) for n, ends in enumerate(zip(starts, stops, strict=True))]
+        self._taken = TakenOver(reuse, every, self.header, classes)
+        self.damaged = self._taken.damaged
+        there = self._taken.keys.union(self.damaged)
+        fresh = [key for key in every if key not in there]
+        self.keys = [*fresh, *self.damaged]
+        self._fresh = len(fresh)
+        # No shard has both, so that those of new images stay good when more rows are damaged later.
+        runs = (range(len(fresh)), range(len(fresh), len(self.keys)))
+        parts = [run[n : n + shard_rows] for run in runs for n in range(0, len(run), shard_rows)]
+        self.shards = [Shard(n, part.start, part.stop) for n, part in enumerate(parts)]
         self._claim_parts(
             {
                 "header": identity(self.header),
                 "keys": hashlib.sha256("\0".join(every).encode()).hexdigest(),
                 "count": len(every),
                 "shard_rows": shard_rows,
-                "reuse": "" if reuse is None else reuse.digest,
+                "reuse": self._taken.digest,
                 "made_from": made_from,
             }
         )
 
     def pending(self) -> list[Shard]:
-        """The shards that no writer has committed yet, in the order of their keys."""
+        """The shards that no writer has committed yet, in their order."""
         return [shard for shard in self.shards if self._marker(shard) is None]
 
     def commit(self, shard: Shard, maps: Sequence[LabelMaps], unreadable: dict[str, str]) -> None:
@@ -178,14 +187,14 @@ class LabelMapWriter:
             self._check_shard(shard)
         unreadable: dict[str, str] = {}
         sizes = [0, 0, 0]
-        for file in self._open_shards():
+        for file in self._open_shards(self.shards):
             unreadable |= file.unreadable
             own = (len(file), file.key_bytes, file.record_bytes)
             sizes = [size + more for size, more in zip(sizes, own, strict=True)]
-        for key, size in self._kept_sizes():
+        for key, size in self._taken.sizes():
             sizes = [sizes[0] + 1, sizes[1] + len(key), sizes[2] + size]
-        made = (row for file in self._open_shards() for row in file.raw_rows())
-        rows = Rows(heapq.merge(made, self._kept_rows(), key=itemgetter(0)), *sizes)
+        streams = (*self._made_rows(), self._taken.rows())
+        rows = Rows(heapq.merge(*streams, key=itemgetter(0)), *sizes)
         if not self._publish(self.path, lambda path: self._write(path, rows, unreadable)):
             self._require_no_file()
         shutil.rmtree(self.parts, ignore_errors=True)
@@ -200,7 +209,7 @@ class LabelMapWriter:
         record_bytes = sum(len(record) for _, record, _ in rows)
         some = Rows(rows, len(rows), key_bytes, record_bytes)
         self._publish(target, lambda path: self._write(path, some, unreadable))
-        marker = msgspec.json.encode(_Marker(self._plan, file_sha256(target)))
+        marker = msgspec.json.encode(_Marker(self._plan_of(shard), file_sha256(target)))
         self._publish(target.with_suffix(".json"), lambda path: path.write_bytes(marker))
 
     def _claim_parts(self, plan: dict[str, Any]) -> None:
@@ -244,7 +253,14 @@ class LabelMapWriter:
             return None
         except msgspec.DecodeError as error:
             raise LabelMapError(f"{file} is damaged ({error}): remove it and run again") from error
-        return marker if marker.plan == self._plan else None
+        return marker if marker.plan == self._plan_of(shard) else None
+
+    def _plan_of(self, shard: Shard) -> str:
+        """What tells a shard's marker from those of other plans, or of other damaged rows."""
+        if shard.start < self._fresh:
+            return self._plan
+        keys = self.keys[shard.start : shard.stop]
+        return hashlib.sha256("\0".join([self._plan, *keys]).encode()).hexdigest()
 
     def _check_shard(self, shard: Shard) -> None:
         file = self.parts / f"{shard.number:06d}.h5"
@@ -281,33 +297,14 @@ class LabelMapWriter:
         except LabelMapError:
             return False
 
-    def _taken_over(self, keys: Sequence[str]) -> frozenset[str]:
-        """Those of the keys that the file to reuse has a row of; raises unless rows can be ours."""
-        if self._reuse is None:
-            return frozenset()
-        found = difference(identity(self._reuse.header), identity(self.header))
-        if self._reuse.classes != self.classes:
-            found = Difference("class list", str(self._reuse.classes), str(self.classes))
-        if found:
-            raise LabelMapError(
-                f"{self._reuse.path} cannot be reused: its {found.name} is {found.first!r}, "
-                f"here it is {found.second!r}. Repeat the settings that it was made with"
-            )
-        return frozenset(set(keys).intersection(self._reuse.keys()))
+    def _made_rows(self) -> Iterator[Iterator[tuple[bytes, bytes, int]]]:
+        """The rows of all shards: new ones and those made anew, ascending each."""
+        for again in (False, True):
+            shards = [shard for shard in self.shards if (shard.start >= self._fresh) == again]
+            yield (row for file in self._open_shards(shards) for row in file.raw_rows())
 
-    def _kept_sizes(self) -> Iterator[tuple[bytes, int]]:
-        """Keys of the rows that are taken over, and the bytes of their records."""
-        for key, size, _ in self._reuse.entries() if self._reuse is not None else ():
-            if key.decode() in self._kept:
-                yield key, size
-
-    def _kept_rows(self) -> Iterator[tuple[bytes, bytes, int]]:
-        """The rows that are taken over, each one checked."""
-        for row in self._reuse.checked_rows(self._kept) if self._reuse is not None else ():
-            yield row.key, row.stored, row.crc32
-
-    def _open_shards(self) -> Iterator[LabelMapFile]:
-        for shard in self.shards:
+    def _open_shards(self, shards: Sequence[Shard]) -> Iterator[LabelMapFile]:
+        for shard in shards:
             with LabelMapFile.open(self.parts / f"{shard.number:06d}.h5") as file:
                 yield file
 

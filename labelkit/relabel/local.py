@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,8 @@ class Outcome:
         made: images that this run went through; the others were there already.
         existed: an earlier run had finished the file.
         reused: rows that were taken over from another file.
+        damaged: rows that could not be, for they are damaged there, key -> reason; their images
+            went to the teacher as new ones do.
     """
 
     path: Path
@@ -39,6 +41,7 @@ class Outcome:
     made: int
     existed: bool = False
     reused: int = 0
+    damaged: dict[str, str] = field(default_factory=dict[str, str])
 
 
 def relabel(  # noqa: PLR0913 -- what, by whom, where to, and three options
@@ -63,8 +66,9 @@ def relabel(  # noqa: PLR0913 -- what, by whom, where to, and three options
         settings: how; None takes the defaults.
         on_progress: called with (images done, images in all) after every batch.
         reuse: an earlier file, made with the same teacher and settings: the rows of images that are
-            still there are taken over as they are, and the teacher sees the others only. An image
-            counts as the same by its path; ``verify`` tells of changed ones.
+            still there are taken over as they are, and the teacher sees the others only, and those
+            whose row is damaged. An image counts as the same by its path; ``verify`` tells of
+            changed ones.
 
     Raises:
         DatasetError: the folder holds no images, or the disk with them fails.
@@ -89,7 +93,7 @@ def relabel(  # noqa: PLR0913 -- what, by whom, where to, and three options
     try:
         writer = _writer(output, keys, maker, reuse)
         outcome = _make(Path(root), writer, maker, on_progress or (lambda _done, _total: None))
-        return replace(outcome, reused=len(keys) - len(writer.keys))
+        return replace(outcome, reused=len(keys) - len(writer.keys), damaged=writer.damaged)
     except (OSError, LabelMapError):
         # Another run of the same command may have finished, and removed the shards under this one.
         finished = _finished(output, maker, keys)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from labelkit.data import list_images, open_image
-from labelkit.errors import DatasetError, LabelMapError
+from labelkit.errors import DatasetError
+from labelkit.label_maps.checked_rows import DamagedRow
 from labelkit.relabel.renames import likely_renames
 
 if TYPE_CHECKING:
@@ -156,18 +157,12 @@ class _Rows:
             if self._compared and not known:
                 self.extra.append(key)
             if error is not None:
-                self.damaged[key] = _reason(error, file, position, key)
+                self.damaged[key] = error.reason if isinstance(error, DamagedRow) else str(error)
             elif known:
                 self.whole.append(position)
             if not position % _STRIDE:
                 report("rows", position, len(file))
         report("rows", len(file), len(file))
-
-
-def _reason(error: LabelMapError, file: LabelMapFile, position: int, key: str) -> str:
-    """What is wrong with a row, without the names before it and the advice after it."""
-    told = str(error).removeprefix(f"{file.path}, row {position} ({key})")
-    return told.removeprefix(":").split(". ")[0].strip()
 
 
 def _look_again(

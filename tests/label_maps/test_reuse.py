@@ -12,7 +12,7 @@ from labelkit.errors import LabelMapError
 from labelkit.hierarchy import ClassList
 from labelkit.label_maps import LabelMapFile, MapForm, merge
 from tests.label_maps.dying import deaths
-from tests.label_maps.small_files import FORM, SOURCE, damage, make, writer_of
+from tests.label_maps.small_files import FORM, SOURCE, damage, make, maps_of, writer_of
 
 OLD = [f"a/{n:02d}.jpg" for n in range(0, 20, 2)]
 NEW = [f"a/{n:02d}.jpg" for n in range(1, 20, 2)]
@@ -97,16 +97,56 @@ def test_shards_of_another_old_file_are_not_gone_on_with(old, tmp_path):
     assert plan["reuse"] == old.digest
 
 
-def test_a_damaged_old_row_is_named_and_shards_are_kept(old, tmp_path):
-    spare = tmp_path / "spare.h5"
+def test_damaged_old_rows_are_made_anew(old, tmp_path):
+    """After the new images, with the reason; the file is the one that one run makes."""
+    whole = make(tmp_path / "whole.h5", OLD + NEW).path.read_bytes()
+    old = damage(damage(old, OLD[4]), OLD[7])
+    writer = writer_of(tmp_path / "a.h5", OLD + NEW, reuse=old)
+    assert writer.keys == [*NEW, OLD[4], OLD[7]]
+    assert [*writer.damaged] == [OLD[4], OLD[7]]
+    assert all(reason and "old.h5" not in reason for reason in writer.damaged.values())
+    assert make(tmp_path / "new.h5", OLD + NEW, reuse=old).path.read_bytes() == whole
+
+
+def test_shards_of_new_images_are_kept_where_more_or_fewer_rows_are_damaged(old, tmp_path):
+    """A failing disk damages one after the other; copied again, the file is whole."""
+    spare, path = tmp_path / "spare.h5", tmp_path / "new.h5"
     shutil.copy(old.path, spare)
+
+    def commit_one(reuse: LabelMapFile) -> list[int]:
+        writer = writer_of(path, OLD + NEW, reuse=reuse)
+        shard = writer.pending()[-1]
+        keys = writer.keys[shard.start : shard.stop]
+        writer.commit(shard, [maps_of(keys)], {})
+        return [shard.number for shard in writer.pending()]
+
     old = damage(old, OLD[4])
-    with pytest.raises(LabelMapError, match=rf"old\.h5, row 4 \({OLD[4]}\)"):
-        make(tmp_path / "new.h5", OLD + NEW, reuse=old)
+    assert commit_one(old) == [0, 1, 2]
+    old = damage(old, OLD[2])
+    assert commit_one(old) == [0, 1, 2]  # the last shard holds another row too
+    assert commit_one(LabelMapFile.open(spare)) == [0, 1]
+    grown = make(path, OLD + NEW, reuse=old)
+    assert grown.path.read_bytes() == make(tmp_path / "w.h5", OLD + NEW).path.read_bytes()
+
+
+def test_a_row_that_is_damaged_while_others_are_made_is_not_copied(old, tmp_path):
+    """The next run makes it, and nothing else."""
+    writer = writer_of(tmp_path / "new.h5", OLD + NEW, reuse=old)
+    for shard in writer.pending():
+        writer.commit(shard, [maps_of(writer.keys[shard.start : shard.stop])], {})
+    old = damage(old, OLD[4])
+    with pytest.raises(LabelMapError, match="has changed since it was opened"):
+        writer.finalize()
     assert not (tmp_path / "new.h5").exists()
-    writer = writer_of(tmp_path / "new.h5", OLD + NEW, reuse=LabelMapFile.open(spare))
-    assert not writer.pending()
-    assert len(writer.finalize()) == len(OLD + NEW)
+    again = writer_of(tmp_path / "new.h5", OLD + NEW, reuse=old)
+    (shard,) = again.pending()
+    assert again.keys[shard.start : shard.stop] == [OLD[4]]
+
+
+def test_an_old_file_that_changes_is_no_file_of_damaged_rows(old, tmp_path):
+    old.path.write_bytes(old.path.read_bytes())
+    with pytest.raises(LabelMapError, match="has changed since it was opened"):
+        writer_of(tmp_path / "new.h5", OLD + NEW, reuse=old)
 
 
 def test_a_damaged_row_that_is_left_behind_does_no_harm(old, tmp_path):

@@ -326,4 +326,26 @@ def test_old_rows_are_taken_over_and_new_images_made(teacher, photos, tmp_path):
         *("--reuse", tmp_path / "old.h5", "--size", 96, "--batch-size", 1),
     )
     assert run.code == 0, run.text
-    assert "Taken over as they were: 2. New: 1." in run.text
+    assert "Taken over as they were: 2. Made now: 1." in run.text
+
+
+def test_a_damaged_old_row_is_made_anew_and_told(teacher, photos, tmp_path):
+    """One byte of one record is turned; a file that is torn as a whole is refused as before."""
+    old, new = tmp_path / "old.h5", tmp_path / "new.h5"
+    relabel(photos, teacher, old, Settings(sizes=(96,), batch_size=1))
+    whole = old.read_bytes()
+    with LabelMapFile.open(old) as file:
+        (record,) = [row[1] for row in file.raw_rows() if row[0] == b"things/coffee.png"]
+    content = bytearray(whole)
+    content[content.index(record) + len(record) // 2] ^= 0xFF
+    old.write_bytes(content)
+    asked = ("--reuse", old, "--size", 96, "--batch-size", 1, "--workers", 0)
+    run = labelkit("relabel", photos, "-o", new, *asked)
+    assert run.code == 0, run.text
+    assert "Taken over as they were: 3. Made now: 1." in run.text
+    assert f"Damaged in {old}, so made anew: 1 (things/coffee.png)." in run.text
+    assert new.read_bytes() == whole
+    old.write_bytes(whole[: len(whole) // 2])
+    run = labelkit("relabel", photos, "-o", tmp_path / "x.h5", *asked)
+    assert run.code == 1
+    assert "old.h5 is not a whole HDF5 file" in run.text
