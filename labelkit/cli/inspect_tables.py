@@ -15,8 +15,8 @@ from labelkit.inspection import class_shares
 from labelkit.inspection.forms import form_lines
 from labelkit.inspection.palette import PALETTE, hexadecimal
 from labelkit.inspection.presence import stored_presence
-from labelkit.inspection.report import settings
-from labelkit.inspection.wording import file_size, percent, printable, readable
+from labelkit.inspection.report import AREA, settings
+from labelkit.inspection.wording import counted, file_size, percent, printable, readable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,32 +36,36 @@ def print_label_maps(summary: LabelMapSummary, images: Path | None) -> None:
     """Print a label-map file's summary, and what can be done with it next."""
     screen = console()
     print_heading(screen, "Label maps", summary.path)
-    each = f"{file_size(summary.bytes_per_image)} an image"
+    each = f", {file_size(summary.bytes_per_image)} an image" if summary.images else ""
     print_table(
         screen,
         facts(
             [
                 ("images", f"{summary.images:,}"),
+                ("unreadable", _unreadable(summary)),
+                *(("", f"{key}: {reason}") for key, reason in summary.unreadable_examples),
+                *(("keys such as" if not n else "", k) for n, k in enumerate(summary.example_keys)),
                 *form_lines(summary.forms),
                 (
                     "classes",
                     classes_line(summary.classes_name, summary.num_classes, summary.digest),
                 ),
-                ("file size", f"{file_size(summary.file_bytes)}, {each}"),
+                ("file size", f"{file_size(summary.file_bytes)}{each}"),
                 *settings(summary),
-                ("unreadable", counted(summary.unreadable, "image", "images")),
-                *(("", f"{key}: {reason}") for key, reason in summary.unreadable_examples),
-                *(("keys such as" if not n else "", k) for n, k in enumerate(summary.example_keys)),
             ]
         ),
     )
+    screen.print()
     if summary.frequent:
-        screen.print()
+        screen.print(f"Classes with the largest area, in {summary.looked_at}", style="bold")
         print_table(screen, _frequent(summary))
+        screen.print(AREA, style="dim", soft_wrap=True)
         screen.print()
     where = shlex.join(["labelkit", "inspect", str(summary.path), "--images"])
     folder = shlex.quote(printable(str(images))) if images else "DATA"
     screen.print(f"Next: {where} {folder} -o report.html", soft_wrap=True)
+    if not images:
+        screen.print("      DATA: the folder that they were made from", style="dim")
 
 
 def print_label_map(label_map: LabelMap, classes: ClassList, key: str) -> None:
@@ -90,8 +94,10 @@ def print_label_map(label_map: LabelMap, classes: ClassList, key: str) -> None:
     for line in _letter_grid(label_map, len(classes), letters):
         screen.print(line, no_wrap=True, overflow="ignore", crop=False)
     screen.print(
-        "Area: cells where it is strongest. Presence: its mean probability over the cells.\n"
-        "A: at least 50 % in this cell, a: at least 10 %, +: another class, dot: none is likely.",
+        "Area: the share of cells in which no other class is stronger. Presence: the class's mean "
+        "probability over all cells.\n"
+        "Each cell shows its strongest class. A: at least 50 % probable there, a: at least 10 %, "
+        "+: a class without a letter, dot: none is likely.",
         style="dim",
         soft_wrap=True,
     )
@@ -117,14 +123,18 @@ def _letter_grid(
 
 
 def _frequent(summary: LabelMapSummary) -> Table:
-    table = plain_table("class", "id", numbers=("images", "mean area"))
-    table.title = f"Classes with the largest area, in {summary.looked_at}"
-    table.title_justify = "left"
+    table = plain_table("class", "id", numbers=("area", "largest in"))
     for kind in summary.frequent:
         name = Text(kind.name, overflow="fold")
         identity = Text(printable(kind.class_id), overflow="fold")
-        table.add_row(name, identity, f"{kind.images:,}", percent(kind.area))
+        table.add_row(name, identity, percent(kind.area), f"{kind.images:,}")
     return table
+
+
+def _unreadable(summary: LabelMapSummary) -> str:
+    left_out = summary.unreadable - len(summary.unreadable_examples)
+    images = counted(summary.unreadable, "image", "images")
+    return f"{images}, the first {len(summary.unreadable_examples)}:" if left_out else images
 
 
 def plain_table(*columns: str, numbers: tuple[str, ...]) -> Table:
@@ -147,12 +157,8 @@ def facts(rows: Iterable[tuple[str, str]]) -> Table:
 
 def classes_line(name: str, count: int, digest: str) -> str:
     """A class list by name, length and digest."""
-    return f"{name or 'class list'} ({count:,} classes, digest {digest[:6]})"
-
-
-def counted(count: int, one: str, many: str) -> str:
-    """A number and its noun."""
-    return f"{count:,} {one if count == 1 else many}"
+    classes = counted(count, "class", "classes")
+    return f"{name or 'class list'} ({classes}, digest {digest[:6]})"
 
 
 def print_table(screen: Console, table: Table | Tree, *, soft_wrap: bool = False) -> None:

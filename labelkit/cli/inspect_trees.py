@@ -13,7 +13,6 @@ from rich.tree import Tree
 from labelkit.cli.inspect_tables import (
     classes_line,
     console,
-    counted,
     facts,
     plain_table,
     print_heading,
@@ -24,7 +23,7 @@ from labelkit.inspection.subtrees import (
     drawn_children,
     sorted_children,
 )
-from labelkit.inspection.wording import percent, printable, readable, short_digests
+from labelkit.inspection.wording import counted, percent, printable, readable, short_digests
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -39,6 +38,10 @@ _ROWS = 200
 _LONGEST_CHAIN = 24  # of a longer one, the two ends
 _SHORTEST_DEFINITION = 16
 _WIDE = 100_000
+_FLAT = (
+    "No class lies under another. labelkit build-tree --inner adds levels above the classes, "
+    "if the taxonomy has any."
+)
 
 Item = TypeVar("Item")
 
@@ -57,7 +60,7 @@ def print_tree(summary: TreeSummary) -> None:
         ("classes", classes_line(summary.classes_name, summary.num_classes, summary.digest)),
         *([("inner nodes", _inner_line(summary))] if summary.inner else []),
         ("levels", f"{len(summary.levels)}"),
-        ("roots", f"{summary.roots:,}"),
+        ("roots", f"{summary.roots:,}, with nothing above them"),
         *_labelled("deepest chain", map(_chain_line, summary.deepest_chains)),
         *((what, short_digests(value)) for what, value in summary.source),
     ]
@@ -65,8 +68,14 @@ def print_tree(summary: TreeSummary) -> None:
     print_table(screen, facts(rows))
     screen.print()
     print_table(screen, _level_table(summary))
+    nodes = "classes and inner nodes" if summary.inner else "classes"
+    note = f"Share: of all {nodes}. Weight: the level's in the semantic softmax loss."
+    screen.print(note, style="dim", soft_wrap=True)
     screen.print()
-    print_table(screen, _root_table(summary))
+    if len(summary.levels) > 1:
+        print_table(screen, _root_table(summary))
+    else:
+        screen.print(_FLAT, soft_wrap=True)
     screen.print()
     where = shlex.join(["labelkit", "inspect", printable(str(summary.path))])
     example = shlex.quote(summary.deepest_chains[0][-1])

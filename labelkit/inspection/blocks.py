@@ -41,7 +41,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table; columns whose every cell begins with a digit are set to the right.
+    """A table; columns of cells that begin with a digit or are empty are set to the right.
 
     Raises:
         ValueError: a row has not one cell per column.
@@ -60,9 +60,11 @@ class Table:
     @property
     def numeric(self) -> tuple[bool, ...]:
         """For each column, whether it is set to the right."""
+        cells = [[row[at] for row in self.rows if row[at]] for at in range(len(self.columns))]
+        # "<0.1 %" is a number too.
         return tuple(
-            bool(self.rows) and all(row[column][:1].isdigit() for row in self.rows)
-            for column in range(len(self.columns))
+            bool(column) and all(cell.lstrip("<")[:1].isdigit() for cell in column)
+            for column in cells
         )
 
 

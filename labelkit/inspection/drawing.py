@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw
 
-from labelkit.inspection.legend import INK, PAPER, Entry, draw_legend, font
+from labelkit.inspection.legend import INK, PAPER, Entry, draw_legend, draw_note, font
 from labelkit.inspection.palette import PALETTE
 from labelkit.inspection.presence import class_shares, presence_of
 from labelkit.inspection.wording import percent, readable
@@ -34,6 +34,11 @@ _DEFAULT_CLASSES = 5
 GAP = 12
 _SIDES = (160, 900)
 _LEAST_WIDTH = 320
+CLASS_NOTE = (
+    "Percent: the class's mean probability over all cells of the image. "
+    "The stronger the colour, the more probable the class there."
+)
+CROP_NOTE = "At a crop: its most probable class, and how probable."
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -77,8 +82,9 @@ def draw_label_map(  # noqa: PLR0913 -- what to draw, and how
     The colour's strength is the class's presence (see ``labelkit.inspection.presence``), brought
     from cells to pixels bilinearly; a pixel where no shown class is present stays grey. The grid
     stretches over the whole photo, since the teacher saw it squashed to a square. The number beside
-    a name is the class's mean presence, its share of the image. Crops are drawn on the left photo,
-    each with a letter; the legend gives the class that training on the crop would be told.
+    a name is the class's mean presence, its share of the image; a note below says so. Crops are
+    drawn on the left photo, each with a letter; the legend gives the class that training on the
+    crop would be told.
 
     Args:
         image: the photo, of any size and shape.
@@ -98,6 +104,7 @@ def draw_label_map(  # noqa: PLR0913 -- what to draw, and how
     photos = panels.join()
     width = max(photos.width, _LEAST_WIDTH)
     papers = [draw_legend(part, width) for part in (panels.classes, panels.crops) if part]
+    papers.append(draw_note(f"{CLASS_NOTE} {CROP_NOTE if crops else ''}", width))
     height = photos.height + GAP + sum(paper.height for paper in papers)
     picture = Image.new("RGB", (width + 2 * GAP, height + 2 * GAP), PAPER)
     picture.paste(photos, (GAP, GAP))

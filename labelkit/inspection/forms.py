@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from labelkit.inspection.wording import counted
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -27,9 +29,9 @@ def form_lines(forms: Sequence[MapForm]) -> list[tuple[str, str]]:
     for form in forms:
         rows, columns = form.grid
         which = f", at zoom {form.zoom:g}" if len(forms) > 1 else ""
-        kept = "the image's own" if form.selection == "image" else "each cell's own"
+        kept = "the image's strongest" if form.selection == "image" else "the cell's strongest"
         lines.append(("grid", f"{rows} x {columns} cells{which}"))
-        lines.append(("stored", f"{form.top_k} classes in each, {kept}{_extras(form)}"))
+        lines.append(("stored", f"{form.top_k} classes in every cell, {kept}{_extras(form)}"))
         lines.append(("background", _background(form)))
     return lines
 
@@ -37,8 +39,9 @@ def form_lines(forms: Sequence[MapForm]) -> list[tuple[str, str]]:
 def _background(form: MapForm) -> str:
     if not form.background:
         return "none: what is not stored counts as logit 0"
-    shared = {0: "", 1: ", one pattern"}.get(form.patterns, f", {form.patterns} patterns")
-    return f"{form.background} {'class' if form.background == 1 else 'classes'}{shared}"
+    classes = counted(form.background, "more class", "more classes")
+    shared = counted(form.patterns, "pattern", "patterns")
+    return f"{classes}, a mean logit each{f', {shared} over the grid' * bool(form.patterns)}"
 
 
 def _extras(form: MapForm) -> str:

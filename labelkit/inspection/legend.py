@@ -16,7 +16,9 @@ PAPER: Colour = (255, 255, 255)
 INK: Colour = (32, 33, 36)
 FAINT: Colour = (95, 99, 104)
 TEXT_SIZE = 15
+NOTE_SIZE = 13
 ROW_HEIGHT = 25
+_NOTE_HEIGHT = 18
 _COLUMN_WIDTH = 250
 _MARK = 16
 _GAP = 9
@@ -53,6 +55,23 @@ def draw_legend(entries: Sequence[Entry], width: int) -> Image.Image:
     return paper
 
 
+def draw_note(text: str, width: int) -> Image.Image:
+    """A sentence on paper, in faint letters and as many lines as ``width`` pixels need."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".lstrip()
+        if lines[-1] and font(NOTE_SIZE).getlength(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    paper = Image.new("RGB", (width, len(lines) * _NOTE_HEIGHT + _GAP), PAPER)
+    draw = ImageDraw.Draw(paper)
+    for row, line in enumerate(lines):
+        middle = _GAP + row * _NOTE_HEIGHT + _NOTE_HEIGHT // 2
+        draw.text((0, middle), line, FAINT, font(NOTE_SIZE), anchor="lm")
+    return paper
+
+
 def shorten(text: str, width: float, size: int = TEXT_SIZE) -> str:
     """The text, or its beginning and an ellipsis, so that it is at most ``width`` pixels wide."""
     face = font(size)
@@ -77,7 +96,7 @@ def _draw_entry(
         draw.rounded_rectangle(box, radius=3, fill=entry.colour)
     text_left = left + (_MARK + _GAP if entry.mark or entry.colour else 0)
     value_width = font().getlength(entry.value) + _GAP if entry.value else 0
-    text = shorten(entry.text, left + width - _GAP - text_left - value_width)
+    text = shorten(entry.text, left + width - 2 * _GAP - text_left - value_width)
     ink = INK if entry.mark or entry.colour else FAINT
     draw.text((text_left, middle), text, ink, font(), anchor="lm")
     value_left = text_left + font().getlength(text) + _GAP

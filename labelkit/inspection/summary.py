@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,11 +14,12 @@ from labelkit.errors import LabelkitError
 from labelkit.hierarchy import SemanticTree, class_names, is_tree_file
 from labelkit.inspection.presence import class_shares
 from labelkit.inspection.tree_summary import TreeSummary, summarize_tree
-from labelkit.inspection.wording import flatten, readable
+from labelkit.inspection.wording import counted, flatten, readable
 from labelkit.label_maps import LabelMapFile
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
 
     from labelkit.label_maps import MapForm
 
@@ -34,13 +36,13 @@ _EXAMPLES = 3
 
 @dataclass(frozen=True, slots=True)
 class FrequentClass:
-    """A class and how often it takes the largest area of an image.
+    """A class and how much of the images it takes.
 
     Attributes:
         class_id: its id.
         name: its name, for people.
         images: in how many of the sampled images no other class is strongest in more cells.
-        area: mean share of the cells of those images, 0 to 1.
+        area: share of the cells of all sampled images in which no other class is stronger, 0 to 1.
     """
 
     class_id: str
@@ -66,7 +68,7 @@ class LabelMapSummary:
         unreadable: images without a map.
         unreadable_examples: the first of them, (key, reason).
         sampled: rows that were read for ``frequent``, evenly spread.
-        frequent: the classes that take the largest area most often, most frequent first.
+        frequent: the classes with the largest area, that first.
         example_keys: the first keys.
     """
 
@@ -93,9 +95,10 @@ class LabelMapSummary:
     @property
     def looked_at(self) -> str:
         """Which images ``frequent`` tells of, in words."""
+        images = counted(self.images, "image", "images")
         if self.sampled == self.images:
-            return f"{self.images:,} images"
-        return f"a sample of {self.sampled:,} of the {self.images:,} images"
+            return images
+        return f"a sample of {self.sampled:,} of the {images}"
 
 
 def summarize(
@@ -105,7 +108,7 @@ def summarize(
 
     Args:
         path: the file.
-        sample: how many rows of a label-map file are read to find the frequent classes.
+        sample: how many rows of a label-map file are read to find the classes with most area.
         frequent: how many of those to name.
 
     Raises:
@@ -165,7 +168,7 @@ def summarize_label_maps(
     Raises:
         LabelMapError: a row is damaged.
     """
-    settings = flatten(file.attrs | file.made_with)
+    settings = flatten(_in_brief(file.attrs) | file.made_with)
     teacher = next((value for what, value in settings if what in {"teacher", "teacher.name"}), "")
     rows = np.unique(np.linspace(0, len(file) - 1, min(sample, len(file))).astype(int)).tolist()
     keys = file.keys()
@@ -187,6 +190,18 @@ def summarize_label_maps(
     )
 
 
+def _in_brief(source: Mapping[str, Any]) -> dict[str, Any]:
+    """How maps were made, with the nouns of their classes in one line instead of one a class."""
+    brief = dict(source)
+    if isinstance(nouns := source.get("nouns"), dict):
+        first = ", ".join(f"{of} {noun}" for of, noun in islice(nouns.items(), _EXAMPLES))
+        more = len(nouns) - _EXAMPLES
+        brief["nouns"] = first + (f" and {more:,} more" if more > 0 else "")
+    if isinstance(parts := source.get("of"), list):
+        brief["of"] = [_in_brief(part) if isinstance(part, dict) else part for part in parts]
+    return brief
+
+
 def _frequent_classes(file: LabelMapFile, rows: list[int], limit: int) -> tuple[FrequentClass, ...]:
     counts: Counter[int] = Counter()
     areas: defaultdict[int, float] = defaultdict(float)
@@ -194,11 +209,12 @@ def _frequent_classes(file: LabelMapFile, rows: list[int], limit: int) -> tuple[
         label_map = file.maps_at(row)[-1]
         shares = class_shares(label_map, len(file.classes))
         # Of two classes with one area, the more present one: shares come in that order.
-        largest = max(shares, key=lambda share: share.area)
-        counts[largest.class_index] += 1
-        areas[largest.class_index] += largest.area
+        counts[max(shares, key=lambda share: share.area).class_index] += 1
+        for share in shares:
+            areas[share.class_index] += share.area / len(rows)
     names = class_names(file.classes) if rows else ()
     return tuple(
-        FrequentClass(file.classes[at], readable(names[at]), count, areas[at] / count)
-        for at, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:limit]
+        FrequentClass(file.classes[at], readable(names[at]), counts[at], areas[at])
+        for at in sorted(areas, key=lambda at: (-areas[at], -counts[at], at))[:limit]
+        if areas[at]
     )

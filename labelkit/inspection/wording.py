@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _SHA_256 = re.compile(r"\b[0-9a-f]{64}\b")
+_LEAST_SHOWN, _WHOLE_PERCENTS = 0.0005, 0.0995
 _UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -37,10 +38,23 @@ def short_digests(text: str) -> str:
 def percent(share: float) -> str:
     """A share of 0 to 1 in words: ``31 %``, and below ten percent ``0.6 %``.
 
-    >>> percent(0.314), percent(0.006)
-    ('31 %', '0.6 %')
+    A share that is too small for a digit is not called nothing.
+
+    >>> percent(0.314), percent(0.006), percent(0.0001), percent(0)
+    ('31 %', '0.6 %', '<0.1 %', '0 %')
     """
-    return f"{share * 100:.0f} %" if share >= 0.0995 else f"{share * 100:.1f} %"
+    if 0 < share < _LEAST_SHOWN:
+        return "<0.1 %"
+    return f"{share * 100:.1f} %" if 0 < share < _WHOLE_PERCENTS else f"{share * 100:.0f} %"
+
+
+def counted(count: int, one: str, many: str) -> str:
+    """A number and its noun.
+
+    >>> counted(1, "image", "images"), counted(1200, "image", "images")
+    ('1 image', '1,200 images')
+    """
+    return f"{count:,} {one if count == 1 else many}"
 
 
 def file_size(count: float) -> str:

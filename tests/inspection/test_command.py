@@ -6,11 +6,12 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from labelkit.convert import export_tree
-from labelkit.hierarchy import SemanticTree
+from labelkit.hierarchy import ClassList, SemanticTree
 from labelkit.inspection.palette import PALETTE
 from tests.command import labelkit
 from tests.inspection.conftest import KEYS
@@ -22,11 +23,11 @@ def test_a_label_map_file_is_summarised(maps):
     assert (run.code, run.err) == (0, "")
     for words in (
         f"Label maps {maps} images 3",
-        "4 x 6 cells stored 2 classes in each, each cell's own",
+        "4 x 6 cells stored 2 classes in every cell, the cell's strongest",
         "five (5 classes",
         "teacher test-teacher",
         "1 image b/torn.jpg: truncated file",
-        "tabby n02123045 1 50 %",
+        "class id area largest in other other 50 % 0 tabby n02123045 17 % 1",
         "keys such as a/cat.jpg",
     ):
         assert words in run.text
@@ -45,9 +46,19 @@ def test_a_tree_is_summarised(tree_file):
     assert f"Tree {tree_file} classes" in run.text
     # Of six classes two stand on each level: 6 / 6, 6 / 4 and 6 / 2.
     assert "level classes share weight 0 2 33 % 1.00 1 2 33 % 1.50 2 2 33 % 3.00" in run.text
-    assert "roots 2 deepest chain animal > cat > tabby cat" in run.text
+    assert "roots 2, with nothing above them deepest chain animal > cat > tabby cat" in run.text
+    assert "Share: of all classes. Weight: the level's in the semantic softmax loss." in run.text
     assert "largest roots id classes below animal animal 4 thing thing 0" in run.text
     assert f"labelkit inspect {tree_file} --path 'tabby cat'" in run.text
+
+
+def test_a_flat_list_is_told_the_way_to_levels(tmp_path):
+    flat = SemanticTree(ClassList.of(["only"]), ("only",), np.array([-1]))
+    flat.save(tmp_path / "flat.json")
+    run = labelkit("inspect", tmp_path / "flat.json")
+    assert "class list (1 class, digest" in run.text
+    assert "No class lies under another. labelkit build-tree --inner adds levels" in run.text
+    assert "largest roots" not in run.text
 
 
 def test_a_key_without_images_is_shown_in_the_terminal(maps):

@@ -10,8 +10,8 @@ from PIL import Image
 
 from labelkit.geometry import CropBox
 from labelkit.inspection import draw_label_map
-from labelkit.inspection.drawing import STRENGTH, draw_panels, most_present, tint
-from labelkit.inspection.legend import draw_legend, shorten
+from labelkit.inspection.drawing import CLASS_NOTE, STRENGTH, draw_panels, most_present, tint
+from labelkit.inspection.legend import ROW_HEIGHT, draw_legend, draw_note, shorten
 from labelkit.inspection.palette import PALETTE
 from labelkit.inspection.wording import file_size, percent, readable
 from labelkit.label_maps import LabelMap, pool
@@ -117,6 +117,20 @@ def test_the_legend_shows_the_colours_and_the_shares():
     assert PALETTE[0] in {colour for _, colour in legend.getcolors(100_000)}
 
 
+@pytest.mark.parametrize("side", [160, 560])
+def test_a_note_below_the_legend_fits_the_picture(side):
+    """Words are wrapped, not cut: nothing is drawn in the picture's margins, the last line is."""
+    picture = draw_label_map(noise(100, 100), left_half(0, 1), NAMES, side=side)
+    pixels = np.asarray(picture.convert("L"))
+    for margin in (pixels[:, -12:], pixels[:, :12], pixels[-12:]):
+        assert (margin == 255).all()
+    notes = [draw_note("one two three", width) for width in (60, 1000)]
+    assert notes[0].height > notes[1].height
+    bare = picture.height - (12 + side + 12 + ROW_HEIGHT + 12)
+    assert bare == draw_note(CLASS_NOTE, picture.width - 24).height
+    assert (pixels[-40:-12] < 200).any()
+
+
 def test_crops_are_told_what_pooling_says():
     label_map, box = left_half(0, 1), CropBox(0.0, 0.0, 0.3, 1.0)
     panels = draw_panels(noise(50, 50), label_map, NAMES, crops=[box, CropBox.whole()])
@@ -150,12 +164,14 @@ def test_wrong_arguments_are_refused(wrong, message):
 
 def test_words():
     assert readable("great_white\x1b[31m") == "great white\ufffd[31m"
-    assert [percent(share) for share in (1.0, 0.0995, 0.0994, 0.006, 0.0)] == [
+    assert [percent(share) for share in (1.0, 0.0995, 0.0994, 0.006, 0.0005, 0.0004, 0.0)] == [
         "100 %",
         "10 %",
         "9.9 %",
         "0.6 %",
-        "0.0 %",
+        "0.1 %",
+        "<0.1 %",
+        "0 %",
     ]
     assert file_size(999) == "999 bytes"
     assert file_size(12e9) == "12.0 GB"

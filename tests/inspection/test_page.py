@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -35,8 +36,8 @@ from labelkit.inspection import (
     write_page,
 )
 from labelkit.inspection.legend import Entry
-from labelkit.label_maps import LabelMapFile, pool
-from tests.inspection.conftest import KEYS, left_half
+from labelkit.label_maps import LabelMapFile, LabelMapWriter, pool
+from tests.inspection.conftest import CLASSES, FORM, KEYS, left_half, together
 
 PHOTO = Image.new("RGB", (60, 40), (200, 30, 30))
 HOSTILE = "<script>alert('1 & 2')</script>\"><img src=x onerror=y>\x00\x1b\ud800"
@@ -137,6 +138,11 @@ def test_a_table_with_a_cell_too_few_is_refused():
     assert Table(("a", "b"), (("x", "1"), ("y", "2 %"))).numeric == (False, True)
 
 
+def test_numbers_stay_on_the_right_where_a_cell_is_empty_or_too_small_for_a_digit():
+    rows = (("", "1", "", "x"), ("2", "<0.1 %", "", ""))
+    assert Table(("a", "b", "c", "d"), rows).numeric == (True, True, False, False)
+
+
 def test_the_same_page_gives_the_same_bytes(tmp_path):
     for name in ("a.html", "b.html"):
         write_page(tmp_path / name, page_of_everything("text"))
@@ -164,11 +170,43 @@ def test_a_report_shows_every_image_once(maps, photos):
         root = parse(render_page(label_map_report(file, photos)))
         captions = [caption.text for caption in root.iter("figcaption")]
         assert captions == KEYS
+        paragraphs = " ".join(paragraph.text for paragraph in root.iter("p"))
+        assert "percentage is the class's mean probability over all cells" in paragraphs
+        assert "Area: the share of all cells" in paragraphs
         assert len([s for s in root.iter("img") if s.get("src").startswith("data:")]) == 3
         fewer = label_map_report(file, photos, pictures=2)
-        assert [card.caption for card in fewer.sections[1].blocks[0].cards] == [KEYS[0], KEYS[2]]
+        assert [card.caption for card in fewer.sections[1].blocks[1].cards] == [KEYS[0], KEYS[2]]
         with pytest.raises(DatasetError, match=r"has no file 'a/cat\.jpg'"):
             label_map_report(file, maps.parent)
+
+
+def test_a_report_without_images_has_no_empty_tables(tmp_path):
+    path = tmp_path / "maps.h5"
+    LabelMapWriter(path, classes=CLASSES, keys=[], forms=[FORM], source={}).finalize().close()
+    with LabelMapFile.open(path) as file:
+        page = label_map_report(file, tmp_path)
+    assert [section.title for section in page.sections] == ["At a glance", "Next"]
+    assert ("0", "images") in page.sections[0].blocks[0].items
+
+
+def test_a_report_counts_what_it_leaves_out_and_quotes_what_it_proposes(tmp_path):
+    path, key = tmp_path / "it's.h5", "a/it's $HOME & <b>.png"
+    torn = {f"torn{at}.png": "no image" for at in range(5)}
+    writer = LabelMapWriter(path, classes=CLASSES, keys=[key, *torn], forms=[FORM], source={})
+    writer.commit(writer.shards[0], [together([left_half(0, 1)])], torn)
+    writer.finalize().close()
+    (tmp_path / "a").mkdir()
+    PHOTO.save(tmp_path / key)
+    with LabelMapFile.open(path) as file:
+        page = label_map_report(file, tmp_path)
+    sections = {section.title: section.blocks for section in page.sections}
+    assert {("1", "image"), ("5", "unreadable")} < set(sections["At a glance"][0].items)
+    (table,) = sections["Unreadable"]
+    assert (table.caption, len(table.rows)) == ("5 images without a label map, the first 3", 3)
+    (shell,), (python,) = (block.lines for block in sections["Next"][1::2])
+    words = shlex.split(shell)
+    assert (words[2], words[words.index("--key") + 1]) == ("it's.h5", key)
+    assert '"it\'s.h5"' in python
 
 
 def test_a_card_tells_its_classes_in_words():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 
 import numpy as np
@@ -19,6 +20,7 @@ from labelkit.inspection import (
     find_label_map,
     summarize,
 )
+from labelkit.inspection.summary import summarize_label_maps
 from labelkit.inspection.wording import flatten
 from labelkit.label_maps import LabelMap, LabelMapFile, LabelMapWriter, pool
 from tests.inspection.conftest import CLASSES, FORM, KEYS, SOURCE, left_half, together
@@ -39,7 +41,8 @@ def test_label_maps(maps):
     assert summary.example_keys == tuple(KEYS)
 
 
-def test_frequent_classes_are_counted_by_area_and_named(tmp_path):
+def test_classes_are_ordered_by_their_area_in_all_images_and_named(tmp_path):
+    """A class that fills little of many images comes after one that fills much of few."""
     path = tmp_path / "maps.h5"
     keys = ["1", "2", "3"]
     writer = LabelMapWriter(path, classes=CLASSES, keys=keys, forms=[FORM], source=SOURCE)
@@ -49,13 +52,20 @@ def test_frequent_classes_are_counted_by_area_and_named(tmp_path):
     writer.commit(writer.shards[0], [together(rows)], {})
     writer.finalize().close()
     frequent = summarize(path).frequent
-    # Half the cells each: the more present of two equal areas counts, class 0 and not class 4.
+    # Twelve columns in two images are class 0 and class 4 half and half: the more present one of
+    # two equal areas counts as the largest. In the third, of six columns, class 1 has four.
     assert frequent == (
-        FrequentClass("n02123045", "tabby", 2, 0.5),
-        FrequentClass("n02084071", "dog", 1, pytest.approx(4 / 6)),
+        FrequentClass("n02123045", "tabby", 2, pytest.approx(6 / 18)),
+        FrequentClass("other", "other", 0, pytest.approx(6 / 18)),
+        FrequentClass("n02084071", "dog", 1, pytest.approx(4 / 18)),
+        FrequentClass("plain_thing", "plain thing", 0, pytest.approx(2 / 18)),
     )
+    assert sum(each.area for each in frequent) == pytest.approx(1)
     assert summarize(path).looked_at == "3 images"
     assert summarize(path, sample=1).sampled == 1
+    with LabelMapFile.open(path) as file:
+        one = dataclasses.replace(summarize_label_maps(file), images=1, sampled=1)
+    assert one.looked_at == "1 image"
     assert summarize(path, sample=1).looked_at == "a sample of 1 of the 3 images"
     assert summarize(path, sample=0).frequent == ()
     assert len(summarize(path, frequent=1).frequent) == 1
@@ -166,3 +176,18 @@ def test_settings_stop_at_a_depth():
     ((name, text),) = flatten(deep)
     assert name == "x.x.x.x"
     assert text.startswith('{"x"')
+
+
+def test_the_nouns_of_plain_names_take_one_line(tmp_path):
+    """Of a thousand classes they would hide the rest; likewise in each part of an average."""
+    nouns = {name: f"n0000000{number}" for number, name in enumerate("abcd")}
+    for source, told in (
+        ({"nouns": nouns}, ("nouns", "a n00000000, b n00000001, c n00000002 and 1 more")),
+        ({"nouns": {"a": "n1"}}, ("nouns", "a n1")),
+        ({"of": [{"nouns": {"a": "n1"}}, 1]}, ("of", '[{"nouns": "a n1"}, 1]')),
+    ):
+        path = tmp_path / f"{len(str(source))}.h5"
+        writer = LabelMapWriter(path, classes=CLASSES, keys=["1"], forms=[FORM], source=source)
+        writer.commit(writer.shards[0], [together([left_half(0, 1)])], {})
+        writer.finalize().close()
+        assert summarize(path).settings == (told,)

@@ -237,7 +237,7 @@ def test_a_deep_tree_is_no_trouble(deep):
     run = labelkit("inspect", deep)
     assert (run.code, run.err) == (0, "")
     assert "c11 > ... 2,976 more ... > c2988" in run.text
-    assert "11 1 0.0 % 1.00 ... 2,976 more 2988 1 0.0 % 20.00" in run.text
+    assert "11 1 <0.1 % 1.00 ... 2,976 more 2988 1 <0.1 % 20.00" in run.text
     run = labelkit("inspect", deep, "--path", "c2999")
     assert "... 2,976 more ..." in run.out
     assert len(run.out.splitlines()) == 26
