@@ -172,11 +172,53 @@ def test_inner_nodes_are_shown_as_such_and_counted_apart(browser, tmp_path):
     assert text(tab, "#lead").startswith("4 classes2 inner nodes2 roots")
     assert tab.evaluate("document.querySelectorAll('#levels .bar .inner').length") == 1
     badges = "[...document.querySelectorAll('.row')].map(e => !!e.querySelector('.badge'))"
-    assert tab.evaluate(badges) == [True, True]
-    assert text(tab, ".row .below") == "2"
-    click(tab, "#expand")
     assert tab.evaluate(badges) == [True, False, False] * 2
+    assert text(tab, ".row .below") == "2"
+    assert "inner nodes (striped)" in text(tab, "figcaption")
+    assert "Inner nodes were added" in text(tab, "#detail")
+    click(tab, "#collapse")
+    assert tab.evaluate(badges) == [True, True]
     assert tab.complaints == []
+
+
+@pytest.mark.parametrize(
+    ("below", "open_rows"),
+    [
+        ([3, 4, 4], 1 + 3 + 12),
+        ([2, 3, 5], 1 + 2 + 6 + 30),
+        ([2, 3, 6], 1 + 2 + 6),
+        ([60, 2], 1 + 60),
+        ([1, 38], 40),
+        ([1, 39], 2),
+    ],
+)
+def test_a_page_opens_unfolded_as_far_as_a_screen(browser, tmp_path, below, open_rows):
+    """Whole levels, at most 40 rows; but a single root never stands there alone."""
+    parents, level = [-1], [0]
+    for width in below:
+        kids = [(len(parents) + k, at) for k, at in enumerate(np.repeat(level, width).tolist())]
+        parents += [at for _, at in kids]
+        level = [kid for kid, _ in kids]
+    ids = tuple(f"c{at}" for at in range(len(parents)))
+    tree = SemanticTree(ClassList.of(ids), ids, np.array(parents))
+    tab = browser.open(page_of(tmp_path, tree))
+    assert rows_in_list(tab) == open_rows
+    search(tab, "c1")
+    tab.press("Escape")
+    assert rows_in_list(tab) == open_rows
+    assert tab.complaints == []
+
+
+def test_a_flat_list_names_no_largest_roots(browser, tmp_path):
+    ids = tuple("abc")
+    flat = SemanticTree(ClassList.of(ids), ids, np.array([-1, -1, -1]))
+    tab = browser.open(page_of(tmp_path, flat))
+    assert rows_in_list(tab) == 3
+    assert "Largest roots" not in text(tab, "#detail")
+    taller = SemanticTree(ClassList.of(ids), ids, np.array([-1, -1, 0]))
+    tab = browser.open(page_of(tmp_path, taller))
+    assert "Largest rootsclasses belowa1b0" in text(tab, "#detail")
+    assert rows_in_list(tab) == 3
 
 
 def test_one_class_without_a_definition_is_a_page(browser, tmp_path):

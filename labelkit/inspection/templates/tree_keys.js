@@ -106,6 +106,6 @@ function openAddress() {
 
 introduce();
 explain();
-if (model.children(model.n) === 1) toggle(model.kids[model.start[model.n]], true);
+model.openLevels(FIRST_ROWS);
 draw();
 openAddress();

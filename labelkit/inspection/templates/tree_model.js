@@ -59,6 +59,22 @@ class TreeModel {
 
   children(at) { return this.start[at + 1] - this.start[at]; }
 
+  /** Open level after level, from the top, as long as all rows together are at most so many. */
+  openLevels(most) {
+    const perDepth = [];
+    for (const depth of this.depth) perDepth[depth] = (perDepth[depth] ?? 0) + 1;
+    let shown = perDepth[0];
+    let deepest = 0; // the deepest nodes that get a row
+    // A single root says next to nothing: what is below it is shown, however much that is.
+    while (deepest + 1 < perDepth.length) {
+      shown += perDepth[deepest + 1];
+      if (shown > most && (deepest > 0 || perDepth[0] > 1)) break;
+      deepest++;
+    }
+    for (let at = 0; at < this.n; at++) this.open[at] = this.depth[at] < deepest ? 1 : 0;
+    this.list();
+  }
+
   /** Put the open part of the tree into rows. */
   list() {
     this.count = 0;

@@ -3,6 +3,7 @@ const MOST_BARS = 40;
 const LONGEST_PATH = 40;
 const MOST_ROOTS = 8;
 const MOST_OF_AN_ID = 60;
+const INNER_NODES = "Inner nodes were added above the classes to give them levels; no image of the data is labelled with one.";
 
 /* The pane of the selected class. */
 
@@ -89,10 +90,13 @@ function explain() {
     keys.append(cell, make("span", "", use));
   }
   const parts = [make("p", "", "Choose a class to see what it is and where it lies."), keys];
+  if (about.inner.length) parts.push(make("p", "nothing", INNER_NODES));
   const roots = Array.from(model.kids.slice(model.start[model.n]));
-  if (roots.length > 1) {
+  if (roots.length > 1 && roots.some((at) => model.below[at])) {
     roots.sort((one, other) => model.below[other] - model.below[one] || one - other);
-    parts.push(make("h3", "", "Largest roots"), largest(roots.slice(0, MOST_ROOTS)));
+    const heading = make("h3", "counted", "Largest roots");
+    heading.append(make("span", "", "classes below"));
+    parts.push(heading, largest(roots.slice(0, MOST_ROOTS)));
   }
   detail.replaceChildren(...parts);
 }
@@ -117,10 +121,12 @@ function introduce() {
   ];
   const lead = document.getElementById("lead");
   for (const fact of facts) lead.append(make("span", "", fact));
+  lead.lastChild.title = "Nothing lies above a root.";
   const digest = make("span", "", "digest ");
   digest.append(make("code", "", about.digest.slice(0, 6)));
   digest.title = [["digest", about.digest], ...about.source].map((pair) => pair.join(": ")).join("\n");
   lead.append(digest);
+  if (inner) document.getElementById("levels-title").textContent = "Classes and inner nodes (striped) by level, 0 at the top";
   drawLevels(model.levels());
 }
 

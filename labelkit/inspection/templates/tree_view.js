@@ -3,6 +3,7 @@ const ROW = 28; // pixels, as in the style sheet
 const SPARE = 12; // rows drawn above and below those on the screen
 const DEEPEST_INDENT = 24;
 const MOST_PRINTED = 3000;
+const FIRST_ROWS = 40; // about a screen: a small tree opens unfolded as far as that
 
 const about = JSON.parse(document.getElementById("data").textContent);
 const model = new TreeModel(about);
