@@ -12,7 +12,7 @@ from labelkit.hierarchy.class_sources import read_class_list
 from labelkit.inspection.wording import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from rich.console import Console
 
@@ -41,7 +41,7 @@ def command(source: str, output: Path) -> None:
 
     CLASSES is a text file with one name a line, a folder with one folder per class, or a named
     list. A name with one meaning gets its WordNet id. For all others the file shows the candidates
-    below a question mark, for you to choose from; build-tree --names takes the edited file.
+    below a question mark, for you to choose from; --names of build-tree and relabel takes it back.
     """
     try:
         classes = read_class_list(source)
@@ -56,11 +56,21 @@ def command(source: str, output: Path) -> None:
     matches = match_names(classes)
     write_name_file(output, matches)
     _summarise(matches, settled(matches), output)
-    paths = printable(source), "--names", printable(str(output))
-    build = shlex.join(["labelkit", "build-tree", *paths, "-o", "tree.json"])
-    all_settled = len(settled(matches)) == len(matches)
-    edit = "" if all_settled else f"edit {shlex.quote(printable(str(output)))}, then "
-    click.echo(f"Next: {edit}{build}")
+    for line in _next(
+        printable(source), printable(str(output)), len(matches) - len(settled(matches))
+    ):
+        click.echo(line)
+
+
+def _next(source: str, output: str, to_choose: int) -> Iterator[str]:
+    """What the name file is for, as commands."""
+    images = source if Path(source).is_dir() else "DATA"
+    yield f"Next: edit {shlex.quote(output)}, then" if to_choose else "Next:"
+    for words in (
+        ("build-tree", source, "--names", output, "-o", "tree.json"),
+        ("relabel", images, "--classes", source, "--names", output, "-o", "maps.h5"),
+    ):
+        yield f"  {shlex.join(['labelkit', *words])}"
 
 
 def _summarise(matches: Sequence[NameMatch], chosen: Mapping[str, str], output: Path) -> None:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from labelkit.cli.class_options import names_option, read_classes
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -18,14 +20,15 @@ if TYPE_CHECKING:
 
 
 _SMALLEST, _LARGEST = 16, 4096
+_SHOWN = 5
 EPILOG = """\b
 Examples:
-_SHOWN = 5
   labelkit relabel photos/train -o maps.h5
   labelkit relabel photos/train -o maps.h5 --teacher efficientnet-lite2 --size 384
   labelkit relabel photos/train -o maps.h5 --teacher efficientnet-lite0 --size 256+352
   labelkit relabel photos/train -o maps.h5 --selection cell --grid 15 --background 0
   labelkit relabel photos/train -o more.h5 --reuse maps.h5
+  labelkit relabel photos/train -o maps.h5 --classes photos/train --names names.tsv
 """
 
 
@@ -88,6 +91,7 @@ _SHOWN = 5
     help="Keep these classes of the teacher only: a text file, a folder of class folders, or a "
     "named list.",
 )
+@names_option
 @click.option(
     "--background",
     type=click.IntRange(0),
@@ -154,6 +158,7 @@ def command(  # noqa: PLR0913, PLR0917 -- one a command-line option
     grid: int | None,
     sizes: tuple[tuple[int, ...], ...],
     classes: str | None,
+    names: Path | None,
     background: int | None,
     patterns: int | None,
     scores: Literal["uint8", "float16", "float32"],
@@ -173,16 +178,12 @@ def command(  # noqa: PLR0913, PLR0917 -- one a command-line option
     the same command goes on where it was. Unreadable images are listed, never replaced.
     """
     from labelkit.data import EXTENSIONS, list_images
-    from labelkit.hierarchy import read_class_list
 
     # What can be told at once is told before seconds of loading.
     list_images(data)
     if output.name.lower().endswith(EXTENSIONS):
         raise click.UsageError(f"{output} ends like an image: take a name such as maps.h5")
-    try:
-        subset = read_class_list(classes) if classes else None
-    except FileNotFoundError as error:
-        raise click.UsageError(str(error)) from error
+    subset, nouns = read_classes(classes, names)
 
     from rich.console import Console
 
@@ -215,6 +216,7 @@ def command(  # noqa: PLR0913, PLR0917 -- one a command-line option
         flip=flip,
         average=average,
         classes=subset,
+        nouns=nouns,
         background=background,
         patterns=patterns,
         scores=scores,

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 
 import click
 
+from labelkit.cli.class_options import FILE, names_option
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -14,8 +16,6 @@ if TYPE_CHECKING:
     from labelkit.hierarchy.parent_rules import Rule
 
     Command = Callable[..., object]
-
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 class Origin(TypedDict):
@@ -31,11 +31,7 @@ class Origin(TypedDict):
 
 
 OPTIONS: tuple[Callable[[Command], Command], ...] = (
-    click.option(
-        "--names",
-        type=FILE,
-        help="Which noun each class is, for plain names: the file from labelkit match-names.",
-    ),
+    names_option,
     click.option(
         "--taxonomy",
         type=FILE,

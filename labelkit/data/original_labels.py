@@ -48,9 +48,9 @@ def original_labels(maps: LabelMapFile, names: Sequence[str] | None) -> NDArray[
 def ids_for_names(classes: ClassList) -> str:
     """The way out where class folders have plain names, and ``classes`` are ids: one sentence."""
     return (
-        f"Classes are ids such as {classes[0]} there: if the folders have plain names, list their "
-        "ids in the folders' order in a text file, relabel with --classes ids.txt, and pass "
-        "classes=[...], the same ids, to LabelMapDataset (docs/loops.md)"
+        f"Classes are ids such as {classes[0]} there: if the folders have plain names, say which "
+        "noun each one is, labelkit match-names DATA -o names.tsv, and relabel with --classes DATA "
+        "--names names.tsv (docs/loops.md)"
     )
 
 

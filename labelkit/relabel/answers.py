@@ -17,7 +17,7 @@ from labelkit.relabel.merging import merge_onto
 from labelkit.teachers import resize_grid
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from labelkit.hierarchy import ClassList
     from labelkit.teachers import Teacher
@@ -42,6 +42,7 @@ class Answers:
         classes: what the scores are to be of; each teacher's classes are found among them by id.
         sizes: for each map the sides in pixels at which every teacher looks at the image; none at
             all is each teacher's own good size, one map.
+        nouns: class -> the id by which a teacher knows it that does not know its own.
         flip: look at the mirrored image too.
         average: the mean of the logits, or the logarithm of the mean of each cell's softmax.
 
@@ -52,16 +53,18 @@ class Answers:
 
     Raises:
         ClassListMismatch: a teacher lacks one of the classes.
+        ClassListError: two classes have one noun.
         TeacherError: two teachers are the same, the same size stands twice in a map, or two maps
             have one zoom.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- who looks, at what and how, and what the answers are of
         self,
         teachers: Sequence[Teacher],
         classes: ClassList,
         sizes: Sequence[tuple[int, ...]],
         *,
+        nouns: Mapping[str, str] | None = None,
         flip: bool = False,
         average: Average = "logit",
     ) -> None:
@@ -72,7 +75,9 @@ class Answers:
         for each in sizes:
             if len(set(each)) != len(each) or not each:
                 raise TeacherError(f"input sizes {each}: none at all, or one stands twice")
-        self._merges = [merge_onto(classes, teacher) for teacher in self.teachers]
+        told = nouns or {}
+        self._nouns = {each: told[each] for each in classes if told.get(each, each) != each}
+        self._merges = [merge_onto(classes, teacher, self._nouns) for teacher in self.teachers]
         self._flip, self._average = flip, average
         asked = [self._looks(each) for each in (sizes or [()])]
         squares = {square for looks in asked for _, square in looks}
@@ -138,6 +143,8 @@ class Answers:
             described["teacher"] = self.teachers[0].describe()
         else:
             described["teachers"] = [teacher.describe() for teacher in self.teachers]
+        if self._nouns:
+            described["nouns"] = self._nouns
         if self._flip:
             described["flip"] = True
         if self._average != "logit":

@@ -60,14 +60,16 @@ def average(  # noqa: PLR0913 -- each is a separate choice
 
     Raises:
         ValueError: fewer than two files.
-        LabelMapError: the same maps twice, other class lists, other numbers of maps or zooms, an
-            image that not all have a row of, a damaged row, or shards of another plan.
+        LabelMapError: the same maps twice, other class lists or nouns for them, other numbers of
+            maps or zooms, an image that not all have a row of, a damaged row, or shards of another
+            plan.
         FileExistsError: ``output`` exists and is something else.
         OSError: the disk is full or refuses; finished shards are kept.
     """
     if len(files) < 2:
         raise ValueError(f"an average of {len(files)} files")
     _require_distinct(files)
+    _require_one_meaning(files)
     forms = _forms(files)
     ordered = sorted(files, key=_place)
     keys, unreadable = _keys(ordered, common=common)
@@ -187,6 +189,20 @@ def _require_distinct(files: Sequence[LabelMapFile]) -> None:
                 f"{before.path} and {file.path} hold the same maps: name each teacher's file once"
             )
         seen[file.digest] = file
+
+
+def _require_one_meaning(files: Sequence[LabelMapFile]) -> None:
+    """Raise if a class with a plain name is one noun in a file and another noun in the next."""
+    seen: dict[str, tuple[str, LabelMapFile]] = {}
+    for file in files:
+        nouns = file.attrs.get("nouns")
+        for name, noun in nouns.items() if isinstance(nouns, dict) else ():
+            before, first = seen.setdefault(name, (noun, file))
+            if before != noun:
+                raise LabelMapError(
+                    f"{first.path} and {file.path} were made with other nouns (nouns.{name}: "
+                    f"{before} and {noun}): make both with one file, labelkit relabel --names"
+                )
 
 
 def _forms(files: Sequence[LabelMapFile]) -> list[MapForm]:

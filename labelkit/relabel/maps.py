@@ -5,7 +5,7 @@ Legend: B batch, C classes, K entries per cell, S input side, H W grid.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import timm
@@ -19,11 +19,11 @@ from labelkit.label_maps import MapForm
 from labelkit.relabel.answers import Answers, Average, common_classes
 from labelkit.relabel.averaging import select_around_zero
 from labelkit.relabel.selection import select
-from labelkit.relabel.squares import Batch, Squares
+from labelkit.relabel.squares import Batch, PackedBatch, Squares
 from labelkit.teachers import EXACT_GAP
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from labelkit.hierarchy import ClassList
@@ -49,6 +49,8 @@ class Settings:
         flip: average with the answer to the mirrored image.
         average: of several answers take the mean of the ``logit``, or of the ``probability``.
         classes: keep these classes of the teacher only, found by id; None keeps all.
+        nouns: class -> the id by which a teacher knows it that does not know its own, such as a
+            folder's plain name (``ClassNames.nouns_of``). Maps are stored under the class's own.
         batch_size: images per forward pass; on a CPU few are best, their features fit its caches.
         workers: processes that decode; 0 decodes between the forward passes.
         shard_rows: images per shard, which is what an interruption can cost at most.
@@ -76,6 +78,7 @@ class Settings:
     patterns: int | None = None
     scores: Literal["uint8", "float16", "float32"] = "uint8"
     log_sum_exp: bool = False
+    nouns: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def form(self, num_classes: int, native: tuple[int, int], zoom: float) -> MapForm:
         """What these settings come to for a teacher.
@@ -128,7 +131,7 @@ class MapMaker:
         forms: what the maps are to be, if that is known already; None lets the settings say.
 
     Raises:
-        ClassListError: fewer classes than are to be kept.
+        ClassListError: fewer classes than are to be kept, or two classes with one noun.
         ClassListMismatch: a teacher lacks one of the classes, or they have different lists.
         TeacherError: a model has no spatial grid, or does not take such an input size.
     """
@@ -143,7 +146,12 @@ class MapMaker:
         self.classes = settings.classes or common_classes(teachers)
         sizes = [(size,) if isinstance(size, int) else size for size in settings.sizes]
         self.answers = Answers(
-            teachers, self.classes, sizes, flip=settings.flip, average=settings.average
+            teachers,
+            self.classes,
+            sizes,
+            nouns=settings.nouns,
+            flip=settings.flip,
+            average=settings.average,
         )
         gap = self.answers.gap()
         self.forms = forms or tuple(
@@ -202,4 +210,5 @@ def read_batches(
         collate_fn=squares.collate,
         pin_memory=maker.answers.teachers[0].device.type == "cuda",
     )
-    return iter(loader)
+    for batch in loader:
+        yield batch.unpack() if isinstance(batch, PackedBatch) else batch

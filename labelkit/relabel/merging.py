@@ -12,10 +12,12 @@ import torch
 
 from labelkit.data.original_labels import ids_for_names
 from labelkit.errors import ClassListMismatch
-from labelkit.hierarchy import Taxonomy, project
+from labelkit.hierarchy import ClassList, Taxonomy, project
 
 if TYPE_CHECKING:
-    from labelkit.hierarchy import ClassList, Projection
+    from collections.abc import Mapping
+
+    from labelkit.hierarchy import Projection
     from labelkit.teachers import Teacher
 
 
@@ -57,24 +59,46 @@ class MergeLogits:
         return highest + torch.zeros_like(highest).index_add_(1, self._onto, terms).log()
 
 
-def merge_onto(classes: ClassList, teacher: Teacher) -> MergeLogits | None:
+def merge_onto(
+    classes: ClassList, teacher: Teacher, nouns: Mapping[str, str]
+) -> MergeLogits | None:
     """How a teacher's logits become those of ``classes``; None if they are the same list.
 
-    Classes are found by id; a class of the teacher that is none of them goes to the nearest one
-    above it in WordNet (``labelkit.hierarchy.project``), or nowhere.
+    Classes are found by their own id, else by their noun's; a class of the teacher that is none of
+    them goes to the nearest one above it in WordNet (``labelkit.hierarchy.project``), or nowhere.
+
+    Args:
+        classes: T classes.
+        teacher: of S classes.
+        nouns: class -> the id by which a teacher knows it that does not know its own.
 
     Raises:
         ClassListMismatch: the teacher has nothing for some of the classes; the message names them.
+        ClassListError: two classes have one id for the teacher.
     """
-    if classes.ids == teacher.classes.ids:
+    known = teacher.classes.index
+    sought = ClassList.of(
+        (each if each in known else nouns.get(each, each) for each in classes),
+        f"nouns of {classes.name}",
+    )
+    if sought.ids == teacher.classes.ids:
         return None
-    projection = project(teacher.classes, classes, Taxonomy.wordnet())
+    projection = project(teacher.classes, sought, Taxonomy.wordnet())
     if projection.missing:
-        shown = ", ".join(projection.missing[:5])
+        of = {
+            noun: f"{each} ({noun})"
+            for each, noun in zip(classes, sought, strict=True)
+            if each != noun
+        }
+        shown = ", ".join(of.get(each, each) for each in projection.missing[:5])
         raise ClassListMismatch(
             f"teacher {teacher.card.name} ({teacher.classes}) has nothing for "
             f"{len(projection.missing):,} of the classes asked for ({classes}): {shown}"
             f"{', ...' if len(projection.missing) > 5 else ''}. "
-            f"Leave them out, or take another teacher. {ids_for_names(teacher.classes)}"
+            + (
+                "Choose other nouns for them, leave them out, or take another teacher"
+                if nouns
+                else f"Leave them out, or take another teacher. {ids_for_names(teacher.classes)}"
+            )
         )
     return MergeLogits(projection, teacher.device)

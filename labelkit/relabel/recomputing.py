@@ -77,6 +77,7 @@ def maker_of(file: LabelMapFile, teachers: Sequence[Teacher]) -> MapMaker:
         flip=file.attrs.get("flip") is True,
         average="probability" if file.attrs.get("average") == "probability" else "logit",
         classes=file.classes,
+        nouns=_nouns(file),
         workers=0,
     )
     maker = MapMaker(teachers, settings, file.forms)
@@ -224,6 +225,18 @@ def named_teachers(file: LabelMapFile) -> list[dict[str, Any]]:
             f"{file.path} does not name the teacher that made it: its maps cannot be made again"
         )
     return named
+
+
+def _nouns(file: LabelMapFile) -> dict[str, str]:
+    """The ids by which the teacher knew the file's classes, where those were not the classes'.
+
+    Raises:
+        LabelMapError: the file says something else of them.
+    """
+    told = file.attrs.get("nouns", {})
+    if not isinstance(told, dict) or not all(isinstance(noun, str) for noun in told.values()):
+        raise LabelMapError(f"{file.path} says nouns {told!r:.80}: its maps cannot be made again")
+    return told
 
 
 def _is_size(told: object) -> bool:

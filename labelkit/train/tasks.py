@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 NEW_MAPS = (
     "Make maps over the data set's own classes: labelkit relabel DATA --classes DATA -o MAPS. "
-    "The folders' names must be classes of the teacher, most often ids such as n01440764"
+    "Folders with plain names, not ids such as n01440764, need --names too: labelkit match-names"
 )
 NEW_TREE = "Build the tree from a list that holds them: labelkit build-tree CLASSES -o TREE"
 SAME_FOLDERS = "Training and evaluation need the same class folders"

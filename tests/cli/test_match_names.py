@@ -33,7 +33,9 @@ def test_it_says_what_is_settled_what_to_choose_and_what_comes_next(classes: Pat
     assert "n03126707 whole name: crane < lifting_device" in run.text
     assert "and 1 more to choose in" in run.text
     assert run.out.endswith(
-        f"Next: edit {output}, then labelkit build-tree {classes} --names {output} -o tree.json\n"
+        f"Next: edit {output}, then\n"
+        f"  labelkit build-tree {classes} --names {output} -o tree.json\n"
+        f"  labelkit relabel DATA --classes {classes} --names {output} -o maps.h5\n"
     )
     assert "clock\tn03046257\t" in output.read_text()
 
@@ -43,8 +45,13 @@ def test_folder_names_with_one_meaning_need_no_edit(tmp_path: Path) -> None:
         (tmp_path / "photos" / name).mkdir(parents=True)
     run = labelkit("match-names", tmp_path / "photos", "-o", tmp_path / "names.tsv")
     assert run.code == 0
-    assert "Next: labelkit build-tree" in run.out
     assert "edit" not in run.out
+    photos, names = tmp_path / "photos", tmp_path / "names.tsv"
+    assert run.out.endswith(
+        f"Next:\n  labelkit build-tree {photos} --names {names} -o tree.json\n"
+        f"  labelkit relabel {photos} --classes {photos} --names {names} -o maps.h5\n"
+    )
+    assert labelkit("build-tree", photos, "--names", names, "-o", tmp_path / "tree.json").code == 0
 
 
 def test_paths_with_blanks_are_one_word_in_the_next_command(tmp_path: Path) -> None:
@@ -53,11 +60,14 @@ def test_paths_with_blanks_are_one_word_in_the_next_command(tmp_path: Path) -> N
     (folder / "clock.txt").write_text("clock\n")
     (folder / "apple.txt").write_text("apple\n")
     for name, before in (("clock", []), ("apple", ["edit", f"{folder / 'apple.tsv'},", "then"])):
-        run = labelkit("match-names", folder / f"{name}.txt", "-o", folder / f"{name}.tsv")
-        assert shlex.split(run.out.rpartition("Next: ")[2]) == [
-            *before, "labelkit", "build-tree", str(folder / f"{name}.txt"), "--names",
-            str(folder / f"{name}.tsv"), "-o", "tree.json",
-        ]  # fmt: skip
+        source, output = folder / f"{name}.txt", folder / f"{name}.tsv"
+        run = labelkit("match-names", source, "-o", output)
+        assert shlex.split(run.out.rpartition("Next:")[2]) == [
+            *before,
+            *("labelkit", "build-tree", str(source), "--names", str(output), "-o", "tree.json"),
+            *("labelkit", "relabel", "DATA", "--classes", str(source)),
+            *("--names", str(output), "-o", "maps.h5"),
+        ]
 
 
 def test_names_cannot_steer_the_terminal(tmp_path: Path) -> None:

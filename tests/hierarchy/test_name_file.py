@@ -231,3 +231,16 @@ def test_a_class_without_a_noun_becomes_a_kind_of_one(tmp_path: Path) -> None:
     assert tree.names == ("soup", "beet salad", "bibimbap", "salad")
     joined = SemanticTree.build(tree.classes, names.place(Taxonomy.wordnet()), inner_levels="all")
     assert [joined.names[at] for at in joined.chain("bibimbap")][-2:] == ["dish", "bibimbap"]
+
+
+def test_a_teacher_finds_each_class_by_its_noun(tmp_path: Path) -> None:
+    """Other lines of the file do not count, and a class that is a wnid needs none."""
+    path = tmp_path / "names.tsv"
+    path.write_text("soup\tn07583197\ncat\tn02121808\nbibimbap\tunder n07557434\n")
+    names = read_name_file(path)
+    assert names.nouns_of(ClassList.of(["cat", "n02084071"])) == {"cat": "n02121808"}
+    with pytest.raises(TaxonomyError, match=r"tsv puts 1 of the 2 classes of menu \('bibimbap'\)"):
+        names.nouns_of(ClassList.of(["bibimbap", "soup"], "menu"))
+    rest = [f"dish {number}" for number in range(9)]
+    with pytest.raises(TaxonomyError, match=r"nothing of 9 .*'dish 4', \.\.\.\): add a line"):
+        names.nouns_of(ClassList.of(["soup", *rest]))

@@ -161,7 +161,7 @@ def test_maps_over_another_class_list_are_refused(
     error = error_of(f'labels={{kind="label-maps", maps="{maps}"}}')
     assert "does not hold: sky." in error
     assert "--classes DATA" in error
-    assert "classes of the teacher, most often ids such as n01440764" in error
+    assert "not ids such as n01440764, need --names too: labelkit match-names" in error
 
 
 def test_paths_are_shown_without_detours(

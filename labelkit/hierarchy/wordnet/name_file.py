@@ -9,7 +9,7 @@ spreadsheets write those that hold a quote or a comma.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,10 +47,12 @@ class ClassNames:
     Attributes:
         nouns: class -> the wnid of the noun that it is.
         under: class -> the wnid of the noun that it is a kind of.
+        name: the file, for messages only.
     """
 
     nouns: dict[str, str]
     under: dict[str, str]
+    name: str = field(default="the name file", compare=False)
 
     def place(self, taxonomy: Taxonomy) -> Taxonomy:
         """The taxonomy with these classes in it, under their own names.
@@ -59,6 +61,37 @@ class ClassNames:
             TaxonomyError: the taxonomy has no such noun, or another node with a class's name.
         """
         return taxonomy.with_children(self.under).with_ids(self.nouns)
+
+    def nouns_of(self, classes: ClassList) -> dict[str, str]:
+        """The wnid by which a teacher's answers find each class: class -> noun.
+
+        Classes that are no names but wnids themselves are left out.
+
+        Raises:
+            TaxonomyError: a class is only under a noun, so that no teacher has anything for it, or
+                it is neither in the file nor a wnid; the message names such classes.
+        """
+        under = [class_id for class_id in classes if class_id in self.under]
+        if under:
+            raise TaxonomyError(
+                f"{self.name} puts {_some(under, classes)} under a noun, which places it in a "
+                "tree; a teacher has nothing for it. Write, in a copy of the file, a noun that the "
+                "teacher knows, without 'under', or leave the class out of --classes"
+            )
+        known = noun_graph().index
+        absent = [each for each in classes if each not in self.nouns and each not in known]
+        if absent:
+            raise TaxonomyError(
+                f"{self.name} says nothing of {_some(absent, classes)}: add a line 'class TAB "
+                "wnid' for each, or begin a new file: labelkit match-names CLASSES -o NEW"
+            )
+        return {each: self.nouns[each] for each in classes if each in self.nouns}
+
+
+def _some(class_ids: Sequence[str], classes: ClassList) -> str:
+    """How many classes of a list are meant, and the first of them."""
+    shown = ", ".join(map(clipped, class_ids[:5])) + ", ..." * (len(class_ids) > 5)
+    return f"{len(class_ids):,} of the {len(classes):,} classes of {classes.name} ({shown})"
 
 
 def write_name_file(path: str | Path, matches: Sequence[NameMatch]) -> None:
@@ -139,7 +172,7 @@ def read_name_file(path: str | Path) -> ClassNames:
         OSError: the file cannot be read.
     """
     lines = read_text(Path(path), TaxonomyError, "save it as UTF-8").split("\n")
-    names = ClassNames({}, {})
+    names = ClassNames({}, {}, str(path))
     class_of: dict[str, str] = {}
     undecided: list[str] = []
     for number, line in enumerate(lines, start=1):

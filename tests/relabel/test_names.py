@@ -1,0 +1,227 @@
+"""From folders with plain names to targets in their order: relabel --names, as a user runs it."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+from torchvision.datasets import ImageFolder
+from torchvision.transforms import v2
+
+from labelkit.data import LabelMapDataset, TargetOptions
+from labelkit.errors import ClassListError, ClassListMismatch, LabelMapError
+from labelkit.hierarchy import ClassList
+from labelkit.label_maps import LabelMapFile, merge
+from labelkit.relabel import Settings, average, relabel, verify
+from labelkit.relabel.answers import Answers
+from labelkit.relabel.squares import Squares
+from labelkit.teachers import Teacher, load_teacher, random_teacher
+from tests.command import labelkit
+from tests.photos import write_photos
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.command import Run
+
+ANIMAL, ARTIFACT, VEHICLE = "n00015388", "n00021939", "n04524313"
+# The folders' order is not that of their nouns.
+NOUNS = {"artefacts": ARTIFACT, "beasts": ANIMAL}
+CLASSES = ClassList.of(NOUNS)
+SMALL = Settings(sizes=(96,), batch_size=1, workers=0, classes=CLASSES, nouns=NOUNS)
+
+
+@pytest.fixture(scope="module")
+def teacher() -> Teacher:
+    return load_teacher("efficientnet-lite0", device="cpu")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    write_photos(tmp_path / "photos")
+    (tmp_path / "photos" / "animals").rename(tmp_path / "photos" / "beasts")
+    (tmp_path / "photos" / "things").rename(tmp_path / "photos" / "artefacts")
+    return tmp_path / "photos"
+
+
+def write_names(photos: Path, **nouns: str) -> Path:
+    path = photos.with_name("names.tsv")
+    path.write_text("".join(f"{name}\t{wnid}\n" for name, wnid in (NOUNS | nouns).items()))
+    return path
+
+
+def command(photos: Path, output: str, *options: object) -> Run:
+    return labelkit(
+        *("relabel", photos, "-o", photos.with_name(output), "--classes", photos, "--size", 96),
+        *("--batch-size", 1, "--workers", 0, *options),
+    )
+
+
+def test_targets_come_in_the_order_of_the_folders(photos: Path) -> None:
+    """Every image's strongest class is its own folder's index, with no word about wnids."""
+    run = command(photos, "maps.h5", "--names", write_names(photos))
+    assert run.code == 0, run.text
+    folder = ImageFolder(str(photos))
+    whole = v2.Compose([v2.Resize((64, 64)), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
+    maps = photos.with_name("maps.h5")
+    train_set = LabelMapDataset(folder, maps, whole)
+    assert list(train_set.classes) == folder.classes == ["artefacts", "beasts"]
+    (_, targets) = next(iter(DataLoader(train_set, batch_size=4)))
+    shown = dict(zip(train_set.keys, targets.argmax(dim=1).tolist(), strict=True))
+    assert shown["beasts/cat.jpg"] == folder.class_to_idx["beasts"]
+    assert shown["artefacts/rocket.jpg"] == folder.class_to_idx["artefacts"]
+    own = LabelMapDataset(folder, maps, whole, options=TargetOptions(label="original"))
+    hard = torch.stack([target for _, target in own]).argmax(dim=1)
+    assert hard.tolist() == folder.targets
+
+
+def test_the_maps_are_those_of_the_nouns(photos: Path, teacher: Teacher) -> None:
+    """Row for row what a list of wnids in the folders' order gives; only the class list differs."""
+    relabel(photos, teacher, photos.with_name("named.h5"), SMALL)
+    by_hand = Settings(sizes=(96,), batch_size=1, workers=0, classes=ClassList.of(NOUNS.values()))
+    relabel(photos, teacher, photos.with_name("wnids.h5"), by_hand)
+    named, wnids = (LabelMapFile.open(photos.with_name(f"{n}.h5")) for n in ("named", "wnids"))
+    assert [*named.raw_rows()] == [*wnids.raw_rows()]
+    assert (named.classes, [*wnids.classes]) == (CLASSES, [*NOUNS.values()])
+    assert named.attrs["nouns"] == NOUNS
+    assert {**named.attrs, "nouns": None} == {**wnids.attrs, "nouns": None}
+
+
+def test_names_that_are_not_needed_leave_no_trace(photos: Path, teacher: Teacher) -> None:
+    """Neither those of other classes, nor a wnid for itself: other lines change no file."""
+    told = NOUNS | {"clock": "n03046257"}
+    settings = Settings(sizes=(96,), classes=ClassList.of([ANIMAL, "artefacts"]), nouns=told)
+    relabel(photos, teacher, photos.with_name("maps.h5"), settings)
+    with LabelMapFile.open(photos.with_name("maps.h5")) as file:
+        assert file.attrs["nouns"] == {"artefacts": ARTIFACT}
+    own_ids = Settings(sizes=(96,), nouns={"clock": "n03046257", ANIMAL: ANIMAL})
+    relabel(photos, teacher, photos.with_name("all.h5"), own_ids)
+    with LabelMapFile.open(photos.with_name("all.h5")) as file:
+        assert "nouns" not in file.attrs
+
+
+def test_a_changed_name_is_noticed_wherever_rows_would_mix(photos: Path) -> None:
+    names = write_names(photos)
+    assert command(photos, "old.h5", "--names", names).code == 0
+    write_names(photos, artefacts=VEHICLE)
+    run = command(photos, "old.h5", "--names", names)
+    assert run.code == 1
+    assert "made from other images or settings (settings differ)" in run.text
+    run = command(photos, "new.h5", "--names", names, "--reuse", photos.with_name("old.h5"))
+    assert run.code == 1
+    assert f"its source.nouns.artefacts is '{ARTIFACT}', here it is '{VEHICLE}'" in run.text
+    assert command(photos, "new.h5", "--names", names).code == 0
+    old, new = (LabelMapFile.open(photos.with_name(name)) for name in ("old.h5", "new.h5"))
+    with pytest.raises(LabelMapError, match=r"nouns\.artefacts"):
+        merge([old, new], photos.with_name("joined.h5"))
+    with pytest.raises(LabelMapError, match=r"nouns\.artefacts"):
+        average([old, new], photos.with_name("mean.h5"))
+
+
+def test_an_interrupted_run_goes_on_with_the_same_nouns_only(
+    photos: Path, teacher: Teacher
+) -> None:
+    output = photos.with_name("maps.h5")
+    settings = replace(SMALL, shard_rows=1)
+
+    def stop(done: int, _total: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        relabel(photos, teacher, output, settings, on_progress=stop)
+    other = replace(settings, nouns=NOUNS | {"artefacts": VEHICLE})
+    told = rf"other settings \(header\.source\.nouns\.artefacts: {ARTIFACT} there, {VEHICLE} now"
+    with pytest.raises(LabelMapError, match=told):
+        relabel(photos, teacher, output, other)
+    assert relabel(photos, teacher, output, settings).made == 3
+
+
+def test_a_file_with_names_is_checked_from_itself(photos: Path, teacher: Teacher) -> None:
+    relabel(photos, teacher, photos.with_name("maps.h5"), SMALL)
+    with LabelMapFile.open(photos.with_name("maps.h5")) as file:
+        assert verify(file, photos, [teacher], 4).well
+    shutil.copy(photos / "artefacts" / "rocket.jpg", photos / "beasts" / "cat.jpg")
+    with LabelMapFile.open(photos.with_name("maps.h5")) as file:
+        found = verify(file, photos, [teacher], 4)
+    assert [each.key for each in found.differing] == ["beasts/cat.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("artefacts\tn00021939\nbeasts\t?\n", r"1 of 2 classes still have a ?.*(beasts)"),
+        ("artefacts\tn00021939\n", "names.tsv says nothing of 1 of the 2 classes of photos ('beas"),
+        (
+            "artefacts\tn00021939\nbeasts\tunder n00015388\n",
+            "names.tsv puts 1 of the 2 classes of photos ('beasts') under a noun",
+        ),
+        (
+            "artefacts\tn00021939\nbeasts\tn01887787\n",
+            "): beasts (n01887787). Choose other nouns for them, leave them out, or take another",
+        ),
+    ],
+    ids=["undecided", "absent", "under", "unknown to the teacher"],
+)
+def test_a_class_without_a_noun_is_named_with_a_way_out(
+    lines: str, message: str, photos: Path
+) -> None:
+    names = photos.with_name("names.tsv")
+    names.write_text(lines)
+    run = command(photos, "maps.h5", "--names", names)
+    assert run.code == 1
+    for part in message.split(".*"):
+        assert part in run.text
+    assert not photos.with_name("maps.h5").exists()
+
+
+def test_names_without_classes_are_wrong_usage(photos: Path) -> None:
+    names = write_names(photos)
+    run = labelkit("relabel", photos, "-o", photos.with_name("maps.h5"), "--names", names)
+    assert run.code == 2
+    assert "--names tells the nouns of the classes: give --classes too" in run.text
+
+
+def test_plain_names_without_a_name_file_are_led_to_it(photos: Path, teacher: Teacher) -> None:
+    with pytest.raises(ClassListMismatch, match=r"match-names DATA -o names\.tsv.*--names names"):
+        relabel(photos, teacher, photos.with_name("maps.h5"), Settings(classes=CLASSES))
+
+
+def test_a_teacher_of_the_names_themselves_needs_no_nouns(photos: Path, teacher: Teacher) -> None:
+    """So that it can be averaged with one that knows wnids: each class is found in both."""
+    own = random_teacher("resnet18", device="cpu")
+    ids = ClassList.of(["beasts", *(f"class {at}" for at in range(998)), "artefacts"])
+    own = Teacher(own.model, ids, own.card, own.weights_digest)
+    both = Answers([own, teacher], CLASSES, [(96,)], nouns=NOUNS)
+    alone = Answers([own], CLASSES, [(96,)], nouns=NOUNS)
+    squares = Squares(photos, ["beasts/cat.jpg"], alone.squares)
+    images = squares.collate([squares[0]]).images
+    logits = own.logits_map(own.normalize(images[0]))[:, [999, 0]]
+    assert torch.equal(alone(images, 0, logits.shape[2:]), logits)
+    assert both.describe()["nouns"] == NOUNS
+
+
+def test_two_classes_of_one_noun_are_refused(photos: Path, teacher: Teacher) -> None:
+    settings = Settings(classes=ClassList.of(["beasts", ANIMAL]), nouns={"beasts": ANIMAL})
+    with pytest.raises(ClassListError, match=f"'{ANIMAL}' stands twice in nouns"):
+        relabel(photos, teacher, photos.with_name("maps.h5"), settings)
+
+
+def test_names_in_the_order_of_the_teachers_classes_need_no_sum(
+    photos: Path, teacher: Teacher
+) -> None:
+    """A thousand plain names for a thousand wnids: the logits themselves, under other names."""
+    names = {f"class {number}": wnid for number, wnid in enumerate(teacher.classes)}
+    settings = Settings(sizes=(96,), classes=ClassList.of(names), nouns=names)
+    relabel(photos, teacher, photos.with_name("named.h5"), settings)
+    relabel(photos, teacher, photos.with_name("plain.h5"), Settings(sizes=(96,)))
+    named, plain = (LabelMapFile.open(photos.with_name(f"{n}.h5")) for n in ("named", "plain"))
+    assert named.attrs["projected"] is False
+    for key in plain:
+        assert np.array_equal(named[key].index, plain[key].index)
+        assert np.array_equal(named[key].score, plain[key].score)
