@@ -79,7 +79,8 @@ def relabel(  # noqa: PLR0913 -- what, by whom, where to, and three options
         TeacherError: the model has no spatial grid, does not take such an input size, or gives a
             score that is not finite.
         OSError: the disk fails; finished shards are kept.
-        LabelkitError: a worker was killed, or memory ran out; finished shards are kept.
+        LabelkitError: a worker was killed or could not pass its images on, or memory ran out;
+            finished shards are kept.
 
     Source: Yun et al. 2021 (arXiv 2101.05022), section 3.1.
     """
@@ -109,6 +110,15 @@ def _stopped(error: BaseException) -> LabelkitError:
     return LabelkitError(
         f"relabelling stopped ({first_line(error)}): finished shards are kept. Run the same "
         "command again; if memory was short, with --workers 0 or a smaller --batch-size"
+    )
+
+
+def _not_passed(reason: str) -> LabelkitError:
+    return LabelkitError(
+        f"relabelling stopped, for a worker could not pass its images on ({reason}): finished "
+        "shards are kept. Run the same command again with --workers 0; or mend first what stands "
+        "in the way, such as a limit on file sizes or open files (ulimit -f, ulimit -n), shared "
+        "memory that is full (/dev/shm), or too little memory"
     )
 
 
@@ -155,7 +165,9 @@ def _next(batches: Iterator[Batch]) -> Batch:
         batch = next(batches)
     except (OSError, EOFError) as error:
         # The workers report their own disk's errors; this is the channel from a dead one.
-        raise _stopped(error) from error
+        raise _not_passed(first_line(error)) from error
+    if batch.not_passed:
+        raise _not_passed(batch.not_passed)
     if batch.disk_error:
         raise DatasetError(
             f"{batch.disk_error}: not the image but the disk, the network or a permission failed. "

@@ -5,16 +5,18 @@ Legend: B batch, S side of a square.
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import dataclass, field, replace
+from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING
 
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as VF
 
 from labelkit.data import read_image
-from labelkit.errors import DatasetError
+from labelkit.errors import DatasetError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,17 +38,51 @@ class Batch:
     """Images (B, 3, S, S) of each size as uint8, with their keys; unreadable ones apart.
 
     ``disk_error`` names an image that the disk, the network or a permission kept back: it may well
-    be whole, so it must not be recorded as unreadable.
+    be whole, so it must not be recorded as unreadable. ``not_passed`` says why a worker could not
+    hand its images over; there are none then.
     """
 
     keys: list[str]
     images: tuple[torch.Tensor, ...]
     unreadable: dict[str, str] = field(default_factory=dict[str, str])
     disk_error: str = ""
+    not_passed: str = ""
 
     def pin_memory(self) -> Batch:
         """The same batch in page-locked memory, for a quick way to a GPU."""
         return replace(self, images=tuple(images.pin_memory() for images in self.images))
+
+
+@dataclass(frozen=True)
+class PackedBatch:
+    """A worker's batch on its way to the process that asked for it.
+
+    A queue would pickle a batch in a thread of its own, and drop it where its pixels cannot be put
+    into shared memory: the other side would wait for ever. So the worker does that part itself.
+    """
+
+    content: bytes
+
+    @classmethod
+    def of(cls, batch: Batch) -> PackedBatch:
+        """Put the pixels into shared memory; where that fails, the batch says so instead."""
+        try:
+            return cls(bytes(ForkingPickler.dumps(batch)))
+        except (OSError, RuntimeError) as error:
+            return cls(bytes(ForkingPickler.dumps(Batch([], (), not_passed=first_line(error)))))
+
+    def unpack(self) -> Batch:
+        """The batch, its pixels taken over from the worker.
+
+        Raises:
+            OSError: the worker is gone, or this process may open no more files.
+            EOFError: the worker went meanwhile.
+        """
+        return pickle.loads(self.content)  # noqa: S301 -- from a process of our own
+
+    def pin_memory(self) -> Batch:
+        """The batch in page-locked memory, for a quick way to a GPU."""
+        return self.unpack().pin_memory()
 
 
 class Squares(Dataset[Square]):
@@ -80,8 +116,12 @@ class Squares(Dataset[Square]):
         )
         return Square(key, tuple(squares))
 
-    def collate(self, squares: list[Square]) -> Batch:
-        """Squares as one batch."""
+    def collate(self, squares: list[Square]) -> Batch | PackedBatch:
+        """Squares as one batch; in a worker, as one that is on its way."""
+        batch = self._batch(squares)
+        return batch if get_worker_info() is None else PackedBatch.of(batch)
+
+    def _batch(self, squares: list[Square]) -> Batch:
         whole = [square for square in squares if square.images]
         return Batch(
             keys=[square.key for square in whole],

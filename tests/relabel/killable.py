@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 import time
@@ -13,16 +14,22 @@ from labelkit.teachers import load_teacher
 
 
 def main(photos: str, output: str, how: str = "") -> None:
-    """Relabel; ``slowly`` waits in the second shard, ``without worker`` kills whoever decodes."""
+    """Relabel; ``slowly`` waits in the second shard.
+
+    ``without worker`` kills whoever decodes, ``small files`` lets it write no file of 4 KiB.
+    """
     teacher = load_teacher("efficientnet-lite0", device="cpu")
-    workers = 1 if how == "without worker" else 0
+    workers = 1 if how in {"without worker", "small files"} else 0
     settings = Settings(sizes=(96,), batch_size=1, shard_rows=1, workers=workers)
 
     def disturb(done: int, _: int) -> None:
         if how == "slowly" and done > 1:
             time.sleep(99)
         for child in multiprocessing.active_children() if workers else ():
-            os.kill(int(child.pid or 0), signal.SIGKILL)
+            if how == "small files":
+                resource.prlimit(int(child.pid or 0), resource.RLIMIT_FSIZE, (4095, 4095))
+            else:
+                os.kill(int(child.pid or 0), signal.SIGKILL)
 
     relabel(photos, teacher, output, settings, on_progress=disturb)
 

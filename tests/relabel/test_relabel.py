@@ -161,6 +161,29 @@ def test_a_worker_that_is_killed_is_one_clear_error(photos, tmp_path):
     assert "finished shards are kept" in run.stderr
 
 
+def test_a_worker_that_cannot_pass_its_images_on_ends_the_run(photos, tmp_path):
+    """Shared memory is refused: an error with the way out, and what was finished is gone on with.
+
+    A queue by itself would drop the batch, and the run would wait for it for ever.
+    """
+    output = tmp_path / "maps.h5"
+    run = subprocess.run(
+        [sys.executable, "-m", "tests.relabel.killable", photos, output, "small files"],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert run.returncode == 1
+    assert "could not pass its images on (unable to resize file" in run.stderr
+    assert "with --workers 0" in run.stderr
+    assert (tmp_path / "maps.h5.parts" / "000000.json").exists()
+    killable.main(str(photos), str(output))
+    killable.main(str(photos), str(tmp_path / "b.h5"))
+    assert output.read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
 def test_a_run_that_another_one_overtakes_ends_well(teacher, photos, tmp_path):
     """Two runs of the same command: the slower finds the shards gone and the file there."""
     settings, output = Settings(sizes=(96,), batch_size=1, shard_rows=1), tmp_path / "maps.h5"
