@@ -201,9 +201,10 @@ class SparseTargets(NamedTuple):
         _check_temperature(temperature)
         others = num_classes - self.classes.shape[1]
         values = self.excess + self.rest[:, None]
-        highest = values.amax(dim=1).maximum(self.rest)
+        # Where all classes are listed, nothing has it.
+        highest = values.amax(dim=1).maximum(self.rest) if others else values.amax(dim=1)
         listed = ((values - highest[:, None]) / temperature).exp()
-        other = ((self.rest - highest) / temperature).exp()
+        other = ((self.rest - highest) / temperature).clamp(max=0).exp()
         whole = listed.sum(dim=1) + others * other
         rest = other / whole
         return type(self)(self.classes, listed / whole[:, None] - rest[:, None], rest)

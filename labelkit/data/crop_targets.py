@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import torch
 
+from labelkit.data.batch_targets import BatchTargets
 from labelkit.data.dataset_checks import require_logits
 from labelkit.errors import LabelMapError
 from labelkit.geometry import CropBox
-from labelkit.label_maps import MapBatch, pool, pool_batch, pool_by_zoom
+from labelkit.label_maps import pool, pool_by_zoom
 from labelkit.label_maps.pooling_tokens import pool_tokens
 from labelkit.targets import SparseTargets
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from labelkit.data.crop_tracker import CropTracker
     from labelkit.data.target_options import TargetOptions
-    from labelkit.label_maps import LabelMap, LabelMapFile, LabelMaps
+    from labelkit.label_maps import LabelMap, LabelMapFile
     from labelkit.targets import SparseTarget
 
 Target: TypeAlias = torch.Tensor | SparseTargets | tuple[torch.Tensor, torch.Tensor]
@@ -62,13 +63,12 @@ class CropTargets:
         self.sparse = sparse
         self._classes = len(maps.classes)
         self._zooms = _zooms(maps)
-        self._vectorised = (
-            options.label.endswith("multi")
-            and options.method == "relabel"
-            and options.tokens is None
-            and not self._zooms
-            and not (sparse and maps.forms[0].selection == "cell")
-        )
+        self._together = None
+        if options.label != "original" and options.tokens is None:
+            distinct = maps.forms[0].selection == "image"
+            self._together = BatchTargets(
+                options, self._zooms, self._classes, sparse=sparse, distinct=distinct
+            )
 
     def __call__(
         self, rows: Sequence[int], boxes: Sequence[CropBox], own: Sequence[int]
@@ -85,8 +85,9 @@ class CropTargets:
         mapped = [at for at, row in enumerate(rows) if row >= 0 and needed]
         forms = self.maps.batch([rows[at] for at in mapped])
         areas, labels = [boxes[at] for at in mapped], [own[at] for at in mapped]
-        if self._vectorised and len(mapped) > 1:
-            made = self._all(forms[0], areas, labels)
+        made: Sequence[Target]
+        if self._together and len(mapped) > 1:
+            made = self._together(forms, list(map(self._area, areas)), labels)
         else:
             made = list(map(self._one, zip(*forms, strict=True), areas, labels))
         pooled = dict(zip(mapped, made, strict=True))
@@ -108,25 +109,6 @@ class CropTargets:
                 "position would lie beside what they tell of: take such steps out, or tokens=None"
             )
         return tracker.box
-
-    def _all(self, maps: LabelMaps, boxes: Sequence[CropBox], own: Sequence[int]) -> list[Target]:
-        """The same as ``_one`` for each, up to rounding, and several times as fast."""
-        options = self.options
-        areas = [self._area(box) for box in boxes]
-        edges = torch.tensor([(each.left, each.top, each.right, each.bottom) for each in areas])
-        logits = pool_batch(MapBatch.stack(maps, absent=options.absent), edges)
-        labels = torch.tensor(own)[:, None]
-        if not self.sparse:
-            dense = logits.dense(self._classes).div_(options.temperature).softmax(dim=1)
-            if options.original:
-                dense *= 1 - options.original
-                dense.scatter_add_(1, labels, torch.full(labels.shape, options.original))
-            return list(dense)
-        soft = logits.softmax(self._classes, options.temperature)
-        if options.original:
-            hard = SparseTargets(labels, torch.ones(labels.shape), torch.zeros(len(labels)))
-            soft = soft.mixed(hard, options.original)
-        return [SparseTargets(*each) for each in zip(*soft, strict=True)]
 
     def _one(self, maps: Sequence[LabelMap], box: CropBox, own: int) -> Target:
         """The target of a crop; without maps it is the image's own label."""

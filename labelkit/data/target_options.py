@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from labelkit.label_maps.pooling_tokens import check_options
+from labelkit.label_maps.pooling_options import check_options
 
 Label: TypeAlias = Literal[
     "local-multi", "global-multi", "local-single", "global-single", "original"

@@ -1,6 +1,6 @@
 """Label maps: the file, its one reader and one writer, and pooling over a crop.
 
-Loads torch only for the names that need it: ``MapBatch`` and ``pool_batch``.
+Loads torch only for the names that need it: batches of maps, and their pooling.
 """
 
 from typing import TYPE_CHECKING
@@ -17,7 +17,8 @@ from labelkit.lazy import lazy_names
 from labelkit.targets import SparseTarget, SparseTargets, TokenTarget
 
 if TYPE_CHECKING:
-    from labelkit.label_maps.pooling_batch import MapBatch, pool_batch
+    from labelkit.label_maps.map_batch import MapBatch, ProbabilityBatch
+    from labelkit.label_maps.pooling_batch import pool_batch, pool_batch_by_zoom
 
 __all__ = [
     "Background",
@@ -27,6 +28,7 @@ __all__ = [
     "LabelMaps",
     "MapBatch",
     "MapForm",
+    "ProbabilityBatch",
     "Shard",
     "SparseTarget",
     "SparseTargets",
@@ -34,6 +36,7 @@ __all__ = [
     "merge",
     "pool",
     "pool_batch",
+    "pool_batch_by_zoom",
     "pool_by_zoom",
     "pool_tokens",
     "write_raw",
@@ -41,5 +44,10 @@ __all__ = [
 
 __getattr__ = lazy_names(
     __name__,
-    {"MapBatch": "pooling_batch", "pool_batch": "pooling_batch"},
+    {
+        "MapBatch": "map_batch",
+        "ProbabilityBatch": "map_batch",
+        "pool_batch": "pooling_batch",
+        "pool_batch_by_zoom": "pooling_batch",
+    },
 )

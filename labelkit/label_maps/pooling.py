@@ -10,12 +10,12 @@ Legend: K entries per cell, H W grid, C classes.
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from labelkit.label_maps.pooling_tokens import check_options, mean_probabilities
+from labelkit.label_maps.pooling_options import check_options, check_zooms
+from labelkit.label_maps.pooling_tokens import mean_probabilities
 from labelkit.label_maps.pooling_weights import axis_weights
 from labelkit.targets import SparseTarget
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from labelkit.geometry import CropBox
     from labelkit.label_maps.label_map import Background, LabelMap
-    from labelkit.label_maps.pooling_tokens import Absent, Method
+    from labelkit.label_maps.pooling_options import Absent, Method
 
 
 def pool(  # noqa: PLR0913 -- RoIAlign's own options
@@ -121,9 +121,7 @@ def pool_by_zoom(  # noqa: PLR0913 -- RoIAlign's own options
         ValueError: zooms that are not positive and ascending, or of another number than the maps;
             and as ``pool``.
     """
-    ascend = all(low < high for low, high in pairwise([0.0, *zooms, math.inf]))
-    if not maps or len(zooms) != len(maps) or not ascend:
-        raise ValueError(f"zooms {list(zooms)} of {len(maps)} maps: one each, positive, ascending")
+    check_zooms(zooms, len(maps))
     places = np.log(zooms)
     area = max((box.right - box.left) * (box.bottom - box.top), 1e-12)
     position = float(np.interp(-0.5 * math.log(area), places, np.arange(len(places))))

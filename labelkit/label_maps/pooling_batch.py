@@ -3,107 +3,41 @@
 The same sums as ``pool``, one crop for each image of a batch, with no loop over images and no dense
 maps.
 
-Legend: B batch, E entries, K entries per cell, H W grid, M classes and P patterns of a background,
-C classes, S sampling points.
+Legend: B batch, F maps an image, E entries, K entries per cell, H W grid, M classes and P patterns
+of a background, C classes, S sampling points.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
-from labelkit.label_maps.label_map import Background, LabelMaps
-from labelkit.label_maps.pooling_tokens import check_options
+from labelkit.label_maps.map_batch import MapBatch, ProbabilityBatch
+from labelkit.label_maps.pooling_options import check_options, check_zooms
 from labelkit.label_maps.pooling_weights import MARGIN, MOST_POINTS
 from labelkit.targets import SparseTargets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
-    from labelkit.label_maps.label_map import LabelMap
-    from labelkit.label_maps.pooling_tokens import Absent
-
-
-class MapBatch(NamedTuple):
-    """The label maps of B images as tensors, ready to be pooled.
-
-    What stands where a class is not stored is subtracted once, here. A tuple of tensors, which
-    pinned memory and data loaders carry along.
-
-    Attributes:
-        classes: of every entry (B, E), int64: those that cells store, E - M = K if all cells store
-            the same ones, else K*H*W; then those of the background.
-        excess: scores less what the class has where it is not stored (B, K, H, W), float32.
-        behind: logits of the background's classes, less ``rest`` (B, M), float32.
-        coefficients: how much of each pattern they have (B, P, M), float32.
-        patterns: (B, P, H, W), float32.
-        rest: the logit of all other classes (B,), float32.
-    """
-
-    classes: torch.Tensor
-    excess: torch.Tensor
-    behind: torch.Tensor
-    coefficients: torch.Tensor
-    patterns: torch.Tensor
-    rest: torch.Tensor
-
-    @classmethod
-    def stack(cls, maps: Sequence[LabelMap] | LabelMaps, *, absent: Absent = "background") -> Self:
-        """Stack the label maps of B images, on the CPU.
-
-        Args:
-            maps: all of one form; those of ``LabelMapFile.batch`` lie side by side already.
-            absent: as in ``pool``.
-
-        Raises:
-            ValueError: no maps, maps of several forms, or another value of ``absent``.
-        """
-        check_options("relabel", absent, 0)
-        every = maps if isinstance(maps, LabelMaps) else LabelMaps.stack(maps)
-        count, _, *grid = every.score.shape
-        behind = every.background
-        if absent == "zeros" or behind is None:
-            behind = _nothing(count)
-        classes = behind.classes.astype(np.int64)
-        size = classes.shape[1]
-        rest = np.asarray(behind.rest, np.float32)
-        excess = every.score - rest[:, None, None, None]
-        logits = behind.logits - rest[:, None]
-        if every.index.ndim == 4:
-            excess -= _behind_entries(every.index, classes, logits)
-        stored = every.index.reshape(count, -1).astype(np.int64)
-        coefficients, patterns = behind.coefficients, behind.patterns
-        if coefficients is None or patterns is None:
-            coefficients = np.zeros((count, 0, size), np.float32)
-            patterns = np.zeros((count, 0, *grid), np.float32)
-        return cls(
-            _tensor(np.concatenate([stored, classes], axis=1)),
-            _tensor(excess.astype(np.float32, copy=False)),
-            _tensor(logits),
-            _tensor(coefficients),
-            _tensor(patterns),
-            _tensor(rest),
-        )
-
-    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
-        """The same maps on a device."""
-        return type(self)(*(each.to(device, non_blocking=non_blocking) for each in self))
+_SMALLEST_AREA = 1e-12
 
 
 def pool_batch(
-    maps: MapBatch, boxes: torch.Tensor, *, aligned: bool = False, sampling: int = 0
+    maps: MapBatch | ProbabilityBatch,
+    boxes: torch.Tensor,
+    *,
+    aligned: bool = False,
+    sampling: int = 0,
 ) -> SparseTargets:
-    """Average the logits of each image's map over a crop of it, as ``pool`` does.
+    """Average each image's map over a crop of it, as ``pool`` does.
 
     ``pool_batch(maps, boxes).dense(C).softmax(dim=1)`` are the training targets (B, C). A flip does
     not change them.
 
     Args:
-        maps: of B images.
+        maps: of B images: their logits (the method ``relabel``), or their probabilities.
         boxes: crops (B, 4), floats: left, top, right, bottom as fractions of the image; left below
             right and top below bottom, which is not checked; may reach outside the image. On the
             device of the maps.
@@ -111,7 +45,9 @@ def pool_batch(
         sampling: as in ``pool``.
 
     Returns:
-        Logits, E entries an image; a class may be listed more than once.
+        Mean logits, E entries an image; a class may be listed more than once. Of a
+        ``ProbabilityBatch`` mean probabilities, which sum to 1 but for what storing them rounds;
+        all are 1 for a crop that shows nothing of the image.
 
     Raises:
         ValueError: boxes of another shape, or fewer points than none.
@@ -120,7 +56,7 @@ def pool_batch(
     1703.06870), section 3.
     """
     check_options("relabel", "background", sampling)
-    count, top_k, rows, columns = maps.excess.shape
+    count, _, rows, columns = maps.excess.shape
     if boxes.shape != (count, 4):
         raise ValueError(f"boxes of shape {tuple(boxes.shape)}, expected ({count}, 4)")
     ends = boxes.float().T.reshape(2, 2 * count)  # all x, then all y
@@ -129,11 +65,51 @@ def pool_batch(
     weight_x, weight_y = weights[:count, :columns], weights[count:, :rows]
     weight = (weight_y[:, :, None] * weight_x[:, None, :]).flatten(1)
     whole = weight_y.sum(dim=1) * weight_x.sum(dim=1)
+    if isinstance(maps, ProbabilityBatch):
+        return _mean_probabilities(maps, weight, whole)
+    return _mean_logits(maps, weight, whole)
+
+
+def pool_batch_by_zoom(
+    maps: Sequence[MapBatch | ProbabilityBatch],
+    zooms: Sequence[float],
+    boxes: torch.Tensor,
+    *,
+    aligned: bool = False,
+    sampling: int = 0,
+) -> SparseTargets:
+    """Pool several maps of each image, mixed by how far the crop zooms in: see ``pool_by_zoom``.
+
+    Args:
+        maps: F of them, each of the same B images, all of logits or all of probabilities.
+        zooms: F of them, as in ``pool_by_zoom``.
+        boxes: as in ``pool_batch``.
+        aligned: as in ``pool``.
+        sampling: as in ``pool``.
+
+    Returns:
+        As ``pool_batch``, with the entries of all F maps.
+
+    Raises:
+        ValueError: zooms that are not positive and ascending, or of another number than the maps;
+            and as ``pool_batch``.
+    """
+    check_zooms(zooms, len(maps))
+    pooled = [pool_batch(each, boxes, aligned=aligned, sampling=sampling) for each in maps]
+    shares = _zoom_shares(boxes.float(), zooms)
+    excess = [each.excess * share[:, None] for each, share in zip(pooled, shares, strict=True)]
+    rest = torch.stack([each.rest for each in pooled])
+    return SparseTargets(
+        torch.cat([each.classes for each in pooled], dim=1),
+        torch.cat(excess, dim=1),
+        (rest * shares).sum(dim=0),
+    )
+
+
+def _mean_logits(maps: MapBatch, weight: torch.Tensor, whole: torch.Tensor) -> SparseTargets:
+    """Sums under weights (B, H*W), which are ``whole`` (B,) together."""
     size = maps.behind.shape[1]
-    if maps.classes.shape[1] == top_k + size:
-        parts = [_products(maps.excess, weight)]
-    else:
-        parts = [(maps.excess.flatten(2) * weight[:, None]).flatten(1)]
+    parts = [_entries(maps.excess, weight, together=maps.classes.shape[1] - size)]
     if size:
         behind = maps.behind * whole[:, None]
         if maps.patterns.shape[1]:
@@ -143,6 +119,27 @@ def pool_batch(
     return SparseTargets(maps.classes, torch.cat(parts, dim=1), maps.rest * whole)
 
 
+def _mean_probabilities(
+    maps: ProbabilityBatch, weight: torch.Tensor, whole: torch.Tensor
+) -> SparseTargets:
+    """Sums under weights (B, H*W), of which only what lies within the image counts."""
+    outside = whole == 0
+    weight = weight / whole.where(~outside, 1)[:, None]
+    size = maps.behind.shape[1]
+    parts = [_entries(maps.excess, weight, together=maps.classes.shape[1] - size)]
+    if size:
+        parts.append(_products(maps.behind, weight))
+    rest = (maps.rest.flatten(1) * weight).sum(dim=1)
+    return SparseTargets(maps.classes, torch.cat(parts, dim=1), rest.where(~outside, 1))
+
+
+def _entries(planes: torch.Tensor, weight: torch.Tensor, *, together: int) -> torch.Tensor:
+    """What entries (B, K, H, W) come to, of which as many classes are listed: (B, K or K*H*W)."""
+    if together == planes.shape[1]:
+        return _products(planes, weight)
+    return (planes.flatten(2) * weight[:, None]).flatten(1)
+
+
 def _products(planes: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """Weighted sums (B, K) of planes (B, K, H, W) under weights (B, H*W).
 
@@ -150,6 +147,17 @@ def _products(planes: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     ones it takes three times as long.
     """
     return (planes.flatten(2) * weight[:, None]).sum(dim=2)
+
+
+def _zoom_shares(boxes: torch.Tensor, zooms: Sequence[float]) -> torch.Tensor:
+    """How much each of F maps counts for crops (B, 4): (F, B), which sum to 1 for each crop."""
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    wanted = area.clamp(min=_SMALLEST_AREA).log() * -0.5
+    places = boxes.new_tensor(zooms).log()
+    steps = (wanted - places[:-1, None]) / places.diff()[:, None]
+    position = steps.clamp(0, 1).sum(dim=0)
+    numbers = torch.arange(len(zooms), device=boxes.device)[:, None]
+    return (1 - (position - numbers).abs()).clamp(min=0)
 
 
 def _weights(
@@ -184,29 +192,3 @@ def _weights(
     apart = position.clamp(min=0).minimum(last - 1)[:, :, None] - centres
     near = apart.abs_().neg_().add_(1).clamp_(min=0)
     return (near * (inside / parts)[:, :, None]).sum(dim=1)
-
-
-def _behind_entries(
-    index: NDArray[np.integer], classes: NDArray[np.int64], logits: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """The background's logits, less ``rest``, where its own classes are stored: (B, K, H, W)."""
-    count, size = classes.shape
-    if not size:
-        return np.zeros((), np.float32)
-    span = int(max(index.max(), classes.max())) + 1
-    offsets = np.arange(count) * span
-    ascending = (classes + offsets[:, None]).ravel()
-    wanted = index.reshape(count, -1) + offsets[:, None]
-    places = np.searchsorted(ascending, wanted).clip(max=len(ascending) - 1)
-    found = np.where(ascending[places] == wanted, logits.ravel()[places], np.float32(0))
-    return found.reshape(index.shape)
-
-
-def _nothing(count: int) -> Background:
-    """A background of logit 0 for some images."""
-    empty = np.empty((count, 0), np.float32)
-    return Background(empty.astype(np.int64), empty, np.zeros(count, np.float32))
-
-
-def _tensor(array: NDArray[np.generic]) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array))

@@ -8,10 +8,11 @@ Legend: E classes that a map names, K entries per cell, H W grid, h w tokens, C 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from labelkit.label_maps.pooling_options import check_options, require_log_sum_exp
 from labelkit.label_maps.pooling_weights import axis_weights
 from labelkit.targets import TokenTarget
 
@@ -20,10 +21,7 @@ if TYPE_CHECKING:
 
     from labelkit.geometry import CropBox
     from labelkit.label_maps.label_map import Background, LabelMap
-
-Method = Literal["relabel", "probability"]
-Absent = Literal["background", "zeros"]
-
+    from labelkit.label_maps.pooling_options import Absent, Method
 
 def pool_tokens(  # noqa: PLR0913 -- RoIAlign's own options
     label_map: LabelMap,
@@ -77,18 +75,13 @@ def mean_probabilities(
     weight_x: NDArray[np.float32],
 ) -> TokenTarget:
     """The logarithms of the mean probabilities under weights (h, H) and (w, W)."""
-    if label_map.log_sum_exp is None:
-        raise ValueError(
-            "a mean of probabilities needs the log-sum-exp of every cell, which this map does not "
-            "keep: relabel with --log-sum-exp, or pool with method='relabel'"
-        )
+    lse = require_log_sum_exp(label_map.log_sum_exp).astype(np.float64)
     behind = label_map.background if absent == "background" else None
     empty = -np.inf if absent == "zeros" else 0.0
     classes, logits, rest = _known(label_map, behind, empty)
     whole = np.outer(weight_y.sum(axis=1), weight_x.sum(axis=1))
     outside = whole == 0
     whole[outside] = 1
-    lse = label_map.log_sum_exp.astype(np.float64)
     shares = np.concatenate([logits, np.full((1, *lse.shape), rest, np.float32)]) - lse
     top = max(float(shares.max(initial=-np.inf)), -1e300)
     shares = np.exp(np.subtract(shares, top, out=shares), out=shares)
@@ -97,23 +90,6 @@ def mean_probabilities(
         pooled = (np.log(means, out=means) + top).astype(np.float32)
     pooled[:, outside] = 0
     return TokenTarget(classes, pooled[:-1], pooled[-1])
-
-
-def check_options(method: Method, absent: Absent, sampling: float) -> None:
-    """Raise unless the keywords of pooling are ones that exist.
-
-    Raises:
-        ValueError: the message names what was found and what is expected.
-    """
-    if method not in {"relabel", "probability"}:
-        raise ValueError(f"method is {method!r}, expected relabel or probability")
-    if absent not in {"background", "zeros"}:
-        raise ValueError(f"absent is {absent!r}, expected background or zeros")
-    whole = isinstance(sampling, (int, np.integer)) and not isinstance(sampling, bool)
-    if not whole or sampling < 0:
-        raise ValueError(
-            f"sampling is {sampling!r}, expected a whole number of points per bin, or 0 to adapt"
-        )
 
 
 def _shown(target: TokenTarget, box: CropBox) -> TokenTarget:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from labelkit.label_maps.pooling_tokens import Method
+    from labelkit.label_maps.pooling_options import Method
     from labelkit.teachers import Teacher
 
 _STRIDE = 32

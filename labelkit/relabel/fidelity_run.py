@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from labelkit.label_maps import MapForm
-    from labelkit.label_maps.pooling_tokens import Method
+    from labelkit.label_maps.pooling_options import Method
     from labelkit.teachers import Teacher
 
 _SCALE, _RATIO = [0.08, 1.0], [3 / 4, 4 / 3]

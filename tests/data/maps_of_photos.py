@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from msgspec import structs
 from torchvision.transforms import v2
 
 from labelkit.geometry import CropBox
@@ -14,14 +15,17 @@ C = 50
 CROP = CropBox(0.25, 0.25, 0.75, 0.75)
 FORM = MapForm(selection="image", top_k=5, grid=(8, 8), background=20, patterns=1, log_sum_exp=True)
 CELLS = MapForm(top_k=5, grid=(8, 8), background=20, log_sum_exp=True)
+SIZES = (structs.replace(FORM, zoom=0.5), structs.replace(FORM, grid=(12, 12), zoom=2.0))
 CENTRE = v2.Compose([v2.Resize((96, 96)), v2.CenterCrop(48), v2.PILToTensor()])
 
 
 def write_maps(path, keys, form=FORM, source=None):
-    """A finished file of some keys' maps, over C classes; its path."""
+    """A finished file of some keys' maps, of a form or several, over C classes; its path."""
+    forms = form if isinstance(form, tuple) else (form,)
     classes = ClassList.of(["things", "animals", *(f"class {n}" for n in range(C - 2))])
-    writer = LabelMapWriter(path, classes=classes, keys=keys, forms=(form,), source=source or {})
+    writer = LabelMapWriter(path, classes=classes, keys=keys, forms=forms, source=source or {})
     (shard,) = writer.pending()
-    writer.commit(shard, [random_maps(np.random.default_rng(5), len(keys), form, C)], {})
+    rng = np.random.default_rng(5)
+    writer.commit(shard, [random_maps(rng, len(keys), each, C) for each in forms], {})
     writer.finalize().close()
     return path

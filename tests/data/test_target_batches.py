@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -9,8 +12,12 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from labelkit.data import LabelMapDataset, TargetOptions
-from labelkit.targets import SparseTargets
-from tests.data.maps_of_photos import CELLS, CENTRE, FORM, C, write_maps
+from labelkit.data.batch_targets import BatchTargets
+from labelkit.data.crop_targets import CropTargets
+from labelkit.geometry import CropBox
+from labelkit.label_maps import LabelMapFile, MapForm, SparseTargets
+from tests.data.maps_of_photos import CELLS, CENTRE, FORM, SIZES, C, write_maps
+from tests.label_maps.random_maps import random_maps
 
 OPTIONS = [
     {},
@@ -18,12 +25,15 @@ OPTIONS = [
     {"label": "global-multi", "absent": "zeros"},
     {"label": "local-single"},
     {"label": "original"},
+    {"label": "global-single", "original": 0.2},
     {"method": "probability"},
+    {"method": "probability", "absent": "zeros", "temperature": 2.0},
+    {"method": "probability", "label": "local-single"},
 ]
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-@pytest.mark.parametrize("form", [FORM, CELLS], ids=["image", "cell"])
+@pytest.mark.parametrize("form", [FORM, CELLS, SIZES], ids=["image", "cell", "sizes"])
 @pytest.mark.parametrize("sparse", [False, True])
 def test_a_batch_holds_the_samples_one_by_one(photos, tmp_path, options, form, sparse):
     maps = write_maps(tmp_path / "maps.h5", photos[1][:3], form)
@@ -44,8 +54,67 @@ def test_a_batch_holds_the_samples_one_by_one(photos, tmp_path, options, form, s
             assert torch.equal(image, same_image)
             pair = [target, same]
             if sparse:
+                assert target.classes.shape <= same.classes.shape
                 pair = [SparseTargets(*(part[None] for part in each)).dense(C) for each in pair]
             torch.testing.assert_close(*pair, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("label", ["local-multi", "local-single"])
+@pytest.mark.parametrize("method", ["relabel", "probability"])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_beside_the_image_all_classes_are_alike(maps, label, method, sparse):
+    options = TargetOptions(label=label, method=method)
+    targets = CropTargets(LabelMapFile.open(maps), options, sparse=sparse)
+    beside, within = CropBox(1.5, 0.1, 1.9, 0.4), CropBox(0.1, 0.1, 0.5, 0.5)
+    for boxes in ([beside], [within, beside, within]):
+        made = targets(range(len(boxes)), boxes, [0] * len(boxes))
+        if sparse:
+            made = [SparseTargets(*(part[None] for part in each)).dense(C)[0] for each in made]
+        for box, target in zip(boxes, made, strict=True):
+            assert (target == target[0]).all() == (box is beside)
+            assert target.sum() == pytest.approx(1, abs=1e-5)
+
+
+def made_of(maps, options, *, sparse=False, distinct=False):
+    """Targets of random crops of some maps, all together, dense."""
+    sides = np.random.default_rng(0).uniform(0.1, 0.45, (len(maps), 4))
+    boxes = [CropBox(x, y, x + width, y + height) for x, y, width, height in sides]
+    targets = BatchTargets(options, [], C, sparse=sparse, distinct=distinct)
+    made = targets([maps], boxes, [0] * len(maps))
+    if sparse:
+        made = [SparseTargets(*(part[None] for part in each)).dense(C)[0] for each in made]
+    return torch.stack(made)
+
+
+@pytest.mark.parametrize("form", [FORM, CELLS], ids=["image", "cell"])
+def test_the_strongest_class_is_one_that_a_map_names(form):
+    """Where all logits lie below the 0 of absent classes."""
+    maps = random_maps(np.random.default_rng(0), 9, form, C)
+    low = replace(maps, score=maps.score - 100)
+    made = made_of(low, TargetOptions(label="local-single", absent="zeros"))
+    named = [np.unique(index) for index in maps.index]
+    assert all(int(target.argmax()) in own for target, own in zip(made, named, strict=True))
+
+
+@pytest.mark.parametrize("form", [FORM, CELLS], ids=["image", "cell"])
+def test_a_class_that_is_nowhere_likely_has_no_negative_share(form):
+    maps = random_maps(np.random.default_rng(0), 60, form, C)
+    lowest = replace(maps, score=np.full_like(maps.score, -90))
+    made = made_of(lowest, TargetOptions(method="probability", temperature=3.0))
+    assert made.isfinite().all()
+    torch.testing.assert_close(made.sum(1), torch.ones(60))
+
+
+@pytest.mark.parametrize("distinct", [True, False])
+def test_what_stands_for_other_classes_counts_for_nothing_where_there_are_none(distinct):
+    form = MapForm(selection="image", top_k=5, grid=(8, 8), background=C - 5)
+    maps = random_maps(np.random.default_rng(0), 9, form, C)
+    assert maps.background is not None
+    high = replace(maps, background=replace(maps.background, rest=np.full(9, 200, np.float32)))
+    for chosen in ({"original": 0.1}, {"label": "global-multi"}):
+        options = TargetOptions(**chosen)
+        found = made_of(high, options, sparse=True, distinct=distinct)
+        torch.testing.assert_close(found, made_of(maps, options), rtol=0, atol=1e-4)
 
 
 class Numbered(LabelMapDataset):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelkit.geometry import CropBox
-from labelkit.label_maps import LabelMap, LabelMaps, MapBatch, MapForm, pool, pool_batch
+from labelkit.label_maps import (
+    LabelMap,
+    LabelMaps,
+    MapBatch,
+    MapForm,
+    ProbabilityBatch,
+    pool,
+    pool_batch,
+    pool_batch_by_zoom,
+    pool_by_zoom,
+)
 from tests.label_maps.random_boxes import ANY_BOX
 from tests.label_maps.random_maps import random_map, random_maps
 from tests.oracles.pooling import aligned_means, dense_logits
@@ -29,6 +41,13 @@ GRIDS = [(15, 15), (1, 1), (7, 12)]
 def maps_of(form: dict[str, object], grid: tuple[int, int], count: int = 6) -> LabelMaps:
     """Random maps of one form."""
     return random_maps(np.random.default_rng(0), count, MapForm(**form, grid=grid), CLASSES)
+
+
+def sure_maps_of(form: dict[str, object], grid: tuple[int, int]) -> LabelMaps:
+    """The same with the log-sum-exp that all their logits have."""
+    maps = maps_of(form, grid)
+    lse = [torch.from_numpy(each.dense(CLASSES)).logsumexp(0).numpy() for each in maps]
+    return replace(maps, log_sum_exp=np.stack(lse))
 
 
 def tensor_of(boxes: list[CropBox]) -> torch.Tensor:
@@ -64,6 +83,64 @@ def test_zeros_leave_the_background_out(form):
     for row, label_map, box in zip(found, maps, boxes, strict=True):
         expected = pool(label_map, box, absent="zeros").dense(CLASSES)
         np.testing.assert_allclose(row, expected, rtol=1e-5, atol=1e-5)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.lists(ANY_BOX, min_size=6, max_size=6),
+    st.sampled_from(FORMS),
+    st.sampled_from(GRIDS),
+    st.sampled_from(["background", "zeros"]),
+    st.booleans(),
+    st.sampled_from([0, 0, 1, 3]),
+)
+def test_a_batch_of_probabilities_equals_one_by_one(boxes, form, grid, absent, aligned, sampling):
+    maps = sure_maps_of(form, grid)
+    batch = ProbabilityBatch.stack(maps, absent=absent)
+    found = pool_batch(batch, tensor_of(boxes), aligned=aligned, sampling=sampling).dense(CLASSES)
+    for row, label_map, box in zip(found, maps, boxes, strict=True):
+        single = pool(
+            label_map, box, method="probability", absent=absent, aligned=aligned, sampling=sampling
+        )
+        np.testing.assert_allclose(row, np.exp(single.dense(CLASSES)), rtol=1e-5, atol=1e-5)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(ANY_BOX, min_size=6, max_size=6),
+    st.sampled_from([(0.7,), (1.0, 2.0), (0.5, 1.0, 2.5)]),
+    st.sampled_from(FORMS),
+    st.sampled_from(["relabel", "probability"]),
+)
+def test_maps_of_several_zooms_are_mixed_as_one_by_one(boxes, zooms, form, method):
+    grids = [(5, 5), (9, 8), (15, 15)][: len(zooms)]
+    every = [sure_maps_of(form, grid) for grid in grids]
+    kind = MapBatch if method == "relabel" else ProbabilityBatch
+    batches = [kind.stack(maps) for maps in every]
+    found = pool_batch_by_zoom(batches, zooms, tensor_of(boxes)).dense(CLASSES)
+    for row, box, *maps in zip(found, boxes, *every, strict=True):
+        single = pool_by_zoom(maps, zooms, box, method=method).dense(CLASSES)
+        expected = single if method == "relabel" else np.exp(single)
+        np.testing.assert_allclose(row, expected, rtol=2e-5, atol=5e-5)
+
+
+def test_zooms_are_one_for_each_map_and_ascend():
+    batch = MapBatch.stack(maps_of(FORMS[0], (3, 3)))
+    for maps, zooms in (([batch], [1.0, 2.0]), ([batch] * 2, [2.0, 1.0]), ([], [])):
+        with pytest.raises(ValueError, match="positive, ascending"):
+            pool_batch_by_zoom(maps, zooms, torch.zeros(6, 4))
+
+
+def test_probabilities_of_a_batch_need_the_log_sum_exp():
+    with pytest.raises(ValueError, match="--log-sum-exp"):
+        ProbabilityBatch.stack(maps_of(FORMS[1], (3, 3)))
+
+
+def test_scores_above_their_log_sum_exp_stay_finite():
+    maps = sure_maps_of(FORMS[1], (3, 3))
+    wrong = replace(maps, score=maps.score + 1e6)
+    pooled = pool_batch(ProbabilityBatch.stack(wrong), torch.tensor([[0.0, 0, 1, 1]] * 6))
+    assert pooled.excess.isfinite().all()
 
 
 @pytest.mark.parametrize("form", FORMS)
