@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,24 @@ if TYPE_CHECKING:
 
     from labelkit.relabel import Fidelity, Way
 
-COLUMNS = ("maps", "pixels", "KL", "+-", "agreement", "bytes", "cost")
+COLUMNS = ("maps", "pixels", "KL", "±", "agreement", "bytes", "cost")
+
+_PLOT = (
+    "Every mark is one kind of map at one input size, at temperature 1. Lower is closer to the "
+    "teacher's answers, further left takes less disk. Point at a mark for its figures."
+)
+_KINDS = (
+    "What to give labelkit relabel for each kind, besides --size. The rows without a file show how "
+    "close maps could come at best."
+)
+_FLOOR = "no map: the teacher's answer to the mirrored crop"
+_FIGURES = (
+    "KL: nats from the teacher's answer to a crop, shown at its own size, to the target pooled "
+    "from the image's label map; ± is its standard error. Agreement: how often both name the same "
+    "class. Bytes: an image's record; empty where no file holds the maps. Cost: the teacher's "
+    "operations for the maps, in images at its own size. Temperature: what pooled logits are "
+    "divided by; training does not do that by itself."
+)
 
 
 def cells(result: Fidelity) -> tuple[str, ...]:
@@ -71,17 +89,25 @@ def write_report(path: Path, results: Sequence[Fidelity], teacher: str) -> None:
     columns = (*COLUMNS, "temperature")
     rows = tuple((*cells(each), f"{each.temperature:g}") for each in _ordered(results))
     lead = f"How well label maps tell what {teacher} says of random crops."
-    about = (
-        "KL in nats from the teacher's answer to a crop, shown at its own size, to the target "
-        "pooled from the image's label map. Agreement: how often both name the same class. Bytes: "
-        "an image's record. Cost: the teacher's operations for the maps, in images at its own "
-        "size."
-    )
+    floor, *others = (each.way for each in results)
+    kinds = {floor.name: _FLOOR} | {way.name: _made(way) for way in others}
+    scatter = Scatter(points, ("bytes an image", "KL in nats"))
+    made = Table(("maps", "how they are made"), tuple(kinds.items()))
     sections = (
-        Section("Error against size", (Scatter(points, ("bytes an image", "KL in nats")),)),
-        Section("All figures", (Paragraph(about), Table(columns, rows))),
+        Section("Error against size", (Paragraph(_PLOT), scatter)),
+        Section("The maps", (Paragraph(_KINDS), made)),
+        Section("All figures", (Paragraph(_FIGURES), Table(columns, rows, "Lowest KL first"))),
     )
     write_page(path, Page(f"Crop fidelity: {teacher}", sections, lead, f"labelkit {__version__}"))
+
+
+def _made(way: Way) -> str:
+    """How the maps of a way come about, but for their size."""
+    pools = way.method == "probability"
+    if not way.settings:
+        return "no file: all logits of all cells" + "; probabilities are pooled" * pools
+    made = shlex.join(relabel_options(way)[2:]) or "nothing more: these are the defaults"
+    return made + '; probabilities are pooled: TargetOptions(method="probability")' * pools
 
 
 def _told(result: Fidelity) -> str:

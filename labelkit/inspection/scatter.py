@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
@@ -11,18 +12,19 @@ from labelkit.inspection.palette import PALETTE, hexadecimal
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 24, 52, 44
+_LEFT, _RIGHT, _BOTTOM = 54, 28, 44
 _TICKS = 5
+_LINE, _LETTER = 20, 7.4  # for letters of 14 units, as small screens have them
 
 
 def scatter_svg(
     points: Sequence[tuple[float, float, str, str]],
     *,
     axes: tuple[str, str],
-    width: int = 720,
+    width: int = 560,
     height: int = 380,
 ) -> str:
-    """Draw points, each kind in a colour of its own, named above the drawing.
+    """Draw points, each kind in a colour and shape of its own, named above the drawing.
 
     Args:
         points: (x, y, kind, what it says under the mouse); at least one, all finite, from 0.
@@ -39,13 +41,15 @@ def scatter_svg(
     if not points or not all(math.isfinite(value) for point in points for value in point[:2]):
         raise ValueError("a scatter plot needs at least one point, and all of them finite")
     kinds = list(dict.fromkeys(kind for _, _, kind, _ in points))
-    colours = {kind: hexadecimal(PALETTE[n % len(PALETTE)]) for n, kind in enumerate(kinds)}
+    marks = {kind: _mark(place) for place, kind in enumerate(kinds)}
+    legend, above = _legend(marks, width)
     steps = _tick(max(x for x, _, _, _ in points)), _tick(max(y for _, y, _, _ in points))
     far = [step * _TICKS for step in steps]
-    inner = width - _LEFT - _RIGHT, height - _TOP - _BOTTOM
+    top_line = above + 42
+    inner = width - _LEFT - _RIGHT, height - top_line - _BOTTOM
 
     def place(x: float, y: float) -> tuple[float, float]:
-        return _LEFT + inner[0] * x / far[0], _TOP + inner[1] * (1 - y / far[1])
+        return _LEFT + inner[0] * x / far[0], top_line + inner[1] * (1 - y / far[1])
 
     parts = [f'<svg viewBox="0 0 {width} {height}" role="img" class="curve">']
     parts.append(f"<title>{escape(axes[1])} over {escape(axes[0])}</title>")
@@ -58,14 +62,11 @@ def scatter_svg(
         )
     for x, y, kind, told in points:
         left, top = place(x, y)
-        parts.append(
-            f'<circle cx="{left:.1f}" cy="{top:.1f}" r="5" fill="{colours[kind]}" '
-            f'stroke="currentColor" stroke-opacity="0.4"><title>{escape(told)}</title></circle>'
-        )
-    parts += _legend(colours, width)
+        parts.append(marks[kind].at(left, top, told))
+    parts += legend
     parts.append(
         f'<text x="{width - _RIGHT}" y="{height - 6}" text-anchor="end">{escape(axes[0])}</text>'
-        f'<text x="4" y="{height - 6}">up: {escape(axes[1])}</text></svg>'
+        f'<text x="{_LEFT}" y="{top_line - 12}">{escape(axes[1])}</text></svg>'
     )
     return "".join(parts)
 
@@ -85,15 +86,38 @@ def _rule(width: int, y: float, value: str) -> str:
     )
 
 
-def _legend(colours: dict[str, str], width: int) -> list[str]:
-    """A dot and a name for each kind, in as many lines as they need."""
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """How the points of one kind are drawn."""
+
+    colour: str
+    round: bool
+
+    def at(self, x: float, y: float, told: str) -> str:
+        shape = f'cx="{x:.1f}" cy="{y:.1f}" r="5"'
+        if not self.round:
+            shape = f'x="{x - 4.5:.1f}" y="{y - 4.5:.1f}" width="9" height="9"'
+        tag = "circle" if self.round else "rect"
+        return (
+            f'<{tag} {shape} fill="{self.colour}" stroke="currentColor" stroke-opacity="0.4">'
+            f"<title>{escape(told)}</title></{tag}>"
+        )
+
+
+def _mark(place: int) -> _Mark:
+    """Dots, and squares once every colour is taken: two kinds must not look alike."""
+    return _Mark(hexadecimal(PALETTE[place % len(PALETTE)]), place // len(PALETTE) % 2 == 0)
+
+
+def _legend(marks: dict[str, _Mark], width: int) -> tuple[list[str], int]:
+    """A mark and a name for each kind, in as many lines as they need, and where the last ends."""
     parts: list[str] = []
     left, line = float(_LEFT), 14
-    for kind, colour in colours.items():
-        needed = 24 + 6.4 * len(kind)
-        if left + needed > width:
-            left, line = float(_LEFT), line + 18
-        parts.append(f'<circle cx="{left:.0f}" cy="{line}" r="5" fill="{colour}" />')
-        parts.append(f'<text x="{left + 9:.0f}" y="{line + 4}">{escape(kind)}</text>')
+    for kind, mark in marks.items():
+        needed = 30 + _LETTER * len(kind)
+        if left + needed > width and left > _LEFT:
+            left, line = float(_LEFT), line + _LINE
+        parts.append(mark.at(left, line, kind))
+        parts.append(f'<text x="{left + 10:.0f}" y="{line + 4}">{escape(kind)}</text>')
         left += needed
-    return parts
+    return parts, line

@@ -1,0 +1,69 @@
+"""A page as a real browser shows it, on a desk and in a hand."""
+
+from __future__ import annotations
+
+import pytest
+from PIL import Image
+
+from labelkit.inspection import (
+    Facts,
+    Page,
+    Paragraph,
+    Picture,
+    Pictures,
+    Section,
+    Table,
+    write_page,
+)
+from labelkit.inspection.legend import Entry
+
+LONG = f"{'many words ' * 12}{'x' * 150}"
+CUT = """[...document.querySelectorAll('h1, p, dd, dt, li, figcaption, caption, td')]
+    .filter(e => e.scrollWidth > e.clientWidth + 1
+        || e.getBoundingClientRect().right > innerWidth && !e.closest('.scroll'))
+    .map(e => e.tagName)"""
+
+
+@pytest.mark.parametrize("width", [1280, 480, 320])
+def test_no_long_word_is_cut_or_pushes_the_numbers_away(browser, tmp_path, width):
+    picture = Picture(Image.new("RGB", (80, 40)), LONG, legend=(Entry(LONG, "5 %", (1, 2, 3)),) * 2)
+    rows = ((LONG, "1 %"), ("short", "<0.1 %"))
+    blocks = (
+        Paragraph(LONG),
+        Facts(((LONG, LONG), ("1", "one"))),
+        Pictures((picture, picture)),
+        Table(("class", "share"), rows, LONG),
+    )
+    write_page(tmp_path / "page.html", Page(LONG, (Section("s", blocks),), LONG, LONG))
+    tab = browser.open(tmp_path / "page.html", size=(width, 900))
+    assert tab.evaluate(CUT) == []
+    assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    number = "document.querySelector('td.number').getBoundingClientRect()"
+    assert tab.evaluate(f"{number}.right <= innerWidth && {number}.height > 0")
+    lines = "document.querySelectorAll('td.number')[1]"
+    assert tab.evaluate(f"{lines}.getBoundingClientRect().height") < 60
+    assert tab.complaints == []
+    assert tab.requests == [(tmp_path / "page.html").as_uri(), *tab.requests[1:]]
+    assert all(address.startswith("data:") for address in tab.requests[1:])
+
+
+def test_values_of_facts_stand_in_one_line_whatever_their_labels(browser, tmp_path):
+    facts = Facts((("1", "one"), ("2", "a label of so many words that it needs two lines")))
+    write_page(tmp_path / "page.html", Page("t", (Section("s", (facts,)),)))
+    tab = browser.open(tmp_path / "page.html", size=(330, 600))
+    tops = tab.evaluate(
+        "[...document.querySelectorAll('dd')].map(e => e.getBoundingClientRect().y)"
+    )
+    heights = tab.evaluate("[...document.querySelectorAll('dt')].map(e => e.offsetHeight)")
+    assert tops[0] == tops[1]
+    assert heights[0] < heights[1]
+
+
+def test_a_narrow_table_leaves_its_caption_whole_and_a_wide_one_its_words(browser, tmp_path):
+    narrow = Table(("a", "b"), (("x", "1"),), "A caption that is wider than the table")
+    wide = Table(("agreement",) * 9, (("probabilities",) * 9,))
+    write_page(tmp_path / "page.html", Page("t", (Section("s", (narrow, wide)),)))
+    tab = browser.open(tmp_path / "page.html", size=(480, 900))
+    heights = "[...document.querySelectorAll('caption, th, td')].map(e => e.offsetHeight)"
+    assert max(tab.evaluate(heights)) < 50  # one line each, with what is around it
+    assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
