@@ -67,3 +67,6 @@ def test_a_narrow_table_leaves_its_caption_whole_and_a_wide_one_its_words(browse
     heights = "[...document.querySelectorAll('caption, th, td')].map(e => e.offsetHeight)"
     assert max(tab.evaluate(heights)) < 50  # one line each, with what is around it
     assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    write_page(tmp_path / "page.html", Page("t", (Section("s", (Table(("a",), (("1",),)),)),)))
+    tab = browser.open(tmp_path / "page.html", size=(480, 900))
+    assert tab.evaluate("document.querySelector('table').offsetWidth") < 100  # numbers stay close
