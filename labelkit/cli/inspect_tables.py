@@ -94,9 +94,9 @@ def print_label_map(label_map: LabelMap, classes: ClassList, key: str) -> None:
     for line in _letter_grid(label_map, len(classes), letters):
         screen.print(line, no_wrap=True, overflow="ignore", crop=False)
     screen.print(
-        "Area: the share of cells in which no other class is stronger. Presence: the class's mean "
-        "probability over all cells.\n"
-        "Each cell shows its strongest class. A: at least 50 % probable there, a: at least 10 %, "
+        "Area: the share of cells in which no other class is stronger.\n"
+        "Presence: the class's mean probability over all cells.\n"
+        "In every cell its strongest class. A: at least 50 % probable, a: at least 10 %,\n"
         "+: a class without a letter, dot: none is likely.",
         style="dim",
         soft_wrap=True,

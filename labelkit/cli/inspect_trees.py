@@ -39,8 +39,8 @@ _LONGEST_CHAIN = 24  # of a longer one, the two ends
 _SHORTEST_DEFINITION = 16
 _WIDE = 100_000
 _FLAT = (
-    "No class lies under another. labelkit build-tree --inner adds levels above the classes, "
-    "if the taxonomy has any."
+    "No class lies under another.\n"
+    "labelkit build-tree --inner adds levels above them, if the taxonomy has any."
 )
 
 Item = TypeVar("Item")
@@ -69,7 +69,7 @@ def print_tree(summary: TreeSummary) -> None:
     screen.print()
     print_table(screen, _level_table(summary))
     nodes = "classes and inner nodes" if summary.inner else "classes"
-    note = f"Share: of all {nodes}. Weight: the level's in the semantic softmax loss."
+    note = f"Share: of all {nodes}.\nWeight: the level's in the semantic softmax loss."
     screen.print(note, style="dim", soft_wrap=True)
     screen.print()
     if len(summary.levels) > 1:
@@ -146,9 +146,10 @@ def print_subtree(tree: SemanticTree, top: int, depth: int) -> None:
 
 
 def _label(tree: SemanticTree, at: int, inner: set[int], *, bold: bool) -> Text:
-    """A node's name and id; an inner node says that it is one."""
-    text = Text(readable(tree.names[at]), "bold" if bold else "dim" if at in inner else "")
-    text.append(f"  {printable(tree.classes[at])}", "dim not bold")
+    """A node's name, its id if that is another word, and whether it is an inner node."""
+    name, identity = readable(tree.names[at]), printable(tree.classes[at])
+    text = Text(name, "bold" if bold else "dim" if at in inner else "")
+    text.append(f"  {identity}" if identity != name else "", "dim not bold")
     return text.append("  (inner)" if at in inner else "", "dim not bold italic")
 
 

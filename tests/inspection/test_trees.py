@@ -108,8 +108,8 @@ def test_a_drawing_keeps_to_its_rows_and_its_depth(tree, depth, rows):
 def test_a_path_is_drawn_from_the_root(tree_file):
     lines = labelkit("inspect", tree_file, "--path", "tabby cat").out.splitlines()
     assert lines == [
-        "animal  animal",
-        "└╴cat  cat",
+        "animal",
+        "└╴cat",
         "  └╴tabby cat  tabby",
         "level 2, no class below it",
     ]
@@ -210,15 +210,15 @@ def test_digests_are_shortened(tmp_path):
 def test_a_subtree_is_drawn_with_its_counts(tree_file):
     lines = labelkit("inspect", tree_file, "--subtree", "animal").out.splitlines()
     assert lines == [
-        "animal  animal  4 below",
-        "├╴cat  cat  2 below",
+        "animal  4 below",
+        "├╴cat  2 below",
         "│ ├╴crane  c1",
         "│ └╴tabby cat  tabby",
         "└╴crane  c2",
         "4 classes below animal",
     ]
     lines = labelkit("inspect", tree_file, "--subtree", "animal", "--depth", 1).out.splitlines()
-    assert lines[:-1] == ["animal  animal  4 below", "├╴cat  cat  2 below", "└╴crane  c2"]
+    assert lines[:-1] == ["animal  4 below", "├╴cat  2 below", "└╴crane  c2"]
     assert lines[-1].startswith("4 classes below animal, 2 of them drawn")
 
 
@@ -256,8 +256,8 @@ def test_inner_nodes_are_told_from_classes(animals):
     assert "inner nodes 2 of them, added for their levels; 4 classes of the data" in run.text
     assert "level classes inner share weight 0 0 2 33 % 1.00 1 4 0 67 % 1.50" in run.text
     run = labelkit("inspect", animals, "--subtree", "animal")
-    assert run.out.splitlines()[0] == "animal  animal  (inner)  2 below"
-    assert "animal  animal  (inner)" in labelkit("inspect", animals, "--path", "cat").out
+    assert run.out.splitlines()[0] == "animal  (inner)  2 below"
+    assert "animal  (inner)" in labelkit("inspect", animals, "--path", "cat").out
 
 
 def test_a_tree_becomes_a_page_that_is_replaced_only_if_asked(sharks, tmp_path):
