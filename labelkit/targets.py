@@ -134,14 +134,21 @@ class TokenTarget:
                 not positive, or no class of some token has a logit above ``-inf``.
         """
         _check_temperature(temperature)
-        dense = self.dense(num_classes)
-        highest = dense.max(axis=0)
+        _check_classes(self.classes, num_classes)
+        others = num_classes - len(self.classes)
+        highest = self.logits.max(axis=0, initial=-np.inf)
+        if others:
+            highest = np.maximum(highest, self.background)
         if (highest == -np.inf).any():
             raise ValueError("a token has no class with a logit above -inf")
-        dense -= highest
-        dense /= np.float32(temperature)
-        np.exp(dense, out=dense)
-        dense /= dense.sum(axis=0)
+        listed = np.exp((self.logits - highest) / np.float32(temperature))
+        whole = listed.sum(axis=0)
+        dense = np.empty((num_classes, *whole.shape), np.float32)
+        if others:
+            other = np.exp((self.background - highest) / np.float32(temperature))
+            whole += others * other
+            dense[:] = other / whole
+        dense[self.classes] = listed / whole
         return dense
 
 

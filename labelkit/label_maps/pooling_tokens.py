@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from labelkit.label_maps.label_map import Background, LabelMap
     from labelkit.label_maps.pooling_options import Absent, Method
 
+
 def pool_tokens(  # noqa: PLR0913 -- RoIAlign's own options
     label_map: LabelMap,
     box: CropBox,
@@ -109,10 +110,30 @@ def _mean_logits(
     weight_x: NDArray[np.float32],
 ) -> TokenTarget:
     behind = label_map.background if absent == "background" else None
-    classes, logits, rest = _known(label_map, behind, 0.0)
     whole = np.outer(weight_y.sum(axis=1), weight_x.sum(axis=1))
-    pooled = (weight_y @ logits @ weight_x.T).astype(np.float32, copy=False)
-    return TokenTarget(classes, pooled, np.float32(rest) * whole)
+    stored = label_map.classes
+    if stored is None:
+        classes, logits, rest = _known(label_map, behind, 0.0)
+        return TokenTarget(classes, _pooled(logits, weight_y, weight_x), np.float32(rest) * whole)
+    pooled = _pooled(label_map.score, weight_y, weight_x)
+    if behind is None:
+        return TokenTarget(stored.astype(np.intp), pooled, np.zeros_like(whole))
+    # All cells store the same classes: of the others, only patterns have to be pooled.
+    means = behind.logits[:, None, None] * whole
+    if behind.coefficients is not None and behind.patterns is not None:
+        strength = _pooled(behind.patterns, weight_y, weight_x)
+        means += np.tensordot(behind.coefficients, strength, axes=(0, 0))
+    classes = np.concatenate([stored, behind.classes]).astype(np.intp)
+    order = classes.argsort()
+    logits = np.concatenate([pooled, means])[order]
+    return TokenTarget(classes[order], logits, np.float32(behind.rest) * whole)
+
+
+def _pooled(
+    planes: NDArray[np.float32], weight_y: NDArray[np.float32], weight_x: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Sums (E, h, w) of planes (E, H, W) under weights (h, H) and (w, W)."""
+    return (weight_y @ planes @ weight_x.T).astype(np.float32, copy=False)
 
 
 def _known(
