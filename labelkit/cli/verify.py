@@ -121,22 +121,21 @@ class _Bars(ExitStack):
 
 def _load(file: LabelMapFile, names: tuple[str, ...], device: str) -> list[Teacher]:
     """The teachers that are asked for, or those that the file names."""
-    from labelkit.errors import LabelMapError, TeacherError
-    from labelkit.relabel.recomputing import named_teachers
+    from labelkit.errors import TeacherError
+    from labelkit.relabel.origins import named_teachers
     from labelkit.teachers import load_teacher
 
+    known = named_teachers(file)  # first, since no teacher would do where the file names none
     if names:
         return [load_teacher(name, device=device, size=_one_size(file)) for name in names]
-    nameless = TeacherError(f"{file.path} names no teacher by a card's or model's name: --teacher")
-    try:
-        known = named_teachers(file)
-    except LabelMapError:
-        raise nameless from None
     loaded: list[Teacher] = []
     for named in known:
         name = str(named.get("name", ""))
         if not name or name.endswith(".toml"):  # a file must not choose what else is opened
-            raise nameless
+            raise TeacherError(
+                f"{file.path} names no teacher by a card's or model's name: name yours with "
+                "--teacher"
+            )
         lower = named.get("precision")
         try:
             teacher = load_teacher(

@@ -12,6 +12,7 @@ import numpy as np
 
 from labelkit.errors import DatasetError, LabelkitError, LabelMapError, TeacherError, first_line
 from labelkit.relabel.maps import MapMaker, Settings, read_batches
+from labelkit.relabel.origins import named_teachers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,7 +55,7 @@ def maker_of(file: LabelMapFile, teachers: Sequence[Teacher]) -> MapMaker:
         TeacherError: other teachers, or other weights, than the file names.
         ClassListMismatch: a teacher lacks classes of the file.
         LabelMapError: the header does not say how the maps were made, or says what this version
-            does not do.
+            does not do; an average of files, or an import.
     """
     named = named_teachers(file)
     found = [teacher.describe() for teacher in teachers]
@@ -209,22 +210,6 @@ def _scores_now(stored: LabelMap, now: LabelMap) -> tuple[NDArray[np.float32], N
     found = (known[place] == wanted).reshape(stored.index.shape)
     score = now.score.ravel()[place].reshape(found.shape)
     return np.where(found, score, now.score.min(axis=0)), found
-
-
-def named_teachers(file: LabelMapFile) -> list[dict[str, Any]]:
-    """The teachers that a file names: one, or several whose answers were averaged.
-
-    Raises:
-        LabelMapError: it names none.
-    """
-    one, several = file.attrs.get("teacher"), file.attrs.get("teachers")
-    told = several if isinstance(several, list) else [one]
-    named = [each for each in told if isinstance(each, dict)]
-    if not named or len(named) < len(told):
-        raise LabelMapError(
-            f"{file.path} does not name the teacher that made it: its maps cannot be made again"
-        )
-    return named
 
 
 def _nouns(file: LabelMapFile) -> dict[str, str]:

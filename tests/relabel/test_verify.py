@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import zlib
 from dataclasses import replace
@@ -23,7 +24,7 @@ from labelkit.label_maps import (
     MapForm,
 )
 from labelkit.relabel import Settings, relabel, verify
-from labelkit.relabel.recomputing import compare
+from labelkit.relabel.recomputing import compare, maker_of
 from labelkit.relabel.renames import likely_renames
 from labelkit.teachers import load_teacher
 from tests.command import labelkit
@@ -251,7 +252,6 @@ def test_another_teacher_is_refused_with_both_names(there, teacher):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ({}, "names no teacher"),
         ({"teacher": {"name": "/etc/evil.toml"}}, "names no teacher"),
         ({"teacher": {"name": "my-own"}}, "was made by 'my-own', which does not load here"),
     ],
@@ -275,8 +275,59 @@ def test_maps_that_were_not_made_so_are_not_made_again(there, teacher):
     with pytest.raises(LabelMapError, match=r"input_sizes \[1048576\]"):
         check(there, teacher, 1)
     write_plain(there / "maps.h5", {})
-    with pytest.raises(LabelMapError, match="does not name the teacher"):
-        check(there, teacher, 1)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        ["--flip"],
+        ["--size", "64+96", "--average", "probability"],
+        ["--teacher", "efficientnet-lite0", "--teacher", "efficientnet-lite1"],
+    ],
+    ids=str,
+)
+def test_averages_that_relabel_took_are_taken_again(there, how):
+    size = [] if "--size" in how else ["--size", 96]
+    made = labelkit("relabel", "photos", "-o", "average.h5", "--workers", 0, *size, *how)
+    assert made.code == 0, made.text
+    run = labelkit("verify", "average.h5", "--images", "photos", "--sample", 4)
+    assert run.code == 0, run.text
+    assert "the same as the rows: 4" in run.text
+    shutil.copy(there / "photos" / ROCKET, there / "photos" / GREY)
+    run = labelkit("verify", "average.h5", "--images", "photos", "--sample", 4)
+    assert f"those that are not the stored ones: 1 {GREY}: " in run.text
+
+
+IMPORT = {"imported from": "ReLabel folder", "axes": "columns-first"}
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ({}, "does not say which teacher made its maps: they cannot be made again"),
+        (IMPORT, "was imported from a 'ReLabel folder', which does not say what made its maps"),
+        (
+            {"average": "logit", "of": [{"teacher": {"name": "a"}}, IMPORT, {"of": [{}, {}]}, {}]},
+            "(of 'a', imported from a 'ReLabel folder', an average itself, of an unknown teacher)",
+        ),
+        ({"average": "logit", "of": "\x1b"}, "does not say which teacher made its maps"),
+    ],
+    ids=["unknown", "imported", "averaged", "nonsense"],
+)
+def test_maps_that_nobody_can_make_again_are_told_with_what_to_check_instead(there, source, told):
+    """A teacher would not help, so none is asked for; all else is checked as in any file."""
+    write_plain(there / "plain.h5", source)
+    for teacher in ([], ["--teacher", "efficientnet-lite0"]):
+        run = labelkit("verify", "plain.h5", "--images", "photos", "--sample", 1, *teacher)
+        assert run.code == 1
+        assert told in run.text
+        assert "Without --sample, verify checks every row" in run.text
+        assert "--teacher" not in run.text
+    with LabelMapFile.open("plain.h5") as file, pytest.raises(LabelMapError, match=re.escape(told)):
+        maker_of(file, [])
+    for key in (GREY, COFFEE, ROCKET, "torn.jpg"):
+        (there / "photos" / key).unlink()
+    assert labelkit("verify", "plain.h5", "--images", "photos").code == 0
 
 
 def write_plain(path, source, key=CAT):
