@@ -12,13 +12,16 @@ import torch
 
 from labelkit.data.original_labels import ids_for_names
 from labelkit.errors import ClassListMismatch
-from labelkit.hierarchy import ClassList, Taxonomy, project
+from labelkit.hierarchy import NAMED_LISTS, ClassList, Taxonomy, project, read_class_list
+from labelkit.teachers.card import card_names, find_card
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from labelkit.hierarchy import Projection
     from labelkit.teachers import Teacher
+
+_SHOWN = 20
 
 
 class MergeLogits:
@@ -85,20 +88,41 @@ def merge_onto(
         return None
     projection = project(teacher.classes, sought, Taxonomy.wordnet())
     if projection.missing:
-        of = {
-            noun: f"{each} ({noun})"
-            for each, noun in zip(classes, sought, strict=True)
-            if each != noun
-        }
-        shown = ", ".join(of.get(each, each) for each in projection.missing[:5])
-        raise ClassListMismatch(
-            f"teacher {teacher.card.name} ({teacher.classes}) has nothing for "
-            f"{len(projection.missing):,} of the classes asked for ({classes}): {shown}"
-            f"{', ...' if len(projection.missing) > 5 else ''}. "
-            + (
-                "Choose other nouns for them, leave them out, or take another teacher"
-                if nouns
-                else f"Leave them out, or take another teacher. {ids_for_names(teacher.classes)}"
-            )
-        )
+        raise _nothing_for(projection, classes, teacher, named=bool(nouns))
     return MergeLogits(projection, teacher.device)
+
+
+def _nothing_for(
+    projection: Projection, classes: ClassList, teacher: Teacher, *, named: bool
+) -> ClassListMismatch:
+    told = dict(zip(projection.target, map(_told, classes, projection.target), strict=True))
+    missing = projection.missing
+    shown = ", ".join(told[each] for each in missing[:_SHOWN]) + ", ..." * (len(missing) > _SHOWN)
+    leave = "Choose other nouns for them, leave" if named else "Leave"
+    plain = "" if named else f". {ids_for_names(teacher.classes)}"
+    return ClassListMismatch(
+        f"teacher {teacher.card.name} ({teacher.classes}) has nothing for {len(missing):,} of the "
+        f"classes asked for ({classes}): {shown}. {leave} them out, or take another teacher"
+        f"{_better_cards(projection)}{plain}"
+    )
+
+
+def _told(class_id: str, noun: str) -> str:
+    """A class for a message, with its noun where that is another id."""
+    return class_id if class_id == noun else f"{class_id} ({noun})"
+
+
+def _better_cards(projection: Projection) -> str:
+    """The end of a sentence: which of labelkit's cards lack fewer of the classes; or nothing."""
+    cards = [card for card in map(find_card, card_names()) if card and card.classes in NAMED_LISTS]
+    lacking = {
+        name: len(project(read_class_list(name), projection.target, Taxonomy.wordnet()).missing)
+        for name in {card.classes for card in cards}
+    }
+    fewer = sorted(
+        (lacking[card.classes], card.name, card.classes)
+        for card in cards
+        if lacking[card.classes] < len(projection.missing)
+    )
+    told = [f"{name} ({classes}) lacks {count or 'none'}" for count, name, classes in fewer]
+    return f": of the cards, {', '.join(told)} of them" if told else ""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tests.command import Run
 
 ANIMAL, ARTIFACT, VEHICLE = "n00015388", "n00021939", "n04524313"
+COW, SEA = "n01887787", "n09426788"  # an ImageNet-1k teacher has nothing for them
 # The folders' order is not that of their nouns.
 NOUNS = {"artefacts": ARTIFACT, "beasts": ANIMAL}
 CLASSES = ClassList.of(NOUNS)
@@ -204,6 +205,28 @@ def test_a_teacher_of_the_names_themselves_needs_no_nouns(photos: Path, teacher:
     logits = own.logits_map(own.normalize(images[0]))[:, [999, 0]]
     assert torch.equal(alone(images, 0, logits.shape[2:]), logits)
     assert both.describe()["nouns"] == NOUNS
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        ({"cow": COW}, r": of the cards, .*tresnet-l-21k-p \(imagenet-21k-p\) lacks none of them$"),
+        ({"cow": COW, "sea": SEA}, r"convnext-xlarge-22k \(imagenet-22k\) lacks 1, .*of them$"),
+        (
+            {"sea": SEA},
+            r"classes asked for .*: sea \(n09426788\)\. Choose .*, or take another teacher$",
+        ),
+    ],
+    ids=["all", "some", "none"],
+)
+def test_cards_that_lack_fewer_of_the_classes_are_named(
+    names: dict[str, str], told: str, teacher: Teacher
+) -> None:
+    """Only the larger class lists have WordNet's cow, and none has its sea."""
+    classes = ClassList.of(["tench", *names])
+    with pytest.raises(ClassListMismatch, match=told) as caught:
+        Answers([teacher], classes, [(96,)], nouns={"tench": "n01440764", **names})
+    assert "efficientnet" not in str(caught.value).partition("take another")[2]
 
 
 def test_two_classes_of_one_noun_are_refused(photos: Path, teacher: Teacher) -> None:

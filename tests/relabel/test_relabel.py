@@ -249,7 +249,7 @@ def test_a_coarser_class_gets_the_sum_of_the_teachers_classes_below_it(teacher, 
 
 def test_a_class_that_the_teacher_lacks_is_named(teacher, photos, tmp_path):
     classes = ClassList.of(["n02124075", "no such class"])
-    named = r"has nothing for 1 of the classes.*no such class\. .*such as n01440764.*ids\.txt"
+    named = r"has nothing for 1 of the classes.*no such class\. .*such as n01440764.*--names"
     with pytest.raises(ClassListMismatch, match=named):
         relabel(photos, teacher, tmp_path / "maps.h5", Settings(classes=classes, top_k=1))
 
