@@ -174,11 +174,20 @@ def _advice(results: Sequence[Fidelity], budget: int, data: Path, teacher: str) 
     best = min((each for each in results if each.way == chosen.way), key=lambda r: r.divergence)
     yield (
         f"Recommended: {chosen.way.name}, {' and '.join(map(str, chosen.way.sizes))} pixels: KL "
-        f"{chosen.divergence:.3f}, {chosen.record_bytes:,.0f} bytes. The best within {budget:,} "
-        "bytes is not 0.01 better."
+        f"{chosen.divergence:.3f}, {chosen.record_bytes:,.0f} bytes. Of logits pooled, nothing "
+        f"within {budget:,} bytes is 0.01 better."
     )
     if best.temperature != 1 and best.divergence < chosen.divergence - 0.01:
         yield f"Its logits divided by {best.temperature:g} would give {best.divergence:.3f}."
+    surer = [each for each in results if each.way.method == "probability" and each.way.settings]
+    fitting = [each for each in surer if each.record_bytes <= budget]
+    top = min(fitting, key=lambda each: each.divergence, default=chosen)
+    if top.divergence < min(chosen.divergence, best.divergence) - 0.01:
+        yield (
+            f"Of probabilities pooled, {' and '.join(map(str, top.way.sizes))} pixels divided by "
+            f"{top.temperature:g} would give {top.divergence:.3f}: make the maps with "
+            "--log-sum-exp, and train with TargetOptions(method='probability')."
+        )
     options = relabel_options(chosen.way)
     command = ["labelkit", "relabel", str(data), "--teacher", teacher, *options, "-o", "maps.h5"]
     yield f"Next: {shlex.join(command)}"

@@ -27,6 +27,8 @@ from labelkit.inspection import (
     write_page,
 )
 from labelkit.inspection.forms import classes_per_cell
+from labelkit.inspection.report import LEGEND
+from labelkit.inspection.wording import file_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -118,9 +120,10 @@ def _maps_section(maps: LabelMapFile, dataset: LabelMapDataset) -> Section:
                     (f"{len(maps)}", "photos"),
                     (f"{form.grid[0]}x{form.grid[1]}", "cells"),
                     (f"{form.top_k}", classes_per_cell(form)),
-                    (f"{size / 1000:.1f} kB", "a photo on disk"),
+                    (file_size(size), "a photo on disk"),
                 )
             ),
+            Paragraph(LEGEND),
             Pictures(cards),
         ),
     )
