@@ -1,9 +1,9 @@
 """What pooled targets cost a data loader: JPEG to batch, against the same with hard labels.
 
-Run from the repository root: ``python benchmarks/data_loading.py FOLDER [MAPS]``, with a folder of
-class folders. Without label maps of its photos, they are relabelled first by EfficientNet-Lite0.
-One process, one thread; all ways load the same batch in turn, in changing order, with the same
-crops.
+Run from the repository root: ``python benchmarks/data_loading.py FOLDER [MAPS PAIRS]``, with a
+folder of class folders. Without label maps of its photos (MAPS the default ones, PAIRS those of
+``--size 224,448 --log-sum-exp``), they are relabelled first by EfficientNet-Lite0. One process, one
+thread; all ways load the same batch in turn, in changing order, with the same crops.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from labelkit.data import LabelMapDataset, collate_sparse, open_image
+from labelkit.data import LabelMapDataset, TargetOptions, collate_sparse, open_image
 from labelkit.label_maps import LabelMapFile, write_raw
 
 if TYPE_CHECKING:
@@ -41,14 +41,14 @@ AUGMENT = v2.Compose(
 )
 
 
-def make_maps(folder: str, output: Path) -> Path:
+def make_maps(folder: str, output: Path, *options: str) -> Path:
     """Label maps of the folder over the teacher's classes."""
-    command = [sys.executable, "-m", "labelkit.cli", "relabel", folder]
+    command = [sys.executable, "-m", "labelkit.cli", "relabel", folder, *options]
     subprocess.run([*command, "--teacher", "efficientnet-lite0", "-o", str(output)], check=True)
     return output
 
 
-def loaders(folder: str, maps: Path, work: Path) -> dict[str, DataLoader[object]]:
+def loaders(folder: str, maps: Path, pairs: Path, work: Path) -> dict[str, DataLoader[object]]:
     """A loader for each way, with the same batches in the same order."""
     raw = work / "raw.h5"
     write_raw(LabelMapFile.open(maps), raw).close()
@@ -57,11 +57,19 @@ def loaders(folder: str, maps: Path, work: Path) -> dict[str, DataLoader[object]
     rng = np.random.default_rng(0)
     batches = rng.integers(len(plain), size=(BATCHES, BATCH)).tolist()
     sparse = LabelMapDataset(plain, maps, AUGMENT, sparse=True)
+
+    def dense(file: Path, options: TargetOptions | None = None) -> DataLoader[object]:
+        dataset = LabelMapDataset(plain, file, AUGMENT, options=options)
+        return DataLoader(dataset, batch_sampler=batches)
+
     return {
         "hard": DataLoader(hard, batch_sampler=batches),
-        "dense": DataLoader(LabelMapDataset(plain, maps, AUGMENT), batch_sampler=batches),
+        "dense": dense(maps),
         "sparse": DataLoader(sparse, batch_sampler=batches, collate_fn=collate_sparse),
-        "dense, raw file": DataLoader(LabelMapDataset(plain, raw, AUGMENT), batch_sampler=batches),
+        "dense, raw file": dense(raw),
+        "of two sizes": dense(pairs),
+        "of their probabilities": dense(pairs, TargetOptions(method="probability")),
+        "of 7x7 positions": dense(maps, TargetOptions(tokens=(7, 7))),
     }
 
 
@@ -78,8 +86,13 @@ def main() -> None:
     torch.set_num_threads(1)
     folder, *given = sys.argv[1:]
     with tempfile.TemporaryDirectory() as work:
-        maps = Path(*given) if given else make_maps(folder, Path(work, "maps.h5"))
-        ways = {name: iter(way) for name, way in loaders(folder, maps, Path(work)).items()}
+        if given:
+            maps, pairs = map(Path, given)
+        else:
+            maps = make_maps(folder, Path(work, "maps.h5"))
+            options = ("--size", "224,448", "--log-sum-exp")
+            pairs = make_maps(folder, Path(work, "pairs.h5"), *options)
+        ways = {name: iter(way) for name, way in loaders(folder, maps, pairs, Path(work)).items()}
         times: dict[str, list[float]] = {name: [] for name in ways}
         rng = np.random.default_rng(1)
         for number in range(BATCHES):
