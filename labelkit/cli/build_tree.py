@@ -142,7 +142,7 @@ def _summarise(tree: SemanticTree, given: ClassList, output: Path, *, wanted_inn
     from rich.table import Table
     from rich.text import Text
 
-    from labelkit.inspection.wording import printable
+    from labelkit.inspection.wording import file_size, printable
 
     name = identify(given)
     order_kept = tree.classes.ids[: len(given)] == given.ids
@@ -156,7 +156,7 @@ def _summarise(tree: SemanticTree, given: ClassList, output: Path, *, wanted_inn
         *([("taxonomy read as", tree.source["read_as"])] if "read_as" in tree.source else []),
         ("roots", f"{(tree.parent < 0).sum():,} have nothing above them"),
         ("deepest chain", _shortened([tree.names[at] for at in deepest], " > ")),
-        ("file", f"{output} ({output.stat().st_size / 1024:,.0f} KB)"),
+        ("file", f"{output} ({file_size(output.stat().st_size)})"),
     ]
     for label, value in rows:
         table.add_row(Text(label, style="bold"), Text(printable(value), overflow="fold"))

@@ -12,7 +12,7 @@ import click
 from labelkit.cli.convert_maps import convert_maps, is_label_maps
 from labelkit.cli.convert_options import MapOptions, map_options
 from labelkit.convert.formats import READABLE, WRITABLE
-from labelkit.inspection.wording import printable
+from labelkit.inspection.wording import file_size, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -112,10 +112,10 @@ def _summarise(tree: SemanticTree, output: Path) -> None:
     if len(tree.inner) and suffix in {".pth", ".pt"}:
         nodes = "inner node is a class" if len(tree.inner) == 1 else "inner nodes are classes"
         click.echo(f"{len(tree.inner):,} {nodes} like any other in this format.")
-    size = output.stat().st_size / 1024
+    size = file_size(output.stat().st_size)
     click.echo(
         f"{printable(str(output))} written: {tree.classes}, {len(tree.counts)} "
-        f"{'level' if len(tree.counts) == 1 else 'levels'}, {WRITABLE[suffix]}, {size:,.0f} KB"
+        f"{'level' if len(tree.counts) == 1 else 'levels'}, {WRITABLE[suffix]}, {size}"
     )
     click.echo(f"Next: {shlex.join(map(printable, _following(output)))}")
 

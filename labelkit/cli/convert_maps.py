@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from labelkit.inspection.wording import printable
+from labelkit.inspection.wording import file_size, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -139,7 +139,7 @@ def _imported(file: LabelMapFile, source: Path, pairs: Pairs, options: MapOption
     size = file.path.stat().st_size
     yield (
         f"{file.path} made: {len(file):,} label maps of {form.top_k} classes a cell on a grid of "
-        f"{form.grid[0]}x{form.grid[1]}, {file.classes}, {size / 1e6:,.2f} MB"
+        f"{form.grid[0]}x{form.grid[1]}, {file.classes}, {file_size(size)}"
     )
     bad = [f"{key}: {why}" for key, why in file.unreadable.items()]
     yield from _listed("files are no such label maps; the file records why", bad)
@@ -206,7 +206,7 @@ def _to_npz(source: Path, output: Path, options: MapOptions, *, overwrite: bool)
     with LabelMapFile.open(source) as file:
         maps = ImageMaps.of(file, options.key or "")
     maps.save(output)
-    _print([f"{output} made: the label map of {maps.key}, {output.stat().st_size / 1e3:,.1f} KB"])
+    _print([f"{output} made: the label map of {maps.key}, {file_size(output.stat().st_size)}"])
 
 
 def _from_npz(source: Path, output: Path, options: MapOptions) -> None:

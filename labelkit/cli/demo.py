@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from labelkit.errors import LabelkitError
+from labelkit.inspection.wording import file_size
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -160,7 +161,7 @@ def _summarize(console: Console, output: Path, maps: LabelMapFile, commands: lis
     places = {
         "a page that shows all of it": "index.html",
         "a picture for every photo": "pictures/",
-        f"label maps of {len(maps)} photos, {size / 1000:.0f} kB": "maps.h5",
+        f"label maps of {len(maps)} photos, {file_size(size)}": "maps.h5",
         "the tree of ImageNet-21K-P": "tree.json",
         "the photos": "photos/",
     }

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from labelkit.inspection.wording import file_size
+
 if TYPE_CHECKING:
     from labelkit.hierarchy import SemanticTree
     from labelkit.label_maps import LabelMapFile
@@ -172,7 +174,7 @@ def _write(file: LabelMapFile, images: Path, key: str | None, output: Path) -> N
         buffer = io.BytesIO()
         picture.save(buffer, "PNG")
         replace_file(output, buffer.getvalue())
-    click.echo(f"{output} written ({output.stat().st_size / 1000:,.0f} KB)")
+    click.echo(f"{output} written ({file_size(output.stat().st_size)})")
 
 
 def _write_tree_page(tree: SemanticTree, output: Path) -> None:
@@ -181,7 +183,7 @@ def _write_tree_page(tree: SemanticTree, output: Path) -> None:
     from labelkit.inspection import write_tree_page
 
     write_tree_page(output, tree, definitions(tree.classes))
-    click.echo(f"{output} written ({output.stat().st_size / 1000:,.0f} KB)")
+    click.echo(f"{output} written ({file_size(output.stat().st_size)})")
     click.echo(f"Open it in a browser; {output.name}#ID opens it at a class.")
 
 

@@ -81,12 +81,14 @@ def command(
         else:
             with progress_bar(console, "Merge", "rows") as advance:
                 made = merge(files, output, advance)
-        lines = [*_summary(files, made, averaged=averaged)]
+        lines = [*_summary(files, made, output, averaged=averaged)]
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _summary(files: Sequence[LabelMapFile], made: LabelMapFile, *, averaged: bool) -> Iterator[str]:
+def _summary(
+    files: Sequence[LabelMapFile], made: LabelMapFile, output: Path, *, averaged: bool
+) -> Iterator[str]:
     """What was made, what was left out, and what to do next."""
     from labelkit.inspection.wording import file_size, printable
 
@@ -106,4 +108,4 @@ def _summary(files: Sequence[LabelMapFile], made: LabelMapFile, *, averaged: boo
             f"Without a map, for no file could read them: {len(made.unreadable):,} images "
             f"({printable(key)}: {printable(reason)})"
         )
-    yield f"Next: {shlex.join(['labelkit', 'inspect', printable(str(made.path))])}"
+    yield f"Next: {shlex.join(['labelkit', 'verify', printable(str(output))])}"

@@ -58,12 +58,12 @@ def command(
             raise click.UsageError(f"{path} is packed already: --raw writes its raw form")
         with progress_bar(console, "Unpack", "rows") as advance:
             made = write_raw(file, output, advance)
-        lines = [*_summary(file, made)]
+        lines = [*_summary(file, made, output)]
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _summary(file: LabelMapFile, made: LabelMapFile) -> Iterator[str]:
+def _summary(file: LabelMapFile, made: LabelMapFile, output: Path) -> Iterator[str]:
     """Both sizes, and what to do next."""
     from labelkit.inspection.wording import file_size, printable
 
@@ -72,4 +72,4 @@ def _summary(file: LabelMapFile, made: LabelMapFile) -> Iterator[str]:
     yield f"{made.path} made: {len(made):,} rows, read without unpacking"
     for name, each, size in zip(("Packed", "Raw"), (file, made), sizes, strict=True):
         yield f"{name}: {file_size(size)}, {each.record_bytes / rows:,.0f} bytes a row"
-    yield f"Next: {shlex.join(['labelkit', 'verify', printable(str(made.path))])}"
+    yield f"Next: {shlex.join(['labelkit', 'verify', printable(str(output))])}"

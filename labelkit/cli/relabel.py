@@ -230,7 +230,7 @@ def command(  # noqa: PLR0913, PLR0917 -- one a command-line option
         old = stack.enter_context(LabelMapFile.open(reuse)) if reuse else None
         advance = stack.enter_context(progress_bar(console, "Relabel"))
         outcome = relabel(data, loaded, output, settings, on_progress=advance, reuse=old)
-    _report(console, outcome, data, reuse)
+    _report(console, outcome, output, data, reuse)
 
 
 def _sizes(value: str | None) -> tuple[tuple[int, ...], ...]:
@@ -249,9 +249,11 @@ def _sizes(value: str | None) -> tuple[tuple[int, ...], ...]:
     return tuple(sorted(maps, key=statistics.geometric_mean))
 
 
-def _report(console: Console, outcome: Outcome, data: Path, reuse: Path | None) -> None:
+def _report(
+    console: Console, outcome: Outcome, output: Path, data: Path, reuse: Path | None
+) -> None:
     """What was made, what could not be read, and what to do next."""
-    from labelkit.inspection.wording import printable
+    from labelkit.inspection.wording import file_size, printable
     from labelkit.label_maps import LabelMapFile
 
     size = outcome.path.stat().st_size
@@ -259,7 +261,7 @@ def _report(console: Console, outcome: Outcome, data: Path, reuse: Path | None) 
         approximate = file.made_with.get("head") == "approximate"
         unused, classes = file.attrs["unused_teacher_classes"], len(file.classes)
     state = "was there already, nothing to do" if outcome.existed else "made"
-    lines = [f"{outcome.path} {state}: {outcome.images:,} label maps, {size / 1e6:,.2f} MB"]
+    lines = [f"{outcome.path} {state}: {outcome.images:,} label maps, {file_size(size)}"]
     if outcome.reused or outcome.damaged:
         lines.append(f"Taken over as they were: {outcome.reused:,}. Made now: {outcome.made:,}.")
     if outcome.damaged:
@@ -288,7 +290,7 @@ def _report(console: Console, outcome: Outcome, data: Path, reuse: Path | None) 
             f"Repair or remove them, then run again with -o another name and --reuse "
             f"{shlex.quote(str(outcome.path))}: only those are made."
         )
-    inspect = ["labelkit", "inspect", str(outcome.path), "--images", str(data), "-o", "report.html"]
-    lines.append(f"Next: {shlex.join(inspect)}")
+    inspect = ["labelkit", "inspect", output, "--images", data, "-o", "report.html"]
+    lines.append(f"Next: {shlex.join(printable(str(word)) for word in inspect)}")
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

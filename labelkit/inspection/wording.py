@@ -60,11 +60,11 @@ def counted(count: int, one: str, many: str) -> str:
 def file_size(count: float) -> str:
     """A number of bytes in words.
 
-    >>> file_size(2148), file_size(3.5e9)
-    ('2.1 KB', '3.5 GB')
+    >>> file_size(2148), file_size(999_990), file_size(3.5e9)
+    ('2.1 kB', '1.0 MB', '3.5 GB')
     """
-    for unit in ("bytes", "KB", "MB"):
-        if count < 1000:
+    for unit in ("bytes", "kB", "MB"):
+        if round(count) < 1000:  # never 1000.0 of a unit
             return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} GB"

@@ -26,7 +26,7 @@ def test_parts_become_one_file(parts, tmp_path):
     assert "In more than one file, and the same there: 1 rows" in run.text
     assert "Without a map, for no file could read them: 1 images" in run.text
     assert "\x1b[2J" not in run.out
-    assert "Next: labelkit inspect" in run.text
+    assert run.out.splitlines()[-1] == f"Next: labelkit verify {tmp_path}/m.h5"
     assert len(LabelMapFile.open(tmp_path / "m.h5")) == 9
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import subprocess
 import sys
@@ -206,6 +207,8 @@ def test_a_folder_of_nothing_but_junk_gives_an_empty_file_that_says_so(tmp_path)
     run = labelkit("relabel", tmp_path / "photos", "--size", 64, "-o", tmp_path / "maps.h5")
     assert run.code == 0
     assert "2 images could not be read" in run.text
+    following = ("labelkit", "inspect", tmp_path / "maps.h5", "--images", tmp_path / "photos")
+    assert run.out.splitlines()[-1] == f"Next: {shlex.join(map(str, following))} -o report.html"
     file = LabelMapFile.open(tmp_path / "maps.h5")
     assert (len(file), len(file.unreadable)) == (0, 2)
     assert labelkit("inspect", tmp_path / "maps.h5").code == 0
