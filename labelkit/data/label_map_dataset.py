@@ -53,8 +53,8 @@ class LabelMapDataset(Dataset[tuple[torch.Tensor, Target]]):
     maps of several input sizes, their logits are mixed by how far the crop zooms in.
 
     Args:
-        dataset: a torchvision ``ImageFolder``, a timm ``ImageDataset``, or with ``key`` any data
-            set of ``(image, class index)``; without a transform of its own.
+        dataset: a torchvision ``ImageFolder``, a timm ``ImageDataset``, a ``Subset`` of one, or
+            with ``key`` any data set of ``(image, class index)``; without a transform of its own.
         maps: a label-map file, or its path; made with ``labelkit relabel`` at the same root.
         transform: a torchvision or timm pipeline that ``track_crop`` can follow. It can be set
             later, as ``timm.data.create_loader`` does.

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from PIL import Image
+from torch.utils.data import Subset
 
 from labelkit.data.images import FORMATS
 from labelkit.errors import DatasetError, first_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 _UNREADABLE = (OSError, RuntimeError, SyntaxError, ValueError, Image.DecompressionBombError)
 
@@ -44,6 +45,8 @@ class Samples(Protocol):
 def open_samples(dataset: Any, key: Callable[[int], str] | None) -> Samples:  # noqa: ANN401
     """The samples of a torchvision folder, of timm's ``ImageDataset``, or of anything with a key.
 
+    A ``Subset`` of one of the first two needs no key either.
+
     Args:
         dataset: the data set, without a transform of its own.
         key: from a sample's position to its key; needed where the data set has no paths.
@@ -67,6 +70,8 @@ def open_samples(dataset: Any, key: Callable[[int], str] | None) -> Samples:  # 
         return _Folder(dataset)
     if hasattr(getattr(dataset, "reader", None), "filename"):
         return _Timm(dataset)
+    if isinstance(dataset, Subset):
+        return _Chosen(open_samples(dataset.dataset, None), dataset.indices)
     raise ValueError(
         f"{type(dataset).__name__} has no samples, loader and root as torchvision's ImageFolder "
         "has, and no reader as timm's ImageDataset: say how a sample's path below the root is "
@@ -112,6 +117,19 @@ class _Timm:
         except _UNREADABLE as error:
             reason = first_line(error)
             raise DatasetError(f"{self.keys[position]} cannot be read: {reason}") from error
+
+
+class _Chosen:
+    """Some of a data set's samples, as torch's ``Subset`` and ``random_split`` choose them."""
+
+    def __init__(self, samples: Samples, positions: Sequence[int]) -> None:
+        self._samples = samples
+        self._positions = positions
+        self.keys = [samples.keys[position] for position in positions]
+        self.class_names = samples.class_names
+
+    def read(self, position: int) -> tuple[Any, Any]:
+        return self._samples.read(self._positions[position])
 
 
 class _Keyed:

@@ -124,6 +124,17 @@ def test_subsets_without_a_transform_are_as_good_as_the_whole(photos, maps):
         torch.testing.assert_close(ours[position], plain[same])
 
 
+@pytest.mark.parametrize("kind", [ImageFolder, lambda root: ImageDataset(str(root))])
+def test_a_subset_needs_no_key(photos, maps, kind):
+    whole, options = kind(photos[0]), TargetOptions(original=0.3)
+    plain = LabelMapDataset(whole, maps, CENTRE, options=options)
+    for subset in (Subset(whole, [2, 0]), Subset(Subset(whole, [1, 2, 0]), torch.tensor([1, 2]))):
+        ours = LabelMapDataset(subset, maps, CENTRE, options=options)
+        assert ours.keys == [plain.keys[2], plain.keys[0]]
+        for sample, same in zip(ours.__getitems__([0, 1]), plain.__getitems__([2, 0]), strict=True):
+            torch.testing.assert_close(sample, same)
+
+
 def test_ids_come_before_names_where_a_data_set_has_both(photos, maps):
     """As torchvision's ImageNet has them: its classes are tuples of names."""
     folder = ImageFolder(photos[0])
