@@ -28,7 +28,10 @@ def read_classes(source: str | None, names: Path | None) -> tuple[ClassList | No
     """
     if source is None:
         if names is not None:
-            raise click.UsageError("--names tells the nouns of the classes: give --classes too")
+            raise click.UsageError(
+                "--names tells the nouns of the classes in --classes: give that too, as --classes "
+                "DATA where the folders of DATA are the classes"
+            )
         return None, {}
     from labelkit.hierarchy import read_class_list, read_name_file
 

@@ -16,7 +16,7 @@ from torchvision.transforms import v2
 from labelkit.data import LabelMapDataset, TargetOptions
 from labelkit.errors import ClassListError, ClassListMismatch, LabelMapError
 from labelkit.hierarchy import ClassList
-from labelkit.label_maps import LabelMapFile, merge
+from labelkit.label_maps import LabelMapFile, LabelMaps, LabelMapWriter, merge
 from labelkit.relabel import Settings, average, relabel, verify
 from labelkit.relabel.answers import Answers
 from labelkit.relabel.squares import Squares
@@ -185,7 +185,7 @@ def test_names_without_classes_are_wrong_usage(photos: Path) -> None:
     names = write_names(photos)
     run = labelkit("relabel", photos, "-o", photos.with_name("maps.h5"), "--names", names)
     assert run.code == 2
-    assert "--names tells the nouns of the classes: give --classes too" in run.text
+    assert "--names tells the nouns of the classes in --classes: give that too" in run.text
 
 
 def test_plain_names_without_a_name_file_are_led_to_it(photos: Path, teacher: Teacher) -> None:
@@ -248,3 +248,24 @@ def test_names_in_the_order_of_the_teachers_classes_need_no_sum(
     for key in plain:
         assert np.array_equal(named[key].index, plain[key].index)
         assert np.array_equal(named[key].score, plain[key].score)
+
+
+@pytest.mark.parametrize("nouns", [["n00021939", ANIMAL], {"beasts": 7}])
+def test_nouns_that_are_none_are_refused_before_any_image(
+    nouns: object, photos: Path, teacher: Teacher
+) -> None:
+    relabel(photos, teacher, photos.with_name("maps.h5"), SMALL)
+    with LabelMapFile.open(photos.with_name("maps.h5")) as file:
+        writer = LabelMapWriter(
+            photos.with_name("odd.h5"),
+            classes=file.classes,
+            keys=[*file],
+            forms=file.forms,
+            source={**file.attrs, "nouns": nouns},
+        )
+        maps = [LabelMaps.concatenate([file.batch([at])[0] for at in range(len(file))])]
+        writer.commit(*writer.pending(), maps, {})
+    odd = writer.finalize()
+    assert not verify(odd, photos).damaged
+    with pytest.raises(LabelMapError, match=r"odd\.h5 says nouns .*cannot be made again"):
+        verify(odd, photos, [teacher], 1)
