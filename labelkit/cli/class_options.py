@@ -23,7 +23,7 @@ def read_classes(source: str | None, names: Path | None) -> tuple[ClassList | No
     """The class list of ``--classes``, None without one, and the noun of each class that has one.
 
     Raises:
-        click.UsageError: no such list, or names without one.
+        click.UsageError: no such list, an empty word, or names without a list.
         LabelkitError: the list or the name file cannot be used; the message says why.
     """
     if source is None:
@@ -33,6 +33,8 @@ def read_classes(source: str | None, names: Path | None) -> tuple[ClassList | No
                 "DATA where the folders of DATA are the classes"
             )
         return None, {}
+    if not source.strip():
+        raise click.UsageError("--classes is empty: give a text file, a folder or a named list")
     from labelkit.hierarchy import read_class_list, read_name_file
 
     try:

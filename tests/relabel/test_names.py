@@ -186,6 +186,9 @@ def test_names_without_classes_are_wrong_usage(photos: Path) -> None:
     run = labelkit("relabel", photos, "-o", photos.with_name("maps.h5"), "--names", names)
     assert run.code == 2
     assert "--names tells the nouns of the classes in --classes: give that too" in run.text
+    run = labelkit("relabel", photos, "-o", photos.with_name("maps.h5"), "--classes", " ")
+    assert run.code == 2
+    assert "--classes is empty" in run.text
 
 
 def test_plain_names_without_a_name_file_are_led_to_it(photos: Path, teacher: Teacher) -> None:
