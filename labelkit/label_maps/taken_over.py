@@ -48,12 +48,15 @@ class TakenOver:
         _require_alike(old, header, classes)
         wanted = frozenset(keys)
         theirs = (key for key in old if key in wanted)
+        whole: list[str] = []
         for key, fault in zip(theirs, old.faults(wanted), strict=True):
-            if isinstance(fault, DamagedRow):
+            if fault is None:
+                whole.append(key)
+            elif isinstance(fault, DamagedRow):
                 self.damaged[key] = fault.reason
-            elif fault is not None:
+            else:
                 raise fault
-        self.keys = wanted.intersection(old).difference(self.damaged)
+        self.keys = frozenset(whole)
 
     @property
     def digest(self) -> str:
