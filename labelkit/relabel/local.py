@@ -8,9 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from labelkit.data import list_images
 from labelkit.errors import DatasetError, LabelkitError, LabelMapError, first_line
 from labelkit.label_maps import LabelMapFile, LabelMaps, LabelMapWriter
+from labelkit.label_maps.identity import difference
 from labelkit.relabel.maps import MapMaker, Settings, read_batches
 from labelkit.teachers import Teacher
 
@@ -210,23 +213,27 @@ def _finished(output: Path, maker: MapMaker, keys: list[str]) -> Outcome | None:
         file = LabelMapFile.open(output)
     except (LabelMapError, FileNotFoundError) as error:
         raise LabelMapError(f"{output} exists and is no whole label-map file: {way_out}") from error
-    wanted = {
-        "settings": maker.source,
-        "classes": maker.classes.ids,
-        "form": maker.forms,
-        "images": sorted(keys),
-    }
-    found = {
-        "settings": file.attrs,
-        "classes": file.classes.ids,
-        "form": file.forms,
-        "images": sorted([*file, *file.unreadable]),
-    }
-    differing = [name for name, value in wanted.items() if found[name] != value]
+    differing = list(_differences(file, maker, keys))
     if differing:
         raise LabelMapError(
-            f"{output} exists, made from other images or settings ({', '.join(differing)} differ): "
+            f"{output} exists, made from other images or settings ({'; '.join(differing)}): "
             f"{way_out}"
         )
     shutil.rmtree(output.with_name(f"{output.name}.parts"), ignore_errors=True)
     return Outcome(file.path, len(file), file.unreadable, made=0, existed=True)
+
+
+def _differences(file: LabelMapFile, maker: MapMaker, keys: list[str]) -> Iterator[str]:
+    """What a finished file was made of, where it is not what is asked for now."""
+    there, now = (
+        msgspec.json.decode(msgspec.json.encode({"settings": source, "the maps": forms}))
+        for source, forms in ((file.attrs, file.forms), (maker.source, maker.forms))
+    )
+    other = difference(there, now)
+    if other:
+        yield f"{other.name}: {other.first} there, {other.second} now"
+    elif file.classes.ids != maker.classes.ids:
+        yield f"class list: {file.classes} there, {maker.classes} now"
+    known, wanted = {*file, *file.unreadable}, set(keys)
+    if known != wanted:
+        yield f"images: {len(wanted - known):,} more, {len(known - wanted):,} fewer"

@@ -112,7 +112,8 @@ def test_a_changed_name_is_noticed_wherever_rows_would_mix(photos: Path) -> None
     write_names(photos, artefacts=VEHICLE)
     run = command(photos, "old.h5", "--names", names)
     assert run.code == 1
-    assert "made from other images or settings (settings differ)" in run.text
+    noun = f"settings.nouns.artefacts: {ARTIFACT} there, {VEHICLE} now"
+    assert f"made from other images or settings ({noun})" in run.text
     run = command(photos, "new.h5", "--names", names, "--reuse", photos.with_name("old.h5"))
     assert run.code == 1
     assert f"its source.nouns.artefacts is '{ARTIFACT}', here it is '{VEHICLE}'" in run.text

@@ -111,10 +111,10 @@ def test_a_finished_file_is_left_as_it_is(teacher, photos, tmp_path):
     relabel(photos, teacher, output, Settings(sizes=(96,)))
     before = output.read_bytes()
     assert relabel(photos, teacher, output, Settings(sizes=(96,))).existed
-    with pytest.raises(LabelMapError, match=r"other images or settings \(settings, form differ\)"):
+    with pytest.raises(LabelMapError, match=r"\(settings.input_sizes.0: 96 there, 128 now\)"):
         relabel(photos, teacher, output, Settings(sizes=(128,)))
     (photos / "animals" / "cat.jpg").rename(photos / "animals" / "tiger.jpg")
-    with pytest.raises(LabelMapError, match=r"other images or settings \(images differ\)"):
+    with pytest.raises(LabelMapError, match=r"settings \(images: 1 more, 1 fewer\)"):
         relabel(photos, teacher, output, Settings(sizes=(96,)))
     assert output.read_bytes() == before
 
