@@ -24,7 +24,7 @@ class BatchTargets:
     """Makes the targets of a batch, equal to those made one by one up to rounding.
 
     Args:
-        options: which label; not the data set's own, and none of positions.
+        options: which label; not the data set's own. Targets of positions are not made here.
         zooms: of an image's maps; empty where there is one.
         classes: C.
         sparse: list the classes that differ from the others, instead of all.
@@ -45,10 +45,9 @@ class BatchTargets:
         self._classes = classes
         self._sparse = sparse
         self._single = options.label.endswith("single")
-        probabilities = options.method == "probability"
-        self._kind = ProbabilityBatch if probabilities else MapBatch
+        self._probabilities = options.method == "probability"
         # Entries are targets as they are, without a row of all classes.
-        self._direct = sparse and distinct and not (zooms or probabilities or self._single)
+        self._direct = sparse and distinct and not (zooms or self._probabilities or self._single)
 
     def __call__(
         self, forms: Sequence[LabelMaps], areas: Sequence[CropBox], own: Sequence[int]
@@ -60,25 +59,38 @@ class BatchTargets:
             areas: what each label is pooled over.
             own: the class of each image's own label.
         """
-        pooled = self._pooled(forms, areas)
+        edges = torch.tensor([(each.left, each.top, each.right, each.bottom) for each in areas])
+        batches = [self._stack(maps) for maps in forms]
+        pooled = self._pool(batches, edges)
         labels, share = torch.tensor(own)[:, None], self._options.original
         if self._direct:
             soft = pooled.softmax(self._classes, self._options.temperature)
             if share:
                 hard = SparseTargets(labels, torch.ones(labels.shape), torch.zeros(len(labels)))
                 soft = soft.mixed(hard, share)
-            return [SparseTargets(*each) for each in zip(*soft, strict=True)]
+            return [SparseTargets(*map(torch.clone, each)) for each in zip(*soft, strict=True)]
         dense, rest, listed = self._distributions(pooled)
+        if self._single:
+            named = self._pool([_marks(batch) for batch in batches], edges).dense(self._classes) > 0
+            best, even = _strongest(pooled.dense(self._classes), named)
+            listed = best & ~even
+            dense, rest = listed.to(dense.dtype).where(~even, dense), rest.where(even[:, 0], 0)
         if share:
             dense, rest = dense * (1 - share), rest * (1 - share)
             dense.scatter_add_(1, labels, torch.full(labels.shape, share))
             listed.scatter_(1, labels, value=True)
-        return _listed(dense, rest, listed) if self._sparse else list(dense)
+        # Copies, so that one target does not keep those of the whole batch.
+        return _listed(dense, rest, listed) if self._sparse else [row.clone() for row in dense]
 
-    def _pooled(self, forms: Sequence[LabelMaps], areas: Sequence[CropBox]) -> SparseTargets:
-        """Mean logits, or mean probabilities."""
-        edges = torch.tensor([(each.left, each.top, each.right, each.bottom) for each in areas])
-        batches = [self._kind.stack(maps, absent=self._options.absent) for maps in forms]
+    def _stack(self, maps: LabelMaps) -> MapBatch | ProbabilityBatch:
+        absent = self._options.absent
+        if self._probabilities:
+            return ProbabilityBatch.stack(maps, absent=absent, num_classes=self._classes)
+        return MapBatch.stack(maps, absent=absent)
+
+    def _pool(
+        self, batches: Sequence[MapBatch | ProbabilityBatch], edges: torch.Tensor
+    ) -> SparseTargets:
         if self._zooms:
             return pool_batch_by_zoom(batches, self._zooms, edges)
         return pool_batch(batches[0], edges)
@@ -90,20 +102,41 @@ class BatchTargets:
         values, temperature = pooled.dense(self._classes), self._options.temperature
         rest = pooled.rest[:, None]
         listed = values != rest
-        if self._options.method == "probability":
+        if self._probabilities:
             values, rest = values.clamp(min=0).log(), rest.log()
         highest = values.amax(dim=1, keepdim=True)
-        soft = ((values - highest) / temperature).softmax(dim=1)
+        soft = ((values - highest) / temperature).exp()
         # Above all classes only where none has it: all are listed.
         other = ((rest - highest) / temperature).clamp(max=0).exp()
-        other = other * soft.amax(dim=1, keepdim=True)
-        if self._single:
-            best = values.masked_fill(~listed, -torch.inf).argmax(dim=1, keepdim=True)
-            # Of a crop that shows nothing of the image, no class is the strongest.
-            seen = listed.any(dim=1, keepdim=True)
-            listed = torch.zeros_like(listed).scatter_(1, best, seen)
-            soft, other = listed.to(soft.dtype).where(seen, soft), other.masked_fill(seen, 0)
-        return soft, other[:, 0], listed
+        # torch's softmax adds up one by one, and loses digits over many thousands of classes.
+        whole = soft.sum(dim=1, keepdim=True)
+        return soft / whole, (other / whole)[:, 0], listed
+
+
+def _marks(maps: MapBatch | ProbabilityBatch) -> MapBatch:
+    """Maps that are 1 where they name a class, and 0 elsewhere."""
+    count, _, *grid = maps.excess.shape
+    size = maps.behind.shape[1]
+    return MapBatch(
+        maps.classes,
+        torch.ones_like(maps.excess),
+        torch.ones(count, size),
+        torch.zeros(count, 0, size),
+        torch.zeros(count, 0, *grid),
+        torch.zeros(count),
+    )
+
+
+def _strongest(values: torch.Tensor, named: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Which class of a row's values (B, C) is the highest of those ``named`` (B, C).
+
+    Returns:
+        True for the one class (B, C), and for rows where no class is stronger than others, such as
+        that of a crop that shows nothing of the image (B, 1).
+    """
+    best = values.masked_fill(~named, -torch.inf).argmax(dim=1, keepdim=True)
+    even = (values == values[:, :1]).all(dim=1, keepdim=True)
+    return torch.zeros_like(named).scatter_(1, best, value=True), even
 
 
 def _listed(dense: torch.Tensor, rest: torch.Tensor, listed: torch.Tensor) -> list[SparseTargets]:
@@ -112,4 +145,4 @@ def _listed(dense: torch.Tensor, rest: torch.Tensor, listed: torch.Tensor) -> li
     excess = dense[listed] - rest[rows]
     counts = listed.sum(dim=1).tolist()
     parts = zip(classes.split(counts), excess.split(counts), rest, strict=True)
-    return [SparseTargets(*each) for each in parts]
+    return [SparseTargets(*map(torch.clone, each)) for each in parts]

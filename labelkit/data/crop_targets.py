@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from labelkit.data.crop_tracker import CropTracker
     from labelkit.data.target_options import TargetOptions
-    from labelkit.label_maps import LabelMap, LabelMapFile
+    from labelkit.label_maps import LabelMap, LabelMapFile, LabelMaps
     from labelkit.targets import SparseTarget
 
 Target: TypeAlias = torch.Tensor | SparseTargets | tuple[torch.Tensor, torch.Tensor]
@@ -63,12 +63,14 @@ class CropTargets:
         self.sparse = sparse
         self._classes = len(maps.classes)
         self._zooms = _zooms(maps)
-        self._together = None
-        if options.label != "original" and options.tokens is None:
-            distinct = maps.forms[0].selection == "image"
-            self._together = BatchTargets(
-                options, self._zooms, self._classes, sparse=sparse, distinct=distinct
-            )
+        self._single = options.label.endswith("single")
+        self._together = BatchTargets(
+            options,
+            self._zooms,
+            self._classes,
+            sparse=sparse,
+            distinct=maps.forms[0].selection == "image",
+        )
 
     def __call__(
         self, rows: Sequence[int], boxes: Sequence[CropBox], own: Sequence[int]
@@ -81,19 +83,24 @@ class CropTargets:
             boxes: each crop.
             own: the class of each image's own label; read only where it is needed.
         """
-        needed = self.options.label != "original" or self.options.tokens is not None
-        mapped = [at for at, row in enumerate(rows) if row >= 0 and needed]
+        soft, grid = self.options.label != "original", self.options.tokens
+        mapped = [at for at, row in enumerate(rows) if row >= 0 and (soft or grid)]
         forms = self.maps.batch([rows[at] for at in mapped])
-        areas, labels = [boxes[at] for at in mapped], [own[at] for at in mapped]
-        made: Sequence[Target]
-        if self._together and len(mapped) > 1:
-            made = self._together(forms, list(map(self._area, areas)), labels)
-        else:
-            made = list(map(self._one, zip(*forms, strict=True), areas, labels))
-        pooled = dict(zip(mapped, made, strict=True))
+        crops, labels = [boxes[at] for at in mapped], [own[at] for at in mapped]
+        made: dict[int, torch.Tensor | SparseTargets] = {}
+        if soft and mapped:
+            made = dict(zip(mapped, self._soft(forms, crops, labels), strict=True))
+        targets: list[Target] = [
+            made[at] if at in made else self._wrapped(_one_hot(label), label)
+            for at, label in enumerate(own)
+        ]
+        if grid is None:
+            return targets
+        maps = dict(zip(mapped, zip(*forms, strict=True), strict=True))
         return [
-            pooled[at] if at in pooled else self._one((), boxes[at], own[at])
-            for at in range(len(rows))
+            (target, self._tokens(maps.get(at, ()), box, label, grid))
+            for at, (target, box, label) in enumerate(zip(targets, boxes, own, strict=True))
+            if isinstance(target, torch.Tensor)
         ]
 
     def box_of(self, tracker: CropTracker) -> CropBox:
@@ -110,23 +117,17 @@ class CropTargets:
             )
         return tracker.box
 
-    def _one(self, maps: Sequence[LabelMap], box: CropBox, own: int) -> Target:
-        """The target of a crop; without maps it is the image's own label."""
-        hard = not maps or self.options.label == "original"
-        soft = _one_hot(own) if hard else self._pooled(maps, box)
-        target = self._wrapped(soft, own)
-        if self.options.tokens is None or isinstance(target, SparseTargets):
-            return target
-        return target, self._tokens(maps, box, own, self.options.tokens)
-
-    def _pooled(self, maps: Sequence[LabelMap], box: CropBox) -> _Soft:
-        options = self.options
-        target = self._pool(maps, self._area(box))
-        # Of a crop that shows nothing of the image, no class is the strongest.
-        blank = bool((target.logits == target.background).all())
-        if options.label.endswith("multi") or blank:
-            return (target.classes, *target.softmax(self._classes, options.temperature))
-        return _one_hot(int(target.classes[target.logits.argmax()]))
+    def _soft(
+        self, forms: Sequence[LabelMaps], boxes: Sequence[CropBox], own: Sequence[int]
+    ) -> Sequence[torch.Tensor | SparseTargets]:
+        """The labels of crops whose images have maps."""
+        areas = [self._area(box) for box in boxes]
+        if len(areas) > 1 or self._single:
+            return self._together(forms, areas, own)
+        (maps,) = zip(*forms, strict=True)
+        target = self._pool(maps, areas[0])
+        soft = target.softmax(self._classes, self.options.temperature)
+        return [self._wrapped((target.classes, *soft), own[0])]
 
     def _area(self, box: CropBox) -> CropBox:
         """What a label is pooled over: padding around the image takes nothing from its classes."""

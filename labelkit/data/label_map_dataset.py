@@ -175,6 +175,8 @@ class LabelMapDataset(Dataset[tuple[torch.Tensor, Target]]):
         Raises:
             LabelMapError: a row of the file is damaged; the message names it.
         """
+        if not crops:
+            return []
         images, rows, boxes, own = zip(*crops, strict=True)
         return list(zip(images, self._targets(rows, boxes, own), strict=True))
 

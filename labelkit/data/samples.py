@@ -70,7 +70,7 @@ def open_samples(dataset: Any, key: Callable[[int], str] | None) -> Samples:  # 
         return _Folder(dataset)
     if hasattr(getattr(dataset, "reader", None), "filename"):
         return _Timm(dataset)
-    if isinstance(dataset, Subset):
+    if isinstance(dataset, Subset) and type(dataset).__getitem__ is Subset.__getitem__:
         return _Chosen(open_samples(dataset.dataset, None), dataset.indices)
     raise ValueError(
         f"{type(dataset).__name__} has no samples, loader and root as torchvision's ImageFolder "

@@ -71,7 +71,7 @@ class MapBatch(NamedTuple):
         excess = every.score - rest[:, None, None, None]
         logits = behind.logits - rest[:, None]
         if every.index.ndim == 4:
-            excess -= _behind_entries(every.index, classes, logits)
+            excess -= _behind_entries(every.index, classes, logits, np.zeros_like(rest[:, None]))
         stored = every.index.reshape(count, -1).astype(np.int64)
         coefficients, patterns = behind.coefficients, behind.patterns
         if coefficients is None or patterns is None:
@@ -110,12 +110,20 @@ class ProbabilityBatch(NamedTuple):
     rest: torch.Tensor
 
     @classmethod
-    def stack(cls, maps: Sequence[LabelMap] | LabelMaps, *, absent: Absent = "background") -> Self:
+    def stack(
+        cls,
+        maps: Sequence[LabelMap] | LabelMaps,
+        *,
+        absent: Absent = "background",
+        num_classes: int | None = None,
+    ) -> Self:
         """Stack the label maps of B images, on the CPU.
 
         Args:
             maps: all of one form, with the log-sum-exp of their cells.
             absent: as in ``pool`` with the method ``probability``.
+            num_classes: C; where the maps name all of them, no digits are lost to what would
+                stand for others.
 
         Raises:
             ValueError: maps that do not keep the log-sum-exp, no maps, maps of several forms, or
@@ -130,11 +138,13 @@ class ProbabilityBatch(NamedTuple):
             behind = _nothing(count)
         classes = behind.classes.astype(np.int64)
         others = np.asarray(behind.rest, np.float32)[:, None]
-        rest = np.zeros_like(lse) if absent == "zeros" else _shares(others[:, :, None, None], lse)
+        whole = every.index.shape[1] + (classes.shape[1] if every.index.ndim == 2 else 0)
+        if absent == "zeros" or whole == num_classes:
+            others = np.full_like(others, -np.inf)
+        rest = _shares(others[:, :, None, None], lse)
         fill = rest
         if every.index.ndim == 4 and classes.size:
-            own = _behind_entries(every.index, classes, behind.logits - others)
-            fill = _shares(own + others[:, :, None, None], lse)
+            fill = _shares(_behind_entries(every.index, classes, behind.logits, others), lse)
         stored = every.index.reshape(count, -1).astype(np.int64)
         return cls(
             _tensor(np.concatenate([stored, classes], axis=1)),
@@ -165,18 +175,28 @@ def _planes(behind: Background, grid: tuple[int, ...]) -> NDArray[np.float32]:
 
 
 def _behind_entries(
-    index: NDArray[np.integer], classes: NDArray[np.int64], logits: NDArray[np.float32]
+    index: NDArray[np.integer],
+    classes: NDArray[np.int64],
+    logits: NDArray[np.float32],
+    others: NDArray[np.float32],
 ) -> NDArray[np.float32]:
-    """The background's logits, less ``rest``, where its own classes are stored: (B, K, H, W)."""
+    """What the background has where classes are stored: (B, K, H, W).
+
+    Args:
+        index: the stored classes.
+        classes: its own (B, M).
+        logits: of these (B, M).
+        others: of all others (B, 1).
+    """
     count, size = classes.shape
     if not size:
-        return np.zeros((), np.float32)
+        return np.broadcast_to(others[:, :, None, None], index.shape)
     span = int(max(index.max(), classes.max())) + 1
     offsets = np.arange(count) * span
     ascending = (classes + offsets[:, None]).ravel()
     wanted = index.reshape(count, -1) + offsets[:, None]
     places = np.searchsorted(ascending, wanted).clip(max=len(ascending) - 1)
-    found = np.where(ascending[places] == wanted, logits.ravel()[places], np.float32(0))
+    found = np.where(ascending[places] == wanted, logits.ravel()[places], others)
     return found.reshape(index.shape)
 
 

@@ -93,8 +93,11 @@ def pool_batch_by_zoom(
     Raises:
         ValueError: zooms that are not positive and ascending, or of another number than the maps;
             and as ``pool_batch``.
+        TypeError: maps of logits beside maps of probabilities.
     """
     check_zooms(zooms, len(maps))
+    if len({type(each) for each in maps}) > 1:
+        raise TypeError("maps of logits and of probabilities cannot be mixed")
     pooled = [pool_batch(each, boxes, aligned=aligned, sampling=sampling) for each in maps]
     shares = _zoom_shares(boxes.float(), zooms)
     excess = [each.excess * share[:, None] for each, share in zip(pooled, shares, strict=True)]
@@ -177,7 +180,7 @@ def _weights(
     shown = width < MOST_POINTS
     first, width = first.where(shown, 0), width.where(shown, 1)
     points = points.where(shown, 1)
-    every = sampling or int(points.max())
+    every = sampling or int(points.max() if len(points) else 1)
     most = min(every, max(sampling, 2 * (most_cells + 1 + MARGIN)))
     begin = torch.zeros_like(points)
     if most < every:  # only those near the grid

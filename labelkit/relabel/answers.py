@@ -13,7 +13,7 @@ import msgspec
 import torch
 
 from labelkit.errors import ClassListMismatch, TeacherError
-from labelkit.relabel.merging import merge_onto
+from labelkit.relabel.merging import merge_onto, sought_id
 from labelkit.teachers import resize_grid
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Answers:
         classes: what the scores are to be of; each teacher's classes are found among them by id.
         sizes: for each map the sides in pixels at which every teacher looks at the image; none at
             all is each teacher's own good size, one map.
-        nouns: class -> the id by which a teacher knows it that does not know its own.
+        nouns: class -> the id by which a teacher may know it.
         flip: look at the mirrored image too.
         average: the mean of the logits, or the logarithm of the mean of each cell's softmax.
 
@@ -76,8 +76,12 @@ class Answers:
             if len(set(each)) != len(each) or not each:
                 raise TeacherError(f"input sizes {each}: none at all, or one stands twice")
         told = nouns or {}
-        self._nouns = {each: told[each] for each in classes if told.get(each, each) != each}
-        self._merges = [merge_onto(classes, teacher, self._nouns) for teacher in self.teachers]
+        self._merges = [merge_onto(classes, teacher, told) for teacher in self.teachers]
+        self._nouns = {
+            each: told[each]
+            for each in classes
+            if any(sought_id(each, teacher, told) != each for teacher in self.teachers)
+        }
         self._flip, self._average = flip, average
         asked = [self._looks(each) for each in (sizes or [()])]
         squares = {square for looks in asked for _, square in looks}

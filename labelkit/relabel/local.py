@@ -166,8 +166,10 @@ def _next(batches: Iterator[Batch]) -> Batch:
     """The next batch; a lost worker or a failing disk ends the run with finished shards kept."""
     try:
         batch = next(batches)
-    except (OSError, EOFError) as error:
-        # The workers report their own disk's errors; this is the channel from a dead one.
+    except (ConnectionError, EOFError) as error:
+        raise _stopped(error) from error
+    except OSError as error:
+        # The workers report their own disk's errors; this is the channel from them.
         raise _not_passed(first_line(error)) from error
     if batch.not_passed:
         raise _not_passed(batch.not_passed)

@@ -49,8 +49,9 @@ class Settings:
         flip: average with the answer to the mirrored image.
         average: of several answers take the mean of the ``logit``, or of the ``probability``.
         classes: keep these classes of the teacher only, found by id; None keeps all.
-        nouns: class -> the id by which a teacher knows it that does not know its own, such as a
-            folder's plain name (``ClassNames.nouns_of``). Maps are stored under the class's own.
+        nouns: class -> the id by which a teacher may know it, such as the noun of a folder with a
+            plain name (``ClassNames.nouns_of``); it comes before the class's own id, under which
+            the maps are stored.
         batch_size: images per forward pass; on a CPU few are best, their features fit its caches.
         workers: processes that decode; 0 decodes between the forward passes.
         shard_rows: images per shard, which is what an interruption can cost at most.

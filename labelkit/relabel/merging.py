@@ -67,22 +67,20 @@ def merge_onto(
 ) -> MergeLogits | None:
     """How a teacher's logits become those of ``classes``; None if they are the same list.
 
-    Classes are found by their own id, else by their noun's; a class of the teacher that is none of
+    Classes are found by the id that ``sought_id`` tells; a class of the teacher that is none of
     them goes to the nearest one above it in WordNet (``labelkit.hierarchy.project``), or nowhere.
 
     Args:
         classes: T classes.
         teacher: of S classes.
-        nouns: class -> the id by which a teacher knows it that does not know its own.
+        nouns: class -> the id by which a teacher may know it.
 
     Raises:
         ClassListMismatch: the teacher has nothing for some of the classes; the message names them.
         ClassListError: two classes have one id for the teacher.
     """
-    known = teacher.classes.index
     sought = ClassList.of(
-        (each if each in known else nouns.get(each, each) for each in classes),
-        f"nouns of {classes.name}",
+        (sought_id(each, teacher, nouns) for each in classes), f"nouns of {classes.name}"
     )
     if sought.ids == teacher.classes.ids:
         return None
@@ -90,6 +88,12 @@ def merge_onto(
     if projection.missing:
         raise _nothing_for(projection, classes, teacher, named=bool(nouns))
     return MergeLogits(projection, teacher.device)
+
+
+def sought_id(class_id: str, teacher: Teacher, nouns: Mapping[str, str]) -> str:
+    """What a class is looked for as: its noun, or its own id where the teacher knows only that."""
+    noun, known = nouns.get(class_id, class_id), teacher.classes.index
+    return class_id if class_id in known and noun not in known else noun
 
 
 def _nothing_for(

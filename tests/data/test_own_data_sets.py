@@ -135,6 +135,27 @@ def test_a_subset_needs_no_key(photos, maps, kind):
             torch.testing.assert_close(sample, same)
 
 
+class Mirrored(Subset):
+    """A subset that yields images of its own."""
+
+    def __getitem__(self, position):
+        """Turned left to right."""
+        image, label = super().__getitem__(position)
+        return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT), label
+
+    def __getitems__(self, positions):
+        """Which torch asks of such a class."""
+        return [self[position] for position in positions]
+
+
+def test_a_subset_with_images_of_its_own_is_read_through_itself(photos, maps):
+    mirrored = Mirrored(ImageFolder(photos[0]), [2, 0])
+    with pytest.raises(ValueError, match=r"Mirrored has no samples .* key=lambda"):
+        LabelMapDataset(mirrored, maps, CENTRE)
+    ours = LabelMapDataset(mirrored, maps, CENTRE, key=lambda position: photos[1][position])
+    assert torch.equal(ours[0][0], CENTRE(mirrored[0][0]))
+
+
 def test_ids_come_before_names_where_a_data_set_has_both(photos, maps):
     """As torchvision's ImageNet has them: its classes are tuples of names."""
     folder = ImageFolder(photos[0])

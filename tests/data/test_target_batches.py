@@ -15,7 +15,15 @@ from labelkit.data import LabelMapDataset, TargetOptions
 from labelkit.data.batch_targets import BatchTargets
 from labelkit.data.crop_targets import CropTargets
 from labelkit.geometry import CropBox
-from labelkit.label_maps import LabelMapFile, MapForm, SparseTargets
+from labelkit.hierarchy import ClassList
+from labelkit.label_maps import (
+    Background,
+    LabelMapFile,
+    LabelMaps,
+    LabelMapWriter,
+    MapForm,
+    SparseTargets,
+)
 from tests.data.maps_of_photos import CELLS, CENTRE, FORM, SIZES, C, write_maps
 from tests.label_maps.random_maps import random_maps
 
@@ -130,3 +138,80 @@ def test_what_a_users_class_yields_is_what_a_loader_yields(photos, maps):
     ((images, targets, numbers),) = loader
     assert numbers.tolist() == [0, 1, 2, 3]
     assert len(images) == len(targets) == 4
+
+
+ALL = [
+    MapForm(selection="image", top_k=3, grid=(4, 4), log_sum_exp=True),
+    MapForm(selection="image", top_k=2, grid=(4, 4), background=1, log_sum_exp=True),
+    MapForm(top_k=3, grid=(4, 4), log_sum_exp=True),
+]
+
+
+def few_targets(path, form, shift, options, *, sparse=False):
+    """Targets over three classes, all named, of which the second is sure: in a batch, and alone.
+
+    With a shift of 0 the scores are logarithms of probabilities.
+    """
+    rng = np.random.default_rng(0)
+    scores = rng.normal(-9, 2, (8, 3, 4, 4)).astype(np.float32)
+    scores[:, 1] = 0
+    lse = np.log(np.exp(scores).sum(1))
+    scores -= np.where(scores == 0, 0, 1)
+    cells = form.selection == "cell"
+    order = (-scores).argsort(1)
+    index = order if cells else np.tile(np.arange(form.top_k), (8, 1))
+    kept = np.take_along_axis(scores, order, 1) if cells else scores[:, : form.top_k]
+    behind = None
+    if form.background:
+        logits = scores[:, 2:].mean((2, 3)) + shift
+        behind = Background(np.full((8, 1), 2), logits, np.zeros(8, np.float32))
+    maps = LabelMaps(index.astype(np.uint16), kept + np.float32(shift), behind, lse + shift)
+    keys = [f"{number}.jpg" for number in range(8)]
+    classes = ClassList.of(["a", "b", "c"])
+    writer = LabelMapWriter(path, classes=classes, keys=keys, forms=(form,), source={})
+    writer.commit(writer.pending()[0], [maps], {})
+    targets = CropTargets(writer.finalize(), options, sparse=sparse)
+    sides = rng.uniform(0.05, 0.45, (8, 4))
+    boxes = [CropBox(x, y, x + width, y + height) for x, y, width, height in sides]
+    made = targets(range(8), boxes, [0] * 8)
+    alone = [targets([at], [box], [0])[0] for at, box in enumerate(boxes)]
+    return made, alone
+
+
+@pytest.mark.parametrize("form", ALL, ids=["image", "behind", "cell"])
+@pytest.mark.parametrize("method", ["relabel", "probability"])
+def test_a_sure_class_of_logit_zero_is_the_strongest(tmp_path, form, method):
+    options = TargetOptions(label="local-single", method=method)
+    for made in few_targets(tmp_path / "maps.h5", form, 0, options):
+        assert [target.tolist() for target in made] == [[0, 1, 0]] * 8
+
+
+@pytest.mark.parametrize("form", ALL, ids=["image", "behind", "cell"])
+@pytest.mark.parametrize("shift", [0, -10, -30, 30])
+@pytest.mark.parametrize("temperature", [1.0, 10.0])
+@pytest.mark.parametrize("method", ["relabel", "probability"])
+def test_a_constant_of_all_logits_changes_nothing(tmp_path, form, shift, temperature, method):
+    options = TargetOptions(temperature=temperature, method=method)
+    made, alone = few_targets(tmp_path / "maps.h5", form, shift, options)
+    _, plain = few_targets(tmp_path / "plain.h5", form, 0, options)
+    for target, one, same in zip(made, alone, plain, strict=True):
+        torch.testing.assert_close(target, one, rtol=0, atol=2e-6)
+        torch.testing.assert_close(target, same, rtol=0, atol=2e-4)  # steps of another range
+
+
+def test_shares_of_many_classes_sum_to_one():
+    form = MapForm(selection="image", top_k=8, grid=(8, 8), background=128)
+    maps = random_maps(np.random.default_rng(0), 4, form, 11_221)
+    flat = replace(maps, score=maps.score * 0.01)
+    targets = BatchTargets(TargetOptions(), [], 11_221, sparse=False, distinct=True)
+    for target in targets([flat], [CropBox(0.1, 0.2, 0.7, 0.8)] * 4, [0] * 4):
+        assert float(target.double().sum()) == pytest.approx(1, abs=1e-6)
+
+
+def test_a_target_does_not_keep_the_batch(photos, maps):
+    for sparse in (False, True):
+        dataset = LabelMapDataset(ImageFolder(photos[0]), maps, CENTRE, sparse=sparse)
+        for _, target in dataset.__getitems__([0, 1, 2]):
+            for part in target if sparse else [target]:
+                assert part.untyped_storage().nbytes() == part.nbytes
+    assert dataset.__getitems__([]) == []
