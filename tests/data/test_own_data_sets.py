@@ -150,7 +150,7 @@ class Mirrored(Subset):
 
 def test_a_subset_with_images_of_its_own_is_read_through_itself(photos, maps):
     mirrored = Mirrored(ImageFolder(photos[0]), [2, 0])
-    with pytest.raises(ValueError, match=r"Mirrored has no samples .* key=lambda"):
+    with pytest.raises(ValueError, match=r"Mirrored has no samples, .* key=lambda"):
         LabelMapDataset(mirrored, maps, CENTRE)
     ours = LabelMapDataset(mirrored, maps, CENTRE, key=lambda position: photos[1][position])
     assert torch.equal(ours[0][0], CENTRE(mirrored[0][0]))
