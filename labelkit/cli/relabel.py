@@ -111,7 +111,11 @@ Examples:
     show_default=True,
     help="How a logit is stored; uint8 is a step of 1/255 of the image's own range.",
 )
-@click.option("--log-sum-exp", is_flag=True, help="Keep that of each cell's logits too.")
+@click.option(
+    "--log-sum-exp",
+    is_flag=True,
+    help="Keep that of each cell's logits too, for targets with method='probability'.",
+)
 @click.option(
     "--reuse",
     metavar="OLD",

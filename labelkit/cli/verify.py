@@ -168,7 +168,8 @@ def _problems(found: Verification) -> Iterator[str]:
     yield from _list(
         "Damaged rows",
         found.damaged.items(),
-        "Copy the file again from where it is whole, or remove it and make it anew.",
+        "Copy the file again from where it is whole; or make damaged rows alone anew, by labelkit "
+        "relabel with the same settings, --reuse this file, and another output.",
     )
     yield from _list(
         "Rows whose image seems to have another name now",

@@ -194,8 +194,14 @@ def _rows(maps: LabelMapFile, keys: list[str]) -> NDArray[np.int64]:
 
 
 def _lacking(maps: LabelMapFile, keys: list[str], rows: NDArray[np.int64]) -> LabelMapError:
-    first = keys[int(rows.argmin())]
+    first, lacking = keys[int(rows.argmin())], int((rows < 0).sum())
+    why = maps.why_not(first)
+    if first not in maps.unreadable and lacking < len(keys) / 2:
+        why = (
+            "were they added since? labelkit relabel --reuse makes their maps alone; with "
+            "missing='hard' they keep their own labels"
+        )
     return LabelMapError(
-        f"{maps.path} has no label map for {int((rows < 0).sum()):,} of {len(keys):,} "
-        f"images, the first is {first!r}: {maps.why_not(first)}"
+        f"{maps.path} has no label map for {lacking:,} of {len(keys):,} images, the first is "
+        f"{first!r}: {why}"
     )

@@ -57,12 +57,19 @@ def open_samples(dataset: Any, key: Callable[[int], str] | None) -> Samples:  # 
         TypeError: a key is no text.
     """
     for inner in _with_inner(dataset):
-        if any(
+        own, both, label = (
             getattr(inner, name, None) for name in ("transform", "transforms", "target_transform")
-        ):
+        )
+        if own or (both and not label):
             raise ValueError(
                 "give the transform to LabelMapDataset, not to the inner data set: a crop taken "
                 f"by {type(inner).__name__} would not be known"
+            )
+        if label:
+            raise ValueError(
+                f"{type(inner).__name__} has a target_transform, which label maps would pass by: "
+                "take it out, and make the maps over the classes that it leads to, labelkit "
+                "relabel --classes"
             )
     if key is not None:
         return _Keyed(dataset, key)

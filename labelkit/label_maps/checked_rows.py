@@ -30,7 +30,7 @@ class DamagedRow(LabelMapError):  # noqa: N818 -- the name states the fact
         reason: what is wrong with it, without the names of file and row.
     """
 
-    def __init__(self, told: str, reason: str) -> None:
+    def __init__(self, told: str, reason: str = "") -> None:
         super().__init__(told)
         self.reason = reason
 
@@ -128,7 +128,7 @@ class CheckedRows:
             reason = str(error)
             return DamagedRow(
                 f"{name}: {reason}: the row is damaged. "
-                "Copy the file again, or remove it and make it anew",
+                "Copy the file again, or make such rows anew: labelkit relabel --reuse this file",
                 reason,
             )
         # This says nothing about what was written.

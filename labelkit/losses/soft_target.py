@@ -1,6 +1,6 @@
 """Cross-entropy with a whole distribution as the target.
 
-# B batch, C classes
+# B batch, C classes, h w positions
 """
 
 from __future__ import annotations
@@ -39,25 +39,29 @@ class SoftTargetCrossEntropy(nn.Module):
         """The loss as a scalar, in float32 (float64 for float64 inputs).
 
         Args:
-            logits: floats (B, C).
-            target: floats (B, C), each row a distribution over the classes; or the same as
-                ``SparseTargets``.
+            logits: floats (B, C), or (B, C, h, w) of positions, over which the mean is taken too.
+            target: floats of the same shape, each a distribution over the C classes; or, for (B, C)
+                logits, the same as ``SparseTargets``.
 
         Raises:
-            ValueError: the shapes differ or are not (B, C), the types are not floats, B is 0, or
+            ValueError: the shapes differ or have no classes, the types are not floats, B is 0, or
                 a sparse target on the CPU lists a class outside the C.
         """
         if isinstance(target, SparseTargets):
             return sparse_cross_entropy(logits, target)
         shapes = f"logits {tuple(logits.shape)} and target {tuple(target.shape)}"
-        if logits.ndim != 2 or logits.shape != target.shape:
-            raise ValueError(f"got {shapes}, expected one shape (batch, classes) for both")
+        if logits.ndim not in {2, 4} or logits.shape != target.shape:
+            raise ValueError(
+                f"got {shapes}, expected one shape (batch, classes) or (batch, classes, h, w) for "
+                "both"
+            )
         if not (logits.is_floating_point() and target.is_floating_point()):
             raise ValueError(
                 f"got {logits.dtype} logits and {target.dtype} target, expected floats"
             )
-        if len(logits) == 0:
+        if logits.numel() == 0:
             raise ValueError(f"got {shapes}: an empty batch has no mean; skip it")
         dtype = torch.promote_types(torch.promote_types(logits.dtype, target.dtype), torch.float32)
         log_probability = logits.log_softmax(dim=1, dtype=dtype)
-        return -(target.to(dtype) * log_probability).sum() / len(logits)
+        answers = logits.numel() // logits.shape[1]
+        return -(target.to(dtype) * log_probability).sum() / answers

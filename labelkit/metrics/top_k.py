@@ -46,7 +46,7 @@ class TopKAccuracy:
             for one, stand for groups of classes and must not.
 
     Raises:
-        ValueError: k is below 1, or there are fewer than k classes to compete.
+        ValueError: k is below 1, there are fewer than k classes to compete, or one is negative.
     """
 
     def __init__(self, k: int = 1, among: Sequence[int] | None = None) -> None:
@@ -54,7 +54,10 @@ class TopKAccuracy:
             raise ValueError(f"k is {k}, expected at least 1")
         if among is not None and len(among) < k:
             raise ValueError(f"k is {k}, but {len(among)} classes compete")
+        if among is not None and min(among) < 0:
+            raise ValueError(f"among holds class {min(among)}, expected indices from 0")
         self.k = k
+        self._highest = -1 if among is None else max(among)
         self._among = None if among is None else torch.tensor(among)
         self._count = HitCount()
 
@@ -63,11 +66,16 @@ class TopKAccuracy:
         """Count a batch of logits (B, C) against class indices (B,).
 
         Raises:
-            ValueError: a wrong shape or type, a class outside the list, or fewer than k classes.
+            ValueError: a wrong shape or type, a class outside the list, one of ``among`` too, or
+                fewer than k classes.
         """
         check_predictions(logits, target)
         if self.k > logits.shape[1]:
             raise ValueError(f"k is {self.k}, but the logits hold {logits.shape[1]} classes")
+        if self._highest >= logits.shape[1]:
+            raise ValueError(
+                f"among holds class {self._highest}, but the logits hold {logits.shape[1]} classes"
+            )
         if self._among is None:
             predicted = logits.topk(self.k, dim=1, sorted=False).indices
         else:

@@ -166,6 +166,11 @@ def test_positions_are_followed_where_the_crop_is_turned_and_refused_where_it_is
 def test_images_without_a_map_keep_their_own_label_if_asked(photos, tmp_path):
     folder, keys = photos
     maps = write_maps(tmp_path / "some.h5", keys[:2])
+    with pytest.raises(LabelMapError, match=r"2 of 4 images, the first is .*at its root\?"):
+        LabelMapDataset(ImageFolder(folder), maps, CENTRE)
+    most = write_maps(tmp_path / "most.h5", keys[:3])
+    with pytest.raises(LabelMapError, match=r"1 of 4 images, .* added since.* --reuse"):
+        LabelMapDataset(ImageFolder(folder), most, CENTRE)
     dataset = LabelMapDataset(ImageFolder(folder), maps, CENTRE, missing="hard")
     assert dataset.missing_count == 2
     for position, key in enumerate(dataset.keys):

@@ -76,3 +76,10 @@ def test_integer_targets_and_empty_batches_are_refused() -> None:
         SoftTargetCrossEntropy()(torch.zeros(2, 4), torch.zeros(2, 4, dtype=torch.long))
     with pytest.raises(ValueError, match="empty batch"):
         SoftTargetCrossEntropy()(torch.zeros(0, 4), torch.zeros(0, 4))
+
+
+def test_positions_are_averaged_as_torch_does() -> None:
+    flat, target = distributions(24, 5, seed=3)
+    logits, target = (each.view(2, 3, 4, 5).permute(0, 3, 1, 2) for each in (flat, target))
+    loss = SoftTargetCrossEntropy()(logits, target)
+    torch.testing.assert_close(loss, F.cross_entropy(logits, target))

@@ -101,3 +101,10 @@ def test_wrong_inputs_say_what_was_found(
 def test_k_of_at_least_one() -> None:
     with pytest.raises(ValueError, match="k is 0, expected at least 1"):
         TopKAccuracy(0)
+
+
+def test_classes_that_compete_are_columns() -> None:
+    with pytest.raises(ValueError, match="among holds class 9, but the logits hold 5"):
+        TopKAccuracy(1, among=[0, 9]).update(torch.zeros(2, 5), torch.tensor([0, 1]))
+    with pytest.raises(ValueError, match="among holds class -1"):
+        TopKAccuracy(1, among=[0, -1])
