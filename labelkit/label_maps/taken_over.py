@@ -92,5 +92,6 @@ def _require_alike(old: LabelMapFile, header: Header, classes: ClassList) -> Non
     if found:
         raise LabelMapError(
             f"{old.path} cannot be reused: its {found.name} is {found.first!r}, "
-            f"here it is {found.second!r}. Repeat the settings that it was made with"
+            f"here it is {found.second!r}. Repeat the settings that it was made with, such as "
+            "--teacher, --classes, --names and --size"
         )
