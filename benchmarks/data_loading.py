@@ -28,7 +28,7 @@ from labelkit.label_maps import LabelMapFile, write_raw
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-BATCH, BATCHES = 64, 400
+BATCH, BATCHES = 64, 200
 
 AUGMENT = v2.Compose(
     [

@@ -103,14 +103,14 @@ class BatchTargets:
         rest = pooled.rest[:, None]
         listed = values != rest
         if self._probabilities:
-            values, rest = values.clamp(min=0).log(), rest.log()
+            values, rest = values.clamp_(min=0).log_(), rest.log()
         highest = values.amax(dim=1, keepdim=True)
-        soft = ((values - highest) / temperature).exp()
+        soft = values.sub_(highest).div_(temperature).exp_()
         # Above all classes only where none has it: all are listed.
         other = ((rest - highest) / temperature).clamp(max=0).exp()
         # torch's softmax adds up one by one, and loses digits over many thousands of classes.
         whole = soft.sum(dim=1, keepdim=True)
-        return soft / whole, (other / whole)[:, 0], listed
+        return soft.div_(whole), (other / whole)[:, 0], listed
 
 
 def _marks(maps: MapBatch | ProbabilityBatch) -> MapBatch:
