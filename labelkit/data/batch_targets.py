@@ -69,12 +69,13 @@ class BatchTargets:
                 hard = SparseTargets(labels, torch.ones(labels.shape), torch.zeros(len(labels)))
                 soft = soft.mixed(hard, share)
             return [SparseTargets(*map(torch.clone, each)) for each in zip(*soft, strict=True)]
-        dense, rest, listed = self._distributions(pooled)
+        values = pooled.dense(self._classes)
         if self._single:
             named = self._pool([_marks(batch) for batch in batches], edges).dense(self._classes) > 0
-            best, even = _strongest(pooled.dense(self._classes), named)
-            listed = best & ~even
-            dense, rest = listed.to(dense.dtype).where(~even, dense), rest.where(even[:, 0], 0)
+            dense, rest, listed = _strongest(values, named)
+        else:
+            listed = values != pooled.rest[:, None]
+            dense, rest = self._softened(values, pooled.rest[:, None])
         if share:
             dense, rest = dense * (1 - share), rest * (1 - share)
             dense.scatter_add_(1, labels, torch.full(labels.shape, share))
@@ -95,13 +96,11 @@ class BatchTargets:
             return pool_batch_by_zoom(batches, self._zooms, edges)
         return pool_batch(batches[0], edges)
 
-    def _distributions(
-        self, pooled: SparseTargets
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Probabilities of all classes (B, C), that of the others (B,), and which are no others."""
-        values, temperature = pooled.dense(self._classes), self._options.temperature
-        rest = pooled.rest[:, None]
-        listed = values != rest
+    def _softened(
+        self, values: torch.Tensor, rest: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Probabilities of all classes (B, C), made in place, and that of others (B, 1) as (B,)."""
+        temperature = self._options.temperature
         if self._probabilities:
             values, rest = values.clamp_(min=0).log_(), rest.log()
         highest = values.amax(dim=1, keepdim=True)
@@ -110,7 +109,7 @@ class BatchTargets:
         other = ((rest - highest) / temperature).clamp(max=0).exp()
         # torch's softmax adds up one by one, and loses digits over many thousands of classes.
         whole = soft.sum(dim=1, keepdim=True)
-        return soft.div_(whole), (other / whole)[:, 0], listed
+        return soft.div_(whole), (other / whole)[:, 0]
 
 
 def _marks(maps: MapBatch | ProbabilityBatch) -> MapBatch:
@@ -127,16 +126,21 @@ def _marks(maps: MapBatch | ProbabilityBatch) -> MapBatch:
     )
 
 
-def _strongest(values: torch.Tensor, named: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Which class of a row's values (B, C) is the highest of those ``named`` (B, C).
+def _strongest(
+    values: torch.Tensor, named: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """All of a row's share to the class with the highest of its values (B, C) among those named.
+
+    Of a crop that shows nothing of the image no class is the strongest: all share alike.
 
     Returns:
-        True for the one class (B, C), and for rows where no class is stronger than others, such as
-        that of a crop that shows nothing of the image (B, 1).
+        The shares (B, C), that of a class that is not listed (B,), and which is listed (B, C).
     """
     best = values.masked_fill(~named, -torch.inf).argmax(dim=1, keepdim=True)
     even = (values == values[:, :1]).all(dim=1, keepdim=True)
-    return torch.zeros_like(named).scatter_(1, best, value=True), even
+    listed = torch.zeros_like(named).scatter_(1, best, ~even)
+    rest = even / values.shape[1]
+    return listed + rest, rest[:, 0], listed
 
 
 def _listed(dense: torch.Tensor, rest: torch.Tensor, listed: torch.Tensor) -> list[SparseTargets]:

@@ -5,6 +5,7 @@ Legend: B batch, E entries, K entries per cell, H W grid, M classes and P patter
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
@@ -60,25 +61,21 @@ class MapBatch(NamedTuple):
             ValueError: no maps, maps of several forms, or another value of ``absent``.
         """
         check_options("relabel", absent, 0)
-        every = maps if isinstance(maps, LabelMaps) else LabelMaps.stack(maps)
+        every, behind, classes = _opened(maps, absent)
         count, _, *grid = every.score.shape
-        behind = every.background
-        if absent == "zeros" or behind is None:
-            behind = _nothing(count)
-        classes = behind.classes.astype(np.int64)
-        size = classes.shape[1]
+        size = behind.classes.shape[1]
         rest = np.asarray(behind.rest, np.float32)
         excess = every.score - rest[:, None, None, None]
         logits = behind.logits - rest[:, None]
         if every.index.ndim == 4:
-            excess -= _behind_entries(every.index, classes, logits, np.zeros_like(rest[:, None]))
-        stored = every.index.reshape(count, -1).astype(np.int64)
+            none = np.zeros_like(rest[:, None])
+            excess -= _behind_entries(every.index, behind.classes, logits, none)
         coefficients, patterns = behind.coefficients, behind.patterns
         if coefficients is None or patterns is None:
             coefficients = np.zeros((count, 0, size), np.float32)
             patterns = np.zeros((count, 0, *grid), np.float32)
         return cls(
-            _tensor(np.concatenate([stored, classes], axis=1)),
+            _tensor(classes),
             _tensor(excess.astype(np.float32, copy=False)),
             _tensor(logits),
             _tensor(coefficients),
@@ -130,24 +127,19 @@ class ProbabilityBatch(NamedTuple):
                 another value of ``absent``.
         """
         check_options("probability", absent, 0)
-        every = maps if isinstance(maps, LabelMaps) else LabelMaps.stack(maps)
+        every, behind, classes = _opened(maps, absent)
         lse = require_log_sum_exp(every.log_sum_exp)[:, None].astype(np.float32, copy=False)
-        count = len(every)
-        behind = every.background
-        if absent == "zeros" or behind is None:
-            behind = _nothing(count)
-        classes = behind.classes.astype(np.int64)
         others = np.asarray(behind.rest, np.float32)[:, None]
-        whole = every.index.shape[1] + (classes.shape[1] if every.index.ndim == 2 else 0)
+        whole = every.index.shape[1] if every.index.ndim == 4 else classes.shape[1]
         if absent == "zeros" or whole == num_classes:
             others = np.full_like(others, -np.inf)
         rest = _shares(others[:, :, None, None], lse)
         fill = rest
-        if every.index.ndim == 4 and classes.size:
-            fill = _shares(_behind_entries(every.index, classes, behind.logits, others), lse)
-        stored = every.index.reshape(count, -1).astype(np.int64)
+        if every.index.ndim == 4 and behind.classes.size:
+            own = _behind_entries(every.index, behind.classes, behind.logits, others)
+            fill = _shares(own, lse)
         return cls(
-            _tensor(np.concatenate([stored, classes], axis=1)),
+            _tensor(classes),
             _tensor(_shares(every.score, lse) - fill),
             _tensor(_shares(_planes(behind, lse.shape[2:]), lse) - rest),
             _tensor(rest[:, 0]),
@@ -156,6 +148,19 @@ class ProbabilityBatch(NamedTuple):
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
         """The same probabilities on a device."""
         return type(self)(*(each.to(device, non_blocking=non_blocking) for each in self))
+
+
+def _opened(
+    maps: Sequence[LabelMap] | LabelMaps, absent: Absent
+) -> tuple[LabelMaps, Background, NDArray[np.int64]]:
+    """Maps side by side, what counts where they store nothing, and all entries' classes (B, E)."""
+    every = maps if isinstance(maps, LabelMaps) else LabelMaps.stack(maps)
+    behind = every.background
+    if absent == "zeros" or behind is None:
+        behind = _nothing(len(every))
+    own = behind.classes.astype(np.int64)
+    stored = every.index.reshape(len(every), -1).astype(np.int64)
+    return every, replace(behind, classes=own), np.concatenate([stored, own], axis=1)
 
 
 def _shares(logits: NDArray[np.floating], lse: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -176,7 +181,7 @@ def _planes(behind: Background, grid: tuple[int, ...]) -> NDArray[np.float32]:
 
 def _behind_entries(
     index: NDArray[np.integer],
-    classes: NDArray[np.int64],
+    classes: NDArray[np.integer],
     logits: NDArray[np.float32],
     others: NDArray[np.float32],
 ) -> NDArray[np.float32]:
