@@ -43,7 +43,7 @@ AUGMENT = v2.Compose(
 
 def make_maps(folder: str, output: Path, *options: str) -> Path:
     """Label maps of the folder over the teacher's classes."""
-    command = [sys.executable, "-m", "labelkit.cli", "relabel", folder, *options]
+    command = [sys.executable, "-m", "labelkit", "relabel", folder, *options]
     subprocess.run([*command, "--teacher", "efficientnet-lite0", "-o", str(output)], check=True)
     return output
 

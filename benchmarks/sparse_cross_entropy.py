@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from labelkit.losses import SoftTargetCrossEntropy
-from labelkit.targets import SparseTargets
+from labelkit.targets import SparseProbabilities
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,13 +25,15 @@ ROUNDS = 41
 COMMAND = "python benchmarks/sparse_cross_entropy.py"
 
 
-def densify_first(logits: Tensor, target: SparseTargets) -> Tensor:
+def densify_first(logits: Tensor, target: SparseProbabilities) -> Tensor:
     """The usual way: a target of all classes, and torch's own loss."""
     return F.cross_entropy(logits, target.dense(logits.shape[1]))
 
 
 def milliseconds(
-    loss: Callable[[Tensor, SparseTargets], Tensor], logits: Tensor, target: SparseTargets
+    loss: Callable[[Tensor, SparseProbabilities], Tensor],
+    logits: Tensor,
+    target: SparseProbabilities,
 ) -> float:
     """Wall time of one forward and backward pass."""
     logits.grad = None
@@ -50,7 +52,7 @@ def main() -> None:
             listed = torch.rand(BATCH, classes, generator=generator).topk(entries, dim=1).indices
             shares = torch.rand(BATCH, entries, generator=generator)
             excess = 0.9 * shares / shares.sum(dim=1, keepdim=True)
-            target = SparseTargets(listed, excess, torch.full((BATCH,), 0.1 / classes))
+            target = SparseProbabilities(listed, excess, torch.full((BATCH,), 0.1 / classes))
             sparse = SoftTargetCrossEntropy()
             torch.testing.assert_close(sparse(logits, target), densify_first(logits, target))
             rounds = [

@@ -22,7 +22,7 @@ _SMALLEST, _LARGEST = (
 
 
 @dataclass(frozen=True, eq=False)
-class SparseTarget:
+class SparseLogits:
     """Logits of a few classes and the one logit that all others share: one crop's.
 
     Attributes:
@@ -92,7 +92,7 @@ class SparseTarget:
 
 
 @dataclass(frozen=True, eq=False)
-class TokenTarget:
+class TokenLogits:
     """Logits of a few classes, and the one that all others share, for each of h x w tokens.
 
     Targets for the spatial outputs of a student, row by row from the top, each from the left.
@@ -165,7 +165,7 @@ def _check_temperature(temperature: float) -> None:
         )
 
 
-class SparseTargets(NamedTuple):
+class SparseProbabilities(NamedTuple):
     """Rows of (B, C) that are one value almost everywhere, as torch tensors.
 
     ``value[b, c] = rest[b] + sum of excess[b, e] over the entries with classes[b, e] == c``. So

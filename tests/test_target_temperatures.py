@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from labelkit.targets import SparseTarget, SparseTargets, TokenTarget
+from labelkit.targets import SparseLogits, SparseProbabilities, TokenLogits
 
 ONE = np.array([1])
 TARGETS = {
-    "crop": SparseTarget(ONE, np.ones(1, np.float32)).probabilities,
-    "tokens": TokenTarget(
+    "crop": SparseLogits(ONE, np.ones(1, np.float32)).probabilities,
+    "tokens": TokenLogits(
         ONE, np.ones((1, 1, 1), np.float32), np.zeros((1, 1), np.float32)
     ).probabilities,
-    "batch": SparseTargets(torch.ones(1, 1).long(), torch.ones(1, 1), torch.zeros(1)).softmax,
+    "batch": SparseProbabilities(torch.ones(1, 1).long(), torch.ones(1, 1), torch.zeros(1)).softmax,
 }
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from labelkit.targets import SparseTarget, SparseTargets, TokenTarget
+from labelkit.targets import SparseLogits, SparseProbabilities, TokenLogits
 
 
 def logits_of(*numbers: float) -> np.ndarray:
@@ -17,7 +17,7 @@ def logits_of(*numbers: float) -> np.ndarray:
 @pytest.mark.parametrize("background", [-1.5, 0.0, 7.0, -np.inf])
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
 def test_softmax_is_that_of_the_dense_logits(background, temperature):
-    target = SparseTarget(np.array([1, 4]), logits_of(2.0, -3.0), background)
+    target = SparseLogits(np.array([1, 4]), logits_of(2.0, -3.0), background)
     expected = (torch.from_numpy(target.dense(6)) / temperature).softmax(dim=0)
     np.testing.assert_allclose(target.probabilities(6, temperature), expected, atol=1e-6)
     listed, other = target.softmax(6, temperature)
@@ -26,7 +26,7 @@ def test_softmax_is_that_of_the_dense_logits(background, temperature):
 
 
 def test_a_listed_class_may_have_no_probability():
-    target = SparseTarget(np.array([0, 1]), logits_of(-np.inf, 1.0), -np.inf)
+    target = SparseLogits(np.array([0, 1]), logits_of(-np.inf, 1.0), -np.inf)
     assert target.probabilities(3).tolist() == [0, 1, 0]
 
 
@@ -34,8 +34,8 @@ def test_a_listed_class_may_have_no_probability():
 def test_a_target_without_any_probability_is_refused(listed):
     classes = np.arange(len(listed))
     with pytest.raises(ValueError, match="no class has a logit above -inf"):
-        SparseTarget(classes, logits_of(*listed), -np.inf).softmax(3)
-    tokens = TokenTarget(
+        SparseLogits(classes, logits_of(*listed), -np.inf).softmax(3)
+    tokens = TokenLogits(
         classes, logits_of(*listed).reshape(-1, 1, 1), np.full((1, 1), -np.inf, np.float32)
     )
     with pytest.raises(ValueError, match="a token has no class with a logit above -inf"):
@@ -44,8 +44,8 @@ def test_a_target_without_any_probability_is_refused(listed):
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan")])
 def test_a_temperature_is_positive(temperature):
-    target = SparseTarget(np.array([1]), logits_of(2.0))
-    tokens = TokenTarget(
+    target = SparseLogits(np.array([1]), logits_of(2.0))
+    tokens = TokenLogits(
         np.array([1]), np.ones((1, 1, 1), np.float32), np.zeros((1, 1), np.float32)
     )
     for each in (target, tokens):
@@ -59,16 +59,16 @@ def test_each_token_is_a_target_of_its_own():
     logits = rng.normal(0, 2, (2, 3, 2)).astype(np.float32)
     background = rng.normal(0, 2, (3, 2)).astype(np.float32)
     background[1, 1] = -np.inf
-    tokens = TokenTarget(classes, logits, background)
+    tokens = TokenLogits(classes, logits, background)
     for place in np.ndindex(3, 2):
-        own = SparseTarget(classes, logits[:, *place], float(background[place]))
+        own = SparseLogits(classes, logits[:, *place], float(background[place]))
         assert np.array_equal(tokens.dense(5)[:, *place], own.dense(5))
         found = tokens.probabilities(5, 1.7)[:, *place]
         np.testing.assert_allclose(found, own.probabilities(5, 1.7), atol=1e-6)
 
 
 def test_a_token_of_a_class_outside_the_list_is_refused():
-    tokens = TokenTarget(
+    tokens = TokenLogits(
         np.array([9]), np.ones((1, 1, 1), np.float32), np.zeros((1, 1), np.float32)
     )
     with pytest.raises(ValueError, match="class 9 is not one of 5"):
@@ -77,7 +77,7 @@ def test_a_token_of_a_class_outside_the_list_is_refused():
 
 def test_entries_of_a_batch_add_up():
     """A class listed twice counts twice; an excess of 0 is padding."""
-    targets = SparseTargets(
+    targets = SparseProbabilities(
         torch.tensor([[2, 2, 0], [1, 0, 0]]),
         torch.tensor([[1.0, 0.5, 0.0], [-1.0, 0.0, 0.0]]),
         torch.tensor([0.25, 3.0]),
@@ -87,16 +87,18 @@ def test_entries_of_a_batch_add_up():
 
 
 def test_mixing_is_that_of_the_dense_rows():
-    first = SparseTargets(torch.tensor([[1]]), torch.tensor([[2.0]]), torch.tensor([0.5]))
-    second = SparseTargets(torch.tensor([[0, 1]]), torch.tensor([[1.0, 4.0]]), torch.tensor([-1.0]))
+    first = SparseProbabilities(torch.tensor([[1]]), torch.tensor([[2.0]]), torch.tensor([0.5]))
+    second = SparseProbabilities(
+        torch.tensor([[0, 1]]), torch.tensor([[1.0, 4.0]]), torch.tensor([-1.0])
+    )
     mixed = first.mixed(second, 0.25).dense(3)
     torch.testing.assert_close(mixed, 0.75 * first.dense(3) + 0.25 * second.dense(3))
 
 
 def test_a_batch_goes_to_a_device_as_a_tensor_does():
     """Also as timm's loader asks for it, by the name of the argument."""
-    targets = SparseTargets(torch.tensor([[2, 0]]), torch.ones(1, 2), torch.zeros(1))
+    targets = SparseProbabilities(torch.tensor([[2, 0]]), torch.ones(1, 2), torch.zeros(1))
     moved = targets.to(device="meta", non_blocking=True)
-    assert isinstance(moved, SparseTargets)
+    assert isinstance(moved, SparseProbabilities)
     assert {each.device.type for each in moved} == {"meta"}
     assert [each.shape for each in moved] == [each.shape for each in targets]

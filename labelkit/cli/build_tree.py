@@ -142,7 +142,7 @@ def _summarise(tree: SemanticTree, given: ClassList, output: Path, *, wanted_inn
     from rich.table import Table
     from rich.text import Text
 
-    from labelkit.inspection.wording import file_size, printable
+    from labelkit.wording import file_size, printable
 
     name = identify(given)
     order_kept = tree.classes.ids[: len(given)] == given.ids

@@ -12,7 +12,7 @@ import click
 from labelkit.cli.convert_maps import convert_maps, is_label_maps
 from labelkit.cli.convert_options import MapOptions, map_options
 from labelkit.convert.formats import READABLE, WRITABLE
-from labelkit.inspection.wording import file_size, printable
+from labelkit.wording import file_size, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

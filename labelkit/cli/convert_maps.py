@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from labelkit.inspection.wording import file_size, printable
+from labelkit.wording import file_size, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from labelkit.errors import LabelkitError
-from labelkit.inspection.wording import file_size
+from labelkit.wording import file_size
 
 if TYPE_CHECKING:
     from rich.console import Console

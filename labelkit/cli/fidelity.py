@@ -140,7 +140,7 @@ def command(  # noqa: PLR0913, PLR0917 -- one a command-line option
 def _print(console: Console, results: Sequence[Fidelity], teacher: Teacher) -> None:
     """What each size gives, and what each kind of maps gives at the best size, at temperature 1."""
     from labelkit.cli.fidelity_report import COLUMNS, cells
-    from labelkit.cli.inspect_tables import plain_table
+    from labelkit.cli.output import plain_table
 
     shown = [each for each in results if each.temperature == 1]
     defaults = [each for each in shown if each.way.name == "default" and len(each.way.sizes) == 1]

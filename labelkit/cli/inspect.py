@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from labelkit.inspection.wording import file_size
+from labelkit.wording import file_size
 
 if TYPE_CHECKING:
     from labelkit.hierarchy import SemanticTree
@@ -156,8 +156,8 @@ def _write(file: LabelMapFile, images: Path, key: str | None, output: Path) -> N
     """Write the picture of one key, or the page of several."""
     import io
 
+    from labelkit.files import replace_file
     from labelkit.hierarchy import class_names
-    from labelkit.hierarchy.tree_file import replace_file
     from labelkit.inspection import (
         draw_label_map,
         find_label_map,

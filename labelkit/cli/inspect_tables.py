@@ -6,23 +6,29 @@ import shlex
 import string
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from labelkit.cli.output import (
+    classes_line,
+    console,
+    facts,
+    plain_table,
+    print_heading,
+    print_table,
+)
 from labelkit.hierarchy import class_names
 from labelkit.inspection import class_shares
 from labelkit.inspection.forms import form_lines
 from labelkit.inspection.palette import PALETTE, hexadecimal
 from labelkit.inspection.presence import stored_presence
 from labelkit.inspection.report import AREA, settings
-from labelkit.inspection.wording import counted, file_size, percent, printable, readable
+from labelkit.wording import counted, file_size, percent, printable, readable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from rich.tree import Tree
+    from rich.table import Table
 
     from labelkit.hierarchy import ClassList
     from labelkit.inspection import LabelMapSummary
@@ -135,48 +141,3 @@ def _unreadable(summary: LabelMapSummary) -> str:
     left_out = summary.unreadable - len(summary.unreadable_examples)
     images = counted(summary.unreadable, "image", "images")
     return f"{images}, the first {len(summary.unreadable_examples)}:" if left_out else images
-
-
-def plain_table(*columns: str, numbers: tuple[str, ...]) -> Table:
-    """A plain table; ``numbers`` are columns that are set to the right."""
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
-    for column in columns:
-        table.add_column(column)
-    for column in numbers:
-        table.add_column(column, justify="right")
-    return table
-
-
-def facts(rows: Iterable[tuple[str, str]]) -> Table:
-    """A grid of labels and values."""
-    table = Table.grid(padding=(0, 2))
-    for label, value in rows:
-        table.add_row(Text(printable(label), "bold"), Text(printable(value), overflow="fold"))
-    return table
-
-
-def classes_line(name: str, count: int, digest: str) -> str:
-    """A class list by name, length and digest."""
-    classes = counted(count, "class", "classes")
-    return f"{name or 'class list'} ({classes}, digest {digest[:6]})"
-
-
-def print_table(screen: Console, table: Table | Tree, *, soft_wrap: bool = False) -> None:
-    """Print a table or a tree; into a pipe or a file without blanks at the ends of lines."""
-    if screen.is_terminal:
-        screen.print(table, soft_wrap=soft_wrap)
-        return
-    with screen.capture() as captured:
-        screen.print(table, soft_wrap=soft_wrap)
-    for line in captured.get().removesuffix("\n").split("\n"):
-        screen.out(line.rstrip(), highlight=False)
-
-
-def print_heading(console: Console, what: str, path: Path) -> None:
-    """One line that never breaks, so that the path can be copied."""
-    console.print(Text(f"{what} {printable(str(path))}", style="bold"), soft_wrap=True)
-
-
-def console() -> Console:
-    """Where to print; neither markup nor highlighting reads what names hold."""
-    return Console(highlight=False, markup=False)

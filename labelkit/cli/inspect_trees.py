@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
-from labelkit.cli.inspect_tables import (
+from labelkit.cli.output import (
     classes_line,
     console,
     facts,
@@ -23,7 +23,7 @@ from labelkit.inspection.subtrees import (
     drawn_children,
     sorted_children,
 )
-from labelkit.inspection.wording import counted, percent, printable, readable, short_digests
+from labelkit.wording import counted, percent, printable, readable, short_digests
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from labelkit.hierarchy.class_sources import read_class_list
-from labelkit.inspection.wording import printable
+from labelkit.wording import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

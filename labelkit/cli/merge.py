@@ -90,7 +90,7 @@ def _summary(
     files: Sequence[LabelMapFile], made: LabelMapFile, output: Path, *, averaged: bool
 ) -> Iterator[str]:
     """What was made, what was left out, and what to do next."""
-    from labelkit.inspection.wording import file_size, printable
+    from labelkit.wording import file_size, printable
 
     size = file_size(made.path.stat().st_size)
     of = "average" if averaged else "rows"

@@ -65,7 +65,7 @@ def command(
 
 def _summary(file: LabelMapFile, made: LabelMapFile, output: Path) -> Iterator[str]:
     """Both sizes, and what to do next."""
-    from labelkit.inspection.wording import file_size, printable
+    from labelkit.wording import file_size, printable
 
     sizes = [each.path.stat().st_size for each in (file, made)]
     rows = max(len(made), 1)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from labelkit.cli.class_options import names_option, read_classes
+from labelkit.cli.options import names_option, read_classes
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -257,8 +257,8 @@ def _report(
     console: Console, outcome: Outcome, output: Path, data: Path, reuse: Path | None
 ) -> None:
     """What was made, what could not be read, and what to do next."""
-    from labelkit.inspection.wording import file_size, printable
     from labelkit.label_maps import LabelMapFile
+    from labelkit.wording import file_size, printable
 
     size = outcome.path.stat().st_size
     with LabelMapFile.open(outcome.path) as file:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 
 import click
 
-from labelkit.cli.class_options import FILE, names_option
+from labelkit.cli.options import FILE, names_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable

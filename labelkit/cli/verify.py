@@ -201,7 +201,7 @@ def _problems(found: Verification) -> Iterator[str]:
 
 def _list(title: str, entries: Iterable[tuple[str, str]], advice: str) -> Iterator[str]:
     """A list of keys with a word on each, cut short; nothing if it is empty."""
-    from labelkit.inspection.wording import printable
+    from labelkit.wording import printable
 
     found = list(entries)
     if not found:
@@ -215,7 +215,7 @@ def _list(title: str, entries: Iterable[tuple[str, str]], advice: str) -> Iterat
 
 
 def _how_much(difference: Difference) -> str:
-    from labelkit.inspection.wording import percent
+    from labelkit.wording import percent
 
     if difference.unreadable:
         return f"the image cannot be read ({difference.unreadable})"
@@ -233,7 +233,7 @@ def _summary(
     teachers: list[Teacher],
 ) -> Iterator[str]:
     """What was checked and found well."""
-    from labelkit.inspection.wording import printable
+    from labelkit.wording import printable
 
     yield f"{path} is whole: {found.rows:,} rows, {printable(str(file.classes))}"
     if images:

@@ -12,7 +12,7 @@ from labelkit.convert.assembly import NodeTable
 from labelkit.convert.graph_elements import check_elements
 from labelkit.convert.plain_file import require_plain_file
 from labelkit.errors import TreeFileError, first_line
-from labelkit.hierarchy.tree_file import replace_file
+from labelkit.files import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

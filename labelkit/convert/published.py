@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NoReturn, cast
 from labelkit.convert.assembly import NodeTable
 from labelkit.convert.plain_file import require_plain_file
 from labelkit.errors import TreeFileError
-from labelkit.hierarchy.tree_file import replace_file
+from labelkit.files import replace_file
 
 if TYPE_CHECKING:
     from labelkit.hierarchy import SemanticTree

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from labelkit.label_maps import MapBatch, ProbabilityBatch, pool_batch, pool_batch_by_zoom
-from labelkit.targets import SparseTargets
+from labelkit.targets import SparseProbabilities
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +51,7 @@ class BatchTargets:
 
     def __call__(
         self, forms: Sequence[LabelMaps], areas: Sequence[CropBox], own: Sequence[int]
-    ) -> list[torch.Tensor] | list[SparseTargets]:
+    ) -> list[torch.Tensor] | list[SparseProbabilities]:
         """The targets of B crops.
 
         Args:
@@ -66,9 +66,13 @@ class BatchTargets:
         if self._direct:
             soft = pooled.softmax(self._classes, self._options.temperature)
             if share:
-                hard = SparseTargets(labels, torch.ones(labels.shape), torch.zeros(len(labels)))
+                hard = SparseProbabilities(
+                    labels, torch.ones(labels.shape), torch.zeros(len(labels))
+                )
                 soft = soft.mixed(hard, share)
-            return [SparseTargets(*map(torch.clone, each)) for each in zip(*soft, strict=True)]
+            return [
+                SparseProbabilities(*map(torch.clone, each)) for each in zip(*soft, strict=True)
+            ]
         values = pooled.dense(self._classes)
         if self._single:
             named = self._pool([_marks(batch) for batch in batches], edges).dense(self._classes) > 0
@@ -91,7 +95,7 @@ class BatchTargets:
 
     def _pool(
         self, batches: Sequence[MapBatch | ProbabilityBatch], edges: torch.Tensor
-    ) -> SparseTargets:
+    ) -> SparseProbabilities:
         if self._zooms:
             return pool_batch_by_zoom(batches, self._zooms, edges)
         return pool_batch(batches[0], edges)
@@ -143,10 +147,12 @@ def _strongest(
     return listed + rest, rest[:, 0], listed
 
 
-def _listed(dense: torch.Tensor, rest: torch.Tensor, listed: torch.Tensor) -> list[SparseTargets]:
+def _listed(
+    dense: torch.Tensor, rest: torch.Tensor, listed: torch.Tensor
+) -> list[SparseProbabilities]:
     """Rows (B, C) as the classes that are ``listed`` (B, C), ascending, and ``rest`` (B,)."""
     rows, classes = listed.nonzero(as_tuple=True)
     excess = dense[listed] - rest[rows]
     counts = listed.sum(dim=1).tolist()
     parts = zip(classes.split(counts), excess.split(counts), rest, strict=True)
-    return [SparseTargets(*map(torch.clone, each)) for each in parts]
+    return [SparseProbabilities(*map(torch.clone, each)) for each in parts]

@@ -14,8 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 from torchvision import transforms as v1
-from torchvision.transforms import functional as F
-from torchvision.transforms import v2
+from torchvision.transforms import functional as F, v2
 from torchvision.transforms.v2 import functional as VF
 
 # With the kernels that move it.

@@ -16,7 +16,7 @@ from labelkit.errors import LabelMapError
 from labelkit.geometry import CropBox
 from labelkit.label_maps import pool, pool_by_zoom
 from labelkit.label_maps.pooling_tokens import pool_tokens
-from labelkit.targets import SparseTargets
+from labelkit.targets import SparseProbabilities
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from labelkit.data.crop_tracker import CropTracker
     from labelkit.data.target_options import TargetOptions
     from labelkit.label_maps import LabelMap, LabelMapFile, LabelMaps
-    from labelkit.targets import SparseTarget
+    from labelkit.targets import SparseLogits
 
-Target: TypeAlias = torch.Tensor | SparseTargets | tuple[torch.Tensor, torch.Tensor]
+Target: TypeAlias = torch.Tensor | SparseProbabilities | tuple[torch.Tensor, torch.Tensor]
 """Dense (C,); sparse; or dense (C,) and one for each position (C, h, w)."""
 
 _Soft: TypeAlias = "tuple[NDArray[np.intp], NDArray[np.float32], float]"
@@ -40,7 +40,7 @@ class CropTargets:
     Args:
         maps: the file.
         options: which label.
-        sparse: list the classes that differ from the others (``SparseTargets``), instead of all.
+        sparse: list only the classes that differ (``SparseProbabilities``) instead of all.
 
     Raises:
         LabelMapError: the file holds several maps of each image whose zooms do not ascend, or
@@ -87,7 +87,7 @@ class CropTargets:
         mapped = [at for at, row in enumerate(rows) if row >= 0 and (soft or grid)]
         forms = self.maps.batch([rows[at] for at in mapped])
         crops, labels = [boxes[at] for at in mapped], [own[at] for at in mapped]
-        made: dict[int, torch.Tensor | SparseTargets] = {}
+        made: dict[int, torch.Tensor | SparseProbabilities] = {}
         if soft and mapped:
             made = dict(zip(mapped, self._soft(forms, crops, labels), strict=True))
         targets: list[Target] = [
@@ -119,7 +119,7 @@ class CropTargets:
 
     def _soft(
         self, forms: Sequence[LabelMaps], boxes: Sequence[CropBox], own: Sequence[int]
-    ) -> Sequence[torch.Tensor | SparseTargets]:
+    ) -> Sequence[torch.Tensor | SparseProbabilities]:
         """The labels of crops whose images have maps."""
         areas = [self._area(box) for box in boxes]
         if len(areas) > 1 or self._single:
@@ -133,13 +133,13 @@ class CropTargets:
         """What a label is pooled over: padding around the image takes nothing from its classes."""
         return box.inside() if self.options.label.startswith("local") else CropBox.whole()
 
-    def _pool(self, maps: Sequence[LabelMap], box: CropBox) -> SparseTarget:
+    def _pool(self, maps: Sequence[LabelMap], box: CropBox) -> SparseLogits:
         method, absent = self.options.method, self.options.absent
         if self._zooms:
             return pool_by_zoom(maps, self._zooms, box, method=method, absent=absent)
         return pool(maps[0], box, method=method, absent=absent)
 
-    def _wrapped(self, soft: _Soft, own: int) -> torch.Tensor | SparseTargets:
+    def _wrapped(self, soft: _Soft, own: int) -> torch.Tensor | SparseProbabilities:
         """The mixture with the data set's own label, in the form that is asked for."""
         classes, listed, other = soft
         share = self.options.original
@@ -154,7 +154,7 @@ class CropTargets:
         excess = listed - np.float32(other)
         if share:
             classes, excess = np.append(classes, own), np.append(excess, np.float32(share))
-        return SparseTargets(
+        return SparseProbabilities(
             torch.from_numpy(classes.astype(np.int64, copy=False)),
             torch.from_numpy(excess),
             torch.tensor(other, dtype=torch.float32),

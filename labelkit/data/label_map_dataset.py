@@ -60,7 +60,7 @@ class LabelMapDataset(Dataset[tuple[torch.Tensor, Target]]):
             later, as ``timm.data.create_loader`` does.
         key: from a sample's position to its key in the file, where the data set has no paths.
         options: which label.
-        sparse: yield ``SparseTargets`` instead of all classes; collate with ``collate_sparse``.
+        sparse: yield ``SparseProbabilities``, not all classes; collate with ``collate_sparse``.
         missing: ``error`` refuses a data set with images that the file lacks; ``hard`` gives those
             their own label. ``missing_count`` tells how many they are.
         classes: the ids behind the data set's class indices, where it has no ``classes``; read

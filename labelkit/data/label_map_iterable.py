@@ -41,7 +41,7 @@ class LabelMapIterable(IterableDataset[tuple[torch.Tensor, Target]]):
         maps: a label-map file, or its path.
         transform: a pipeline that ``track_crop`` can follow.
         options: which label.
-        sparse: yield ``SparseTargets``; collate with ``collate_sparse``.
+        sparse: yield ``SparseProbabilities``; collate with ``collate_sparse``.
         missing: what an image does that the file lacks: ``error``, or ``hard`` for its own label.
         classes: the ids behind the class indices; needed where the data's own labels are.
         untraced: as in ``track_crop``: refuse steps such as RandAugment, or ignore their shifts.

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torchvision.transforms import v2
 
-from labelkit.targets import SparseTargets
+from labelkit.targets import SparseProbabilities
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-Targets = TypeVar("Targets", torch.Tensor, SparseTargets)
+Targets = TypeVar("Targets", torch.Tensor, SparseProbabilities)
 
 
 def mix(
@@ -52,14 +52,14 @@ def mix(
     """
     _require_soft(targets)
     smoothing, classes = _smoothing(mixer)
-    if isinstance(targets, SparseTargets):
+    if isinstance(targets, SparseProbabilities):
         _require_fitting(mixer, targets)
         count = len(images)
         own = torch.eye(count, device=images.device)
         images, shares = _for_columns(mixer, count)(images, own)
         mixed = _joined(targets, shares.to(targets.excess.dtype))
         if smoothing:
-            mixed = SparseTargets(
+            mixed = SparseProbabilities(
                 mixed.classes,
                 mixed.excess * (1 - smoothing),
                 mixed.rest * (1 - smoothing) + smoothing / classes,
@@ -108,7 +108,7 @@ def require_class_count(mixer: object, num_classes: int) -> None:
             )
 
 
-def _require_fitting(mixer: object, targets: SparseTargets) -> None:
+def _require_fitting(mixer: object, targets: SparseProbabilities) -> None:
     """Refuse a mixer for another number of classes, as far as sparse targets can tell."""
     tolerance = max(1e-4, 4 * torch.finfo(targets.excess.dtype).eps)
     for name, expected in _built_for(mixer) if targets.classes.numel() else ():
@@ -127,16 +127,16 @@ def _require_soft(targets: object) -> None:
     """Refuse what is no batch of soft targets.
 
     Raises:
-        TypeError: neither a tensor nor ``SparseTargets``.
+        TypeError: neither a tensor nor ``SparseProbabilities``.
         ValueError: class indices.
     """
-    if isinstance(targets, SparseTargets):
+    if isinstance(targets, SparseProbabilities):
         return
     if not isinstance(targets, torch.Tensor):
         raise TypeError(
             f"targets are of type {type(targets).__name__}, expected a tensor (B, C) or "
-            "SparseTargets: with tokens= a data set yields two targets, and those of each position "
-            "cannot be mixed, so take them without tokens"
+            "SparseProbabilities: with tokens= a data set yields two targets, and those of each "
+            "position cannot be mixed, so take them without tokens"
         )
     if targets.ndim != 2 or not targets.is_floating_point():
         raise ValueError(
@@ -154,11 +154,11 @@ def _built_for(mixer: object) -> Iterator[tuple[str, int]]:
         yield type(mixer).__name__, expected
 
 
-def _joined(targets: SparseTargets, shares: torch.Tensor) -> SparseTargets:
+def _joined(targets: SparseProbabilities, shares: torch.Tensor) -> SparseProbabilities:
     """``shares @ targets``, where each row of ``shares`` (B, B) names only a few others."""
     partners = int((shares > 0).sum(1).max())
     weight, partner = shares.topk(partners, dim=1)
-    return SparseTargets(
+    return SparseProbabilities(
         targets.classes[partner].flatten(1),
         (targets.excess[partner] * weight[..., None]).flatten(1),
         (targets.rest[partner] * weight).sum(1),

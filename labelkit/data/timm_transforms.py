@@ -9,8 +9,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
-from timm.data import auto_augment, random_erasing
-from timm.data import transforms as timm_transforms
+from timm.data import auto_augment, random_erasing, transforms as timm_transforms
 from torchvision.transforms import functional as F
 
 from labelkit.data.crop_steps import both, moved

@@ -28,7 +28,7 @@ from labelkit.inspection import (
 )
 from labelkit.inspection.forms import classes_per_cell
 from labelkit.inspection.report import LEGEND
-from labelkit.inspection.wording import file_size
+from labelkit.wording import file_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import secrets
-import stat
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -13,6 +10,7 @@ import msgspec
 import numpy as np
 
 from labelkit.errors import ClassListError, TreeFileError
+from labelkit.files import replace_file
 from labelkit.hierarchy.arrays import read_only
 from labelkit.hierarchy.class_list import ClassList
 from labelkit.hierarchy.tree import SemanticTree, list_name
@@ -113,31 +111,6 @@ def write_tree(tree: SemanticTree, path: str | Path) -> None:
         if value is not msgspec.UNSET
     )
     replace_file(Path(path), b"{\n" + b",\n".join(fields) + b"\n}\n")
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part of it.
-
-    A link is followed, and a file that is there keeps its permissions.
-
-    Raises:
-        OSError: the folder does not exist or cannot be written to, or the disk is full; the error
-            names the file.
-    """
-    path = path.resolve()
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            temporary.chmod(stat.S_IMODE(path.stat().st_mode))
-        temporary.replace(path)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def is_tree_file(path: str | Path) -> bool:

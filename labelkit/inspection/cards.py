@@ -13,8 +13,8 @@ from PIL import Image
 from labelkit.geometry import CropBox
 from labelkit.inspection.blocks import Bar, CropComparison, Picture
 from labelkit.inspection.drawing import draw_panels
-from labelkit.inspection.wording import readable
 from labelkit.label_maps import pool
+from labelkit.wording import readable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,8 +15,8 @@ from PIL import Image, ImageDraw
 from labelkit.inspection.legend import INK, PAPER, Entry, draw_legend, draw_note, font
 from labelkit.inspection.palette import PALETTE
 from labelkit.inspection.presence import class_shares, presence_of
-from labelkit.inspection.wording import percent, readable
 from labelkit.label_maps import pool
+from labelkit.wording import percent, readable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

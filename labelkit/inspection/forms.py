@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from labelkit.inspection.wording import counted
+from labelkit.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from labelkit.data import open_image
 from labelkit.errors import DatasetError, LabelkitError, LabelMapError
 from labelkit.hierarchy import ClassList, Taxonomy, match_names
-from labelkit.inspection.wording import printable, readable
+from labelkit.wording import printable, readable
 
 if TYPE_CHECKING:
     import os

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import jinja2
 from markupsafe import Markup
 
-from labelkit.hierarchy.tree_file import replace_file
+from labelkit.files import replace_file
 from labelkit.inspection.palette import hexadecimal
-from labelkit.inspection.wording import percent
+from labelkit.wording import percent
 
 if TYPE_CHECKING:
     import os

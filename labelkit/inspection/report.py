@@ -23,7 +23,7 @@ from labelkit.inspection.cards import label_map_card
 from labelkit.inspection.forms import classes_per_cell
 from labelkit.inspection.lookup import open_photo
 from labelkit.inspection.summary import summarize_label_maps
-from labelkit.inspection.wording import counted, file_size, percent, short_digests
+from labelkit.wording import counted, file_size, percent, short_digests
 
 if TYPE_CHECKING:
     import os

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from labelkit.hierarchy.forest import totals_below
-from labelkit.inspection.wording import readable
+from labelkit.wording import readable
 
 if TYPE_CHECKING:
     from labelkit.hierarchy import SemanticTree

@@ -14,8 +14,8 @@ from labelkit.errors import LabelkitError
 from labelkit.hierarchy import SemanticTree, class_names, is_tree_file
 from labelkit.inspection.presence import class_shares
 from labelkit.inspection.tree_summary import TreeSummary, summarize_tree
-from labelkit.inspection.wording import counted, flatten, readable
 from labelkit.label_maps import LabelMapFile
+from labelkit.wording import counted, flatten, readable
 
 if TYPE_CHECKING:
     import os

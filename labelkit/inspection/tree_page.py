@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from markupsafe import Markup
 
-from labelkit.hierarchy.tree_file import replace_file
+from labelkit.files import replace_file
 from labelkit.inspection.page import environment
 from labelkit.inspection.subtrees import sorted_children, top_down
-from labelkit.inspection.wording import flatten, readable
+from labelkit.wording import flatten, readable
 
 if TYPE_CHECKING:
     import os

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from labelkit.inspection.subtrees import classes_below
-from labelkit.inspection.wording import flatten, readable
+from labelkit.wording import flatten, readable
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,7 +17,7 @@ import numpy as np
 from labelkit.label_maps.pooling_options import check_options, check_zooms
 from labelkit.label_maps.pooling_tokens import mean_probabilities
 from labelkit.label_maps.pooling_weights import axis_weights
-from labelkit.targets import SparseTarget
+from labelkit.targets import SparseLogits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +37,7 @@ def pool(  # noqa: PLR0913 -- RoIAlign's own options
     absent: Absent = "background",
     aligned: bool = False,
     sampling: int = 0,
-) -> SparseTarget:
+) -> SparseLogits:
     """Average a label map over a crop, as RoIAlign to 1x1 does.
 
     Equal to ``torchvision.ops.roi_align(dense, box * grid - 0.5, 1, sampling, aligned=aligned)``
@@ -75,7 +75,7 @@ def pool(  # noqa: PLR0913 -- RoIAlign's own options
     weight_x = axis_weights(box.left, box.right, columns, aligned=aligned, sampling=sampling)
     if method == "probability":
         token = mean_probabilities(label_map, absent, weight_y, weight_x)
-        return SparseTarget(token.classes, token.logits[:, 0, 0], float(token.background[0, 0]))
+        return SparseLogits(token.classes, token.logits[:, 0, 0], float(token.background[0, 0]))
     weight = weight_y[0, :, None] * weight_x
     background = label_map.background if absent == "background" else None
     if label_map.classes is not None:
@@ -83,7 +83,7 @@ def pool(  # noqa: PLR0913 -- RoIAlign's own options
     sums = np.bincount(label_map.index.ravel(), (label_map.score * weight).ravel())
     if background is None:
         classes = np.flatnonzero(sums)
-        return SparseTarget(classes, sums[classes].astype(np.float32))
+        return SparseLogits(classes, sums[classes].astype(np.float32))
     return _over_background(label_map, background, weight, sums)
 
 
@@ -96,7 +96,7 @@ def pool_by_zoom(  # noqa: PLR0913 -- RoIAlign's own options
     absent: Absent = "background",
     aligned: bool = False,
     sampling: int = 0,
-) -> SparseTarget:
+) -> SparseLogits:
     """Pool several maps of one image and mix the results by how far the crop zooms in.
 
     A crop of 1/4 of the image, shown at the teacher's own size, is the image shown at twice that
@@ -140,12 +140,12 @@ def _same_classes(
     score: NDArray[np.float32],
     background: Background | None,
     weight: NDArray[np.float32],
-) -> SparseTarget:
+) -> SparseLogits:
     """All cells store the same classes: a product of a matrix and the weights."""
     flat = weight.ravel()
     sums = score.reshape(len(stored), -1) @ flat
     if background is None:
-        return SparseTarget(stored.astype(np.intp), sums)
+        return SparseLogits(stored.astype(np.intp), sums)
     whole = flat.sum()
     behind = background.logits * whole
     if background.coefficients is not None and background.patterns is not None:
@@ -154,7 +154,7 @@ def _same_classes(
     classes = np.concatenate([stored, background.classes]).astype(np.intp)
     order = classes.argsort()
     pooled = np.concatenate([sums, behind])[order]
-    return SparseTarget(classes[order], pooled, float(background.rest * whole))
+    return SparseLogits(classes[order], pooled, float(background.rest * whole))
 
 
 def _over_background(
@@ -162,7 +162,7 @@ def _over_background(
     background: Background,
     weight: NDArray[np.float32],
     sums: NDArray[np.number],
-) -> SparseTarget:
+) -> SparseLogits:
     """Each class's stored sum, and its background in what the crop has left.
 
     Pooling is linear: ``sum_ij w_ij (score or fill) = sum_stored w score + fill (sum w - sum_stored
@@ -181,10 +181,10 @@ def _over_background(
     listed[background.classes] = True
     classes = np.flatnonzero(listed)
     rest = float(background.rest) * whole
-    return SparseTarget(classes, pooled[classes].astype(np.float32), rest)
+    return SparseLogits(classes, pooled[classes].astype(np.float32), rest)
 
 
-def _mixed(first: SparseTarget, second: SparseTarget, share: float, method: Method) -> SparseTarget:
+def _mixed(first: SparseLogits, second: SparseLogits, share: float, method: Method) -> SparseLogits:
     """Two targets' logits, or the probabilities behind them, ``share`` from the second."""
     classes = np.union1d(first.classes, second.classes)
     rows = np.empty((2, len(classes) + 1))
@@ -195,4 +195,4 @@ def _mixed(first: SparseTarget, second: SparseTarget, share: float, method: Meth
         mixed = (1 - share) * rows[0] + share * rows[1]
     else:
         mixed = np.logaddexp(rows[0] + math.log(1 - share), rows[1] + math.log(share))
-    return SparseTarget(classes, mixed[:-1].astype(np.float32), float(mixed[-1]))
+    return SparseLogits(classes, mixed[:-1].astype(np.float32), float(mixed[-1]))

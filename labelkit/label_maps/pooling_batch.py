@@ -16,7 +16,7 @@ import torch
 from labelkit.label_maps.map_batch import MapBatch, ProbabilityBatch
 from labelkit.label_maps.pooling_options import check_options, check_zooms
 from labelkit.label_maps.pooling_weights import MARGIN, MOST_POINTS
-from labelkit.targets import SparseTargets
+from labelkit.targets import SparseProbabilities
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +30,7 @@ def pool_batch(
     *,
     aligned: bool = False,
     sampling: int = 0,
-) -> SparseTargets:
+) -> SparseProbabilities:
     """Average each image's map over a crop of it, as ``pool`` does.
 
     ``pool_batch(maps, boxes).dense(C).softmax(dim=1)`` are the training targets (B, C). A flip does
@@ -77,7 +77,7 @@ def pool_batch_by_zoom(
     *,
     aligned: bool = False,
     sampling: int = 0,
-) -> SparseTargets:
+) -> SparseProbabilities:
     """Pool several maps of each image, mixed by how far the crop zooms in: see ``pool_by_zoom``.
 
     Args:
@@ -102,14 +102,14 @@ def pool_batch_by_zoom(
     shares = _zoom_shares(boxes.float(), zooms)
     excess = [each.excess * share[:, None] for each, share in zip(pooled, shares, strict=True)]
     rest = torch.stack([each.rest for each in pooled])
-    return SparseTargets(
+    return SparseProbabilities(
         torch.cat([each.classes for each in pooled], dim=1),
         torch.cat(excess, dim=1),
         (rest * shares).sum(dim=0),
     )
 
 
-def _mean_logits(maps: MapBatch, weight: torch.Tensor, whole: torch.Tensor) -> SparseTargets:
+def _mean_logits(maps: MapBatch, weight: torch.Tensor, whole: torch.Tensor) -> SparseProbabilities:
     """Sums under weights (B, H*W), which are ``whole`` (B,) together."""
     size = maps.behind.shape[1]
     parts = [_entries(maps.excess, weight, together=maps.classes.shape[1] - size)]
@@ -119,12 +119,12 @@ def _mean_logits(maps: MapBatch, weight: torch.Tensor, whole: torch.Tensor) -> S
             strength = _products(maps.patterns, weight)
             behind = behind + (maps.coefficients * strength[:, :, None]).sum(dim=1)
         parts.append(behind)
-    return SparseTargets(maps.classes, torch.cat(parts, dim=1), maps.rest * whole)
+    return SparseProbabilities(maps.classes, torch.cat(parts, dim=1), maps.rest * whole)
 
 
 def _mean_probabilities(
     maps: ProbabilityBatch, weight: torch.Tensor, whole: torch.Tensor
-) -> SparseTargets:
+) -> SparseProbabilities:
     """Sums under weights (B, H*W), of which only what lies within the image counts."""
     outside = whole == 0
     weight = weight / whole.where(~outside, 1)[:, None]
@@ -133,7 +133,7 @@ def _mean_probabilities(
     if size:
         parts.append(_products(maps.behind, weight))
     rest = (maps.rest.flatten(1) * weight).sum(dim=1)
-    return SparseTargets(maps.classes, torch.cat(parts, dim=1), rest.where(~outside, 1))
+    return SparseProbabilities(maps.classes, torch.cat(parts, dim=1), rest.where(~outside, 1))
 
 
 def _entries(planes: torch.Tensor, weight: torch.Tensor, *, together: int) -> torch.Tensor:

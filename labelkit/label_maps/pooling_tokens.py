@@ -14,7 +14,7 @@ import numpy as np
 
 from labelkit.label_maps.pooling_options import check_options, require_log_sum_exp
 from labelkit.label_maps.pooling_weights import axis_weights
-from labelkit.targets import TokenTarget
+from labelkit.targets import TokenLogits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,7 +33,7 @@ def pool_tokens(  # noqa: PLR0913 -- RoIAlign's own options
     absent: Absent = "background",
     aligned: bool = False,
     sampling: int = 0,
-) -> TokenTarget:
+) -> TokenLogits:
     """Average a label map over each of the h x w equal parts of a crop, as RoIAlign does.
 
     Equal to ``torchvision.ops.roi_align(dense, box * grid - 0.5, (h, w))``, mirrored and transposed
@@ -74,7 +74,7 @@ def mean_probabilities(
     absent: Absent,
     weight_y: NDArray[np.float32],
     weight_x: NDArray[np.float32],
-) -> TokenTarget:
+) -> TokenLogits:
     """The logarithms of the mean probabilities under weights (h, H) and (w, W)."""
     lse = require_log_sum_exp(label_map.log_sum_exp).astype(np.float64)
     behind = label_map.background if absent == "background" else None
@@ -90,17 +90,17 @@ def mean_probabilities(
     with np.errstate(divide="ignore"):
         pooled = (np.log(means, out=means) + top).astype(np.float32)
     pooled[:, outside] = 0
-    return TokenTarget(classes, pooled[:-1], pooled[-1])
+    return TokenLogits(classes, pooled[:-1], pooled[-1])
 
 
-def _shown(target: TokenTarget, box: CropBox) -> TokenTarget:
+def _shown(target: TokenLogits, box: CropBox) -> TokenLogits:
     """Tokens in the order of the image, in that of the crop as it is shown."""
     logits, background = target.logits, target.background
     if box.transposed:
         logits, background = logits.swapaxes(1, 2), background.T
     rows = slice(None, None, -1 if box.upside_down else 1)
     columns = slice(None, None, -1 if box.flipped else 1)
-    return TokenTarget(target.classes, logits[:, rows, columns], background[rows, columns])
+    return TokenLogits(target.classes, logits[:, rows, columns], background[rows, columns])
 
 
 def _mean_logits(
@@ -108,16 +108,16 @@ def _mean_logits(
     absent: Absent,
     weight_y: NDArray[np.float32],
     weight_x: NDArray[np.float32],
-) -> TokenTarget:
+) -> TokenLogits:
     behind = label_map.background if absent == "background" else None
     whole = np.outer(weight_y.sum(axis=1), weight_x.sum(axis=1))
     stored = label_map.classes
     if stored is None:
         classes, logits, rest = _known(label_map, behind, 0.0)
-        return TokenTarget(classes, _pooled(logits, weight_y, weight_x), np.float32(rest) * whole)
+        return TokenLogits(classes, _pooled(logits, weight_y, weight_x), np.float32(rest) * whole)
     pooled = _pooled(label_map.score, weight_y, weight_x)
     if behind is None:
-        return TokenTarget(stored.astype(np.intp), pooled, np.zeros_like(whole))
+        return TokenLogits(stored.astype(np.intp), pooled, np.zeros_like(whole))
     # All cells store the same classes: of the others, only patterns have to be pooled.
     means = behind.logits[:, None, None] * whole
     if behind.coefficients is not None and behind.patterns is not None:
@@ -126,7 +126,7 @@ def _mean_logits(
     classes = np.concatenate([stored, behind.classes]).astype(np.intp)
     order = classes.argsort()
     logits = np.concatenate([pooled, means])[order]
-    return TokenTarget(classes[order], logits, np.float32(behind.rest) * whole)
+    return TokenLogits(classes[order], logits, np.float32(behind.rest) * whole)
 
 
 def _pooled(

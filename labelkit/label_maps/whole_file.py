@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from labelkit.files import publish_file
 from labelkit.label_maps.hdf5 import write_file
-from labelkit.label_maps.publish import publish
 from labelkit.label_maps.reader import LabelMapFile
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def publish_whole(output: Path, write: Callable[[Path], object]) -> LabelMapFile
         OSError: the disk is full or refuses.
     """
     try:
-        made = publish(output, write, output.parent)
+        made = publish_file(output, write, output.parent)
     except OSError as error:
         raise OSError(f"{output.parent} cannot be written to: {error}") from error
     if not made:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from labelkit.errors import LabelMapError
+from labelkit.files import file_sha256, publish_file
 from labelkit.label_maps.hdf5 import Rows
 from labelkit.label_maps.identity import difference, identity
 from labelkit.label_maps.layout import (
@@ -31,7 +32,6 @@ from labelkit.label_maps.layout import (
     require_room,
     row_crc32,
 )
-from labelkit.label_maps.publish import file_sha256, publish
 from labelkit.label_maps.reader import LabelMapFile
 from labelkit.label_maps.record import RecordCodec
 from labelkit.label_maps.taken_over import TakenOver
@@ -237,7 +237,7 @@ class LabelMapWriter:
     def _publish(self, target: Path, write: Callable[[Path], object]) -> bool:
         """Make a file appear whole; a failing disk is told with what is safe already."""
         try:
-            return publish(target, write, self.parts)
+            return publish_file(target, write, self.parts)
         except OSError as error:
             done = len(self.shards) - len(self.pending())
             raise OSError(

@@ -1,18 +1,5 @@
 """Soft, sparse, semantic and hierarchical losses, and distillation."""
 
-from labelkit.losses.distillation import DistillationLoss, TopKLogits
-from labelkit.losses.hierarchical import HierarchicalCrossEntropy
-from labelkit.losses.levels import TreeLevels
-from labelkit.losses.semantic_distillation import SemanticDistillationLoss
-from labelkit.losses.semantic_softmax import SemanticSoftmaxLoss
-from labelkit.losses.soft_target import SoftTargetCrossEntropy
+import lazy_loader
 
-__all__ = [
-    "DistillationLoss",
-    "HierarchicalCrossEntropy",
-    "SemanticDistillationLoss",
-    "SemanticSoftmaxLoss",
-    "SoftTargetCrossEntropy",
-    "TopKLogits",
-    "TreeLevels",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

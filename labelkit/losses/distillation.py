@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from labelkit.losses.levels import check_class_range
 from labelkit.losses.sparse_cross_entropy import sparse_cross_entropy
-from labelkit.targets import SparseTargets
+from labelkit.targets import SparseProbabilities
 
 # Logits stored in a byte may be off by some hundredths, and their probabilities by some percent.
 LARGEST_STORED_SUM = 1.1
@@ -105,7 +105,7 @@ class DistillationLoss(nn.Module):
 @torch.no_grad()
 def _softened(
     teacher: TopKLogits, class_count: int, temperature: float
-) -> tuple[SparseTargets, Tensor]:
+) -> tuple[SparseProbabilities, Tensor]:
     """The teacher's distribution at a temperature, and the mean over the batch of sum p log p."""
     dtype = torch.promote_types(teacher.logits.dtype, teacher.log_sum_exp.dtype)
     dtype = torch.promote_types(dtype, torch.float32)
@@ -121,7 +121,7 @@ def _softened(
     negative_entropy = (
         torch.xlogy(share, share).sum(dim=1) + others * torch.xlogy(rest, rest).squeeze(1)
     ).mean()
-    return SparseTargets(teacher.classes, share - rest, rest.squeeze(1)), negative_entropy
+    return SparseProbabilities(teacher.classes, share - rest, rest.squeeze(1)), negative_entropy
 
 
 def _check_stored(logits: Tensor, teacher: TopKLogits) -> None:

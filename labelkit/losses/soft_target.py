@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from labelkit.losses.sparse_cross_entropy import sparse_cross_entropy
-from labelkit.targets import SparseTargets
+from labelkit.targets import SparseProbabilities
 
 
 class SoftTargetCrossEntropy(nn.Module):
@@ -30,24 +30,24 @@ class SoftTargetCrossEntropy(nn.Module):
     >>> round(float(loss(torch.zeros(2, 4), torch.full((2, 4), 0.25))), 4)
     1.3863
     >>> listed, excess = torch.tensor([[2], [0]]), torch.full((2, 1), 0.6)
-    >>> sparse = SparseTargets(listed, excess, rest=torch.full((2,), 0.1))
+    >>> sparse = SparseProbabilities(listed, excess, rest=torch.full((2,), 0.1))
     >>> round(float(loss(torch.eye(2, 4), sparse)), 4)
     1.6437
     """
 
-    def forward(self, logits: Tensor, target: Tensor | SparseTargets) -> Tensor:
+    def forward(self, logits: Tensor, target: Tensor | SparseProbabilities) -> Tensor:
         """The loss as a scalar, in float32 (float64 for float64 inputs).
 
         Args:
             logits: floats (B, C), or (B, C, h, w) of positions, over which the mean is taken too.
             target: floats of the same shape, each a distribution over the C classes; or, for (B, C)
-                logits, the same as ``SparseTargets``.
+                logits, the same as ``SparseProbabilities``.
 
         Raises:
             ValueError: the shapes differ or have no classes, the types are not floats, B is 0, or
                 a sparse target on the CPU lists a class outside the C.
         """
-        if isinstance(target, SparseTargets):
+        if isinstance(target, SparseProbabilities):
             return sparse_cross_entropy(logits, target)
         shapes = f"logits {tuple(logits.shape)} and target {tuple(target.shape)}"
         if logits.ndim not in {2, 4} or logits.shape != target.shape:

@@ -15,10 +15,10 @@ from labelkit.losses.levels import check_class_range
 if TYPE_CHECKING:
     from torch.autograd.function import BackwardCFunction, FunctionCtx
 
-    from labelkit.targets import SparseTargets
+    from labelkit.targets import SparseProbabilities
 
 
-def sparse_cross_entropy(logits: Tensor, target: SparseTargets) -> Tensor:
+def sparse_cross_entropy(logits: Tensor, target: SparseProbabilities) -> Tensor:
     """Cross-entropy averaged over the batch, as a scalar, in at least float32.
 
     Equal to that with ``target.dense(C)``. Gradients flow to the logits only.
@@ -41,7 +41,7 @@ def sparse_cross_entropy(logits: Tensor, target: SparseTargets) -> Tensor:
 
 
 def cross_entropy_of_rows(logits: Tensor, classes: Tensor, excess: Tensor, rest: Tensor) -> Tensor:
-    """Each row's cross-entropy (B,), unchecked; all floats of one type. See ``SparseTargets``."""
+    """Each row's cross-entropy (B,), unchecked; all floats of one type."""
     return cast("Tensor", _SparseCrossEntropy.apply(logits, classes, excess, rest))
 
 
@@ -75,7 +75,7 @@ class _SparseCrossEntropy(torch.autograd.Function):
         return grad, None, None, None
 
 
-def _check(logits: Tensor, target: SparseTargets) -> None:
+def _check(logits: Tensor, target: SparseProbabilities) -> None:
     classes, excess, rest = target
     fits = logits.ndim == classes.ndim == 2 and classes.shape == excess.shape
     if not fits or not tuple(rest.shape) == classes.shape[:1] == logits.shape[:1]:

@@ -3,22 +3,6 @@
 ``compute()`` sums over the processes of a distributed run, so all of them must call it.
 """
 
-from labelkit.metrics.calibration import CalibrationError, calibration_error
-from labelkit.metrics.hierarchical import HierarchicalDistance, mean_hierarchical_distance
-from labelkit.metrics.multi_label import MultiLabelAccuracy, multi_label_accuracy, real_labels
-from labelkit.metrics.semantic import SemanticAccuracy, semantic_accuracy
-from labelkit.metrics.top_k import TopKAccuracy, top_k_accuracy
+import lazy_loader
 
-__all__ = [
-    "CalibrationError",
-    "HierarchicalDistance",
-    "MultiLabelAccuracy",
-    "SemanticAccuracy",
-    "TopKAccuracy",
-    "calibration_error",
-    "mean_hierarchical_distance",
-    "multi_label_accuracy",
-    "real_labels",
-    "semantic_accuracy",
-    "top_k_accuracy",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

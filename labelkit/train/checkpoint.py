@@ -11,8 +11,8 @@ import torch
 
 from labelkit import __version__
 from labelkit.errors import TrainingError, first_line
+from labelkit.files import replace_file
 from labelkit.hierarchy import ClassList
-from labelkit.train.files import replace_file
 from labelkit.train.recipe import recipe_fields
 from labelkit.train.records import EpochRecord
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
-from labelkit.train.files import replace_file
+from labelkit.files import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

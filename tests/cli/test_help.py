@@ -55,7 +55,7 @@ def test_help_takes_under_a_fifth_of_a_second_of_cpu(arguments, tmp_path):
     least = float("inf")
     for _ in range(5):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        command = [sys.executable, "-m", "labelkit.cli", *arguments, "--help"]
+        command = [sys.executable, "-m", "labelkit", *arguments, "--help"]
         subprocess.run(command, env=environment, capture_output=True, check=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         least = min(least, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)

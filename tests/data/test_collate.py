@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from labelkit.data import collate_sparse
-from labelkit.targets import SparseTargets
+from labelkit.targets import SparseProbabilities
 
 
-def sparse(*excess: float) -> SparseTargets:
+def sparse(*excess: float) -> SparseProbabilities:
     """One crop's target, over the first classes."""
-    return SparseTargets(torch.arange(len(excess)), torch.tensor(excess), torch.tensor(0.5))
+    return SparseProbabilities(torch.arange(len(excess)), torch.tensor(excess), torch.tensor(0.5))
 
 
 def test_shorter_targets_are_filled_with_what_adds_nothing():
@@ -23,5 +23,7 @@ def test_shorter_targets_are_filled_with_what_adds_nothing():
 
 def test_dense_targets_are_refused_with_both_ways_out():
     samples = [(torch.zeros(3, 2, 2), torch.ones(4))] * 2
-    with pytest.raises(TypeError, match=r"type Tensor, expected SparseTargets: .*sparse=True.*out"):
+    with pytest.raises(
+        TypeError, match=r"type Tensor, expected SparseProbabilities: .*sparse=True.*out"
+    ):
         collate_sparse(samples)

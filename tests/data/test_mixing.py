@@ -14,7 +14,7 @@ from torchvision.transforms import v2
 
 from labelkit.data import mix, require_soft_mixing
 from labelkit.losses import SoftTargetCrossEntropy
-from labelkit.targets import SparseTargets
+from labelkit.targets import SparseProbabilities
 
 B, C, E = 8, 20, 3
 
@@ -31,11 +31,11 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
     return images, targets
 
 
-def sparse() -> SparseTargets:
+def sparse() -> SparseProbabilities:
     generator = torch.Generator().manual_seed(1)
     classes = torch.randint(0, C, (B, E), generator=generator)
     excess = torch.rand(B, E, generator=generator) / E
-    return SparseTargets(classes, excess, (1 - excess.sum(1)) / C)
+    return SparseProbabilities(classes, excess, (1 - excess.sum(1)) / C)
 
 
 TORCHVISION = {
@@ -108,7 +108,7 @@ def test_label_smoothing_goes_towards_the_even_distribution(of):
     _, plain = mix(Mixup(num_classes=C, label_smoothing=0.0), batch()[0], of())
     seed_all(4)
     _, smooth = mix(Mixup(num_classes=C), batch()[0], of())
-    if isinstance(plain, SparseTargets):
+    if isinstance(plain, SparseProbabilities):
         plain, smooth = plain.dense(C), smooth.dense(C)
     torch.testing.assert_close(smooth, 0.9 * plain + 0.1 / C)
     torch.testing.assert_close(smooth.sum(1), torch.ones(B))
@@ -166,7 +166,7 @@ def test_sparse_targets_over_another_number_of_classes_raise(mixer):
 
 
 def test_a_little_that_is_left_for_other_classes_tells_their_number():
-    targets = SparseTargets(
+    targets = SparseProbabilities(
         torch.zeros(B, 1).long(), torch.full((B, 1), 1 - C * 1e-5), torch.full((B,), 1e-5)
     )
     mix(Mixup(num_classes=C), batch()[0], targets)
@@ -177,7 +177,9 @@ def test_a_little_that_is_left_for_other_classes_tells_their_number():
 def test_sparse_targets_of_half_precision_fit_their_own_number_of_classes():
     """Though their rows sum to one only up to its rounding."""
     for kind in (torch.float16, torch.bfloat16):
-        targets = SparseTargets(sparse().classes, sparse().excess.to(kind), sparse().rest.to(kind))
+        targets = SparseProbabilities(
+            sparse().classes, sparse().excess.to(kind), sparse().rest.to(kind)
+        )
         mix(Mixup(num_classes=C), batch()[0], targets)
         with pytest.raises(ValueError, match="do not fit"):
             mix(Mixup(num_classes=2 * C), batch()[0], targets)

@@ -22,8 +22,8 @@ from labelkit.label_maps import (
     LabelMaps,
     LabelMapWriter,
     MapForm,
-    SparseTargets,
 )
+from labelkit.targets import SparseProbabilities
 from tests.data.maps_of_photos import CELLS, CENTRE, FORM, SIZES, C, write_maps
 from tests.label_maps.random_maps import random_maps
 
@@ -63,7 +63,9 @@ def test_a_batch_holds_the_samples_one_by_one(photos, tmp_path, options, form, s
             pair = [target, same]
             if sparse:
                 assert target.classes.shape <= same.classes.shape
-                pair = [SparseTargets(*(part[None] for part in each)).dense(C) for each in pair]
+                pair = [
+                    SparseProbabilities(*(part[None] for part in each)).dense(C) for each in pair
+                ]
             torch.testing.assert_close(*pair, rtol=0, atol=1e-6)
 
 
@@ -77,7 +79,9 @@ def test_beside_the_image_all_classes_are_alike(maps, label, method, sparse):
     for boxes in ([beside], [within, beside, within]):
         made = targets(range(len(boxes)), boxes, [0] * len(boxes))
         if sparse:
-            made = [SparseTargets(*(part[None] for part in each)).dense(C)[0] for each in made]
+            made = [
+                SparseProbabilities(*(part[None] for part in each)).dense(C)[0] for each in made
+            ]
         for box, target in zip(boxes, made, strict=True):
             assert (target == target[0]).all() == (box is beside)
             assert target.sum() == pytest.approx(1, abs=1e-5)
@@ -90,7 +94,7 @@ def made_of(maps, options, *, sparse=False, distinct=False):
     targets = BatchTargets(options, [], C, sparse=sparse, distinct=distinct)
     made = targets([maps], boxes, [0] * len(maps))
     if sparse:
-        made = [SparseTargets(*(part[None] for part in each)).dense(C)[0] for each in made]
+        made = [SparseProbabilities(*(part[None] for part in each)).dense(C)[0] for each in made]
     return torch.stack(made)
 
 

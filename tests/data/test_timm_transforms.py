@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from timm.data import create_transform
-from timm.data import transforms as timm_transforms
+from timm.data import create_transform, transforms as timm_transforms
 from torch import nn
 from torchvision import transforms as v1
 from torchvision.transforms import v2

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def build_tree(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     result = subprocess.run(
-        [sys.executable, "-m", "labelkit.cli", "build-tree", *arguments],
+        [sys.executable, "-m", "labelkit", "build-tree", *arguments],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -136,7 +136,7 @@ def test_what_a_terminal_cannot_show_ends_no_command(folder: Path) -> None:
     (folder / "classes.txt").write_text("caf\u00e9\ndrink\n", "utf-8")
     options = ["classes.txt", "--taxonomy", "drinks.csv", "-o", "tree.json"]
     result = subprocess.run(
-        [sys.executable, "-m", "labelkit.cli", "build-tree", *options],
+        [sys.executable, "-m", "labelkit", "build-tree", *options],
         cwd=folder,
         capture_output=True,
         check=False,

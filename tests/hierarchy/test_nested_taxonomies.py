@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy, read_taxonomy
 from tests.oracles.forests import Parents, forests

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import networkx as nx
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from labelkit.errors import TaxonomyError
 from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy, read_class_list

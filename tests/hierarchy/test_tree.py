@@ -12,8 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy, read_class_list
 from labelkit.hierarchy.wordnet.noun_graph import DATA
@@ -194,7 +193,7 @@ def test_the_hash_seed_changes_no_byte(tmp_path: Path) -> None:
     for seed in ("0", "4242"):
         path = tmp_path / f"{seed}.json"
         subprocess.run(
-            [sys.executable, "-m", "labelkit.cli", "build-tree", "imagenet-21k-goog", "-o", path],
+            [sys.executable, "-m", "labelkit", "build-tree", "imagenet-21k-goog", "-o", path],
             env={**os.environ, "PYTHONHASHSEED": seed},
             check=True,
             capture_output=True,

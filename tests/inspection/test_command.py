@@ -170,7 +170,7 @@ def test_a_tree_in_another_format_is_told_the_way_in(suffix, words, tree_file, t
 def test_a_process_of_its_own_ends_with_the_same_codes(target, code, maps, photos):
     path = {"maps": maps, "photo": photos / KEYS[0], "nothing": maps / "nothing"}[target]
     run = subprocess.run(
-        [sys.executable, "-m", "labelkit.cli", "inspect", path],
+        [sys.executable, "-m", "labelkit", "inspect", path],
         capture_output=True,
         text=True,
         check=False,

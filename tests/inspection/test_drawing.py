@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from PIL import Image
 
 from labelkit.geometry import CropBox
@@ -13,8 +12,8 @@ from labelkit.inspection import draw_label_map
 from labelkit.inspection.drawing import CLASS_NOTE, STRENGTH, draw_panels, most_present, tint
 from labelkit.inspection.legend import ROW_HEIGHT, draw_legend, draw_note, shorten
 from labelkit.inspection.palette import PALETTE
-from labelkit.inspection.wording import file_size, percent, readable
 from labelkit.label_maps import LabelMap, pool
+from labelkit.wording import file_size, percent, readable
 from tests.inspection.conftest import left_half
 
 NAMES = ["tabby_cat", "dog", "cup", "thing", "other"]

@@ -21,8 +21,8 @@ from labelkit.inspection import (
     summarize,
 )
 from labelkit.inspection.summary import summarize_label_maps
-from labelkit.inspection.wording import flatten
 from labelkit.label_maps import LabelMap, LabelMapFile, LabelMapWriter, pool
+from labelkit.wording import flatten
 from tests.inspection.conftest import CLASSES, FORM, KEYS, SOURCE, left_half, together
 
 

@@ -7,8 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from labelkit.errors import LabelkitError
 from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy

@@ -6,8 +6,7 @@ from dataclasses import fields, is_dataclass
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from labelkit.errors import LabelMapError
 from labelkit.label_maps import LabelMapFile, LabelMaps, MapForm, write_raw

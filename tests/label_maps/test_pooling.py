@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from labelkit.geometry import CropBox
-from labelkit.label_maps import Background, LabelMap, MapForm, SparseTarget, pool
+from labelkit.label_maps import Background, LabelMap, MapForm, pool
 from labelkit.label_maps.codec import MapCodec
+from labelkit.targets import SparseLogits
 from tests.label_maps.random_maps import random_map, random_maps
 from tests.oracles.pooling import pooled_logits, pooled_target
 
@@ -138,13 +138,13 @@ def test_only_classes_that_the_map_knows_are_listed():
 
 
 def test_a_target_with_a_class_outside_the_list_is_refused():
-    target = SparseTarget(np.array([2, 30]), np.array([1.0, 2.0], np.float32))
+    target = SparseLogits(np.array([2, 30]), np.array([1.0, 2.0], np.float32))
     with pytest.raises(ValueError, match="class 30 is not one of 20"):
         target.dense(20)
 
 
 def test_the_background_is_the_logit_of_all_other_classes():
-    target = SparseTarget(np.array([1]), np.array([2.0], np.float32), background=-1.0)
+    target = SparseLogits(np.array([1]), np.array([2.0], np.float32), background=-1.0)
     assert target.dense(3).tolist() == [-1.0, 2.0, -1.0]
 
 

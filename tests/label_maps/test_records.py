@@ -8,8 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from labelkit.label_maps import LabelMap, LabelMaps, MapForm
 from labelkit.label_maps.codec import MapCodec

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from labelkit.hierarchy import ClassList
 from labelkit.label_maps import LabelMapFile, MapForm, row_table

@@ -8,8 +8,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy, read_class_list
 from labelkit.losses import HierarchicalCrossEntropy

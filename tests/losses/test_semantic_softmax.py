@@ -8,8 +8,7 @@ from typing import Literal
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from labelkit.losses import SemanticSoftmaxLoss
 from tests.oracles import semantic_losses as oracle

@@ -6,26 +6,27 @@ import copy
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from labelkit.losses import SoftTargetCrossEntropy
-from labelkit.targets import SparseTargets
+from labelkit.targets import SparseProbabilities
 from tests.oracles import semantic_losses as oracle
 
 
 def batch_for(
     batch: int, classes: int, entries: int, seed: int
-) -> tuple[torch.Tensor, SparseTargets]:
+) -> tuple[torch.Tensor, SparseProbabilities]:
     """Logits and targets in float64; classes may be listed twice, values are below 0, too."""
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(batch, classes, generator=generator, dtype=torch.float64) * 3
     listed = torch.randint(0, classes, (batch, entries), generator=generator)
     excess = torch.randn(batch, entries, generator=generator, dtype=torch.float64)
-    return logits, SparseTargets(listed, excess, torch.rand(batch, generator=generator).double())
+    return logits, SparseProbabilities(
+        listed, excess, torch.rand(batch, generator=generator).double()
+    )
 
 
-def dense_rows(targets: SparseTargets, classes: int) -> list[list[float]]:
+def dense_rows(targets: SparseProbabilities, classes: int) -> list[list[float]]:
     """The targets by loops."""
     rows = [[rest] * classes for rest in targets.rest.tolist()]
     for row, listed, added in zip(
@@ -64,7 +65,7 @@ def test_gradients(batch: int) -> None:
 
 def test_entries_without_excess_are_padding() -> None:
     logits, targets = batch_for(3, 6, 2, seed=2)
-    padded = SparseTargets(
+    padded = SparseProbabilities(
         torch.cat([targets.classes, torch.zeros(3, 4, dtype=torch.int64)], dim=1),
         torch.cat([targets.excess, torch.zeros(3, 4)], dim=1),
         targets.rest,
@@ -84,7 +85,9 @@ def test_no_gradient_reaches_the_targets() -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_logits_are_widened_before_the_softmax(dtype: torch.dtype) -> None:
     logits, targets = batch_for(4, 11_221, 30, seed=5)
-    targets = SparseTargets(targets.classes, targets.excess.float(), targets.rest.float() / 11_221)
+    targets = SparseProbabilities(
+        targets.classes, targets.excess.float(), targets.rest.float() / 11_221
+    )
     narrow = logits.to(dtype)
     expected = SoftTargetCrossEntropy()(narrow.double(), targets)
     narrow.requires_grad_()
@@ -103,7 +106,7 @@ def test_large_logits_overflow_nowhere(offset: float) -> None:
     spread = (logits * 100 + offset).float()
     expected = oracle.soft_target_cross_entropy(spread.tolist(), dense_rows(targets, 6))
     loss = SoftTargetCrossEntropy()(
-        spread, SparseTargets(targets.classes, targets.excess.float(), targets.rest.float())
+        spread, SparseProbabilities(targets.classes, targets.excess.float(), targets.rest.float())
     )
     assert float(loss) == pytest.approx(expected, rel=1e-5)
 
@@ -145,7 +148,9 @@ def test_wrong_shapes(
     rest: tuple[int, ...],
     message: str,
 ) -> None:
-    targets = SparseTargets(torch.zeros(classes).long(), torch.zeros(excess), torch.zeros(rest))
+    targets = SparseProbabilities(
+        torch.zeros(classes).long(), torch.zeros(excess), torch.zeros(rest)
+    )
     with pytest.raises(ValueError, match=message):
         SoftTargetCrossEntropy()(logits, targets)
 
@@ -159,6 +164,6 @@ def test_wrong_shapes(
     ],
 )
 def test_wrong_classes(classes: torch.Tensor, message: str) -> None:
-    targets = SparseTargets(classes, torch.ones(1, 1), torch.zeros(1))
+    targets = SparseProbabilities(classes, torch.ones(1, 1), torch.zeros(1))
     with pytest.raises(ValueError, match=message):
         SoftTargetCrossEntropy()(torch.zeros(1, 4), targets)

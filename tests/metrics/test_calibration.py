@@ -6,8 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from labelkit.metrics import CalibrationError, calibration_error
 from tests.oracles import metrics as oracle

@@ -8,8 +8,7 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from labelkit.hierarchy import SemanticTree, Taxonomy, hierarchical_distance, read_class_list
 from labelkit.metrics import HierarchicalDistance, mean_hierarchical_distance

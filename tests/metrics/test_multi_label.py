@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from timm.data.real_labels import RealLabelsImagenet
 
 from labelkit.metrics import MultiLabelAccuracy, multi_label_accuracy, real_labels

@@ -186,7 +186,7 @@ def test_names_without_classes_are_wrong_usage(photos: Path) -> None:
     names = write_names(photos)
     run = labelkit("relabel", photos, "-o", photos.with_name("maps.h5"), "--names", names)
     assert run.code == 2
-    assert "--names tells the nouns of the classes in --classes: give that too" in run.text
+    assert "--names needs --classes, the classes that it names" in run.text
     run = labelkit("relabel", photos, "-o", photos.with_name("maps.h5"), "--classes", " ")
     assert run.code == 2
     assert "--classes is empty" in run.text

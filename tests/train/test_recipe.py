@@ -229,7 +229,7 @@ def test_a_recipe_that_is_not_there_is_wrong_usage(capfd: pytest.CaptureFixture[
 
 def test_the_whole_command_says_what_lies_where(tmp_path: Path, recipe: Path) -> None:
     """In a process of its own, as users run it."""
-    command = [sys.executable, "-m", "labelkit.cli", "train", recipe, "-o", tmp_path / "out"]
+    command = [sys.executable, "-m", "labelkit", "train", recipe, "-o", tmp_path / "out"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert re.search(r"epoch 1/1  train loss \d\.\d{4}  val loss .*top1", done.stdout)
     for name in ("best.safetensors", "last.pt", "log.jsonl"):

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labelkit.errors import TaxonomyError
+from labelkit.files import replace_file
 from labelkit.hierarchy.class_list import ClassList
 from labelkit.hierarchy.class_sources import clipped, read_text
 from labelkit.hierarchy.definitions import definitions
-from labelkit.hierarchy.tree_file import replace_file
 from labelkit.hierarchy.wordnet.names import match_names, settled
 from labelkit.hierarchy.wordnet.noun_graph import noun_graph
 

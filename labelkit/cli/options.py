@@ -1,0 +1,138 @@
+"""Options that several commands share, and what goes with them. Loads nothing but click.
+
+A command takes the ones it needs as decorators, so that an option has one name, one type and one
+help text wherever it appears.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from labelkit.hierarchy import ClassList
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+_QUIET = "labelkit.quiet"
+
+Decorator = Any  # what ``click.option`` returns; its own type repeats the command's
+
+
+def output_option(help_text: str, *, required: bool = True, folder: bool = False) -> Decorator:
+    """``-o/--output``: the file (or folder) that the command writes."""
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Path(file_okay=not folder, dir_okay=folder, path_type=Path),
+        required=required,
+        help=help_text,
+    )
+
+
+def images_option(help_text: str) -> Decorator:
+    """``--images``: the folder that label maps were made from."""
+    return click.option("--images", metavar="FOLDER", type=FOLDER, help=help_text)
+
+
+overwrite_option = click.option(
+    "--overwrite", is_flag=True, help="Replace the output if it exists."
+)
+classes_option = click.option(
+    "--classes",
+    metavar="LIST",
+    help="Project the teacher onto these classes: a text file, a folder of class folders, or a "
+    "named list.",
+)
+names_option = click.option(
+    "--names",
+    type=FILE,
+    help="The WordNet synset of each plain class name: the file from labelkit match-names.",
+)
+key_option = click.option(
+    "--key", help="One image, by its key: its path below the folder of images."
+)
+device_option = click.option(
+    "--device",
+    metavar="NAME",
+    default="auto",
+    show_default=True,
+    help="auto, cpu, cuda, cuda:1, …",
+)
+workers_option = click.option(
+    "--workers",
+    type=click.IntRange(0),
+    help="Processes that decode images. [default: up to 8 with a GPU, else 1]",
+)
+seed_option = click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the random crops."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout instead.")
+
+
+def _set_quiet(context: click.Context, _option: click.Parameter, quiet: bool) -> None:  # noqa: FBT001 -- click's own signature
+    context.meta[_QUIET] = quiet
+
+
+quiet_option = click.option(
+    "-q",
+    "--quiet",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_set_quiet,
+    help="Print nothing but errors.",
+)
+
+
+def is_quiet() -> bool:
+    """Whether the command that is running was given ``--quiet``."""
+    context = click.get_current_context(silent=True)
+    return bool(context and context.meta.get(_QUIET))
+
+
+def require_writable(output: Path, *, overwrite: bool, suffixes: tuple[str, ...] = ()) -> None:
+    """Refuse an output before any work: the one policy of all commands.
+
+    Args:
+        output: the file to write.
+        overwrite: whether ``--overwrite`` was given.
+        suffixes: the endings that such a file may have; empty for any.
+
+    Raises:
+        click.UsageError: the ending is wrong, the folder does not exist, or the file does and may
+            not be replaced.
+    """
+    if suffixes and output.suffix.lower() not in suffixes:
+        raise click.UsageError(f"{output} must end in {' or '.join(suffixes)}")
+    if not output.parent.is_dir():
+        raise click.UsageError(f"no such folder: {output.parent}")
+    if output.exists() and not overwrite:
+        raise click.UsageError(f"{output} exists: choose another name, or pass --overwrite")
+
+
+def read_classes(source: str | None, names: Path | None) -> tuple[ClassList | None, dict[str, str]]:
+    """The class list of ``--classes``, None without one, and the synset of each class that has one.
+
+    Raises:
+        click.UsageError: no such list, an empty word, or names without a list.
+        LabelkitError: the list or the name file cannot be used; the message says why.
+    """
+    if source is None:
+        if names is not None:
+            raise click.UsageError(
+                "--names needs --classes, the classes that it names: pass --classes DATA if they "
+                "are the folders of DATA"
+            )
+        return None, {}
+    if not source.strip():
+        raise click.UsageError("--classes is empty: pass a text file, a folder or a named list")
+    from labelkit.hierarchy import read_class_list, read_name_file
+
+    try:
+        classes = read_class_list(source)
+    except FileNotFoundError as error:
+        raise click.UsageError(str(error)) from error
+    return classes, {} if names is None else read_name_file(names).nouns_of(classes)

@@ -1,0 +1,24 @@
+from .formats import (
+    READABLE as READABLE,
+    WRITABLE as WRITABLE,
+    export_tree as export_tree,
+    import_tree as import_tree,
+)
+from .graphs import (
+    read_graphml as read_graphml,
+    to_networkx as to_networkx,
+    write_dot as write_dot,
+    write_graphml as write_graphml,
+)
+from .npz import read_npz as read_npz
+from .one_map import ImageMaps as ImageMaps
+from .published import read_published as read_published, write_published as write_published
+from .relabel_export import Exported as Exported, export_relabel_folder as export_relabel_folder
+from .relabel_import import Reading as Reading, import_relabel_folder as import_relabel_folder
+from .relabel_listing import (
+    list_maps as list_maps,
+    pair_by_suffix as pair_by_suffix,
+    pair_with_images as pair_with_images,
+)
+from .relabel_record import folder_record as folder_record
+from .table import read_csv_tree as read_csv_tree, write_csv_tree as write_csv_tree

@@ -1,0 +1,16 @@
+from .collate import collate_sparse as collate_sparse
+from .crop_tracking import (
+    CropTracker as CropTracker,
+    follow_crop as follow_crop,
+    track_crop as track_crop,
+)
+from .images import (
+    EXTENSIONS as EXTENSIONS,
+    list_images as list_images,
+    open_image as open_image,
+    read_image as read_image,
+)
+from .label_map_dataset import LabelMapDataset as LabelMapDataset
+from .label_map_iterable import LabelMapIterable as LabelMapIterable
+from .mixing import mix as mix, require_soft_mixing as require_soft_mixing
+from .target_options import TargetOptions as TargetOptions

@@ -1,0 +1,172 @@
+"""Atomic writes, UTF-8 reads, checksums, and even samples of a list: each exists once, here."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from labelkit.errors import LabelkitError
+
+_LINKS_UNSUPPORTED = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
+
+
+def replace_file(path: Path, content: bytes | Callable[[Path], object]) -> None:
+    """Write a file atomically: a reader sees the old content or the new, never a part of it.
+
+    Symbolic links are followed, and an existing file keeps its permissions. After ``kill -9`` a
+    hidden ``.<name>.<hexadecimal>.tmp`` may remain beside it.
+
+    Args:
+        path: the file to create or replace.
+        content: its bytes, or a function that writes the whole file to the path it is given.
+
+    Raises:
+        OSError: the folder does not exist or is read-only, or the disk is full; ``path`` is
+            unchanged and the error names it.
+    """
+    path = path.resolve()
+    temporary = _temporary(path.parent, path.name)
+    try:
+        _write(temporary, content)
+        if path.exists():
+            temporary.chmod(stat.S_IMODE(path.stat().st_mode))
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def publish_file(
+    path: Path, content: bytes | Callable[[Path], object], scratch: Path | None = None
+) -> bool:
+    """Write a file atomically under a name that is still free; an existing file is never touched.
+
+    Args:
+        path: the file to create.
+        content: its bytes, or a function that writes the whole file to the path it is given.
+        scratch: a folder on the same disk for the temporary file; the file's own folder if None.
+
+    Returns:
+        False if ``path`` exists: the first writer wins.
+
+    Raises:
+        OSError: the folder does not exist or is read-only, the disk is full, or its file system
+            has no hard links; ``path`` is not created.
+    """
+    temporary = _temporary(scratch or path.parent, path.name)
+    try:
+        _write(temporary, content)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in _LINKS_UNSUPPORTED:
+                raise
+            raise OSError(
+                error.errno,
+                "the file system has no hard links, which labelkit needs to publish a file "
+                "atomically: write to another disk, then copy",
+                str(path),
+            ) from error
+        _sync_folder(path.parent)
+        return True
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_utf8(path: Path, error: type[LabelkitError], hint: str = "Save the file as UTF-8") -> str:
+    """A text file without its byte order mark, with a line feed for every line ending.
+
+    Args:
+        path: the file.
+        error: what to raise for a file that is not text.
+        hint: what the user should do about it.
+
+    Raises:
+        LabelkitError: of type ``error``: a folder, a device, or not valid UTF-8.
+        OSError: the file cannot be read.
+    """
+    require_regular_file(path, error)
+    content = path.read_bytes()
+    if _looks_like_utf16(content):
+        raise error(f"{path} looks like UTF-16: save it as UTF-8 (in Excel: CSV UTF-8)")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        line = content.count(b"\n", 0, problem.start) + 1
+        raise error(f"{path}, line {line}: not valid UTF-8 ({problem.reason}). {hint}") from problem
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def require_regular_file(path: Path, error: type[LabelkitError]) -> None:
+    """Refuse folders, pipes, devices and sockets, which could block forever when opened.
+
+    Raises:
+        LabelkitError: of type ``error``: the path is one of those, or a link to one.
+        OSError: there is no such file.
+    """
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise error(f"{path} is a folder, expected a file")
+    if not stat.S_ISREG(mode):
+        raise error(f"{path} is not a regular file: copy its content to one and pass that")
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def evenly_spaced(count: int, sample: int) -> list[int]:
+    """At most ``sample`` positions spread evenly over ``range(count)``, both ends included.
+
+    >>> evenly_spaced(10, 4), evenly_spaced(3, 5), evenly_spaced(0, 5)
+    ([0, 3, 6, 9], [0, 1, 2], [])
+    """
+    if sample >= count:
+        return list(range(count))
+    if sample <= 1:
+        return [0] * max(sample, 0)
+    return [place * (count - 1) // (sample - 1) for place in range(sample)]
+
+
+def _temporary(folder: Path, name: str) -> Path:
+    # File names may be up to 255 bytes long; the random part keeps concurrent writers apart.
+    return folder / f".{name[:60]}.{os.urandom(8).hex()}.tmp"
+
+
+def _write(path: Path, content: bytes | Callable[[Path], object]) -> None:
+    """Write and flush a new file."""
+    if isinstance(content, bytes):
+        with path.open("xb") as file:
+            file.write(content)
+    else:
+        content(path)
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _looks_like_utf16(content: bytes) -> bool:
+    """Whether bytes begin with UTF-16's mark, or have a NUL in every second place."""
+    start = content[: len(content) // 2 * 2][:64]
+    marked = start.startswith((b"\xff\xfe", b"\xfe\xff"))
+    return marked or (bool(start) and not (any(start[::2]) and any(start[1::2])))
