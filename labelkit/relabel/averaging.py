@@ -20,7 +20,7 @@ import torch
 from labelkit import __version__
 from labelkit.errors import LabelMapError
 from labelkit.label_maps import LabelMapFile, LabelMaps, LabelMapWriter
-from labelkit.relabel.selection import select
+from labelkit.relabel.selection import select_log_probabilities
 from labelkit.teachers import resize_grid
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class _Average:
     def _select(self, maps: Sequence[Sequence[LabelMap]], number: int) -> LabelMaps:
         form = self.forms[number]
         mean = self._mean(maps, self._grids[number])
-        return select_around_zero(resize_grid(mean, form.grid), form)
+        return select_log_probabilities(resize_grid(mean, form.grid), form)
 
     def _mean(self, maps: Sequence[Sequence[LabelMap]], grid: tuple[int, int]) -> torch.Tensor:
         """The mean of every file's answers to B images: (B, C, H, W)."""
@@ -157,26 +157,6 @@ class _Average:
             total = total + (logits if self._method == "logit" else logits.softmax(dim=1))
         mean = total / len(maps)
         return mean if self._method == "logit" else mean.clamp(min=1e-30).log()
-
-
-def select_around_zero(logits: torch.Tensor, form: MapForm) -> LabelMaps:
-    """As ``select``; in maps without a background, what they leave out has mean 0 in each cell.
-
-    Absent classes count as 0 there, as published, which would be the surest class of all beside
-    log-probabilities. A constant a cell is all that changes.
-
-    Args:
-        logits: (B, C, H, W), on the form's grid.
-        form: what the maps have in common.
-    """
-    maps = select(logits, form)
-    left_out = logits.shape[1] - form.top_k
-    if form.background or not left_out:
-        return maps
-    total = logits.float().sum(dim=1).cpu().numpy()
-    shift = (total - maps.score.sum(axis=1)) / left_out
-    lse = None if maps.log_sum_exp is None else maps.log_sum_exp - shift
-    return LabelMaps(maps.index, maps.score - shift[:, None], None, lse)
 
 
 def _require_distinct(files: Sequence[LabelMapFile]) -> None:

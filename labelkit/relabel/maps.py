@@ -17,8 +17,7 @@ from labelkit import __version__
 from labelkit.errors import ClassListError, LabelkitError, TeacherError
 from labelkit.label_maps import MapForm
 from labelkit.relabel.answers import Answers, Average, common_classes
-from labelkit.relabel.averaging import select_around_zero
-from labelkit.relabel.selection import select
+from labelkit.relabel.selection import select, select_log_probabilities
 from labelkit.relabel.squares import Batch, PackedBatch, Squares
 from labelkit.teachers import EXACT_GAP
 
@@ -187,7 +186,7 @@ class MapMaker:
                 f"{batch.keys[int(bad.nonzero()[0])]!r}: its weights or this image are damaged"
             )
         logarithms = self.settings.average == "probability"
-        return select_around_zero(logits, form) if logarithms else select(logits, form)
+        return select_log_probabilities(logits, form) if logarithms else select(logits, form)
 
 
 def read_batches(

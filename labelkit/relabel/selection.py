@@ -51,6 +51,26 @@ def select(logits: torch.Tensor, form: MapForm) -> LabelMaps:
     )
 
 
+def select_log_probabilities(logits: torch.Tensor, form: MapForm) -> LabelMaps:
+    """Select from log-probabilities: like ``select``, but maps without a background are shifted.
+
+    Such maps count absent classes as 0, which is far above any log-probability. So a constant per
+    cell is subtracted, which changes no softmax, to give the absent classes a mean of 0.
+
+    Args:
+        logits: (B, C, H, W), on the form's grid.
+        form: what the maps have in common.
+    """
+    maps = select(logits, form)
+    absent = logits.shape[1] - form.top_k
+    if form.background or not absent:
+        return maps
+    total = logits.float().sum(dim=1).cpu().numpy()
+    shift = (total - maps.score.sum(axis=1)) / absent
+    lse = None if maps.log_sum_exp is None else maps.log_sum_exp - shift
+    return LabelMaps(maps.index, maps.score - shift[:, None], None, lse)
+
+
 def _strongest(flat: torch.Tensor, form: MapForm) -> tuple[torch.Tensor, torch.Tensor]:
     """The image's strongest classes (B, K) and the next ones (B, M), both ascending.
 
