@@ -31,7 +31,6 @@ Formats of trees:
 Formats of label maps:
   .h5       a label-map file
   folder    one .pt file an image, float [2, k, rows, columns], as ReLabel's
-  .npz      the map of one image, for numpy
 
 \b
 Examples:
@@ -40,8 +39,6 @@ Examples:
   labelkit convert relabel_imagenet -o maps.h5 --classes imagenet-1k \\
       --axes columns-first --images imagenet/train
   labelkit convert maps.h5 -o loose --format relabel --axes columns-first
-  labelkit convert maps.h5 --key n01440764/n01440764_18.JPEG -o tench.npz
-  labelkit convert tench.npz -o tench.h5
 """
 
 
@@ -54,9 +51,7 @@ Examples:
     type=click.Path(path_type=Path),
     help="File to write, whose suffix says in which format; a folder with --format relabel.",
 )
-@click.option(
-    "--overwrite", is_flag=True, help="Replace the output if it is there: a tree, or one .npz."
-)
+@click.option("--overwrite", is_flag=True, help="Replace the output if it is there: a tree.")
 @map_options
 def command(source: Path, output: Path, *, overwrite: bool, **given: Any) -> None:  # noqa: ANN401
     """Turn a tree, or label maps, into another project's format, or back.
@@ -76,8 +71,8 @@ def command(source: Path, output: Path, *, overwrite: bool, **given: Any) -> Non
     _check_suffix(source, READABLE, "SOURCE")
     if output.suffix.lower() == ".h5":
         raise click.UsageError(
-            f"{source} is a tree: {output} could be made of a folder of label maps (.pt), of one "
-            "image's (.npz), or of photos with labelkit relabel"
+            f"{source} is a tree: {output} could be made of a folder of label maps (.pt), or "
+            "of photos with labelkit relabel"
         )
     options.require_only(set(), f"the tree {source}")
     _convert_tree(source, output, overwrite=overwrite)

@@ -35,7 +35,7 @@ MISSING_AXES = (
 
 def is_label_maps(source: Path) -> bool:
     """Whether the path to convert is one of label maps, by what it is and how it ends."""
-    return source.is_dir() or source.suffix.lower() in {*FILES, ".npz"}
+    return source.is_dir() or source.suffix.lower() in FILES
 
 
 def convert_maps(source: Path, output: Path, options: MapOptions, *, overwrite: bool) -> None:
@@ -46,23 +46,15 @@ def convert_maps(source: Path, output: Path, options: MapOptions, *, overwrite: 
         LabelkitError: a file that is not what it should be.
         OSError: the disk fails.
     """
-    single = source.suffix.lower() in FILES and options.key is not None and not source.is_dir()
-    if overwrite and not single:
-        raise click.UsageError(
-            "--overwrite is for trees and for one image's .npz: remove label maps yourself"
-        )
+    if overwrite:
+        raise click.UsageError("--overwrite is for trees: remove label maps yourself")
     if source.is_dir():
         _from_folder(source, output, options)
-    elif source.suffix.lower() == ".npz":
-        _from_npz(source, output, options)
-    elif single:
-        _to_npz(source, output, options, overwrite=overwrite)
     elif options.layout is not None:
         _to_folder(source, output, options)
     else:
         raise click.UsageError(
-            f"{source} holds label maps: --format relabel writes a folder of .pt files of them, "
-            "--key KEY the map of one image as .npz"
+            f"{source} holds label maps: pass --format relabel to write a folder of .pt files"
         )
 
 
@@ -193,29 +185,6 @@ def _exported(file: LabelMapFile, output: Path, done: Exported, axes: str) -> It
         yield "The log-sum-exp of each cell is lost: the files have no place for it."
     unreadable = [f"{key}: {why}" for key, why in file.unreadable.items()]
     yield from _listed("images have no map, since they could not be read", unreadable)
-
-
-def _to_npz(source: Path, output: Path, options: MapOptions, *, overwrite: bool) -> None:
-    options.require_only({"key"}, "one image's map (--key)")
-    _require_suffix(output, (".npz",), "one image's map (--key) becomes a .npz")
-    if output.exists() and not overwrite:
-        raise click.ClickException(f"{output} is there: give another name, or --overwrite")
-    from labelkit.convert import ImageMaps
-    from labelkit.label_maps import LabelMapFile
-
-    with LabelMapFile.open(source) as file:
-        maps = ImageMaps.of(file, options.key or "")
-    maps.save(output)
-    _print([f"{output} made: the label map of {maps.key}, {file_size(output.stat().st_size)}"])
-
-
-def _from_npz(source: Path, output: Path, options: MapOptions) -> None:
-    options.require_only({"classes"}, f"{source}")
-    _require_suffix(output, FILES, "one image's map becomes a label-map file of one row")
-    from labelkit.convert import read_npz
-
-    file = read_npz(source, _given_classes(options)).write(output)
-    _print([f"{output} made: the label map of {next(iter(file))}, {file.classes}"])
 
 
 def _require_suffix(output: Path, endings: Sequence[str], why: str) -> None:

@@ -24,7 +24,7 @@ OPTIONS: tuple[Callable[[Command], Command], ...] = (
     click.option(
         "--classes",
         metavar="LIST",
-        help="From a ReLabel folder or .npz: the class list of its indices. A text file, a folder "
+        help="From a ReLabel folder: the class list of its indices. A text file, a folder "
         "of class folders, or a named list.",
     ),
     click.option(
@@ -57,7 +57,6 @@ OPTIONS: tuple[Callable[[Command], Command], ...] = (
         type=click.IntRange(1),
         help="With --format relabel: classes in each cell. [default: those stored in it, or 5]",
     ),
-    click.option("--key", help="From a label-map file: one image, by its path, into .npz."),
 )
 
 
@@ -72,7 +71,6 @@ class MapOptions:
     scores: Literal["uint8", "float16", "float32"] | None
     layout: str | None
     top_k: int | None
-    key: str | None
 
     def require_only(self, allowed: set[str], what: str) -> None:
         """Raise if an option is given that does not belong to what is to be done.

@@ -10,8 +10,6 @@ from .graphs import (
     write_dot as write_dot,
     write_graphml as write_graphml,
 )
-from .npz import read_npz as read_npz
-from .one_map import ImageMaps as ImageMaps
 from .published import read_published as read_published, write_published as write_published
 from .relabel_export import Exported as Exported, export_relabel_folder as export_relabel_folder
 from .relabel_import import Reading as Reading, import_relabel_folder as import_relabel_folder

@@ -63,20 +63,6 @@ def test_images_tell_the_endings_and_what_is_missing_is_listed(tmp_path: Path) -
         assert list(file) == ["cat/b2.JPEG", "dog/a.JPEG", "dog/old/a.JPEG"]
 
 
-def test_one_image_and_back() -> None:
-    write_file_here("maps.h5", PLAIN)
-    out = ("convert", "maps.h5", "--key", KEYS[0], "-o", "one.npz")
-    assert labelkit(*out).code == 0
-    assert "one.npz is there" in labelkit(*out).text
-    assert labelkit(*out, "--overwrite").code == 0
-    back = labelkit("convert", "one.npz", "-o", "one.h5", "--classes", "classes.txt")
-    assert back.code == 0, back.text
-    with LabelMapFile.open("one.h5") as one, LabelMapFile.open("maps.h5") as file:
-        assert (one[KEYS[0]].index == file[KEYS[0]].index).all()
-    again = labelkit("convert", "one.npz", "-o", "one.h5")
-    assert (again.code, "one.h5 exists" in again.text) == (1, True)
-
-
 def test_what_a_folder_cannot_hold_is_said() -> None:
     write_file_here(
         "maps.h5",
@@ -113,16 +99,14 @@ REFUSED = {
     ),
     "a folder into a tree": (["loose", "-o", "a.json"], "must end in .h5"),
     "a folder into nowhere": (["loose", "-o", "nowhere/a.h5"], "no folder 'nowhere'"),
-    "a folder with a key": (["loose", "-o", "a.h5", "--key", "a"], "--key is not for the folder"),
-    "a file into nothing said": (["maps.h5", "-o", "a.pt"], "--format relabel writes a folder"),
+    "a folder with a top k": (
+        ["loose", "-o", "a.h5", "--topk", "2"], "--topk is not for the folder"
+    ),
+    "a file into nothing said": (["maps.h5", "-o", "a.pt"], "pass --format relabel"),
     "a file into a file": (
         ["maps.h5", "-o", "classes.txt", "--format", "relabel", "--axes", "rows-first"],
         "is to be a new folder",
     ),
-    "a key and a format": (
-        ["maps.h5", "-o", "a.npz", "--key", "a", "--format", "relabel"], "--format is not for one"
-    ),
-    "a key into a picture": (["maps.h5", "-o", "a.png", "--key", "a"], "must end in .npz"),
     "too many a cell": (
         ["maps.h5", "-o", "b", "--format", "relabel", "--axes", "rows-first", "--topk", "9"],
         "9 classes a cell: there are 3",
@@ -134,9 +118,6 @@ REFUSED = {
     "a tree with axes": (
         ["pets.json", "-o", "a.csv", "--axes", "rows-first"], "--axes is not for the tree"
     ),
-    "an .npz into a folder": (
-        ["classes.npz", "-o", "b", "--format", "relabel"], "--format is not for classes.npz"
-    ),
 }  # fmt: skip
 
 
@@ -144,7 +125,6 @@ REFUSED = {
 def test_what_does_not_go_together_is_wrong_usage(tmp_path: Path, name: str) -> None:
     write_file_here("maps.h5", PLAIN)
     PETS.save("pets.json")
-    (tmp_path / "classes.npz").touch()
     before = sorted(tmp_path.rglob("*"))
     arguments, reason = REFUSED[name]
     run = labelkit("convert", *arguments)
@@ -153,16 +133,10 @@ def test_what_does_not_go_together_is_wrong_usage(tmp_path: Path, name: str) -> 
 
 
 def test_failures_are_one_line(tmp_path: Path) -> None:
-    write_file_here("maps.h5", PLAIN)
-    unknown = labelkit("convert", "maps.h5", "-o", "a.npz", "--key", "cat/c.JPEG")
-    (tmp_path / "bad.npz").write_bytes(b"PK nothing")
-    bad = labelkit("convert", "bad.npz", "-o", "a.h5")
+    (tmp_path / "bad.h5").write_bytes(b"PK nothing")
+    bad = labelkit("convert", "bad.h5", "-o", "a", "--format", "relabel", "--axes", "rows-first")
     none = labelkit("convert", "photos", *FROM[2:], "--suffix", ".JPEG")
-    for run, reason in (
-        (unknown, "no label map for 'cat/c.JPEG'"),
-        (bad, "bad.npz is no .npz of a label map"),
-        (none, "photos holds no .pt files"),
-    ):
+    for run, reason in ((bad, "bad.h5"), (none, "photos holds no .pt files")):
         assert run.code == 1
         assert reason in run.text
         assert run.err.count("\n") == 1

@@ -15,7 +15,6 @@ from labelkit.convert import (
     import_tree,
     read_csv_tree,
     read_graphml,
-    read_npz,
     read_published,
 )
 from labelkit.convert.plain_file import require_plain_file
@@ -41,9 +40,7 @@ def _no_endless_wait() -> Generator[None]:
 
 
 COMMANDS = {
-    "one.npz": ("-o", "x.h5"),
     "maps.h5": ("-o", "b", "--format", "relabel", "--axes", "rows-first"),
-    "other.h5": ("--key", KEYS[0], "-o", "x.npz"),
     "tree.json": ("-o", "x.csv"),
     "tree.csv": ("-o", "x.json"),
     "tree.graphml": ("-o", "x.json"),
@@ -71,7 +68,6 @@ def test_no_file_to_be_merged_may_be_a_pipe(tmp_path: Path) -> None:
 
 
 READERS: dict[str, tuple[Callable[[Path], object], type[Exception]]] = {
-    "a.npz": (read_npz, LabelMapError),
     "labelkit.json": (lambda path: folder_record(path.parent), LabelMapError),
     "a.json": (import_tree, TreeFileError),
     "a.csv": (read_csv_tree, TreeFileError),
