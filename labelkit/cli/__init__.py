@@ -1,7 +1,8 @@
-"""The command line: one file per command, imported only when that command is called."""
+"""The command line: one file per command, imported only when that command runs."""
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import io
 import os
@@ -14,35 +15,43 @@ from labelkit.errors import LabelkitError
 
 COMMANDS = {
     "demo": "Run the whole path on real photos, without a download.",
-    "build-tree": "Turn a class list into a semantic tree.",
-    "match-names": "Match plain English class names to WordNet's nouns.",
-    "teachers": "List the teachers, or check what one is like before a long run.",
-    "fidelity": "Measure which label maps tell best what a teacher says of random crops.",
-    "relabel": "Give every image of a folder a small map of what is where.",
+    "build-tree": "Build a semantic tree from a class list.",
+    "match-names": "Match plain class names to WordNet synsets.",
+    "teachers": "List the teachers, or check one before a long run.",
+    "fidelity": "Measure how close label maps come to a teacher's predictions for crops.",
+    "relabel": "Make a label map of every image in a folder.",
     "inspect": "Summarise a tree or a label-map file; draw one image.",
-    "verify": "Check that every row of a label-map file is there, whole, and of these images.",
-    "merge": "Join label-map files made in parts, or average several teachers' maps.",
+    "verify": "Check a label-map file against its checksums, its images and its teacher.",
+    "merge": "Join label-map files that were made in parts.",
     "pack": "Write a label-map file in the form that is read at once.",
-    "convert": "Turn a tree, or label maps, into another project's format, or back.",
+    "convert": "Convert a tree or label maps from or to another project's format.",
     "train": "Train a timm model from a recipe.",
 }
 
 
 class LazyGroup(click.Group):
-    """A group that lists its commands from ``COMMANDS`` and imports one when it is called."""
+    """A group that lists its commands from ``COMMANDS`` and imports one only to run it."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Every command's name, in the order of the whole path."""
+        """Every command's name, in the order of a project."""
         del ctx
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command from its own file, or None for a name that does not exist."""
+        """The command from its file, or None for an unknown name."""
         del ctx
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"labelkit.cli.{cmd_name.replace('-', '_')}")
         return module.command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, with a suggestion for a mistyped command."""
+        if args[0] not in COMMANDS and (similar := difflib.get_close_matches(args[0], COMMANDS)):
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {' or '.join(similar)}?")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the table of commands without importing any of them."""
@@ -65,7 +74,7 @@ def main() -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a class's name must not end a command
+            stream.reconfigure(errors="replace")  # an odd class name must not end a command
     sys.exit(run(sys.argv[1:]))
 
 
@@ -77,11 +86,11 @@ def run(arguments: list[str]) -> int:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt) as error:
-        kept = str(error) or "What was finished, if anything, is kept: run the command again."
+        kept = str(error) or "Finished work is kept: run the same command again to resume."
         click.echo(f"\nInterrupted. {kept}", err=True)
         return 130
     except BrokenPipeError:
-        # The reader of our output went away (``| head``): nothing is left to say, not even at exit.
+        # The reader of our output is gone (``| head``): print nothing more, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (LabelkitError, OSError) as error:
