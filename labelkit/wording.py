@@ -26,6 +26,15 @@ def readable(name: str) -> str:
     return printable(name).replace("_", " ")
 
 
+def clipped(text: str, length: int = 40) -> str:
+    """A text in quotes for a message, cut off after ``length`` characters.
+
+    >>> clipped("cat"), len(clipped("cat" * 1000))
+    ("'cat'", 45)
+    """
+    return repr(text) if len(text) <= length else f"{text[:length]!r}..."
+
+
 def short_digests(text: str) -> str:
     """The text with twelve digits of each SHA-256 in it, enough to tell one from another.
 

@@ -21,10 +21,10 @@ from labelkit.hierarchy.wordnet.dict_files import read_data_noun
 from labelkit.hierarchy.wordnet.noun_graph import DATA, MAGIC, VERSION, ParentTable, read_noun_graph
 
 if TYPE_CHECKING:
-    from labelkit.hierarchy.wordnet.noun_graph import NounGraph
+    from labelkit.hierarchy.wordnet.noun_graph import SynsetGraph
 
 
-def pack(graph: NounGraph) -> tuple[bytes, bytes]:
+def pack(graph: SynsetGraph) -> tuple[bytes, bytes]:
     """The graph's header line and its content; ``noun_graph.py`` in labelkit says what they are."""
     content = b"".join(
         [

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, Unpack
 import click
 
 from labelkit.cli.taxonomy_options import Origin, check_origin, open_taxonomy, taxonomy_options
-from labelkit.hierarchy.class_sources import NAMED_LISTS, identify, read_class_list
+from labelkit.hierarchy import NAMED_LISTS, identify, read_class_list
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

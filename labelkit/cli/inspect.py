@@ -179,7 +179,7 @@ def _write(file: LabelMapFile, images: Path, key: str | None, output: Path) -> N
 
 def _write_tree_page(tree: SemanticTree, output: Path) -> None:
     """Write the page of a whole tree."""
-    from labelkit.hierarchy.definitions import definitions
+    from labelkit.hierarchy import definitions
     from labelkit.inspection import write_tree_page
 
     write_tree_page(output, tree, definitions(tree.classes))
@@ -189,7 +189,7 @@ def _write_tree_page(tree: SemanticTree, output: Path) -> None:
 
 def _inspect_tree(path: Path, tree: SemanticTree, options: TreeOptions) -> None:
     from labelkit.cli.inspect_trees import print_found, print_paths, print_subtree, print_tree
-    from labelkit.hierarchy.definitions import definitions
+    from labelkit.hierarchy import definitions
     from labelkit.inspection import find_classes, search_classes, summarize_tree
 
     if options.path is not None:

@@ -19,7 +19,6 @@ from labelkit.cli.output import (
     print_table,
 )
 from labelkit.inspection.subtrees import (
-    classes_below,
     drawn_children,
     sorted_children,
 )
@@ -85,7 +84,7 @@ def print_tree(summary: TreeSummary) -> None:
 
 def print_paths(tree: SemanticTree, classes: Iterable[int], definitions: Mapping[str, str]) -> None:
     """Draw the path from the root to each of some classes, with definitions as far as they fit."""
-    inner, below = set(tree.inner.tolist()), classes_below(tree)
+    inner, below = set(tree.inner.tolist()), tree.classes_below
     for index in classes:
         head, left_out, tail = _ends(tree.chain(index).tolist())
         labels = [_label(tree, at, inner, bold=at == index) for at in head + tail]
@@ -123,7 +122,7 @@ def print_found(
 def print_subtree(tree: SemanticTree, top: int, depth: int) -> None:
     """Draw what lies below a class, ``depth`` levels of it and some 200 rows at most."""
     children, inner = sorted_children(tree), set(tree.inner.tolist())
-    below: list[int] = classes_below(tree).tolist()
+    below: list[int] = tree.classes_below.tolist()
 
     def label(at: int) -> Text:
         text = _label(tree, at, inner, bold=at == top)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from labelkit.hierarchy.class_sources import read_class_list
+from labelkit.hierarchy import read_class_list
 from labelkit.wording import printable
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from labelkit.hierarchy.wordnet.names import NameMatch
+    from labelkit.hierarchy import NameMatch
 
 SHOWN_CLASSES = 3
 SHOWN_CANDIDATES = 4
@@ -50,8 +50,7 @@ def command(source: str, output: Path) -> None:
     if not output.parent.is_dir():
         raise click.BadParameter(f"no folder {str(output.parent)!r}", param_hint="--output")
 
-    from labelkit.hierarchy.wordnet.name_file import write_name_file
-    from labelkit.hierarchy.wordnet.names import match_names, settled
+    from labelkit.hierarchy import match_names, settled, write_name_file
 
     matches = match_names(classes)
     write_name_file(output, matches)

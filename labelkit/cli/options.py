@@ -135,4 +135,4 @@ def read_classes(source: str | None, names: Path | None) -> tuple[ClassList | No
         classes = read_class_list(source)
     except FileNotFoundError as error:
         raise click.UsageError(str(error)) from error
-    return classes, {} if names is None else read_name_file(names).nouns_of(classes)
+    return classes, {} if names is None else read_name_file(names).synsets_of(classes)

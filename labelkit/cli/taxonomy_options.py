@@ -12,8 +12,7 @@ from labelkit.cli.options import FILE, names_option
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from labelkit.hierarchy import Taxonomy
-    from labelkit.hierarchy.parent_rules import Rule
+    from labelkit.hierarchy import Rule, Taxonomy
 
     Command = Callable[..., object]
 

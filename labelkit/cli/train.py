@@ -126,14 +126,14 @@ def _beginning(event: RunStarted) -> str:
         f"{event.parameters / 1e6:.2f} M parameters on {event.device}"
     )
     lines = [line]
-    if event.own_classes < len(event.classes):
-        inner = len(event.classes) - event.own_classes
+    if event.data_classes < len(event.classes):
+        inner = len(event.classes) - event.data_classes
         lines.append(
-            f"Outputs: {event.own_classes:,} classes and {inner:,} inner nodes of the tree"
+            f"Outputs: {event.data_classes:,} classes and {inner:,} inner nodes of the tree"
         )
-    if event.folders < event.own_classes:
+    if event.folders < event.data_classes:
         lines.append(
-            f"Only {event.folders:,} of the {event.own_classes:,} classes have a folder of images"
+            f"Only {event.folders:,} of the {event.data_classes:,} classes have a folder of images"
         )
     if event.measure != "top1":
         lines.append(

@@ -12,7 +12,7 @@ from labelkit.convert.assembly import NodeTable
 from labelkit.convert.plain_file import require_plain_file
 from labelkit.errors import TreeFileError
 from labelkit.files import replace_file
-from labelkit.hierarchy.class_sources import clipped
+from labelkit.wording import clipped
 
 if TYPE_CHECKING:
     from labelkit.hierarchy import SemanticTree

@@ -1,25 +1,28 @@
 from .class_list import ClassList as ClassList
 from .class_sources import (
     NAMED_LISTS as NAMED_LISTS,
+    definitions as definitions,
     identify as identify,
     read_class_list as read_class_list,
 )
 from .distances import (
+    DistanceKind as DistanceKind,
     distance_table as distance_table,
     hierarchical_distance as hierarchical_distance,
     lowest_common_ancestor as lowest_common_ancestor,
 )
 from .granularity import Coarsening as Coarsening
+from .parent_rules import Rule as Rule
 from .projection import Projection as Projection, project as project
 from .taxonomy import Taxonomy as Taxonomy
 from .taxonomy_files import read_taxonomy as read_taxonomy
 from .tree import SemanticTree as SemanticTree
 from .tree_file import is_tree_file as is_tree_file
-from .wordnet.copies import open_noun_graph as open_noun_graph
+from .wordnet.copies import open_wordnet as open_wordnet
 from .wordnet.name_file import (
     ClassNames as ClassNames,
     read_name_file as read_name_file,
     write_name_file as write_name_file,
 )
-from .wordnet.names import NameMatch as NameMatch, match_names as match_names
+from .wordnet.names import NameMatch as NameMatch, match_names as match_names, settled as settled
 from .wordnet.noun_graph import class_names as class_names

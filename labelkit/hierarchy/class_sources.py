@@ -8,15 +8,20 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from labelkit.errors import ClassListError, LabelkitError
 from labelkit.hierarchy.class_list import ClassList
+from labelkit.wording import clipped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 SPLITS = frozenset({"test", "train", "val", "valid", "validation"})
 UTF_16 = "looks like UTF-16: save it as UTF-8 (in Excel: CSV UTF-8)"
+DEFINITIONS = "imagenet_synset_to_definition.txt"
 ONE_A_LINE = "a class list is a text file with one id a line"
 LONGEST_ID = 255  # characters, as long as a folder's name can be
-SHOWN = 40  # characters of an id in a message
 JSON_START = re.compile(r'\s*(\{\s*["}]|\[\s*["{\[\]])')
 
 
@@ -117,7 +122,7 @@ def identify(classes: ClassList) -> str:
     return next(matches, "")
 
 
-def timm_file(file: str) -> Path | None:
+def _timm_file(file: str) -> Path | None:
     """The path of a file in timm's ``data/_info``, which holds ImageNet's facts; None without it.
 
     timm keeps them as text files; importing timm for them would take six seconds.
@@ -128,9 +133,28 @@ def timm_file(file: str) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
+def definitions(ids: Iterable[str]) -> dict[str, str]:
+    """The definitions of the ids that have one: ImageNet's 21,844 synsets, from timm's data.
+
+    They are for people to read, so an id without one is left out, and so are all of them where
+    timm is not installed or lacks the file.
+
+    >>> definitions(["n02111889", "my cat"])
+    {'n02111889': 'Siberian breed of white or cream-colored dog of the spitz family'}
+    """
+    path = _timm_file(DEFINITIONS)
+    if path is None:
+        return {}
+    wanted = dict.fromkeys(ids)
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        rows = (line.rstrip("\n").partition("\t") for line in lines)
+        found = {wnid: definition for wnid, _, definition in rows if wnid in wanted}
+    return {wnid: found[wnid] for wnid in wanted if wnid in found}
+
+
 def _read_named(name: str) -> ClassList:
     known = NAMED_LISTS[name]
-    path = timm_file(known.file)
+    path = _timm_file(known.file)
     if path is None:
         raise ClassListError(
             f"{name} stands in timm's data/_info/{known.file}, which is not installed: "
@@ -158,7 +182,7 @@ def _read_file(path: Path) -> ClassList:
         from labelkit.hierarchy.tree_file import is_tree_file, read_tree
 
         if is_tree_file(path):
-            return read_tree(path).own_classes
+            return read_tree(path).data_classes
     lines = _lines(text)
     _refuse_other_files(path, text, lines)
     first: dict[str, int] = {}
@@ -174,15 +198,6 @@ def _read_file(path: Path) -> ClassList:
                 f"{number}): remove one"
             )
     return ClassList.of(lines.values(), path.name)
-
-
-def clipped(text: str) -> str:
-    """A text in quotes for a message, at most some 40 characters of it.
-
-    >>> clipped("cat"), len(clipped("cat" * 1000))
-    ("'cat'", 45)
-    """
-    return repr(text) if len(text) <= SHOWN else f"{text[:SHOWN]!r}..."
 
 
 def looks_like_utf16(content: bytes) -> bool:

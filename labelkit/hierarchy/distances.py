@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 
 from labelkit.hierarchy.arrays import IntArray, read_only
-from labelkit.hierarchy.forest import Children, heights
+from labelkit.hierarchy.forest import Children
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from labelkit.hierarchy.tree import SemanticTree
 
-Kind: TypeAlias = Literal["height", "path", "lca_depth"]
+DistanceKind: TypeAlias = Literal["height", "path", "lca_depth"]
 
 
 def lowest_common_ancestor(
@@ -53,7 +53,7 @@ def lowest_common_ancestor(
 
 
 def hierarchical_distance(
-    tree: SemanticTree, first: npt.ArrayLike, second: npt.ArrayLike, kind: Kind = "height"
+    tree: SemanticTree, first: npt.ArrayLike, second: npt.ArrayLike, kind: DistanceKind = "height"
 ) -> IntArray:
     """How far apart classes are, pair by pair.
 
@@ -89,12 +89,14 @@ def hierarchical_distance(
             raise ValueError(f"kind is {kind!r}: expected 'height', 'path' or 'lca_depth'")
 
 
-def distance_table(tree: SemanticTree, kind: Kind = "height") -> npt.NDArray[np.signedinteger]:
+def distance_table(
+    tree: SemanticTree, kind: DistanceKind = "height"
+) -> npt.NDArray[np.signedinteger]:
     """``hierarchical_distance`` between all classes: (C, C), in the narrowest signed type.
 
     11,221 classes take 126 MB. The type is as narrow as the values allow: widen it with ``astype``
     before you multiply. A tree with inner nodes has rows and columns for them, too: the data's own
-    are ``table[numpy.ix_(tree.is_own, tree.is_own)]``.
+    are ``table[numpy.ix_(tree.is_data_class, tree.is_data_class)]``.
 
     Raises:
         ValueError: there is no such kind.
@@ -142,8 +144,7 @@ def _jumps(tree: SemanticTree, longest: int) -> list[IntArray]:
 
 def _heights(tree: SemanticTree) -> IntArray:
     """The height of each class, and of the node above all roots: (C + 1,)."""
-    height = heights(tree.parent, tree.depth)
-    return np.append(height, height.max() + 1)
+    return np.append(tree.height, tree.height.max() + 1)
 
 
 def _descendants(tree: SemanticTree) -> tuple[IntArray, IntArray, IntArray]:

@@ -53,13 +53,13 @@ class Coarsening:
     @cached_property
     def sizes(self) -> tuple[int, ...]:
         """How many of the data's own classes each coarse class takes in: G numbers."""
-        own = self.index[self.tree.is_own]
+        own = self.index[self.tree.is_data_class]
         return tuple(np.bincount(own[own >= 0], minlength=len(self.classes)).tolist())
 
     @cached_property
     def left_out(self) -> tuple[str, ...]:
         """The ids of the data's own classes that no coarse class takes in."""
-        without = np.flatnonzero(self.tree.is_own & (self.index < 0))
+        without = np.flatnonzero(self.tree.is_data_class & (self.index < 0))
         return tuple(self.tree.classes[at] for at in without.tolist())
 
     def for_folders(self, folders: Iterable[str]) -> Callable[[int], int]:
@@ -102,7 +102,7 @@ class Coarsening:
             raise ValueError("the two are cuts of different trees")
         position = self.tree.classes.index
         onto = coarser.index[[position[class_id] for class_id in self.classes]]
-        inside = self.tree.is_own & (self.index >= 0)
+        inside = self.tree.is_data_class & (self.index >= 0)
         spread = np.flatnonzero(inside & (onto[self.index] != coarser.index))
         if spread.size:
             raise ValueError(
@@ -116,13 +116,13 @@ def cut_at_depth(tree: SemanticTree, depth: int) -> Coarsening:
     """``SemanticTree.at_depth``; see there."""
     if depth < 0:
         raise ValueError(f"depth is {depth}, expected at least 0")
-    kept = (tree.depth == depth) | (tree.is_own & (tree.depth < depth))
+    kept = (tree.depth == depth) | (tree.is_data_class & (tree.depth < depth))
     return _coarsening(tree, np.flatnonzero(kept))
 
 
 def cut_to_size(tree: SemanticTree, number_of_classes: int) -> Coarsening:
     """``SemanticTree.coarsen``; see there."""
-    splits = Splits.of(tree.parent, tree.is_own, tree.classes.ids)
+    splits = Splits.of(tree.parent, tree.is_data_class, tree.classes.ids)
     roots = int(splits.groups[0])
     if number_of_classes < roots:
         way_out = (

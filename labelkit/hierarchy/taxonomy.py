@@ -55,7 +55,7 @@ class Taxonomy:
         Args:
             copy: which WordNet. None takes the nouns of WordNet 3.0 that come with labelkit, read
                 once per process; a path is a ``dict`` folder; ``"nltk"`` is NLTK's copy, which is
-                fetched if it is missing (see ``open_noun_graph``). Copies of one version give the
+                fetched if it is missing (see ``open_wordnet``). Copies of one version give the
                 same taxonomy.
             rule: the one parent among several; see ``with_rule``. ``"imagenet"`` needs WordNet 3.0.
 
@@ -188,7 +188,7 @@ class Taxonomy:
                 return with_imagenet_parents(self)
             case _:
                 raise ValueError(f"rule is {rule!r}: expected imagenet, first, shortest or longest")
-        choice = {"rule", "parent_table", "own_parents"}
+        choice = {"rule", "parent_table", "custom_parents"}
         kept = {what: value for what, value in self.source.items() if what not in choice}
         return replace(self, parent=parent, source={**kept, "rule": rule})
 

@@ -33,7 +33,7 @@ def follow_parents(taxonomy: Taxonomy, parents: Mapping[str, str]) -> Taxonomy:
                 f"{', '.join(map(repr, possible)) or 'none'}. A row is a child, then a parent"
             )
         chosen[taxonomy.index[child]] = taxonomy.index[above]
-    source = {**taxonomy.source, "own_parents": _digest(taxonomy, "own_parents", parents)}
+    source = {**taxonomy.source, "custom_parents": _digest(taxonomy, "custom_parents", parents)}
     return replace(taxonomy, parent=read_only(chosen), source=source)
 
 
@@ -66,7 +66,7 @@ def rename(taxonomy: Taxonomy, nodes: Mapping[str, str]) -> Taxonomy:
         ids=tuple(ids),
         index=dict(zip(ids, range(len(ids)), strict=True)),
         names=tuple(names),
-        source={**taxonomy.source, "own_ids": _digest(taxonomy, "own_ids", nodes)},
+        source={**taxonomy.source, "custom_ids": _digest(taxonomy, "custom_ids", nodes)},
     )
 
 
@@ -96,7 +96,10 @@ def add_children(taxonomy: Taxonomy, parents: Mapping[str, str]) -> Taxonomy:
         parents_start=read_only(np.append(start, start[-1] + np.arange(1, len(nodes) + 1))),
         parents=read_only(np.append(taxonomy.parents, nodes)),
         parent=read_only(np.append(taxonomy.parent, nodes)),
-        source={**taxonomy.source, "own_children": _digest(taxonomy, "own_children", parents)},
+        source={
+            **taxonomy.source,
+            "custom_children": _digest(taxonomy, "custom_children", parents),
+        },
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from labelkit.hierarchy.arrays import IntArray, read_only
 from labelkit.hierarchy.class_list import ClassList
-from labelkit.hierarchy.forest import Mask, by_depth, depths
+from labelkit.hierarchy.forest import Mask, by_depth, depths, heights, totals_below
 from labelkit.hierarchy.tree_checks import check_texts, checked_inner, checked_level
 
 if TYPE_CHECKING:
@@ -174,6 +174,17 @@ class SemanticTree:
         return depth
 
     @cached_property
+    def height(self) -> IntArray:
+        """Steps from each class down to its deepest descendant, 0 for a leaf: (C,)."""
+        return heights(self.parent, self.depth)
+
+    @cached_property
+    def classes_below(self) -> IntArray:
+        """The number of classes anywhere below each class, inner nodes not counted: (C,)."""
+        count = self.is_data_class.astype(np.int64)
+        return read_only(totals_below(self.parent, self.depth, count) - count)
+
+    @cached_property
     def levels(self) -> tuple[IntArray, ...]:
         """For each level the indices of its classes, ascending: L arrays."""
         return tuple(by_depth(self.level))
@@ -206,7 +217,7 @@ class SemanticTree:
         return hashlib.sha256(b"".join(parts)).hexdigest()
 
     @cached_property
-    def is_own(self) -> Mask:
+    def is_data_class(self) -> Mask:
         """Which of the classes are the data's own, and no inner nodes that were added: (C,)."""
         own = np.ones(len(self.classes), dtype=bool)
         own[self.inner] = False
@@ -214,11 +225,11 @@ class SemanticTree:
         return own
 
     @cached_property
-    def own_classes(self) -> ClassList:
+    def data_classes(self) -> ClassList:
         """The classes of the data: all but the inner nodes that were added."""
         if not len(self.inner):
             return self.classes
-        ids = (self.classes[at] for at in np.flatnonzero(self.is_own).tolist())
+        ids = (self.classes[at] for at in np.flatnonzero(self.is_data_class).tolist())
         return ClassList.of(ids, self.source.get("class_list", ""))
 
     def chain(self, class_: str | int) -> IntArray:
@@ -286,7 +297,7 @@ class SemanticTree:
         order = np.concatenate(self.levels)
         place = np.empty(len(order) + 1, dtype=np.int64)
         place[order], place[-1] = np.arange(len(order)), -1
-        name = self.own_classes.name or "class list"
+        name = self.data_classes.name or "class list"
         if self.source.get("order") != "level":
             name += ", ordered by level"
         ids = (self.classes[at] for at in order.tolist())

@@ -101,7 +101,7 @@ def _left_out(tree: SemanticTree, wanted: str) -> str:
     """Where a noun would be that a tree of WordNet's nouns does without; empty if it is none."""
     source, words = tree.source, " ".join(wanted.split())
     followed = source.get("taxonomy"), source.get("rule")
-    if followed != ("WordNet 3.0", "imagenet") or "own_parents" in source or not words:
+    if followed != ("WordNet 3.0", "imagenet") or "custom_parents" in source or not words:
         return ""
     taxonomy = Taxonomy.wordnet()
     (match,) = match_names(ClassList.of([words]))
@@ -113,7 +113,7 @@ def _left_out(tree: SemanticTree, wanted: str) -> str:
             return f"{_name(taxonomy, noun)} is its name in WordNet: give the id or that name."
         if nearest:
             # Classes with ids of their own cannot be found by a wnid.
-            which = "with a wnid " if "own_ids" in source else ""
+            which = "with a wnid " if "custom_ids" in source else ""
             place = f"the nearest {which}above it is {_name(taxonomy, nearest)}"
             return f"{_name(taxonomy, noun)} is no node of this tree; {place}."
     for noun in nouns:

@@ -6,23 +6,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from labelkit.hierarchy.forest import totals_below
 from labelkit.wording import readable
 
 if TYPE_CHECKING:
     from labelkit.hierarchy import SemanticTree
-    from labelkit.hierarchy.arrays import IntArray
 
 Children = list[list[int]]
-
-
-def classes_below(tree: SemanticTree) -> IntArray:
-    """How many classes lie anywhere below each node, itself and inner nodes not counted: (C,)."""
-    amount = np.ones(len(tree.classes), dtype=np.int64)
-    amount[tree.inner] = 0
-    return totals_below(tree.parent, tree.depth, amount) - amount
 
 
 def sorted_children(tree: SemanticTree) -> Children:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from labelkit.inspection.subtrees import classes_below
 from labelkit.wording import flatten, readable
 
 if TYPE_CHECKING:
@@ -115,7 +114,7 @@ def tree_levels(tree: SemanticTree) -> tuple[TreeLevel, ...]:
 
 
 def _largest_roots(tree: SemanticTree, roots: list[int]) -> tuple[TreeRoot, ...]:
-    below: list[int] = classes_below(tree).tolist()
+    below: list[int] = tree.classes_below.tolist()
     largest = sorted(roots, key=lambda at: (-below[at], at))[:_MOST_ROOTS]
     return tuple(TreeRoot(tree.classes[at], readable(tree.names[at]), below[at]) for at in largest)
 

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from labelkit.hierarchy.forest import heights
 from labelkit.losses.levels import check_logits, check_target, check_tree
 from labelkit.losses.node_probability import NodeLogProbabilities
 
@@ -70,14 +69,13 @@ class HierarchicalCrossEntropy(nn.Module):
         _check(tree, alpha, level_weights)
         self.nodes = NodeLogProbabilities(tree)
         by_level = _numbers(level_weights, len(tree.counts)) if alpha is None else None
-        height = heights(tree.parent, tree.depth)
-        chains = [tree.chain(at)[::-1] for at in np.flatnonzero(tree.is_own).tolist()]
+        chains = [tree.chain(at)[::-1] for at in np.flatnonzero(tree.is_data_class).tolist()]
         chain_table = np.zeros((len(chains), max(map(len, chains))), dtype=np.int64)
         weights = np.zeros(chain_table.shape)
         for row, chain in enumerate(chains):
             chain_table[row, : len(chain)] = self.nodes.column[chain]
             weights[row, : len(chain)] = (
-                _given_parent(height[chain], alpha or 0.0)
+                _given_parent(tree.height[chain], alpha or 0.0)
                 if by_level is None
                 else by_level[tree.level[chain]]
             )
@@ -140,7 +138,7 @@ def _numbers(level_weights: NodeWeights, levels: int) -> NDArray[np.float64]:
 
 def _check(tree: SemanticTree, alpha: float | None, level_weights: NodeWeights) -> None:
     check_tree(tree)
-    below = np.flatnonzero((tree.parent >= 0) & tree.is_own[tree.parent])
+    below = np.flatnonzero((tree.parent >= 0) & tree.is_data_class[tree.parent])
     if len(below):
         lower, upper = tree.classes[int(below[0])], tree.classes[int(tree.parent[below[0]])]
         raise ValueError(

@@ -166,11 +166,11 @@ def _published_level_count(tree: SemanticTree, compat: str) -> int:
             "class, and the published code mixes up targets and levels there. Use compat=None"
         )
     used = len(sizes) - 1
-    if not (tree.is_own & (tree.level < used)).any():
+    if not (tree.is_data_class & (tree.level < used)).any():
         raise ValueError(
             "compat='imagenet21k' leaves out the deepest level, and all "
-            f"{int(tree.is_own.sum()):,} classes of the data stand there, with inner nodes alone "
-            "above them: none of them would be trained. Use compat=None"
+            f"{int(tree.is_data_class.sum()):,} classes of the data stand there, with inner nodes "
+            "alone above them: none of them would be trained. Use compat=None"
         )
     return used
 

@@ -35,7 +35,7 @@ class NodeLogProbabilities(nn.Module):
 
     def __init__(self, tree: SemanticTree) -> None:
         super().__init__()
-        own = np.flatnonzero(tree.is_own)
+        own = np.flatnonzero(tree.is_data_class)
         self.class_count = len(own)
         self.column = np.full(len(tree.classes), -1)
         self.column[own] = np.arange(len(own))

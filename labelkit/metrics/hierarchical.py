@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from labelkit.hierarchy.distances import Kind, hierarchical_distance
+from labelkit.hierarchy import hierarchical_distance
 from labelkit.metrics.hits import NOTHING_COUNTED, check_predictions
 from labelkit.metrics.sums import Sums
 
 if TYPE_CHECKING:
-    from labelkit.hierarchy import SemanticTree
+    from labelkit.hierarchy import DistanceKind, SemanticTree
 
 
 def mean_hierarchical_distance(
@@ -67,9 +67,9 @@ class HierarchicalDistance:
         k: int = 1,
         *,
         mistakes_only: bool = False,
-        kind: Kind = "height",
+        kind: DistanceKind = "height",
     ) -> None:
-        self._own = torch.from_numpy(np.flatnonzero(tree.is_own))
+        self._own = torch.from_numpy(np.flatnonzero(tree.is_data_class))
         if not 1 <= k <= len(self._own):
             raise ValueError(f"k is {k}, expected 1 to {len(self._own)}, the number of classes")
         if mistakes_only and k > 1:

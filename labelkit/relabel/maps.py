@@ -49,7 +49,7 @@ class Settings:
         average: of several answers take the mean of the ``logit``, or of the ``probability``.
         classes: keep these classes of the teacher only, found by id; None keeps all.
         nouns: class -> the id by which a teacher may know it, such as the noun of a folder with a
-            plain name (``ClassNames.nouns_of``); it comes before the class's own id, under which
+            plain name (``ClassNames.synsets_of``); it comes before the class's own id, under which
             the maps are stored.
         batch_size: images per forward pass; on a CPU few are best, their features fit its caches.
         workers: processes that decode; 0 decodes between the forward passes.

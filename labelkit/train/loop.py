@@ -143,7 +143,7 @@ class _Run:
             epochs=self.epochs,
             done=done,
             device=str(self.device),
-            own_classes=len(self.task.classes) - self.task.inner,
+            data_classes=len(self.task.classes) - self.task.inner,
             folders=len(self.task.val_set.targets),
             measure=self.task.measure,
         )

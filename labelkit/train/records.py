@@ -27,7 +27,7 @@ class RunStarted:
         epochs: how many epochs the run has.
         done: how many of them a checkpoint holds already.
         device: where the student is.
-        own_classes: how many of the classes are the data's own, and no inner nodes of a tree.
+        data_classes: how many of the classes are the data's own, and no inner nodes of a tree.
         folders: how many classes have a folder in the evaluation data.
         measure: the metric that tells which epoch is best.
     """
@@ -38,7 +38,7 @@ class RunStarted:
     epochs: int
     done: int
     device: str
-    own_classes: int
+    data_classes: int
     folders: int
     measure: str
 

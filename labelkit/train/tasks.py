@@ -87,7 +87,7 @@ class Task:
         """The data's classes, if one softmax holds them all; else none."""
         if self.tree is None:
             return list(range(len(self.classes)))
-        own = np.flatnonzero(self.tree.is_own)
+        own = np.flatnonzero(self.tree.is_data_class)
         return own.tolist() if len(np.unique(self.tree.level[own])) == 1 else []
 
 

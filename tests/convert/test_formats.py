@@ -59,7 +59,7 @@ def test_levels_and_inner_nodes_are_kept(tmp_path: Path, suffix: str) -> None:
     export_tree(tree, tmp_path / f"zoo{suffix}")
     back = import_tree(tmp_path / f"zoo{suffix}")
     assert same(back, tree)
-    assert back.own_classes == tree.own_classes
+    assert back.data_classes == tree.data_classes
 
 
 def test_graphml_keeps_how_the_tree_was_made(tmp_path: Path) -> None:

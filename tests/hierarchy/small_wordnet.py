@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from labelkit.hierarchy.wordnet.noun_graph import NounGraph
+    from labelkit.hierarchy.wordnet.noun_graph import SynsetGraph
 
 LICENCE = "  1 A small dictionary of our own.  \n  2 WordNet {} Copyright 2026 nobody.  \n"
 # lemmas: hypernyms and instance hypernyms (with @i before them) by first lemma, gloss
@@ -69,7 +69,7 @@ def write_zip(path: Path, content: bytes = data_noun().encode()) -> Path:
     return path
 
 
-def same(left: NounGraph, right: NounGraph) -> bool:
+def same(left: SynsetGraph, right: SynsetGraph) -> bool:
     """Whether two graphs are equal in every field."""
     return all(
         np.array_equal(getattr(left, name), getattr(right, name))

@@ -85,7 +85,7 @@ def test_inner_nodes_give_a_flat_list_levels_and_are_counted(folder: Path) -> No
     )
     tree = SemanticTree.load(folder / "tree.json")
     assert tree.counts == (15, 19, 68, 123, 1000)
-    assert tree.own_classes.name == "imagenet-1k"
+    assert tree.data_classes.name == "imagenet-1k"
     result = build_tree("imagenet-1k", "--inner-levels", "2", "-o", "tree.json", folder=folder)
     assert len(SemanticTree.load(folder / "tree.json").counts) == 3
 
@@ -117,7 +117,7 @@ def test_a_table_of_parents_goes_before_the_rule(folder: Path) -> None:
     assert build_tree(*options, folder=folder).returncode == 0
     tree = SemanticTree.load(folder / "tree.json")
     assert [tree.classes[at] for at in tree.chain("cat")] == ["animal", "cat"]
-    assert tree.source["own_parents"].startswith("sha256:")
+    assert tree.source["custom_parents"].startswith("sha256:")
     (folder / "mine.tsv").write_text("\ufeffchild\tparent\r\n\r\ncat\tanimal \r\n", "utf-8")
     assert build_tree(*options, folder=folder).returncode == 0
     again = SemanticTree.load(folder / "tree.json")

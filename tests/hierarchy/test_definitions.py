@@ -7,8 +7,7 @@ import sys
 from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING
 
-from labelkit.hierarchy import read_class_list
-from labelkit.hierarchy.definitions import definitions
+from labelkit.hierarchy import definitions, read_class_list
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from labelkit.errors import TaxonomyError
-from labelkit.hierarchy.wordnet.copies import open_noun_graph
+from labelkit.hierarchy.wordnet.copies import open_wordnet
 from tests.hierarchy.small_wordnet import (
     ID,
     LICENCE,
@@ -23,17 +23,17 @@ from tests.hierarchy.small_wordnet import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from labelkit.hierarchy.wordnet.noun_graph import NounGraph
+    from labelkit.hierarchy.wordnet.noun_graph import SynsetGraph
 
 
-def named(graph: NounGraph) -> dict[str, list[str]]:
+def named(graph: SynsetGraph) -> dict[str, list[str]]:
     """First lemma -> hypernyms, by first lemma, in their order."""
     lemma = dict(zip(graph.ids, graph.lemmas, strict=True))
     return {lemma[wnid]: [lemma[above] for above in graph.hypernyms(wnid)] for wnid in graph.ids}
 
 
 def test_a_small_dictionary_reads_as_it_was_written(tmp_path: Path) -> None:
-    graph = open_noun_graph(write_dict_folder(tmp_path / "own"))
+    graph = open_wordnet(write_dict_folder(tmp_path / "own"))
     assert named(graph) == {
         lemmas.split()[0]: [name for name in above if not name.startswith("@i")]
         for lemmas, (above, _) in SMALL.items()
@@ -47,15 +47,15 @@ def test_a_small_dictionary_reads_as_it_was_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize("version", ["3.0", "3.1", "2021", "unknown"])
 def test_the_version_is_the_licence_s(version: str, tmp_path: Path) -> None:
     folder = write_dict_folder(tmp_path / "own", data_noun(version=version).encode())
-    assert open_noun_graph(folder).version == version.replace("unknown", "")
+    assert open_wordnet(folder).version == version.replace("unknown", "")
 
 
 def test_line_ends_and_blank_lines_at_the_end_do_not_count(tmp_path: Path) -> None:
     """CRLF moves every line, so byte offsets no longer are the ids: only first fields count."""
     text = data_noun()
-    plain = open_noun_graph(write_dict_folder(tmp_path / "plain", text.encode()))
+    plain = open_wordnet(write_dict_folder(tmp_path / "plain", text.encode()))
     for at, other in enumerate([text.replace("\n", "\r\n"), text + "\n", text + "\r\n\r\n"]):
-        graph = open_noun_graph(write_dict_folder(tmp_path / str(at), other.encode()))
+        graph = open_wordnet(write_dict_folder(tmp_path / str(at), other.encode()))
         assert same(graph, plain)
 
 
@@ -121,4 +121,4 @@ def test_a_damaged_file_is_refused_by_name_and_line(
 ) -> None:
     folder = write_dict_folder(tmp_path / "own", content)
     with pytest.raises(TaxonomyError, match=rf"data\.noun.*{message}.*Take a whole copy"):
-        open_noun_graph(folder)
+        open_wordnet(folder)

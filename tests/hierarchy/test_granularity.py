@@ -200,7 +200,7 @@ def test_cuts_fit_with_inner_nodes_and_classes_above_classes(
         (tree.coarsen(many), tree.coarsen(few)),
         (tree.at_depth(many), tree.at_depth(few)),
     ):
-        own = tree.is_own
+        own = tree.is_data_class
         assert np.array_equal(fine.then(coarse)[fine.index[own]], coarse.index[own])
         assert sum(fine.sizes) == sum(coarse.sizes) == len(classes)
 

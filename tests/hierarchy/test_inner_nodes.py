@@ -37,7 +37,7 @@ def test_levels_above_leaves(parents: Parents, levels: int) -> None:
     tree = SemanticTree.build(classes, taxonomy_of(parents), inner_levels=levels)
     nodes = [int(node[1:]) for node in tree.classes]
     # the classes come first, and keep their order
-    assert tree.own_classes == classes
+    assert tree.data_classes == classes
     assert tree.classes.ids[: len(classes)] == classes.ids
     assert tree.inner.tolist() == list(range(len(classes), len(tree.classes)))
     # every inner node parts classes
@@ -162,7 +162,7 @@ def test_splits_know_how_well_they_part_the_classes() -> None:
     tree = SemanticTree.build(
         ClassList.of(["c3", "c4", "c5", "c6"]), taxonomy_of(parents), inner_levels="all"
     )
-    splits = Splits.of(tree.parent, tree.is_own, tree.classes.ids)
+    splits = Splits.of(tree.parent, tree.is_data_class, tree.classes.ids)
     assert splits.groups.tolist() == [1, 2, 4]
     assert splits.perplexity == pytest.approx([1, 4 / 27**0.25, 4])
 
@@ -179,7 +179,13 @@ def test_copies_are_as_read_only_as_the_tree() -> None:
     tree = SemanticTree.build(taxonomy.leaves(), taxonomy, inner_levels=1)
     for copied in (pickle.loads(pickle.dumps(tree)), copy.deepcopy(tree)):  # noqa: S301
         assert copied.digest == tree.digest
-        for array in (copied.parent, copied.inner, copied.level, copied.depth, copied.is_own):
+        for array in (
+            copied.parent,
+            copied.inner,
+            copied.level,
+            copied.depth,
+            copied.is_data_class,
+        ):
             assert not array.flags.writeable
     for changed in (
         SemanticTree(tree.classes, tree.names, tree.parent),

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from labelkit.hierarchy import ClassList, NameMatch, match_names
-from labelkit.hierarchy.definitions import definitions
+from labelkit.hierarchy import ClassList, NameMatch, definitions, match_names
 from labelkit.hierarchy.wordnet.names import HOWS, settled
 from tests.hierarchy.published_names import CIFAR_10, CIFAR_100, FOOD_101
 

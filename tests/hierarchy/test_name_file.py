@@ -68,8 +68,8 @@ def test_all_names_of_cifar_100_come_back_once_chosen(tmp_path: Path) -> None:
             text = text.replace(row, f"\n{match.class_id}\t{chosen[match.class_id]}\t")
     path.write_text(text)
     names = read_name_file(path)
-    assert (names.nouns, names.under) == (chosen, {})
-    assert list(names.nouns) == CIFAR_100
+    assert (names.synsets, names.under) == (chosen, {})
+    assert list(names.synsets) == CIFAR_100
     assert len(chosen) == 100
 
 
@@ -106,7 +106,7 @@ def test_any_name_comes_back_from_the_file_as_written(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("\t?\t", "\tunder n03046257\t"))
     names = read_name_file(path)
     assert names.under == dict.fromkeys(QUOTED_NAMES, "n03046257")
-    assert names.nouns == {"clock": "n03046257"}
+    assert names.synsets == {"clock": "n03046257"}
 
 
 @pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
@@ -125,7 +125,7 @@ def test_a_spreadsheet_may_save_the_file(quoting: Literal[0, 1], tmp_path: Path)
     assert content.startswith('"# What' if quoting else "# What")
     names = read_name_file(path)
     assert list(names.under) == [*QUOTED_NAMES, "apple", "bibimbap"]
-    assert names.nouns == {"clock": "n03046257"}
+    assert names.synsets == {"clock": "n03046257"}
 
 
 def test_quotes_typed_by_hand_belong_to_the_name(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_quotes_typed_by_hand_belong_to_the_name(tmp_path: Path) -> None:
         '"# mine, too"\n"cow, milk"\tunder n01887787\n'
     )
     names = read_name_file(path)
-    assert names.nouns == {'"big" dog': "n02084071", '"cat': "n02121808"}
+    assert names.synsets == {'"big" dog': "n02084071", '"cat': "n02121808"}
     assert names.under == {"cow, milk": "n01887787"}
 
 
@@ -160,7 +160,7 @@ def test_quotes_typed_by_hand_belong_to_the_name(tmp_path: Path) -> None:
 def test_files_edited_with_any_tool_read_the_same(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "names.tsv"
     path.write_bytes(content)
-    assert read_name_file(path).nouns == {"cat": "n02121808", "dog": "n02084071"}
+    assert read_name_file(path).synsets == {"cat": "n02121808", "dog": "n02084071"}
     assert read_name_file(str(path)) == read_name_file(path)
 
 
@@ -238,9 +238,9 @@ def test_a_teacher_finds_each_class_by_its_noun(tmp_path: Path) -> None:
     path = tmp_path / "names.tsv"
     path.write_text("soup\tn07583197\ncat\tn02121808\nbibimbap\tunder n07557434\n")
     names = read_name_file(path)
-    assert names.nouns_of(ClassList.of(["cat", "n02084071"])) == {"cat": "n02121808"}
+    assert names.synsets_of(ClassList.of(["cat", "n02084071"])) == {"cat": "n02121808"}
     with pytest.raises(TaxonomyError, match=r"tsv puts 1 of the 2 classes of menu \('bibimbap'\)"):
-        names.nouns_of(ClassList.of(["bibimbap", "soup"], "menu"))
+        names.synsets_of(ClassList.of(["bibimbap", "soup"], "menu"))
     rest = [f"dish {number}" for number in range(9)]
     with pytest.raises(TaxonomyError, match=r"nothing of 9 .*'dish 4', \.\.\.\): add a line"):
-        names.nouns_of(ClassList.of(["soup", *rest]))
+        names.synsets_of(ClassList.of(["soup", *rest]))

@@ -104,7 +104,7 @@ def test_a_table_of_ones_own_chooses_among_the_parents() -> None:
     at = taxonomy.index["n02084071"]
     assert taxonomy.names[taxonomy.parent[at]] == "canine"
     assert taxonomy.source["rule"] == "imagenet"
-    assert "own_parents" not in taxonomy.with_rule("imagenet").source
+    assert "custom_parents" not in taxonomy.with_rule("imagenet").source
     for wrong in ({"n02084071": "n02121808"}, {"n02084071": "x"}, {"n02083346": "n02084071"}):
         with pytest.raises(TaxonomyError, match="is no parent of"):
             Taxonomy.wordnet().with_parents(wrong)
@@ -124,7 +124,7 @@ def test_ids_of_ones_own_stand_for_nouns() -> None:
     tree = SemanticTree.build(ClassList.of(["cat", "the dog", "n02075296"]), taxonomy)
     assert tree.names == ("cat", "the dog", "carnivore")
     assert tree.parent.tolist() == [2, -1, -1]
-    assert tree.source["own_ids"].startswith("sha256:")
+    assert tree.source["custom_ids"].startswith("sha256:")
     swapped = taxonomy.with_ids({"cat": "the dog", "the dog": "cat"})
     assert swapped.index["cat"] == taxonomy.index["the dog"]
 
@@ -147,7 +147,7 @@ def test_new_nodes_go_below_those_that_are_there() -> None:
     tree = SemanticTree.build(ClassList.of(["her pug", "n02084071", "my pug"]), taxonomy)
     assert tree.parent.tolist() == [1, -1, 1]
     assert tree.names[0] == "her pug"
-    assert tree.source["own_children"].startswith("sha256:")
+    assert tree.source["custom_children"].startswith("sha256:")
     assert taxonomy.with_rule("longest").parents_of("my pug") == ("n02110958",)
     with pytest.raises(TaxonomyError, match=r"has no id 'pug' \(for 'x'\)"):
         taxonomy.with_children({"x": "pug"})
@@ -206,7 +206,7 @@ def test_the_source_tells_of_every_change_whatever_the_order_of_its_rows() -> No
     both = graph.with_parents({"a": "y", "b": "y"})
     assert both.source == graph.with_parents({"b": "y", "a": "y"}).source
     sources = [one.source, both.source, one.with_parents({"b": "y"}).source]
-    assert len({source["own_parents"] for source in sources}) == 3
+    assert len({source["custom_parents"] for source in sources}) == 3
 
 
 def test_a_cycle_is_shown_from_the_inside_whole_or_shortened() -> None:

@@ -104,15 +104,15 @@ def test_inner_nodes_and_their_levels_are_kept(tmp_path: Path) -> None:
     assert same(loaded, tree)
     assert loaded.counts == (2, 5)
     assert loaded.classes.name == "letters + inner"
-    assert loaded.own_classes == ClassList.of([*"abcde"])
-    assert loaded.own_classes.name == "letters"
+    assert loaded.data_classes == ClassList.of([*"abcde"])
+    assert loaded.data_classes.name == "letters"
     by_level = loaded.ordered_by_level()
     by_level.save(tmp_path / "by_level.json")
     loaded = SemanticTree.load(tmp_path / "by_level.json")
     assert same(loaded, by_level)
     assert list(loaded.classes) == ["x", "y", "a", "b", "c", "d", "e"]
     assert loaded.inner.tolist() == [0, 1]
-    assert loaded.own_classes.name == "letters, ordered by level"
+    assert loaded.data_classes.name == "letters, ordered by level"
 
 
 def changed(**fields: Any) -> bytes:

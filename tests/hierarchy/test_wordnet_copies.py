@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from labelkit.errors import TaxonomyError
-from labelkit.hierarchy.wordnet.copies import open_noun_graph
+from labelkit.hierarchy.wordnet.copies import open_wordnet
 from labelkit.hierarchy.wordnet.noun_graph import noun_graph
 from tests.hierarchy.small_wordnet import (
     ID,
@@ -26,23 +26,23 @@ from tests.hierarchy.small_wordnet import (
 from tests.oracles.wordnet_parents import DICT_FOLDER, needs_wordnet
 
 if TYPE_CHECKING:
-    from labelkit.hierarchy.wordnet.noun_graph import NounGraph
+    from labelkit.hierarchy.wordnet.noun_graph import SynsetGraph
 
 
 def test_nothing_given_is_the_packaged_graph() -> None:
-    assert open_noun_graph() is noun_graph()
+    assert open_wordnet() is noun_graph()
     assert noun_graph().version == "3.0"
 
 
 @needs_wordnet
 def test_wordnet_s_folder_is_the_packaged_graph() -> None:
-    assert same(open_noun_graph(DICT_FOLDER), noun_graph())
+    assert same(open_wordnet(DICT_FOLDER), noun_graph())
 
 
 @needs_wordnet
 def test_a_crlf_copy_of_wordnet_is_the_packaged_graph(tmp_path: Path) -> None:
     content = (DICT_FOLDER / "data.noun").read_bytes().replace(b"\n", b"\r\n")
-    assert same(open_noun_graph(write_dict_folder(tmp_path / "crlf", content)), noun_graph())
+    assert same(open_wordnet(write_dict_folder(tmp_path / "crlf", content)), noun_graph())
 
 
 @pytest.mark.parametrize(
@@ -65,14 +65,14 @@ def test_a_path_may_lead_to_or_above_a_copy(place: str, given: str, tmp_path: Pa
     else:
         write_dict_folder(tmp_path / place)
     for copy in (tmp_path / given, str(tmp_path / given)):
-        assert open_noun_graph(copy).lemmas[-1] == "Laika"
+        assert open_wordnet(copy).lemmas[-1] == "Laika"
 
 
 def test_a_path_without_a_copy_is_told(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no such file or folder\. Give WordNet's dict"):
-        open_noun_graph(tmp_path / "nowhere")
+        open_wordnet(tmp_path / "nowhere")
     with pytest.raises(TaxonomyError, match=r"holds no WordNet \(no data\.noun, .* or the word"):
-        open_noun_graph(tmp_path)
+        open_wordnet(tmp_path)
 
 
 @pytest.fixture
@@ -88,9 +88,9 @@ def nltk_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_word_nltk_means_its_data_folders(nltk_data: Path) -> None:
     write_zip(nltk_data / "corpora" / "wordnet.zip")
-    assert open_noun_graph("nltk").lemmas[-1] == "Laika"
+    assert open_wordnet("nltk").lemmas[-1] == "Laika"
     write_dict_folder(nltk_data / "corpora" / "wordnet", data_noun(version="3.1").encode())
-    assert open_noun_graph("nltk").version == "3.1"
+    assert open_wordnet("nltk").version == "3.1"
 
 
 def test_a_path_called_nltk_is_a_path(
@@ -99,9 +99,9 @@ def test_a_path_called_nltk_is_a_path(
     write_zip(nltk_data / "corpora" / "wordnet.zip", data_noun(version="3.1").encode())
     write_dict_folder(tmp_path / "nltk")
     monkeypatch.chdir(tmp_path)
-    assert open_noun_graph("nltk").version == "3.1"
-    assert open_noun_graph("./nltk").version == "3.0"
-    assert open_noun_graph(Path("nltk")).version == "3.0"
+    assert open_wordnet("nltk").version == "3.1"
+    assert open_wordnet("./nltk").version == "3.0"
+    assert open_wordnet(Path("nltk")).version == "3.0"
 
 
 def test_what_nltk_lacks_it_downloads(nltk_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +114,7 @@ def test_what_nltk_lacks_it_downloads(nltk_data: Path, monkeypatch: pytest.Monke
         return True
 
     monkeypatch.setattr(nltk, "download", download)
-    assert open_noun_graph("nltk").lemmas[-1] == "Laika"
+    assert open_wordnet("nltk").lemmas[-1] == "Laika"
 
 
 def test_without_a_network_it_says_what_to_do(
@@ -125,7 +125,7 @@ def test_without_a_network_it_says_what_to_do(
 
     monkeypatch.setattr(socket, "getaddrinfo", no_network)
     with pytest.raises(TaxonomyError, match=r"could not download it: .*Give the path of a copy"):
-        open_noun_graph("nltk")
+        open_wordnet("nltk")
     assert list(nltk_data.iterdir()) == []
     assert socket.getdefaulttimeout() is None
 
@@ -135,8 +135,8 @@ def test_nltk_is_imported_only_for_its_own_copy(tmp_path: Path) -> None:
 
     folder = write_dict_folder(tmp_path / "own")
     code = (
-        "import sys; from labelkit.hierarchy.wordnet.copies import open_noun_graph;"
-        f"open_noun_graph({str(folder)!r}); sys.exit('nltk' in sys.modules)"
+        "import sys; from labelkit.hierarchy.wordnet.copies import open_wordnet;"
+        f"open_wordnet({str(folder)!r}); sys.exit('nltk' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -152,7 +152,7 @@ def test_a_damaged_archive_is_refused(tmp_path: Path) -> None:
     for content, message in cases.items():
         (tmp_path / "wordnet.zip").write_bytes(content)
         with pytest.raises(TaxonomyError, match=rf"wordnet\.zip.*({message}).*Take a whole copy"):
-            open_noun_graph(tmp_path / "wordnet.zip")
+            open_wordnet(tmp_path / "wordnet.zip")
 
 
 def test_an_archive_without_its_one_data_noun_is_refused(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_an_archive_without_its_one_data_noun_is_refused(tmp_path: Path) -> None
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("readme", "nothing")
     with pytest.raises(TaxonomyError, match=r"holds 0 files data\.noun, not one"):
-        open_noun_graph(path)
+        open_wordnet(path)
 
 
 def test_an_archive_that_would_fill_the_memory_is_refused(
@@ -168,7 +168,7 @@ def test_an_archive_that_would_fill_the_memory_is_refused(
 ) -> None:
     monkeypatch.setattr("labelkit.hierarchy.wordnet.copies.LARGEST_MEMBER", 100)
     with pytest.raises(TaxonomyError, match=r"data\.noun has [\d,]+ bytes"):
-        open_noun_graph(write_zip(tmp_path / "wordnet.zip"))
+        open_wordnet(write_zip(tmp_path / "wordnet.zip"))
 
 
 # NLTK's reader
@@ -196,7 +196,7 @@ def read_by_nltk(folder: Path) -> dict[str, tuple[set[str], set[str]]]:
     }
 
 
-def read_by_us(graph: NounGraph) -> dict[str, tuple[set[str], set[str]]]:
+def read_by_us(graph: SynsetGraph) -> dict[str, tuple[set[str], set[str]]]:
     instances = np.split(graph.instance_hypernym, graph.instance_start[1:-1])
     return {
         wnid: (set(graph.hypernyms(wnid)), {graph.ids[above] for above in row})
@@ -211,7 +211,7 @@ def test_nltk_reads_the_small_dictionary_as_we_do(nltk_data: Path) -> None:
     (folder / "index.noun").write_text("".join(index))
     found = read_by_nltk(folder)
     assert len(found) == len(SMALL)
-    assert found == read_by_us(open_noun_graph("nltk"))
+    assert found == read_by_us(open_wordnet("nltk"))
 
 
 @needs_wordnet
@@ -227,4 +227,4 @@ def test_nltk_reads_the_same_sets_of_hypernyms(nltk_data: Path) -> None:
             (folder / path.name).write_bytes(path.read_bytes().replace(b"\r\n", b"\n"))
     found = read_by_nltk(folder)
     assert len(found) == 82_115
-    assert found == read_by_us(open_noun_graph("nltk"))
+    assert found == read_by_us(open_wordnet("nltk"))

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy, read_class_list
-from labelkit.hierarchy.definitions import definitions
+from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy, definitions, read_class_list
 from labelkit.inspection import write_tree_page
 from labelkit.label_maps import LabelMap, LabelMaps, LabelMapWriter, MapForm
 from tests.inspection.browser import BINARY, Browser

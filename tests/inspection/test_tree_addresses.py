@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from labelkit.hierarchy.definitions import definitions
+from labelkit.hierarchy import definitions
 from tests.inspection.tree_tab import by_name, chosen, click, rows_in_list, text
 
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy
-from labelkit.hierarchy.definitions import definitions
+from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy, definitions
 from labelkit.inspection import write_tree_page
 from labelkit.inspection.tree_page import render_tree_page
 from tests.inspection.tree_tab import (

@@ -10,11 +10,9 @@ import pytest
 from hypothesis import given, strategies as st
 
 from labelkit.errors import LabelkitError
-from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy
-from labelkit.hierarchy.definitions import definitions
+from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy, definitions
 from labelkit.inspection import find_classes, search_classes, summarize_tree
 from labelkit.inspection.subtrees import (
-    classes_below,
     drawn_children,
     sorted_children,
     top_down,
@@ -67,7 +65,7 @@ def animals(tmp_path):
 @given(trees())
 def test_below_a_node_are_all_classes_whose_chain_passes_it(tree):
     inner = set(tree.inner.tolist())
-    for node, below in enumerate(classes_below(tree).tolist()):
+    for node, below in enumerate(tree.classes_below.tolist()):
         chains = [tree.chain(at).tolist() for at in range(len(tree.classes)) if at not in inner]
         assert below == sum(node in chain[:-1] for chain in chains)
 
@@ -192,7 +190,7 @@ def test_with_names_of_ones_own_only_wnids_can_be_placed():
     with pytest.raises(LabelkitError, match=f"above it is .* \\({above}\\)") as caught:
         find_classes(tree, "Samoyed")
     assert "the nearest with a wnid above it" in str(caught.value)
-    followed = SemanticTree.build(tree.own_classes, taxonomy.with_rule("longest"), inner_levels=1)
+    followed = SemanticTree.build(tree.data_classes, taxonomy.with_rule("longest"), inner_levels=1)
     with pytest.raises(LabelkitError, match="Give an id or a name"):
         find_classes(followed, "Samoyed")
 

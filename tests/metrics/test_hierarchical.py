@@ -75,7 +75,7 @@ def test_inner_nodes_do_not_compete_and_need_no_outputs(kind: Kind) -> None:
     tree = SemanticTree.build(
         read_class_list("imagenet-1k"), Taxonomy.wordnet(), inner_levels=4
     ).ordered_by_level()
-    own = np.flatnonzero(tree.is_own)
+    own = np.flatnonzero(tree.is_data_class)
     logits, target = batch_for(1000, 64, seed=0)
     predicted = own[logits.argmax(dim=1).numpy()]
     expected = hierarchical_distance(tree, predicted, own[target.numpy()], kind).mean()

@@ -17,7 +17,7 @@ from labelkit.hierarchy.wordnet.noun_graph import noun_graph
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from labelkit.hierarchy.wordnet.noun_graph import NounGraph
+    from labelkit.hierarchy.wordnet.noun_graph import SynsetGraph
 
 NLTK = "nltk"
 FILE = "data.noun"
@@ -27,7 +27,7 @@ LARGEST_MEMBER = 256 * 2**20
 TIMEOUT = 30.0
 
 
-def open_noun_graph(copy: str | Path | None = None) -> NounGraph:
+def open_wordnet(copy: str | Path | None = None) -> SynsetGraph:
     """The nouns of WordNet from wherever a copy of it stands.
 
     *None* means WordNet 3.0 as packed with labelkit.
@@ -71,11 +71,11 @@ def _first_file(folder: Path, places: tuple[str, ...]) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-def _read(path: Path) -> NounGraph:
+def _read(path: Path) -> SynsetGraph:
     return _read_archive(path) if zipfile.is_zipfile(path) else read_data_noun(path)
 
 
-def _read_archive(path: Path) -> NounGraph:
+def _read_archive(path: Path) -> SynsetGraph:
     try:
         with zipfile.ZipFile(path) as archive:
             members = [

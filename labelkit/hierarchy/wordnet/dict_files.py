@@ -20,7 +20,7 @@ import numpy as np
 
 from labelkit.errors import TaxonomyError
 from labelkit.hierarchy.arrays import IntArray, read_only, row_starts
-from labelkit.hierarchy.wordnet.noun_graph import NounGraph
+from labelkit.hierarchy.wordnet.noun_graph import SynsetGraph
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,7 +53,7 @@ class Pointers:
         self.targets += targets
 
 
-def read_data_noun(path: Path) -> NounGraph:
+def read_data_noun(path: Path) -> SynsetGraph:
     """Read a ``data.noun`` file of any WordNet version, with LF or CRLF line ends.
 
     Raises:
@@ -63,7 +63,7 @@ def read_data_noun(path: Path) -> NounGraph:
     return parse_data_noun(path.read_bytes(), str(path))
 
 
-def parse_data_noun(content: bytes, file: str) -> NounGraph:
+def parse_data_noun(content: bytes, file: str) -> SynsetGraph:
     """The noun graph of a ``data.noun`` file's bytes.
 
     Args:
@@ -159,13 +159,13 @@ class _Table:
         self.instance_of.add(noun.instance_hypernyms)
         self.below.add(noun.hyponyms)
 
-    def graph(self, version: str) -> NounGraph:
+    def graph(self, version: str) -> SynsetGraph:
         """The synsets with their pointers as positions."""
         if not self.ids:
             raise TaxonomyError(f"{self.file} holds no synsets: it is no data.noun. {REMEDY}")
         position = self._positions()
         self._require_targets(self.below, position)
-        graph = NounGraph(
+        graph = SynsetGraph(
             ids=tuple(self.ids),
             lemmas=tuple(self.lemmas),
             hypernym_start=row_starts(self.above.counts),
@@ -200,7 +200,7 @@ class _Table:
         at = int(np.searchsorted(row_starts(pointers.counts), row, side="right")) - 1
         raise self._wrong(at, f"points to {pointers.targets[row]}, which is not in the file")
 
-    def _require_no_circle(self, graph: NounGraph) -> None:
+    def _require_no_circle(self, graph: SynsetGraph) -> None:
         """Take away the pointers to synsets with nothing above them until none is left."""
         below = np.repeat(np.arange(len(graph.ids)), np.diff(graph.hypernym_start))
         above = graph.hypernym

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 from labelkit.errors import TaxonomyError
 from labelkit.files import replace_file
 from labelkit.hierarchy.class_list import ClassList
-from labelkit.hierarchy.class_sources import clipped, read_text
-from labelkit.hierarchy.definitions import definitions
+from labelkit.hierarchy.class_sources import definitions, read_text
 from labelkit.hierarchy.wordnet.names import match_names, settled
 from labelkit.hierarchy.wordnet.noun_graph import noun_graph
+from labelkit.wording import clipped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,12 +45,12 @@ class ClassNames:
     """What class names mean.
 
     Attributes:
-        nouns: class -> the wnid of the noun that it is.
+        synsets: class -> the wnid of the noun that it is.
         under: class -> the wnid of the noun that it is a kind of.
         name: the file, for messages only.
     """
 
-    nouns: dict[str, str]
+    synsets: dict[str, str]
     under: dict[str, str]
     name: str = field(default="the name file", compare=False)
 
@@ -60,9 +60,9 @@ class ClassNames:
         Raises:
             TaxonomyError: the taxonomy has no such noun, or another node with a class's name.
         """
-        return taxonomy.with_children(self.under).with_ids(self.nouns)
+        return taxonomy.with_children(self.under).with_ids(self.synsets)
 
-    def nouns_of(self, classes: ClassList) -> dict[str, str]:
+    def synsets_of(self, classes: ClassList) -> dict[str, str]:
         """The wnid by which a teacher's answers find each class: class -> noun.
 
         Classes that are no names but wnids themselves are left out.
@@ -79,13 +79,13 @@ class ClassNames:
                 "teacher knows, without 'under', or leave the class out of --classes"
             )
         known = noun_graph().index
-        absent = [each for each in classes if each not in self.nouns and each not in known]
+        absent = [each for each in classes if each not in self.synsets and each not in known]
         if absent:
             raise TaxonomyError(
                 f"{self.name} says nothing of {_some(absent, classes)}: add a line 'class TAB "
                 "wnid' for each, or begin a new file: labelkit match-names CLASSES -o NEW"
             )
-        return {each: self.nouns[each] for each in classes if each in self.nouns}
+        return {each: self.synsets[each] for each in classes if each in self.synsets}
 
 
 def _some(class_ids: Sequence[str], classes: ClassList) -> str:
@@ -181,9 +181,9 @@ def read_name_file(path: str | Path) -> ClassNames:
             continue
         where = f"{path}, line {number}"
         class_id, under, wnid = _row(cells, where)
-        if class_id in names.nouns or class_id in names.under:
+        if class_id in names.synsets or class_id in names.under:
             raise TaxonomyError(f"{where}: class {class_id!r} stands twice: keep one")
-        (names.under if under else names.nouns)[class_id] = wnid
+        (names.under if under else names.synsets)[class_id] = wnid
         if wnid == UNDECIDED:
             undecided.append(class_id)
         elif not under and class_of.setdefault(wnid, class_id) != class_id:
@@ -194,8 +194,8 @@ def read_name_file(path: str | Path) -> ClassNames:
     if undecided:
         shown = ", ".join(undecided[:5]) + (", ..." if len(undecided) > 5 else "")
         raise TaxonomyError(
-            f"{path}: {len(undecided):,} of {len(names.nouns) + len(names.under):,} classes still "
-            f"have a ? for a wnid ({shown}): put a wnid in place of each, or 'under' and a wnid"
+            f"{path}: {len(undecided):,} of {len(names.synsets) + len(names.under):,} classes "
+            f"still have a ? for a wnid ({shown}): put a wnid in place of each, or 'under' and a wnid"
         )
     return names
 

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
-from labelkit.hierarchy.definitions import definitions
+from labelkit.hierarchy.class_sources import definitions
 from labelkit.hierarchy.wordnet.noun_graph import ParentTable, noun_graph
 from labelkit.hierarchy.wordnet.noun_lemmas import letters, noun_lemmas
 

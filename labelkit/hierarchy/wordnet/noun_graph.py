@@ -34,7 +34,7 @@ DATA = Path(__file__).with_name("data")
 
 
 @dataclass(frozen=True, eq=False)
-class NounGraph:
+class SynsetGraph:
     """Noun synsets in WordNet's order, with their hypernyms in the order of ``data.noun``.
 
     Synset ``i`` has the hypernyms ``hypernym[hypernym_start[i]:hypernym_start[i + 1]]``, and the
@@ -65,12 +65,12 @@ class NounGraph:
 
 
 @functools.cache
-def noun_graph() -> NounGraph:
+def noun_graph() -> SynsetGraph:
     """The packaged graph of WordNet 3.0, read once per process."""
     return read_noun_graph(DATA / "noun_graph.bin")
 
 
-def read_noun_graph(path: Path) -> NounGraph:
+def read_noun_graph(path: Path) -> SynsetGraph:
     """Read a packed graph.
 
     Raises:
@@ -79,7 +79,7 @@ def read_noun_graph(path: Path) -> NounGraph:
     return read_packed(path, MAGIC, VERSION, _unpack)
 
 
-def _unpack(content: bytes, numbers: list[int]) -> NounGraph:
+def _unpack(content: bytes, numbers: list[int]) -> SynsetGraph:
     synsets, hypernyms, instances = numbers
     sections = (("u1", synsets), ("u1", synsets), ("<u4", hypernyms), ("<u4", instances))
     arrays, lines = split_content(content, sections)
@@ -89,7 +89,7 @@ def _unpack(content: bytes, numbers: list[int]) -> NounGraph:
         raise ValueError(f"it holds {found} lines and pointers")
     if max(arrays[2].max(initial=0), arrays[3].max(initial=0)) >= synsets:
         raise ValueError("a pointer leads outside")
-    return NounGraph(
+    return SynsetGraph(
         ids=tuple(lines[:synsets]),
         lemmas=tuple(lines[synsets:]),
         hypernym_start=starts[0],
@@ -131,7 +131,7 @@ class ParentTable:
         rows = (f"{child}\t{parent}" for child, parent in sorted(self.parent_of.items()))
         return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
-    def not_in(self, graph: NounGraph) -> list[tuple[str, str]]:
+    def not_in(self, graph: SynsetGraph) -> list[tuple[str, str]]:
         """The rows whose parent is no hypernym of the child in ``graph``: none for a good table."""
         return [
             (child, parent)

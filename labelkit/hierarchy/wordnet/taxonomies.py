@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from labelkit.errors import TaxonomyError
 from labelkit.hierarchy.parent_rules import Rule, first_parents
 from labelkit.hierarchy.taxonomy import Taxonomy
-from labelkit.hierarchy.wordnet.noun_graph import NounGraph, ParentTable, noun_graph
+from labelkit.hierarchy.wordnet.noun_graph import ParentTable, SynsetGraph, noun_graph
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,9 +32,9 @@ def wordnet_copy(copy: str | Path, rule: Rule) -> Taxonomy:
         TaxonomyError: the copy is missing, damaged, or not of the version that the rule needs.
         ValueError: no such rule.
     """
-    from labelkit.hierarchy.wordnet.copies import open_noun_graph
+    from labelkit.hierarchy.wordnet.copies import open_wordnet
 
-    return _of_nouns(open_noun_graph(copy), rule)
+    return _of_nouns(open_wordnet(copy), rule)
 
 
 def with_imagenet_parents(taxonomy: Taxonomy) -> Taxonomy:
@@ -50,7 +50,7 @@ def with_imagenet_parents(taxonomy: Taxonomy) -> Taxonomy:
     except TaxonomyError as error:
         way_out = (
             "choose the rule before you give ids of your own"
-            if "own_ids" in taxonomy.source
+            if "custom_ids" in taxonomy.source
             else "take another rule (first, shortest, longest), or labelkit's own WordNet"
         )
         raise TaxonomyError(
@@ -61,7 +61,7 @@ def with_imagenet_parents(taxonomy: Taxonomy) -> Taxonomy:
     return replace(chosen, source=source)
 
 
-def _of_nouns(graph: NounGraph, rule: Rule) -> Taxonomy:
+def _of_nouns(graph: SynsetGraph, rule: Rule) -> Taxonomy:
     taxonomy = Taxonomy(
         ids=graph.ids,
         index=graph.index,
