@@ -195,7 +195,8 @@ def read_name_file(path: str | Path) -> ClassNames:
         shown = ", ".join(undecided[:5]) + (", ..." if len(undecided) > 5 else "")
         raise TaxonomyError(
             f"{path}: {len(undecided):,} of {len(names.synsets) + len(names.under):,} classes "
-            f"still have a ? for a wnid ({shown}): put a wnid in place of each, or 'under' and a wnid"
+            f"still have a ? for a wnid ({shown}): put a wnid in place of each, or 'under' "
+            "and a wnid"
         )
     return names
 
