@@ -1,5 +1,5 @@
 from .collate import collate_sparse as collate_sparse
-from .crop_tracking import (
+from .crops import (
     CropTracker as CropTracker,
     follow_crop as follow_crop,
     track_crop as track_crop,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from labelkit.data.crop_tracker import CropTracker
+    from labelkit.data.crops import CropTracker
     from labelkit.data.target_options import TargetOptions
     from labelkit.label_maps import LabelMap, LabelMapFile, LabelMaps
     from labelkit.targets import SparseLogits
@@ -110,7 +110,7 @@ class CropTargets:
             ValueError: each position is to have a target, and the pixels do not lie in the box in
                 even rows and columns.
         """
-        if self.options.tokens is not None and not tracker.even:
+        if self.options.tokens is not None and not tracker.fills_box:
             raise ValueError(
                 "the pipeline slants the image, or pads it after a crop, so that targets of every "
                 "position would lie beside what they tell of: take such steps out, or tokens=None"

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from labelkit.data.crop_targets import CropTargets, Target
-from labelkit.data.crop_tracking import follow_crop, require_trackable
+from labelkit.data.crops import follow_crop, require_trackable
 from labelkit.data.dataset_checks import given_options, require_choices
 from labelkit.data.original_labels import original_labels, own_class
 from labelkit.errors import DatasetError, LabelMapError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from labelkit.data.crop_tracking import Untraced
+    from labelkit.data.crops import Untraced
     from labelkit.data.target_options import TargetOptions
     from labelkit.geometry import CropBox
     from labelkit.hierarchy import ClassList

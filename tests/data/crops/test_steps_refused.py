@@ -1,4 +1,4 @@
-"""What is no step for one image is refused before any image is read, with the way out."""
+"""Steps that do not apply to single images are refused before any image is read."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from timm.data.transforms_factory import create_transform
 from torchvision.transforms import v2
 
 from labelkit.data import track_crop
-from labelkit.data.crop_tracking import require_trackable
+from labelkit.data.crops import require_trackable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
 @pytest.mark.parametrize("mixer", [v2.CutMix(num_classes=9), v2.MixUp(num_classes=9)])
-def test_mixers_belong_to_batches(mixer: v2.Transform) -> None:
-    """Torchvision's own message would tell of a tracker that users never see."""
+def test_mixers_are_refused(mixer: v2.Transform) -> None:
+    """Torchvision's message would name the tracker, which users never see."""
     pipeline = v2.Compose([v2.RandomResizedCrop(8), v2.RandomChoice([mixer])])
     message = f"{type(mixer).__name__} mixes whole batches.*labelkit.data.mix"
     for untraced in ("refuse", "ignore"):
@@ -31,7 +31,7 @@ def test_mixers_belong_to_batches(mixer: v2.Transform) -> None:
 @pytest.mark.parametrize(
     "several", [create_transform(64, is_training=True, separate=True), [v2.CenterCrop(8)]], ids=str
 )
-def test_several_pipelines_are_no_pipeline(several: object) -> None:
+def test_several_pipelines_are_refused(several: object) -> None:
     message = f"a {type(several).__name__} of several pipelines.*separate=True.*num_aug_splits"
     with pytest.raises(TypeError, match=message):
         require_trackable(several)
@@ -46,7 +46,7 @@ def test_several_pipelines_are_no_pipeline(several: object) -> None:
     ],
     ids=["function", "method", "none"],
 )
-def test_what_is_no_transform_goes_by_its_own_name(
+def test_a_step_that_is_not_a_transform_is_named(
     step: Callable[..., object] | None, name: str
 ) -> None:
     pipeline = v2.Compose([v2.CenterCrop(8), step])  # pyright: ignore[reportArgumentType]

@@ -1,6 +1,6 @@
-"""Turned, sheared and distorted images: the box is the outer box of what is still visible.
+"""Rotated, sheared and distorted images: the box is the outer box of what is visible.
 
-The ramp's blue channel is 255 wherever the image is seen, and 0 where a transform filled in.
+The ramp's blue channel is 255 wherever the image is visible, and 0 where a transform filled in.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ from torchvision import transforms as v1
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as VF
 
-from labelkit.data import follow_crop, track_crop
-from labelkit.data.crop_tracking import CropTracker
+from labelkit.data import CropTracker, follow_crop, track_crop
 from labelkit.geometry import CropBox
 from labelkit.label_maps import pool
-from tests.data.test_crop_tracking import H, W, ramp
+from tests.data.crops.support import H, W, ramp
 from tests.label_maps.random_maps import random_map
 
 SLANTED = {
@@ -90,15 +89,15 @@ def test_quarter_turns_are_exact(angle, expand):
     st.one_of(st.sampled_from([0, 90, 180, 270]), st.floats(-360, 360)),
 )
 @settings(max_examples=60)
-def test_a_whole_turned_image_has_torchvisions_size(height, width, angle):
-    turned = VF.rotate(CropTracker.of((height, width)), angle, expand=True)
+def test_an_expanding_rotation_has_torchvisions_size(height, width, angle):
+    rotated = VF.rotate(CropTracker.of((height, width)), angle, expand=True)
     expected = VF.rotate(torch.zeros(1, height, width), angle, expand=True).shape[1:]
-    for size, wanted in zip(turned.canvas_size, expected, strict=True):
+    for size, wanted in zip(rotated.canvas_size, expected, strict=True):
         # Torchvision rounds in single precision.
         assert abs(size - wanted) <= (0 if angle % 90 == 0 else 1)
 
 
-def test_a_shift_alone_is_exact_and_shows_only_what_the_crop_before_it_left():
+def test_a_translation_is_exact_and_shows_no_more_than_the_crop_before_it():
     pipeline = v2.Compose(
         [v2.CenterCrop(100), v2.RandomAffine(0, translate=(0.3, 0), scale=(2, 2))]
     )
@@ -114,26 +113,26 @@ def test_a_shift_alone_is_exact_and_shows_only_what_the_crop_before_it_left():
 
 @pytest.mark.parametrize("corner", [(0, 0), (45, 75), (1, 0), (0, W - 90), (H - 90, W - 90)])
 def test_padding_after_a_crop_shows_nothing_more(corner):
-    """Also where the crop touches the image's border."""
+    """This also holds where the crop touches the border of the image."""
     top, left = corner
     cut = VF.crop(CropTracker.of((H, W)), top, left, 90, 90)
     box = VF.pad(cut, [30]).box
     assert (box.left * W, box.top * H) == pytest.approx((left, top))
     assert (box.right * W, box.bottom * H) == pytest.approx((left + 90, top + 90))
-    assert cut.even
-    assert not VF.pad(cut, [30]).even
+    assert cut.fills_box
+    assert not VF.pad(cut, [30]).fills_box
 
 
 def test_a_crop_of_a_padded_image_keeps_the_padding():
-    """The usual way with small images: padding counts as empty."""
+    """Usual for small images: padding counts as empty."""
     padded = VF.pad(CropTracker.of((32, 32)), [4])
     cut = VF.horizontal_flip(VF.crop(padded, 0, 2, 32, 32))
     box = cut.box
     assert (box.left, box.top, box.right, box.bottom) == (-2 / 32, -4 / 32, 30 / 32, 28 / 32)
-    assert cut.even
+    assert cut.fills_box
 
 
-def test_crops_around_a_crop_that_was_padded_may_show_nothing():
+def test_a_crop_of_a_padded_crop_may_show_nothing():
     pipeline = v2.Compose([v2.RandomCrop(40), v2.Pad(300), v2.RandomCrop(40)])
     boxes = [track_crop(ramp(), pipeline)[1] for _ in range(20)]
     assert CropBox.outside() in boxes
@@ -157,8 +156,8 @@ ORIENTED = {
 
 
 @pytest.mark.parametrize("name", ORIENTED)
-def test_the_box_says_how_the_crop_lies(name):
-    """Cut out of the image and turned as the box says, it is what the pipeline returns."""
+def test_the_box_gives_the_orientation_of_the_crop(name):
+    """Cut out of the image and oriented as the box says, it equals the pipeline's output."""
     output, tracker = follow_crop(ramp(), v2.Compose([v2.CenterCrop((60, 90)), *ORIENTED[name]]))
     box = tracker.box
     rows = slice(round(box.top * H), round(box.bottom * H))
@@ -167,11 +166,11 @@ def test_the_box_says_how_the_crop_lies(name):
     cut = cut.mT if box.transposed else cut
     cut = cut.flip(2) if box.flipped else cut
     cut = cut.flip(1) if box.upside_down else cut
-    assert tracker.even
+    assert tracker.fills_box
     assert torch.equal(cut, output)
 
 
-def test_perspective_points_and_coefficients_say_the_same():
+def test_perspective_points_map_onto_the_corners():
     start = [[0, 0], [W, 0], [W, H], [0, H]]
     end = [[20, 10], [W - 30, 5], [W - 8, H - 40], [12, H - 3]]
     moved = VF.perspective(CropTracker.of((H, W)), start, end)
@@ -180,9 +179,9 @@ def test_perspective_points_and_coefficients_say_the_same():
 
 
 @pytest.mark.parametrize("angle", [0.0, 5.0])
-def test_an_image_pushed_out_of_sight_lies_outside(angle):
+def test_an_image_translated_out_of_view_has_the_outside_box(angle):
     cut = VF.center_crop(CropTracker.of((H, W)), [100, 100])
-    pushed = VF.affine(cut, angle, translate=[150, 0], scale=1.0, shear=[0.0, 0.0])
-    assert pushed.box == CropBox.outside()
+    translated = VF.affine(cut, angle, translate=[150, 0], scale=1.0, shear=[0.0, 0.0])
+    assert translated.box == CropBox.outside()
     label_map = random_map(grid=(1, 1))
     assert set(pool(label_map, CropBox.outside()).probabilities(20)) == {np.float32(1 / 20)}

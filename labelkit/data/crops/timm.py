@@ -1,7 +1,7 @@
-"""How timm's own transforms move a tracker: the steps of ``timm.data.create_transform``.
+"""How timm's transforms move a tracker: the steps of ``timm.data.create_transform``.
 
-Each is done with its own parameters, drawn in its own order, so the pixels are timm's to the bit.
-Loaded with the first pipeline that holds one, since timm takes seconds to import.
+Each step is repeated with its own parameters, drawn in its own order, so the pixels are identical
+to timm's. Imported with the first pipeline that needs it, since importing timm takes seconds.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from timm.data import auto_augment, random_erasing, transforms as timm_transforms
 from torchvision.transforms import functional as F
 
-from labelkit.data.crop_steps import both, moved
+from labelkit.data.crops.steps import StepTable, apply, apply_to_tracker
 
 if TYPE_CHECKING:
-    from labelkit.data.crop_steps import Move, Tracked
-    from labelkit.data.crop_tracker import CropTracker
+    from labelkit.data.crops.steps import Tracked
+    from labelkit.data.crops.tracker import CropTracker
 
-# Operations of timm's automatic augmentation that leave pixels where they are.
+# Operations of timm's automatic augmentation that move no pixels.
 _COLOUR_OPERATIONS = frozenset(
     {
         "AutoContrast",
@@ -45,10 +45,10 @@ _COLOUR_OPERATIONS = frozenset(
 )
 
 
-def moves_only_colour(step: Any) -> bool:  # noqa: ANN401 -- one of UNTRACED
-    """Whether all operations that an automatic augmentation may draw leave pixels in place.
+def _changes_colour_only(step: Any) -> bool:  # noqa: ANN401 -- an automatic augmentation
+    """Whether no operation that an automatic augmentation may draw moves pixels.
 
-    So it is with timm's "3-augment" (``auto_augment="3a"``), which blurs and shifts colours.
+    True of timm's "3-augment" (``auto_augment="3a"``), which blurs images and changes colours.
     """
     if isinstance(step, auto_augment.AutoAugment):
         names = {operation.name for policy in step.policy for operation in policy}
@@ -68,7 +68,7 @@ def _random_resized_crop(
     tracker: CropTracker,
 ) -> Tracked:
     place = step.get_params(image, step.scale, step.ratio)
-    return both("resized_crop", image, tracker, *place, step.size, _interpolation(step))
+    return apply("resized_crop", image, tracker, *place, step.size, _interpolation(step))
 
 
 def _resize_keep_ratio(
@@ -86,7 +86,7 @@ def _resize_keep_ratio(
         step.random_aspect_prob,
         step.random_aspect_range,
     )
-    return both("resize", image, tracker, size, _interpolation(step))
+    return apply("resize", image, tracker, size, _interpolation(step))
 
 
 def _random_crop_or_pad(
@@ -99,7 +99,7 @@ def _random_crop_or_pad(
     image = timm_transforms.crop_or_pad(
         image, *place, fill=step.fill, padding_mode=step.padding_mode
     )
-    return image, moved("crop", tracker, *place)
+    return image, apply_to_tracker("crop", tracker, *place)
 
 
 def _random_pad(
@@ -108,7 +108,7 @@ def _random_pad(
     tracker: CropTracker,
 ) -> Tracked:
     padding = list(step.get_params(image, step.input_size))
-    return both("pad", image, tracker, padding, step.fill)
+    return apply("pad", image, tracker, padding, step.fill)
 
 
 def _trim_border(
@@ -119,35 +119,36 @@ def _trim_border(
     _, height, width = F.get_dimensions(image)
     border = step.border_size
     place = (min(border, height), min(border, width))
-    return both(
+    return apply(
         "crop", image, tracker, *place, max(0, height - 2 * border), max(0, width - 2 * border)
     )
 
 
-MOVES: dict[type, Move] = {
-    timm_transforms.CenterCropOrPad: lambda step, image, tracker: (
-        step(image),
-        moved("center_crop", tracker, step.size),
+TIMM = StepTable(
+    moving={
+        timm_transforms.CenterCropOrPad: lambda step, image, tracker: (
+            step(image),
+            apply_to_tracker("center_crop", tracker, step.size),
+        ),
+        timm_transforms.RandomCropOrPad: _random_crop_or_pad,
+        timm_transforms.RandomPad: _random_pad,
+        timm_transforms.RandomResizedCropAndInterpolation: _random_resized_crop,
+        timm_transforms.ResizeKeepRatio: _resize_keep_ratio,
+        timm_transforms.TrimBorder: _trim_border,
+    },
+    still=frozenset(
+        {
+            random_erasing.RandomErasing,
+            timm_transforms.MaybePILToTensor,
+            timm_transforms.MaybeToTensor,
+            timm_transforms.ToNumpy,
+            timm_transforms.ToTensor,
+        }
     ),
-    timm_transforms.RandomCropOrPad: _random_crop_or_pad,
-    timm_transforms.RandomPad: _random_pad,
-    timm_transforms.RandomResizedCropAndInterpolation: _random_resized_crop,
-    timm_transforms.ResizeKeepRatio: _resize_keep_ratio,
-    timm_transforms.TrimBorder: _trim_border,
-}
-
-STILL: frozenset[type] = frozenset(
-    {
-        random_erasing.RandomErasing,
-        timm_transforms.MaybePILToTensor,
-        timm_transforms.MaybeToTensor,
-        timm_transforms.ToNumpy,
-        timm_transforms.ToTensor,
-    }
-)
-
-UNTRACED: tuple[type, ...] = (
-    auto_augment.AugMixAugment,
-    auto_augment.AutoAugment,
-    auto_augment.RandAugment,
+    untraced=(
+        auto_augment.AugMixAugment,
+        auto_augment.AutoAugment,
+        auto_augment.RandAugment,
+    ),
+    changes_colour_only=_changes_colour_only,
 )

@@ -1,4 +1,4 @@
-"""Pipelines of torchvision v1 and of timm: the same pixels as without tracking, and their box."""
+"""Pipelines of torchvision v1 and timm: the same pixels as without tracking, and their box."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from torchvision import transforms as v1
 from torchvision.transforms import v2
 
 from labelkit.data import follow_crop, track_crop
-from labelkit.data.crop_tracking import require_trackable
-from tests.data.test_crop_tracking import H, W, ramp
+from labelkit.data.crops import require_trackable
+from tests.data.crops.support import H, W, ramp
 
-# What only moves pixels, so that the ramp can be read off afterwards.
+# These only move pixels, so the ramp can be read off afterwards.
 MOVING = {
     "random resized crop": v1.RandomResizedCrop(96),
     "random crop": v1.RandomCrop(100),
@@ -61,7 +61,7 @@ MOVING = {
     "timm crop or pad": timm_transforms.RandomCropOrPad((150, 260)),
 }
 
-# What also changes pixels in place.
+# These also change pixels in place.
 COLOURED = {
     "v1": v1.Compose(
         [
@@ -106,7 +106,7 @@ def photo() -> Image.Image:
 
 
 def same_as_untracked(transform, image, seed, **options):
-    """The output and its tracker, once it is clear that tracking changes nothing."""
+    """The output and its tracker, after checking that tracking changes nothing."""
     seed_all(seed)
     expected = transform(image)
     after = (torch.rand(1), random.random(), np.random.rand())  # noqa: NPY002, S311
@@ -119,7 +119,7 @@ def same_as_untracked(transform, image, seed, **options):
 
 
 @pytest.mark.parametrize("name", MOVING)
-def test_pixels_are_the_same_and_the_box_is_where_they_come_from(name):
+def test_pixels_are_identical_and_the_box_is_where_they_come_from(name):
     for seed in range(8):
         output, tracker = same_as_untracked(MOVING[name], photo(), seed)
         if isinstance(output, Image.Image):
@@ -128,7 +128,7 @@ def test_pixels_are_the_same_and_the_box_is_where_they_come_from(name):
         seen = blue > 250
         box = tracker.box
         assert tracker.exact
-        # Blending at the borders and reflection reach no further than the crop.
+        # Blending at the borders and reflection stay inside the crop.
         for shown, low, high in (
             (red, box.left * W, box.right * W),
             (green, box.top * H, box.bottom * H),
@@ -142,14 +142,14 @@ def test_pixels_are_the_same_and_the_box_is_where_they_come_from(name):
 
 
 @pytest.mark.parametrize("name", COLOURED)
-def test_pixels_are_the_same_with_colours(name):
+def test_pixels_are_identical_with_colour_steps(name):
     for seed in range(6):
         _, tracker = same_as_untracked(COLOURED[name], photo(), seed)
         assert tracker.exact
     require_trackable(COLOURED[name])
 
 
-def test_a_v1_pipeline_of_tensors_is_the_same():
+def test_v1_pipelines_give_identical_tensors():
     slanted = v1.Compose(
         [
             v1.RandomAffine(20, (0.1, 0.1), (0.8, 1.2), 5, fill=(9.0, 8.0, 7.0)),
@@ -175,23 +175,23 @@ def test_timms_automatic_augmentation_is_followed_only_on_request(policy):
     assert tracker.canvas_size == (64, 64)
 
 
-class OwnCrop:
-    """A transform of the user's, of neither library."""
+class CustomCrop:
+    """A user's transform that comes from neither library."""
 
     def __call__(self, image):
-        """Cut off a corner."""
+        """Cut out a corner."""
         return image.crop((0, 0, 50, 50))
 
 
-class OwnRandomCrop(v1.RandomCrop):
-    """A child may do anything: its parent's parameters say nothing."""
+class CustomRandomCrop(v1.RandomCrop):
+    """A subclass may do anything, so the rule for its parent does not apply."""
 
 
 @pytest.mark.parametrize(
     "transform",
     [
-        OwnCrop(),
-        OwnRandomCrop(20),
+        CustomCrop(),
+        CustomRandomCrop(20),
         v1.FiveCrop(20),
         v1.LinearTransformation(torch.eye(3), torch.zeros(3)),
         create_transform(64, naflex=True),
@@ -205,11 +205,11 @@ def test_unknown_steps_are_named(transform):
     pipeline = v1.Compose([v1.Resize(64), transform])
     with pytest.raises(TypeError, match=rf"{name} is not a transform that label maps can follow"):
         require_trackable(pipeline, untraced="ignore")
-    with pytest.raises(TypeError, match=rf"{name} is not .* wrapped in torchvision.transforms"):
+    with pytest.raises(TypeError, match=rf"{name} is not .* be wrapped in torchvision.transforms"):
         track_crop(photo(), pipeline)
 
 
-def test_a_lambda_that_changes_the_size_is_noticed():
+def test_a_lambda_that_changes_the_size_raises():
     pipeline = v1.Compose([v1.Lambda(lambda image: image.resize((50, 50))), v1.CenterCrop(20)])
     with pytest.raises(ValueError, match="Lambda returns 50x50 pixels"):
         track_crop(photo(), pipeline)

@@ -1,8 +1,4 @@
-"""The tracker says which part of the image came out: checked on the pixels themselves.
-
-The image is a ramp whose red channel is the x position and whose green channel is the y position of
-each pixel, so the output's own pixels say where they come from.
-"""
+"""The tracker knows which part of the image comes out: checked on the pixels themselves."""
 
 from __future__ import annotations
 
@@ -12,24 +8,18 @@ import torch
 from hypothesis import given, strategies as st
 from PIL import Image
 from torch import nn
-from torchvision import transforms as v1, tv_tensors
+from torchvision import transforms as v1
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as VF
 
-from labelkit.data import CropTracker, crop_steps, track_crop
-from labelkit.data.crop_tracking import require_trackable
-
-H, W = 180, 240
-
-
-def ramp() -> torch.Tensor:
-    x = torch.arange(W).expand(H, W)
-    y = torch.arange(H)[:, None].expand(H, W)
-    return tv_tensors.Image(torch.stack([x, y, torch.full((H, W), 255)]).to(torch.uint8))
+from labelkit.data import CropTracker, track_crop
+from labelkit.data.crops import require_trackable
+from labelkit.data.crops.following import MOVING_V2, STILL_V2
+from tests.data.crops.support import H, W, ramp
 
 
 def seen(output: torch.Tensor) -> tuple[float, float, float, float]:
-    """The middle of the output in the original, and the size of the part it shows, in pixels."""
+    """The centre of the output in the original image, and the size of what it shows, in pixels."""
     red, green = output[0].double(), output[1].double()
     height, width = red.shape
     step_x = (red[:, -3] - red[:, 2]).mean() / (width - 5)
@@ -82,14 +72,14 @@ def test_the_box_is_where_the_pixels_come_from(name, seed):
     assert box.flipped == (width < 0)
 
 
-def test_padding_reaches_outside_the_image():
+def test_padding_extends_the_box_beyond_the_image():
     _, box = track_crop(ramp(), v2.Pad([24, 18, 12, 9]))
     assert (box.left, box.top, box.right, box.bottom) == pytest.approx((-0.1, -0.1, 1.05, 1.05))
     _, box = track_crop(ramp(), v2.CenterCrop((H + 36, W + 48)))
     assert (box.left, box.top, box.right, box.bottom) == pytest.approx((-0.1, -0.1, 1.1, 1.1))
 
 
-def test_zooming_out_reaches_outside_by_what_it_adds():
+def test_zooming_out_extends_the_box_by_the_border_added():
     torch.manual_seed(3)
     output, box = track_crop(ramp(), v2.RandomZoomOut(fill=0, side_range=(2, 3), p=1))
     above, left = (int(each.min()) for each in output[2].nonzero(as_tuple=True))
@@ -100,7 +90,7 @@ def test_zooming_out_reaches_outside_by_what_it_adds():
 
 
 def test_a_random_resized_crop_is_exact_to_the_last_digit():
-    """The same draw, replayed: the box must be the very fractions, for pooling's ceil()."""
+    """Replayed with the same draw: pooling's ceil() needs the fractions without rounding errors."""
     crop = v2.RandomResizedCrop(96, scale=(0.08, 1.0), antialias=True)
     for seed in range(200):
         torch.manual_seed(seed)
@@ -119,7 +109,7 @@ def test_a_random_resized_crop_is_exact_to_the_last_digit():
     st.integers(201, 400),
     st.booleans(),
 )
-def test_sizes_follow_torchvisions_resize(height, width, size, max_size, limited):
+def test_sizes_equal_those_of_torchvisions_resize(height, width, size, max_size, limited):
     limit = max_size if limited and isinstance(size, int) else None
     image = torch.zeros(1, height, width)
     try:
@@ -131,7 +121,7 @@ def test_sizes_follow_torchvisions_resize(height, width, size, max_size, limited
 
 
 def test_several_crops_of_one_image_have_no_box():
-    """Torchvision passes an unknown type through without a word; the labels would be wrong."""
+    """Torchvision would silently pass an unknown type through, and the targets would be wrong."""
     with pytest.raises(ValueError, match="label maps cannot follow it"):
         track_crop(ramp(), v2.FiveCrop(60))
 
@@ -148,19 +138,20 @@ UNTRACED = [
 
 
 @pytest.mark.parametrize("kind", UNTRACED)
-def test_what_moves_pixels_without_a_trace_is_refused_wherever_it_stands(kind):
-    """These rotate and shear the image alone; the tracker would never know."""
+def test_steps_that_keep_no_record_are_refused_at_any_depth(kind):
+    """These rotate and shear the image without moving the tracker."""
     inner = v2.RandomApply([v2.Compose([v2.Resize(99), kind()])])
     pipeline = v2.Compose([v2.RandomHorizontalFlip(), inner])
-    does = "distorts" if "Elastic" in kind.__name__ else "rotates, shears and shifts"
-    with pytest.raises(ValueError, match=f"{kind.__name__} {does} images without a trace"):
+    effect = "distorts" if "Elastic" in kind.__name__ else "rotates, shears and shifts"
+    message = f"{kind.__name__} {effect} images and keeps no record of it"
+    with pytest.raises(ValueError, match=message):
         require_trackable(pipeline)
-    with pytest.raises(ValueError, match=f"{kind.__name__} {does} images without a trace"):
+    with pytest.raises(ValueError, match=message):
         track_crop(ramp(), kind())
 
 
 @pytest.mark.parametrize("kind", UNTRACED)
-def test_what_moves_pixels_without_a_trace_can_be_ignored(kind):
+def test_steps_that_keep_no_record_can_be_ignored(kind):
     pipeline = v2.Compose([v2.CenterCrop(90), kind(), v2.CenterCrop(60)])
     require_trackable(pipeline, untraced="ignore")
     torch.manual_seed(3)
@@ -193,7 +184,7 @@ EACH = [
 
 @pytest.mark.parametrize("step", EACH, ids=lambda step: type(step).__name__)
 @pytest.mark.parametrize("kind", ["pillow", "image", "tensor"])
-def test_pixels_and_draws_are_those_of_the_step_alone(step, kind):
+def test_pixels_and_draws_equal_those_of_the_untracked_step(step, kind):
     image = {
         "pillow": Image.fromarray(ramp().permute(1, 2, 0).numpy()),
         "image": ramp().float() if isinstance(step, v2.Normalize) else ramp(),
@@ -214,12 +205,12 @@ def test_pixels_and_draws_are_those_of_the_step_alone(step, kind):
         assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_every_step_that_is_done_directly_is_compared():
-    assert {type(step) for step in EACH} == crop_steps.DRAWN | crop_steps.PLAIN
+def test_every_step_that_is_applied_directly_is_compared():
+    assert {type(step) for step in EACH} == MOVING_V2 | STILL_V2
 
 
-class OwnCrop(v2.RandomResizedCrop):
-    """A user's own parameters for a step that is known."""
+class CustomCrop(v2.RandomResizedCrop):
+    """A subclass of a known step that draws its parameters differently."""
 
     def make_params(self, flat_inputs):
         """The upper left quarter."""
@@ -227,26 +218,26 @@ class OwnCrop(v2.RandomResizedCrop):
         return {"top": 0, "left": 0, "height": H // 2, "width": W // 2}
 
 
-def test_a_users_own_version_of_a_known_step_is_followed():
-    _, box = track_crop(ramp(), OwnCrop(96))
+def test_a_subclass_of_a_known_step_is_followed():
+    _, box = track_crop(ramp(), CustomCrop(96))
     assert (box.left, box.top, box.right, box.bottom) == (0, 0, 0.5, 0.5)
 
 
-def test_containers_of_the_users_own_are_followed_step_by_step():
+def test_subclasses_of_containers_are_followed_step_by_step():
     class Chain(v2.Compose):
-        """Adds nothing to how steps are taken."""
+        """Takes its steps as its parent does."""
 
     class OldChain(v1.Compose):
-        """Likewise."""
+        """Takes its steps as its parent does."""
 
     class Sometimes(v2.RandomApply):
-        """Likewise."""
+        """Takes its steps as its parent does."""
 
     steps = [v2.ToPureTensor(), v2.RandomAffine(0, translate=(0.5, 0.5))]
     for chain in (Chain(steps), OldChain(steps), nn.Sequential(Sometimes(steps, p=1.0))):
         torch.manual_seed(1)
         if isinstance(chain, nn.Sequential):
-            torch.rand(1)  # whether it is applied
+            torch.rand(1)  # the draw of whether it is applied
         _, expected = track_crop(ramp(), v2.Compose(steps))
         torch.manual_seed(1)
         assert track_crop(ramp(), chain)[1] == expected
@@ -255,21 +246,21 @@ def test_containers_of_the_users_own_are_followed_step_by_step():
         track_crop(ramp(), Sometimes([v2.RandAugment()]))
 
 
-def test_a_last_step_that_makes_plain_tensors_keeps_the_box():
+def test_a_final_step_that_makes_plain_tensors_keeps_the_box():
     pipeline = v2.Compose([v2.CenterCrop(90), v2.ToPureTensor()])
     output, box = track_crop(ramp(), pipeline)
     assert type(output) is torch.Tensor
     assert (box.left, box.top, box.right, box.bottom) == (75 / W, 45 / H, 165 / W, 135 / H)
 
 
-def test_a_flip_among_plain_tensors_is_seen():
-    """After ToPureTensor the tracker is an unknown tensor, which v2 would not flip."""
+def test_a_flip_of_a_plain_tensor_is_followed():
+    """After ToPureTensor the tracker is a plain tensor too, which v2 would not flip."""
     _, box = track_crop(ramp(), v2.Compose([v2.ToPureTensor(), v2.RandomHorizontalFlip(p=1)]))
     assert box.flipped
 
 
 class Shrink(v2.Transform):
-    """A user's own transform, which knows nothing of trackers."""
+    """A custom transform that knows nothing about trackers."""
 
     def transform(self, inpt, params):
         """Halve every side."""
@@ -277,20 +268,20 @@ class Shrink(v2.Transform):
         return inpt if isinstance(inpt, CropTracker) else inpt[..., ::2, ::2]
 
 
-def test_an_unknown_transform_that_changes_the_size_raises_even_if_the_size_is_mended():
+def test_an_unknown_transform_that_changes_the_size_raises_even_if_a_crop_follows():
     with pytest.raises(ValueError, match="Shrink returns 90x120 pixels"):
         track_crop(ramp(), v2.Compose([Shrink(), v2.RandomCrop(60)]))
 
 
-def test_a_lambda_sees_only_the_image():
-    """It would turn the tracker into something else, and the flip would be missed."""
+def test_a_lambda_gets_only_the_image():
+    """Given the tracker too, it would turn it into something else, and the flip would be missed."""
     pipeline = v2.Compose([v2.Lambda(lambda image: image / 255), v2.RandomHorizontalFlip(p=1)])
     output, box = track_crop(ramp().float(), pipeline)
     assert box.flipped
     assert output.max() <= 1
 
 
-def test_colour_blur_and_types_move_nothing():
+def test_colour_blur_and_type_changes_keep_the_box():
     pipeline = v2.Compose(
         [
             v2.ToImage(),
