@@ -1,4 +1,4 @@
-"""Soft, sparse, semantic and hierarchical losses, and distillation."""
+"""Cross-entropy with soft targets, semantic and hierarchical losses, and distillation."""
 
 import lazy_loader
 

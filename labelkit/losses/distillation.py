@@ -1,4 +1,4 @@
-"""Knowledge distillation: the student follows a teacher's whole answer, live or stored.
+"""Knowledge distillation: the student matches a teacher's full distribution, live or stored.
 
 # B batch, C classes, K stored logits per sample
 """
@@ -12,19 +12,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from labelkit.losses.levels import check_class_range
-from labelkit.losses.sparse_cross_entropy import sparse_cross_entropy
+from labelkit.losses.soft_target import sparse_cross_entropy
 from labelkit.targets import SparseProbabilities
+from labelkit.tensor_checks import (
+    check_class_range,
+    check_floats,
+    check_int64,
+    check_logits,
+    check_not_empty,
+    check_same_shape,
+    describe_shapes,
+)
 
-# Logits stored in a byte may be off by some hundredths, and their probabilities by some percent.
+# Logits stored in one byte may be off by hundredths, and their probabilities by a few percent.
 LARGEST_STORED_SUM = 1.1
 
 
 class TopKLogits(NamedTuple):
-    """A teacher's K best logits per sample; the other C - K classes share what mass is left.
+    """A teacher's K highest logits per sample; the other C - K classes share the remaining mass.
 
-    The mass of the others is ``1 - sum exp(logits - log_sum_exp)``, spread evenly. At temperatures
-    above 1 even a little of it weighs: keep ``log_sum_exp`` in float32.
+    Their mass is ``1 - sum exp(logits - log_sum_exp)``, spread evenly. At temperatures above 1 even
+    a small mass matters: keep ``log_sum_exp`` in float32.
 
     Attributes:
         classes: class indices (B, K), int64, distinct within each row.
@@ -38,15 +46,16 @@ class TopKLogits(NamedTuple):
 
 
 class DistillationLoss(nn.Module):
-    """Kullback-Leibler divergence from a teacher's softened answer, averaged over the batch.
+    """Kullback-Leibler divergence from a teacher's softened distribution, averaged over the batch.
 
     ``loss = T^2 (1/B) sum_b KL(softmax(teacher_b / T) || softmax(logits_b / T))``
 
-    It is 0 where both agree. The factor keeps the gradients' size when T changes. Computed in
-    float32 at least. No gradient flows into the teacher. The same in train and eval mode.
+    It is 0 where the two agree. The factor T^2 keeps the size of the gradients when T changes.
+    Computed in at least float32. No gradient flows into the teacher. Train and eval mode give the
+    same value.
 
     Args:
-        temperature: T; above 1 the teacher's small probabilities count for more.
+        temperature: T; a value above 1 gives more weight to the teacher's small probabilities.
 
     Raises:
         ValueError: the temperature is not a positive number.
@@ -69,29 +78,24 @@ class DistillationLoss(nn.Module):
 
         Args:
             logits: the student's floats (B, C).
-            teacher: the teacher's logits, floats (B, C); or those that were stored.
+            teacher: the teacher's logits, floats (B, C), or its stored ones.
 
         Raises:
-            ValueError: a wrong shape or type, or an empty batch; and, where they lie on the CPU,
-                stored classes outside the C or stored logits that do not fit their log_sum_exp.
+            ValueError: a wrong shape or type, or an empty batch; and, for stored logits on the
+                CPU, a class outside the C, or logits that are inconsistent with log_sum_exp.
         """
-        if logits.ndim != 2 or not logits.is_floating_point() or len(logits) == 0:
-            raise ValueError(
-                f"got logits {tuple(logits.shape)} of {logits.dtype}, expected floats (B, C) with "
-                "at least one row"
-            )
+        check_logits(logits)
+        check_floats(logits=logits)
+        check_not_empty(logits)
         if isinstance(teacher, TopKLogits):
             return self._from_stored(logits, teacher)
-        if teacher.shape != logits.shape or not teacher.is_floating_point():
-            raise ValueError(
-                f"got logits {tuple(logits.shape)} and teacher logits {tuple(teacher.shape)} of "
-                f"{teacher.dtype}, expected floats of one shape"
-            )
+        check_same_shape(logits=logits, teacher=teacher)
+        check_floats(teacher=teacher)
         dtype = torch.promote_types(logits.dtype, teacher.dtype)
         dtype = torch.promote_types(dtype, torch.float32)
-        wanted = (teacher.detach().to(dtype) / self.temperature).softmax(dim=1)
-        found = (logits.to(dtype) / self.temperature).log_softmax(dim=1)
-        divergence = F.kl_div(found, wanted, reduction="sum")
+        target = (teacher.detach().to(dtype) / self.temperature).softmax(dim=1)
+        log_probability = (logits.to(dtype) / self.temperature).log_softmax(dim=1)
+        divergence = F.kl_div(log_probability, target, reduction="sum")
         return divergence * (self.temperature**2 / len(logits))
 
     def _from_stored(self, logits: Tensor, teacher: TopKLogits) -> Tensor:
@@ -111,11 +115,12 @@ def _softened(
     dtype = torch.promote_types(dtype, torch.float32)
     others = class_count - teacher.classes.shape[1]
     listed = teacher.logits.to(dtype) - teacher.log_sum_exp.to(dtype).unsqueeze(1)
-    left = (1 - listed.exp().sum(dim=1, keepdim=True)).clamp(min=0)
-    # Softening acts on each class: all others together weigh as many times what one of them does.
-    together = (left / max(others, 1)).log() / temperature + math.log(others or 1)
+    remaining = (1 - listed.exp().sum(dim=1, keepdim=True)).clamp(min=0)
+    # Softening acts on each class, so the total weight of the others is one class's weight times
+    # their number.
+    together = (remaining / max(others, 1)).log() / temperature + math.log(others or 1)
     if not others:
-        together = torch.full_like(left, -math.inf)
+        together = torch.full_like(remaining, -math.inf)
     shares = torch.cat([listed / temperature, together], dim=1).softmax(dim=1)
     share, rest = shares[:, :-1], shares[:, -1:] / max(others, 1)
     negative_entropy = (
@@ -129,18 +134,13 @@ def _check_stored(logits: Tensor, teacher: TopKLogits) -> None:
     batch, class_count = logits.shape
     fits = classes.ndim == 2 and classes.shape == stored.shape and len(classes) == batch
     if not fits or tuple(log_sum_exp.shape) != (batch,):
+        shapes = describe_shapes(classes=classes, logits=stored, log_sum_exp=log_sum_exp)
         raise ValueError(
-            f"got logits {tuple(logits.shape)} and a teacher of classes {tuple(classes.shape)}, "
-            f"logits {tuple(stored.shape)} and log_sum_exp {tuple(log_sum_exp.shape)}, "
+            f"got logits {tuple(logits.shape)} and a teacher of {shapes}, "
             "expected (B, C), (B, K), (B, K) and (B,)"
         )
-    if classes.dtype != torch.int64:
-        raise ValueError(f"the teacher's classes have type {classes.dtype}, expected torch.int64")
-    if not (stored.is_floating_point() and log_sum_exp.is_floating_point()):
-        raise ValueError(
-            f"the teacher's logits have type {stored.dtype}, log_sum_exp {log_sum_exp.dtype}: "
-            "expected floats"
-        )
+    check_int64(classes, "teacher.classes")
+    check_floats(**{"teacher.logits": stored, "teacher.log_sum_exp": log_sum_exp})
     if classes.shape[1] > class_count:
         raise ValueError(f"the teacher lists {classes.shape[1]} of {class_count} classes")
     check_class_range(classes, class_count, name="teacher.classes")
@@ -150,6 +150,6 @@ def _check_stored(logits: Tensor, teacher: TopKLogits) -> None:
     largest = float(listed.exp().sum(dim=1).max())
     if largest > LARGEST_STORED_SUM:
         raise ValueError(
-            f"the stored logits of a sample have probabilities that sum to {largest:.3g}: "
-            "log_sum_exp must be that of all classes' logits, at temperature 1"
+            f"the probabilities of a sample's stored logits sum to {largest:.3g}: log_sum_exp must "
+            "be that of all classes' logits, at temperature 1"
         )

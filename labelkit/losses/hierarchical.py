@@ -1,22 +1,25 @@
-"""Cross-entropy at every node above a class, for lists in which no class lies under another.
+"""Cross-entropy at every node above a class, for exclusive classes under inner nodes.
 
-# B batch, C the data's own classes, D longest chain
+# B batch, C classes of the data, M inner nodes, m of them at one depth, D longest chain
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import count
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from labelkit.losses.levels import check_logits, check_target, check_tree
-from labelkit.losses.node_probability import NodeLogProbabilities
+from labelkit.losses.levels import check_tree, resolve_level_weights
+from labelkit.tensor_checks import check_floats, check_logits, check_not_empty, check_target
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from labelkit.hierarchy import SemanticTree
@@ -32,13 +35,13 @@ class HierarchicalCrossEntropy(nn.Module):
 
         loss = (1/B) sum_b sum over the nodes n of target b's chain of w_n * -log P_b(n)
 
-    With ``alpha``, the hierarchical cross-entropy of Bertinetto et al. instead: each node's
-    probability given its parent, weighted by ``exp(-alpha * height)``, where the height of a class
-    is 0 and that of a node one more than its highest child's. At ``alpha=0`` it is plain
-    cross-entropy; the greater alpha, the less the upper splits count. Above several roots stands
-    one more node, of probability 1.
+    With ``alpha``, it is the hierarchical cross-entropy of Bertinetto et al. instead: the
+    probability of each node given its parent, weighted by ``exp(-alpha * height)``. The height of a
+    class is 0; that of a node is one more than its highest child's. At ``alpha=0`` this is plain
+    cross-entropy; the larger alpha, the less the upper splits count. If there are several roots,
+    one more node of probability 1 is assumed above them.
 
-    Sums are taken in log space, in float32 at least. Nothing enters the ``state_dict``.
+    Sums are taken in log space, in at least float32. Nothing enters the ``state_dict``.
 
     Args:
         tree: C classes, none below another, and the inner nodes above them.
@@ -49,9 +52,9 @@ class HierarchicalCrossEntropy(nn.Module):
         nodes: the probabilities of the classes and the inner nodes.
 
     Raises:
-        TypeError: ``tree`` is no tree.
-        ValueError: a class lies under another, an argument is out of its range, or both kinds of
-            weights are given.
+        TypeError: ``tree`` is not a ``SemanticTree``.
+        ValueError: a class is below another, an argument is out of range, or both kinds of weights
+            are given.
 
     Source: Bertinetto et al. 2020 (arXiv 1912.09393), section 3.1.
     """
@@ -68,18 +71,19 @@ class HierarchicalCrossEntropy(nn.Module):
         super().__init__()
         _check(tree, alpha, level_weights)
         self.nodes = NodeLogProbabilities(tree)
-        by_level = _numbers(level_weights, len(tree.counts)) if alpha is None else None
+        by_level = np.array(resolve_level_weights(level_weights, tree.counts, paper=False))
         chains = [tree.chain(at)[::-1] for at in np.flatnonzero(tree.is_data_class).tolist()]
         chain_table = np.zeros((len(chains), max(map(len, chains))), dtype=np.int64)
         weights = np.zeros(chain_table.shape)
         for row, chain in enumerate(chains):
             chain_table[row, : len(chain)] = self.nodes.column[chain]
             weights[row, : len(chain)] = (
-                _given_parent(tree.height[chain], alpha or 0.0)
-                if by_level is None
-                else by_level[tree.level[chain]]
+                by_level[tree.level[chain]]
+                if alpha is None
+                else _weights_given_parent(tree.height[chain], alpha)
             )
-        # As indices, since a model that is cast to half precision casts its buffers of floats.
+        # Weights are stored as indices, since casting a model to half precision casts its buffers
+        # of floats.
         values, index = np.unique(weights, return_inverse=True)
         self.weights = tuple(values.tolist())
         self.register_buffer("chain", torch.from_numpy(chain_table), persistent=False)
@@ -90,7 +94,7 @@ class HierarchicalCrossEntropy(nn.Module):
         """The loss as a scalar, in float32 (float64 for float64 logits).
 
         Args:
-            logits: floats (B, C), one column per class of the data, without inner nodes.
+            logits: floats (B, C), one column per class of the data, none for inner nodes.
             target: class indices (B,) among the C, integers.
 
         Raises:
@@ -100,56 +104,103 @@ class HierarchicalCrossEntropy(nn.Module):
         classes = self.nodes.class_count
         columns = "one column per class of the data, none for inner nodes"
         check_logits(logits, classes, columns=columns)
+        check_floats(logits=logits)
+        check_not_empty(logits)
         check_target(target, len(logits), classes)
         wide = logits.float() if logits.dtype.itemsize < 4 else logits
         chain, weight = (
             table.index_select(0, target.long()) for table in (self.chain, self.weight)
         )
-        found = self.nodes(wide).gather(1, chain)
-        weights = found.new_tensor(self.weights)[weight]
-        # What has no weight may be -inf.
-        return -(found.masked_fill(weights == 0, 0) * weights).sum() / len(logits)
+        log_probability = self.nodes(wide).gather(1, chain)
+        weights = log_probability.new_tensor(self.weights)[weight]
+        # Without the mask, a log-probability of -inf times a weight of 0 would be NaN.
+        return -(log_probability.masked_fill(weights == 0, 0) * weights).sum() / len(logits)
 
 
-def _given_parent(height: NDArray[np.int64], alpha: float) -> NDArray[np.float64]:
-    """Weights of -log P(node) along a chain, from the class up, that sum to those given parents.
+class NodeLogProbabilities(nn.Module):
+    """Log-probabilities of classes and inner nodes; a node's is the sum over the classes below it.
 
+    Nodes are summed depth by depth, from the deepest, in log space, so that small probabilities
+    keep their precision.
+
+    Args:
+        tree: C classes, none of them above another, and inner nodes. Inner nodes without a class
+            below them are skipped.
+
+    Attributes:
+        column: the column of each node of the tree in the result, the C classes first, and -1 for
+            skipped nodes: (nodes of the tree,).
+        class_count: C.
+    """
+
+    def __init__(self, tree: SemanticTree) -> None:
+        super().__init__()
+        classes = np.flatnonzero(tree.is_data_class)
+        self.class_count = len(classes)
+        self.column = np.full(len(tree.classes), -1)
+        self.column[classes] = np.arange(len(classes))
+        columns = count(len(classes))
+        deeper = np.empty(0, dtype=np.int64)  # inner nodes one step down, in the order of columns
+        self._sizes: list[int] = []
+        for depth in range(int(tree.depth.max()), 0, -1):
+            leaves = classes[tree.depth[classes] == depth]
+            children = np.concatenate([leaves, deeper])
+            deeper, slot = np.unique(tree.parent[children], return_inverse=True)
+            self.column[deeper] = [next(columns) for _ in deeper]
+            step = len(self._sizes)
+            self._sizes.append(len(deeper))
+            for name, table in ((f"leaves_{step}", self.column[leaves]), (f"slot_{step}", slot)):
+                self.register_buffer(name, torch.from_numpy(table), persistent=False)
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """Logits (B, C), in at least float32, to log-probabilities (B, C + M)."""
+        classes = logits.log_softmax(dim=1)
+        by_depth = [classes]
+        deeper = classes[:, :0]
+        for size, leaves, slot in self._steps():
+            children = torch.cat([classes.index_select(1, leaves), deeper], dim=1)
+            deeper = _log_sum_by_slot(children, slot, size)
+            by_depth.append(deeper)
+        return torch.cat(by_depth, dim=1)
+
+    def _steps(self) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """For each depth, from the deepest: m, the classes one below, and each child's parent."""
+        for step, size in enumerate(self._sizes):
+            yield size, self.get_buffer(f"leaves_{step}"), self.get_buffer(f"slot_{step}")
+
+
+def _log_sum_by_slot(children: Tensor, slot: Tensor, size: int) -> Tensor:
+    """Log of the sum of exp(children) over the columns of each slot: (B, n) -> (B, size)."""
+    limits = torch.finfo(children.dtype)
+    highest = children.new_full((len(children), size), limits.min)
+    highest.scatter_reduce_(1, slot.expand(len(children), -1), children.detach(), "amax")
+    scaled = (children - highest.index_select(1, slot)).exp()
+    total = torch.zeros_like(highest).index_add(1, slot, scaled)
+    # If all classes below a node have logit -inf, the total is 0, whose log has no gradient.
+    return total.clamp(min=limits.tiny).log() + highest
+
+
+def _weights_given_parent(height: NDArray[np.int64], alpha: float) -> NDArray[np.float64]:
+    """Weights of -log P(node) along a chain, from the class up.
+
+    They turn a sum over nodes into the sum over nodes given their parents:
     sum_l e_l (log P(n_l+1) - log P(n_l)) = sum_l (e_l - e_l-1) * -log P(n_l), e_l = exp(-alpha h_l)
     """
     return np.diff(np.exp(-alpha * height), prepend=0.0)
 
 
-def _numbers(level_weights: NodeWeights, levels: int) -> NDArray[np.float64]:
-    """One weight per level of the tree."""
-    if isinstance(level_weights, str):
-        return np.ones(levels)
-    weights = np.array([float(weight) for weight in level_weights])
-    if len(weights) != levels:
-        raise ValueError(
-            f"level_weights holds {len(weights)} weights, expected {levels}: "
-            "one per level of the tree"
-        )
-    if not (np.isfinite(weights).all() and (weights >= 0).all()):
-        raise ValueError(
-            f"level_weights are {weights.tolist()}, expected finite numbers of at least 0"
-        )
-    return weights
-
-
 def _check(tree: SemanticTree, alpha: float | None, level_weights: NodeWeights) -> None:
     check_tree(tree)
-    below = np.flatnonzero((tree.parent >= 0) & tree.is_data_class[tree.parent])
-    if len(below):
-        lower, upper = tree.classes[int(below[0])], tree.classes[int(tree.parent[below[0]])]
+    nested = np.flatnonzero((tree.parent >= 0) & tree.is_data_class[tree.parent])
+    if len(nested):
+        lower, upper = tree.classes[int(nested[0])], tree.classes[int(tree.parent[nested[0]])]
         raise ValueError(
-            f"class {lower!r} lies under class {upper!r}, and one softmax cannot hold both: use "
-            "SemanticSoftmaxLoss, or a tree of exclusive classes with inner nodes"
+            f"class {lower!r} is below class {upper!r}, but one softmax needs exclusive classes: "
+            "use SemanticSoftmaxLoss, or a tree whose classes have only inner nodes above them"
         )
-    if isinstance(level_weights, str) and level_weights != "uniform":
-        raise ValueError(f"level_weights is {level_weights!r}, expected 'uniform' or numbers")
     if alpha is None:
         return
-    if level_weights != "uniform":
-        raise ValueError("got alpha and level_weights, expected one of them")
+    if not (isinstance(level_weights, str) and level_weights == "uniform"):
+        raise ValueError("got alpha and level_weights, expected only one of them")
     if not (math.isfinite(alpha) and alpha >= 0):
-        raise ValueError(f"alpha is {alpha}, expected a finite number of at least 0")
+        raise ValueError(f"alpha is {alpha}, expected a finite number >= 0")

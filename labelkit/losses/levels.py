@@ -1,10 +1,12 @@
-"""A tree's levels as tensors: logits cut by level, targets by one table look-up.
+"""The levels of a tree as tensors: logits split by level, targets from one table, level weights.
 
 # B batch, C classes, L levels in use, N_k classes at level k
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 import numpy as np
@@ -12,35 +14,39 @@ import torch
 from torch import Tensor, nn
 
 from labelkit.hierarchy import SemanticTree
+from labelkit.tensor_checks import check_floats, check_logits, check_not_empty, check_target
 
 if TYPE_CHECKING:
     from torch.autograd.function import BackwardCFunction, FunctionCtx
 
 Compat: TypeAlias = Literal["imagenet21k"] | None
+LevelWeights: TypeAlias = Literal["paper", "uniform"] | Sequence[float]
+
+LARGEST_PAPER_WEIGHT = 20.0
 
 
 class TreeLevels(nn.Module):
-    """The levels of a semantic tree, ready to cut logits (B, C) and targets (B,) by depth.
+    """The levels of a semantic tree, ready to split logits (B, C) and targets (B,) by level.
 
-    A level holds the classes of one depth; level k has N_k of them, in the order of
-    ``tree.levels[k]``. Where the class list itself is ordered by level, logits are cut without a
-    copy; in any other order, one gather sorts them first.
+    A level contains the classes of one depth; level k has N_k of them, in the order of
+    ``tree.levels[k]``. If the class list is ordered by level, logits are split without a copy; in
+    any other order, one gather sorts them first.
 
-    The tables are buffers: they move with ``.to()``, but are no part of the ``state_dict``, since
+    The tables are buffers: they move with ``.to()``, but are not part of the ``state_dict``, since
     they follow from the tree.
 
     Args:
         tree: the classes and their chains.
-        compat: ``"imagenet21k"`` leaves out the deepest level, as the published code does.
+        compat: ``"imagenet21k"`` drops the deepest level, as the published code does.
 
     Attributes:
         sizes: N_k of each level in use, from the roots down.
         class_count: C.
 
     Raises:
-        TypeError: ``tree`` is no tree.
-        ValueError: ``compat`` is unknown, the published code has no numbers for this tree, or it
-            leaves out every class that images can have.
+        TypeError: ``tree`` is not a ``SemanticTree``.
+        ValueError: ``compat`` is unknown, the published code fails on this tree, or it drops every
+            class that images can have.
     """
 
     order: Tensor
@@ -66,16 +72,16 @@ class TreeLevels(nn.Module):
         self.register_buffer("target_table", torch.from_numpy(table), persistent=False)
 
     def split(self, logits: Tensor) -> tuple[Tensor, ...]:
-        """Logits (B, C) cut into one (B, N_k) tensor per level in use, in at least float32.
+        """Logits (B, C) split into one (B, N_k) tensor per level in use, in at least float32.
 
         Raises:
-            ValueError: not (B, C) floats with C of the tree and B of at least 1.
+            ValueError: not (B, C) floats, where C is the tree's and B is at least 1.
         """
-        check_logits(logits, self.class_count)
-        # Half precision loses the small probabilities of a level with thousands of classes.
+        self.check(logits)
+        # Half precision rounds the small probabilities of a level of thousands of classes to 0.
         wide = logits.float() if logits.dtype.itemsize < 4 else logits
         by_level = wide if self.ordered else _reorder(wide, self.order, self.position)
-        # One split and one concatenation in backward; the levels not in use get zeros there.
+        # One split, and one concatenation in backward, where the unused levels get zeros.
         return by_level.split(self.all_sizes, dim=1)[: len(self.sizes)]
 
     def targets(self, target: Tensor, batch: int) -> Tensor:
@@ -86,13 +92,59 @@ class TreeLevels(nn.Module):
             batch: B of the logits that the targets belong to.
 
         Raises:
-            ValueError: not (B,) integers, or, on the CPU, an index outside the class list. On an
-                accelerator, where reading the values would stall it, such an index stops the
-                look-up with the device's own error.
+            ValueError: not (B,) integers, or, on the CPU, an index outside the class list. On a
+                GPU, where reading the values would wait for all pending work, the look-up of such
+                an index fails with the device's error.
         """
-        check_target(target, batch, self.class_count)
+        hint = " (for soft targets, use SoftTargetCrossEntropy)"
+        check_target(target, batch, self.class_count, hint=hint)
         # index_select refuses negative indices, which plain indexing would wrap around.
         return self.target_table.index_select(0, target.long())
+
+    def check(self, logits: Tensor, name: str = "logits") -> None:
+        """Raise ValueError unless ``logits`` are (B, C) floats with at least one row."""
+        check_logits(
+            logits, self.class_count, name=name, columns="one column per class of the tree"
+        )
+        check_floats(**{name: logits})
+        check_not_empty(logits, name)
+
+
+def resolve_level_weights(
+    level_weights: LevelWeights, sizes: Sequence[int], *, paper: bool = True
+) -> tuple[float, ...]:
+    """One weight O_k per level, from the name of a formula or from numbers.
+
+    Args:
+        level_weights: ``"paper"``: ``min(20, C / sum_{j>=k} N_j)``; ``"uniform"``: 1; or numbers.
+        sizes: N_k of every level of the tree, from the roots down.
+        paper: whether the loss knows the paper's formula.
+
+    Raises:
+        ValueError: an unknown name, a wrong number of weights, or a weight below 0 or not finite.
+
+    Source: Ridnik et al. 2021 (arXiv 2104.10972), the section on semantic softmax training.
+    """
+    if isinstance(level_weights, str):
+        match level_weights:
+            case "paper" if paper:
+                total = sum(sizes)
+                at_or_below = (sum(sizes[level:]) for level in range(len(sizes)))
+                return tuple(min(LARGEST_PAPER_WEIGHT, total / count) for count in at_or_below)
+            case "uniform":
+                return (1.0,) * len(sizes)
+            case _:
+                names = "'paper', 'uniform'" if paper else "'uniform'"
+                raise ValueError(f"level_weights is {level_weights!r}, expected {names} or numbers")
+    weights = tuple(float(weight) for weight in level_weights)
+    if len(weights) != len(sizes):
+        raise ValueError(
+            f"level_weights has {len(weights)} weights, expected {len(sizes)}: "
+            "one per level of the tree"
+        )
+    if not all(math.isfinite(weight) and weight >= 0 for weight in weights):
+        raise ValueError(f"level_weights are {weights}, expected finite numbers >= 0")
+    return weights
 
 
 def check_tree(tree: object) -> None:
@@ -100,54 +152,7 @@ def check_tree(tree: object) -> None:
     if not isinstance(tree, SemanticTree):
         raise TypeError(
             f"tree is {str(tree)!r:.80} of type {type(tree).__name__}, expected a SemanticTree: "
-            "SemanticTree.load(path) reads the file of one"
-        )
-
-
-def check_logits(
-    logits: Tensor,
-    class_count: int,
-    name: str = "logits",
-    columns: str = "one column per class of the tree",
-) -> None:
-    """Raise ValueError unless ``logits`` are (B, C) floats with C = ``class_count`` and B >= 1."""
-    if logits.ndim != 2 or logits.shape[1] != class_count:
-        raise ValueError(
-            f"{name} have shape {tuple(logits.shape)}, expected (batch, {class_count}): {columns}"
-        )
-    if not logits.is_floating_point():
-        raise ValueError(f"{name} have type {logits.dtype}, expected floats")
-    if len(logits) == 0:
-        raise ValueError(
-            f"{name} have shape {tuple(logits.shape)}: an empty batch has no mean; skip it"
-        )
-
-
-def check_target(target: Tensor, batch: int, class_count: int) -> None:
-    """Raise ValueError unless ``target`` is (B,) integers; the range is checked on the CPU only."""
-    if tuple(target.shape) != (batch,):
-        raise ValueError(
-            f"target has shape {tuple(target.shape)}, expected ({batch},): one class index per "
-            "sample (soft targets go to SoftTargetCrossEntropy)"
-        )
-    if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
-        raise ValueError(f"target has type {target.dtype}, expected integers")
-    check_class_range(target, class_count)
-
-
-def check_class_range(classes: Tensor, class_count: int, name: str = "target") -> None:
-    """Raise ValueError where indices on the CPU lie outside ``class_count`` classes.
-
-    Not on accelerators, where reading the values would wait for all work, and not in compiled code,
-    which it would cut in two.
-    """
-    if classes.device.type != "cpu" or torch.compiler.is_compiling() or classes.numel() == 0:
-        return
-    lowest, highest = (int(bound) for bound in classes.aminmax())
-    if lowest < 0 or highest >= class_count:
-        raise ValueError(
-            f"{name} holds classes from {lowest} to {highest}, expected 0 to {class_count - 1}: "
-            "were the labels made with another class list?"
+            "read a tree file with SemanticTree.load(path)"
         )
 
 
@@ -157,26 +162,26 @@ def _published_level_count(tree: SemanticTree, compat: str) -> int:
         raise ValueError(f"compat is {compat!r}, expected 'imagenet21k' or None")
     if len(sizes) == 1:
         raise ValueError(
-            "compat='imagenet21k' leaves out the deepest level, and this tree has no other: "
-            "use compat=None, or a tree with parents"
+            "compat='imagenet21k' drops the deepest level, and this tree has only one level: use "
+            "compat=None, or a tree with parents"
         )
     if 1 in sizes[:-1]:
         raise ValueError(
-            f"compat='imagenet21k' has no numbers for this tree: level {sizes.index(1)} holds one "
+            f"compat='imagenet21k' does not work for this tree: level {sizes.index(1)} has one "
             "class, and the published code mixes up targets and levels there. Use compat=None"
         )
     used = len(sizes) - 1
     if not (tree.is_data_class & (tree.level < used)).any():
         raise ValueError(
-            "compat='imagenet21k' leaves out the deepest level, and all "
-            f"{int(tree.is_data_class.sum()):,} classes of the data stand there, with inner nodes "
-            "alone above them: none of them would be trained. Use compat=None"
+            "compat='imagenet21k' drops the deepest level, which holds all "
+            f"{int(tree.is_data_class.sum()):,} classes of the data, with only inner nodes above them: no "
+            "class would be trained. Use compat=None"
         )
     return used
 
 
 class _Reorder(torch.autograd.Function):
-    """Columns in another order; backward gathers too, where autograd's own would scatter-add."""
+    """Permute columns; backward gathers too, which is faster than autograd's scatter-add."""
 
     @staticmethod
     def forward(columns: Tensor, order: Tensor, position: Tensor) -> Tensor:

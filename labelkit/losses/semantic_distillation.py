@@ -1,4 +1,4 @@
-"""Distillation by level: the student's distribution within each level follows the teacher's.
+"""Distillation by level: the student matches the teacher's distribution within each level.
 
 # B batch, C classes, L levels in use, N_k classes at level k
 """
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
-from labelkit.losses.levels import Compat, TreeLevels, check_logits
+from labelkit.losses.levels import Compat, TreeLevels
+from labelkit.tensor_checks import check_same_shape
 
 if TYPE_CHECKING:
     from torch.autograd.function import BackwardCFunction
@@ -23,22 +24,22 @@ class SemanticDistillationLoss(nn.Module):
 
     ``loss = (1/B) sum_k sum_b c_bk * ||pS_bk - pT_bk||^2``
 
-    where p_bk is the softmax over the logits of level k alone, and c_bk, the sum of the teacher's
-    ``ceil(N_k / 20)`` largest probabilities there, is small where the level says nothing about the
-    image. A level with a single class adds 0. Nothing enters the ``state_dict``.
+    where p_bk is the softmax over the logits of level k alone, and c_bk is the sum of the teacher's
+    ``ceil(N_k / 20)`` largest probabilities there, which is small if the level says nothing about
+    the image. A level with a single class adds 0. Nothing enters the ``state_dict``.
 
     Args:
         tree: the classes, in the order of both models' logits.
         compat: ``"imagenet21k"`` reproduces the published code: the sum over the batch instead of
-            the mean, and the deepest level left out.
+            the mean, without the deepest level.
 
     Attributes:
         levels: the level tables.
 
     Raises:
-        TypeError: ``tree`` is no tree.
-        ValueError: ``compat`` is unknown, or the published code fails on this tree, or leaves out
-            every class that images can have.
+        TypeError: ``tree`` is not a ``SemanticTree``.
+        ValueError: ``compat`` is unknown, or the published code fails on this tree or drops every
+            class that images can have.
 
     Source: Ridnik et al. 2021 (arXiv 2104.10972), the section on semantic knowledge
     distillation.
@@ -59,13 +60,9 @@ class SemanticDistillationLoss(nn.Module):
         Raises:
             ValueError: a wrong shape or type, or an empty batch.
         """
-        check_logits(logits, self.levels.class_count)
-        check_logits(teacher_logits, self.levels.class_count, name="teacher_logits")
-        if logits.shape != teacher_logits.shape:
-            raise ValueError(
-                f"logits have shape {tuple(logits.shape)}, teacher_logits "
-                f"{tuple(teacher_logits.shape)}: expected the same batch"
-            )
+        self.levels.check(logits)
+        self.levels.check(teacher_logits, "teacher_logits")
+        check_same_shape(logits=logits, teacher_logits=teacher_logits)
         student = self.levels.split(logits)
         teacher = self.levels.split(teacher_logits.detach())
         total = student[0].new_zeros(())
@@ -76,50 +73,51 @@ class SemanticDistillationLoss(nn.Module):
 
 
 class _LevelDistance(torch.autograd.Function):
-    """One level's distance, summed over the batch; its gradient is made along with it.
+    """One level's distance, summed over the batch; forward also computes the gradient.
 
-    The softmaxes, which take most of the time, then lie in the cache, and one tensor is kept where
-    autograd would keep five.
+    The softmaxes, which take most of the time, are still in the cache then, and one tensor is kept
+    instead of autograd's five.
     """
 
     @staticmethod
     def forward(ctx: BackwardCFunction, logits: Tensor, teacher: Tensor) -> Tensor:
-        probability, wanted = logits.softmax(dim=1), teacher.softmax(dim=1)
-        confidence = _confidence(wanted)
-        apart = probability - wanted
+        probability, target = logits.softmax(dim=1), teacher.softmax(dim=1)
+        confidence = _confidence(target)
+        difference = probability - target
         if ctx.needs_input_grad[0]:
-            ctx.save_for_backward(logits, teacher, _slope(probability, apart, confidence))
-        return (apart.square().sum(dim=1) * confidence).sum()
+            ctx.save_for_backward(logits, teacher, _slope(probability, difference, confidence))
+        return (difference.square().sum(dim=1) * confidence).sum()
 
     @staticmethod
     def backward(ctx: BackwardCFunction, *grad_outputs: Tensor) -> tuple[Tensor, None]:
         logits, teacher, slope = cast("tuple[Tensor, ...]", ctx.saved_tensors)
-        if torch.is_grad_enabled():  # a second derivative is wanted
-            probability, wanted = logits.softmax(dim=1), teacher.softmax(dim=1)
-            slope = _slope(probability, probability - wanted, _confidence(wanted))
+        if torch.is_grad_enabled():  # for a second derivative
+            probability, target = logits.softmax(dim=1), teacher.softmax(dim=1)
+            slope = _slope(probability, probability - target, _confidence(target))
         return slope * grad_outputs[0], None
 
 
-def _slope(probability: Tensor, apart: Tensor, confidence: Tensor) -> Tensor:
-    """The gradient of ``sum_b c_b ||apart_b||^2`` by the logits that ``probability`` comes from."""
-    along = (apart * probability).sum(dim=1, keepdim=True)
-    return (apart - along) * probability * (2 * confidence).unsqueeze(1)
+def _slope(probability: Tensor, difference: Tensor, confidence: Tensor) -> Tensor:
+    """The gradient of ``sum_b c_b ||difference_b||^2`` with respect to the student's logits."""
+    mean = (difference * probability).sum(dim=1, keepdim=True)
+    return (difference - mean) * probability * (2 * confidence).unsqueeze(1)
 
 
 def _confidence(probability: Tensor) -> Tensor:
-    """The share of the top twentieth of a level's classes: (B, N_k) -> (B,)."""
+    """The probability of the top twentieth of a level's classes: (B, N_k) -> (B,)."""
     count = -(-probability.shape[1] // 20)
-    # Floats from 0 up have the order of their bits, and integers are compared in half the time.
+    # Floats >= 0 sort like their bits, and comparing integers takes half the time.
     bits = probability.view(torch.int32 if probability.dtype == torch.float32 else torch.int64)
     highest = _candidates(bits, count).topk(count, dim=1, sorted=False).values
     return highest.view(probability.dtype).sum(dim=1)
 
 
 def _candidates(values: Tensor, count: int) -> Tensor:
-    """Some of each row's values, its ``count`` largest among them: (B, N) -> (B, n).
+    """A part of each row's values that includes the ``count`` largest: (B, N) -> (B, n).
 
-    Of five columns taken together, only the groups with the largest maxima can hold any of the
-    largest: finding those is less work than looking through all values.
+    The columns are split into groups of five. Only the groups with the ``count`` largest maxima can
+    contain any of the largest values, and finding those groups takes less time than a search
+    through all values.
     """
     fifth = values.shape[1] // 5
     if fifth < 2 * count:

@@ -1,26 +1,20 @@
-"""Semantic softmax: one softmax per level of the tree, weighted by how many classes lie below.
+"""Semantic softmax: one softmax per level of the tree, weighted by the number of classes below.
 
 # B batch, C classes, L levels in use, N_k classes at level k
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from labelkit.losses.levels import Compat, TreeLevels
-from labelkit.losses.sparse_cross_entropy import cross_entropy_of_rows
+from labelkit.losses.levels import Compat, LevelWeights, TreeLevels, resolve_level_weights
+from labelkit.losses.soft_target import cross_entropy_of_rows
 
 if TYPE_CHECKING:
     from labelkit.hierarchy import SemanticTree
-
-LARGEST_PAPER_WEIGHT = 20.0
-
-LevelWeights: TypeAlias = Literal["paper", "uniform"] | Sequence[float]
 
 
 class SemanticSoftmaxLoss(nn.Module):
@@ -32,26 +26,26 @@ class SemanticSoftmaxLoss(nn.Module):
         loss = sum_k O_k (1/B) sum_b [t_bk exists] *
                (-(1 - e) log p_bk[t_bk] - (e / N_k) sum_c log p_bk[c])
 
-    A level with a single class adds 0. The same in train and eval mode. Nothing enters the
+    A level with a single class adds 0. Train and eval mode give the same value. Nothing enters the
     ``state_dict``.
 
     Args:
         tree: the classes, in the order of the logits, and their chains.
-        label_smoothing: e, from 0 up to but not including 1; spread within each level.
+        label_smoothing: e, at least 0 and below 1; spread within each level.
         level_weights: O_k. ``"paper"``: ``min(20, C / sum_{j>=k} N_j)``; ``"uniform"``: 1; or one
             weight per level of the tree, from the roots down.
-        compat: ``"imagenet21k"`` reproduces the published code's training loss: its deepest level
-            is left out (and so is that level's weight, if weights were given). Its zero loss in
-            eval mode is not reproduced.
+        compat: ``"imagenet21k"`` reproduces the published code's training loss, which drops the
+            deepest level (and that level's weight, if weights are given). The published code's
+            zero loss in eval mode is not reproduced.
 
     Attributes:
         levels: the level tables.
         level_weights: O_k of each level in use.
 
     Raises:
-        TypeError: ``tree`` is no tree.
-        ValueError: an argument is out of its range, or ``compat`` is asked for on a tree where the
-            published code fails, or leaves out every class that images can have.
+        TypeError: ``tree`` is not a ``SemanticTree``.
+        ValueError: an argument is out of range, or ``compat`` is given for a tree on which the
+            published code fails or drops every class that images can have.
 
     Source: Ridnik et al. 2021 (arXiv 2104.10972), the section on semantic softmax training.
     """
@@ -65,10 +59,12 @@ class SemanticSoftmaxLoss(nn.Module):
     ) -> None:
         super().__init__()
         if not 0.0 <= label_smoothing < 1.0:
-            raise ValueError(f"label_smoothing is {label_smoothing}, expected 0 <= it < 1")
+            raise ValueError(
+                f"label_smoothing is {label_smoothing}, expected at least 0 and below 1"
+            )
         self.levels = TreeLevels(tree, compat)
         self.label_smoothing = label_smoothing
-        weights = _level_weights(level_weights, self.levels.all_sizes)
+        weights = resolve_level_weights(level_weights, self.levels.all_sizes)
         self.level_weights = weights[: len(self.levels.sizes)]
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -89,7 +85,7 @@ class SemanticSoftmaxLoss(nn.Module):
             self.level_weights, by_level, targets, strict=True
         ):
             level_sum = _level_sum(level_logits, level_target, self.label_smoothing)
-            # Over the whole batch, not over the samples that reach this level.
+            # The mean over the whole batch, not over the samples that reach this level.
             total = total + level_sum * (weight / len(logits))
         return total
 
@@ -97,12 +93,12 @@ class SemanticSoftmaxLoss(nn.Module):
 def _level_sum(logits: Tensor, target: Tensor, smoothing: float) -> Tensor:
     """Smoothed cross-entropy at one level, summed over the samples with a target there.
 
-    As ``F.cross_entropy`` with ``label_smoothing``, which takes twice the time.
+    Equal to ``F.cross_entropy`` with ``label_smoothing``, which takes twice as long.
 
     Args:
         logits: (B, N_k).
-        target: positions within the level (B,), -1 where the chain ends above it.
-        smoothing: the share of the target that is spread over the level.
+        target: positions within the level (B,), -1 if the chain ends above it.
+        smoothing: the part of the target that is spread over the level.
     """
     if not smoothing:
         return F.cross_entropy(logits, target, ignore_index=-1, reduction="sum")
@@ -114,29 +110,4 @@ def _level_sum(logits: Tensor, target: Tensor, smoothing: float) -> Tensor:
         (present * (1 - smoothing)).unsqueeze(1),
         present * (smoothing / logits.shape[1]),
     )
-    return rows.masked_fill(absent, 0).sum()  # logits of -inf would make it NaN
-
-
-def _level_weights(level_weights: LevelWeights, sizes: tuple[int, ...]) -> tuple[float, ...]:
-    """O_k for every level of the tree."""
-    if isinstance(level_weights, str):
-        match level_weights:
-            case "paper":
-                total = sum(sizes)
-                below = (sum(sizes[level:]) for level in range(len(sizes)))
-                return tuple(min(LARGEST_PAPER_WEIGHT, total / count) for count in below)
-            case "uniform":
-                return (1.0,) * len(sizes)
-            case _:
-                raise ValueError(
-                    f"level_weights is {level_weights!r}, expected 'paper', 'uniform' or numbers"
-                )
-    weights = tuple(float(weight) for weight in level_weights)
-    if len(weights) != len(sizes):
-        raise ValueError(
-            f"level_weights holds {len(weights)} weights, expected {len(sizes)}: "
-            "one per level of the tree"
-        )
-    if not all(math.isfinite(weight) and weight >= 0 for weight in weights):
-        raise ValueError(f"level_weights are {weights}, expected finite numbers of at least 0")
-    return weights
+    return rows.masked_fill(absent, 0).sum()  # without it, logits of -inf give NaN

@@ -1,15 +1,27 @@
-"""Cross-entropy with a whole distribution as the target.
+"""Cross-entropy with a probability distribution as the target, dense or sparse.
 
-# B batch, C classes, h w positions
+# B batch, C classes, E entries, h w positions
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, cast
+
 import torch
 from torch import Tensor, nn
 
-from labelkit.losses.sparse_cross_entropy import sparse_cross_entropy
 from labelkit.targets import SparseProbabilities
+from labelkit.tensor_checks import (
+    check_class_range,
+    check_floats,
+    check_int64,
+    check_not_empty,
+    check_same_shape,
+    describe_shapes,
+)
+
+if TYPE_CHECKING:
+    from torch.autograd.function import BackwardCFunction, FunctionCtx
 
 
 class SoftTargetCrossEntropy(nn.Module):
@@ -17,11 +29,11 @@ class SoftTargetCrossEntropy(nn.Module):
 
     ``loss = (1/B) * sum_b sum_c -target[b, c] * log softmax(logits[b])[c]``
 
-    Computed in float32 at least, whatever autocast or the inputs say: in half precision the
-    log-softmax over thousands of classes loses its digits. Targets need not sum to 1.
+    Computed in at least float32, whatever the inputs or autocast: in half precision, the
+    log-softmax over thousands of classes loses its significant digits. Targets need not sum to 1.
 
-    Sparse targets are never made dense, so that over many thousands of classes their loss takes
-    half the time; no gradient flows into them.
+    Sparse targets are never converted to dense ones, which halves the time of the loss over many
+    thousands of classes; no gradient flows into them.
 
     Source: Yun et al. 2021 (arXiv 2101.05022), section 3; Hinton et al. 2015 (arXiv 1503.02531),
     section 2, at temperature 1.
@@ -39,9 +51,10 @@ class SoftTargetCrossEntropy(nn.Module):
         """The loss as a scalar, in float32 (float64 for float64 inputs).
 
         Args:
-            logits: floats (B, C), or (B, C, h, w) of positions, over which the mean is taken too.
-            target: floats of the same shape, each a distribution over the C classes; or, for (B, C)
-                logits, the same as ``SparseProbabilities``.
+            logits: floats (B, C), or (B, C, h, w) for a map of positions, over which the mean is
+                taken as well.
+            target: floats of the same shape, a distribution over the C classes for each sample or
+                position; or, for (B, C) logits, the same as ``SparseProbabilities``.
 
         Raises:
             ValueError: the shapes differ or have no classes, the types are not floats, B is 0, or
@@ -49,19 +62,86 @@ class SoftTargetCrossEntropy(nn.Module):
         """
         if isinstance(target, SparseProbabilities):
             return sparse_cross_entropy(logits, target)
-        shapes = f"logits {tuple(logits.shape)} and target {tuple(target.shape)}"
-        if logits.ndim not in {2, 4} or logits.shape != target.shape:
+        if logits.ndim not in {2, 4}:
             raise ValueError(
-                f"got {shapes}, expected one shape (batch, classes) or (batch, classes, h, w) for "
-                "both"
+                f"got {describe_shapes(logits=logits, target=target)}, expected (batch, classes) "
+                "or (batch, classes, h, w)"
             )
-        if not (logits.is_floating_point() and target.is_floating_point()):
-            raise ValueError(
-                f"got {logits.dtype} logits and {target.dtype} target, expected floats"
-            )
-        if logits.numel() == 0:
-            raise ValueError(f"got {shapes}: an empty batch has no mean; skip it")
+        check_same_shape(logits=logits, target=target)
+        check_floats(logits=logits, target=target)
+        check_not_empty(logits)
         dtype = torch.promote_types(torch.promote_types(logits.dtype, target.dtype), torch.float32)
         log_probability = logits.log_softmax(dim=1, dtype=dtype)
-        answers = logits.numel() // logits.shape[1]
-        return -(target.to(dtype) * log_probability).sum() / answers
+        predictions = logits.numel() // logits.shape[1]
+        return -(target.to(dtype) * log_probability).sum() / predictions
+
+
+def sparse_cross_entropy(logits: Tensor, target: SparseProbabilities) -> Tensor:
+    """Cross-entropy averaged over the batch, as a scalar, in at least float32.
+
+    Equal to the cross-entropy with ``target.dense(C)``. Gradients flow to the logits only.
+
+    Args:
+        logits: floats (B, C).
+        target: B rows of values over the C classes; they need not sum to 1.
+
+    Raises:
+        ValueError: a wrong shape or type, an empty batch, or, on the CPU, a class outside the C.
+    """
+    _check_sparse(logits, target)
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    for values in (target.excess, target.rest):
+        dtype = torch.promote_types(dtype, values.dtype)
+    rows = cross_entropy_of_rows(
+        logits.to(dtype), target.classes, target.excess.to(dtype), target.rest.to(dtype)
+    )
+    return rows.sum() / len(logits)
+
+
+def cross_entropy_of_rows(logits: Tensor, classes: Tensor, excess: Tensor, rest: Tensor) -> Tensor:
+    """The cross-entropy of each row (B,), without checks; all floats must have one type."""
+    return cast("Tensor", _SparseCrossEntropy.apply(logits, classes, excess, rest))
+
+
+class _SparseCrossEntropy(torch.autograd.Function):
+    """Cross-entropy of each row (B,); the gradient is ``softmax * mass - target``."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, logits: Tensor, classes: Tensor, excess: Tensor, rest: Tensor
+    ) -> Tensor:
+        probability = logits.softmax(dim=1)
+        highest = logits.amax(dim=1)
+        # The largest probability is 1 / sum exp(logit - highest): cheaper than logsumexp.
+        log_sum_exp = -probability.amax(dim=1).log()
+        mass = excess.sum(dim=1) + rest * logits.shape[1]
+        listed = (excess * (logits.gather(1, classes) - highest.unsqueeze(1))).sum(dim=1)
+        shifted_sum = logits.sum(dim=1) - highest * logits.shape[1]
+        ctx.save_for_backward(logits, probability, classes, excess, rest, mass)
+        return mass * log_sum_exp - listed - rest * shifted_sum
+
+    @staticmethod
+    def backward(ctx: BackwardCFunction, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        saved = cast("tuple[Tensor, ...]", ctx.saved_tensors)
+        logits, probability, classes, excess, rest, mass = saved
+        if torch.is_grad_enabled():  # for a second derivative
+            probability = logits.softmax(dim=1)
+        scale = grad_outputs[0]
+        grad = probability * (mass * scale).unsqueeze(1)
+        grad.sub_((rest * scale).unsqueeze(1))
+        grad.scatter_add_(1, classes, excess * -scale.unsqueeze(1))
+        return grad, None, None, None
+
+
+def _check_sparse(logits: Tensor, target: SparseProbabilities) -> None:
+    classes, excess, rest = target
+    fits = logits.ndim == classes.ndim == 2 and classes.shape == excess.shape
+    if not fits or not tuple(rest.shape) == classes.shape[:1] == logits.shape[:1]:
+        shapes = describe_shapes(logits=logits, classes=classes, excess=excess, rest=rest)
+        raise ValueError(
+            f"got {shapes} for a sparse target, expected (B, C), (B, E), (B, E) and (B,)"
+        )
+    check_int64(classes, "target.classes")
+    check_floats(logits=logits, excess=excess, rest=rest)
+    check_not_empty(logits)
+    check_class_range(classes, logits.shape[1])

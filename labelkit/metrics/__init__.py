@@ -1,6 +1,6 @@
-"""Accuracies and distances; every one is a function for a batch and a class for many.
+"""Accuracies and distances, each as a function for one batch and a class for many.
 
-``compute()`` sums over the processes of a distributed run, so all of them must call it.
+``compute()`` sums over the processes of a distributed run, so every process must call it.
 """
 
 import lazy_loader

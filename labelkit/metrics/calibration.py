@@ -1,4 +1,4 @@
-"""Calibration error: does a model that is 80 % sure turn out right in 80 % of the cases?
+"""Calibration error: is a model that predicts with 80 % confidence right 80 % of the time?
 
 # B batch, C classes
 """
@@ -8,15 +8,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from labelkit.metrics.hits import NOTHING_COUNTED, check_predictions
-from labelkit.metrics.sums import Sums
+from labelkit.metrics.counting import NOTHING_COUNTED, Sums
+from labelkit.tensor_checks import check_logits, check_target
 
 
 def calibration_error(logits: Tensor, target: Tensor, bins: int = 15) -> float:
     """Expected calibration error in percent; ``CalibrationError`` for a single batch.
 
     Raises:
-        ValueError: a wrong shape or type, a class outside its range, no bins, or an empty batch.
+        ValueError: a wrong shape or type, a class out of range, no bins, or an empty batch.
 
     >>> round(calibration_error(torch.zeros(4, 2), torch.tensor([0, 0, 0, 1])), 2)
     25.0
@@ -30,14 +30,14 @@ class CalibrationError:
     """Expected calibration error (ECE) in percent, over any number of batches.
 
     Samples are put into bins of equal width by their confidence, which is the highest softmax
-    probability; a bin holds its upper edge. The error is the mean over the samples of their bin's
-    distance between accuracy and mean confidence.
+    probability; a bin includes its upper edge. The error is the mean, weighted by samples, of the
+    absolute difference between a bin's accuracy and its mean confidence.
 
     Args:
-        bins: how many.
+        bins: the number of bins.
 
     Raises:
-        ValueError: there are no bins.
+        ValueError: ``bins`` is below 1.
 
     Source: Guo et al. 2017 (arXiv 1706.04599), section 2.
     """
@@ -55,14 +55,15 @@ class CalibrationError:
         Raises:
             ValueError: a wrong shape or type, or a class outside the list.
         """
-        check_predictions(logits, target)
+        check_logits(logits)
+        check_target(target, len(logits), logits.shape[1], on_accelerators=True)
         dtype = torch.promote_types(logits.dtype, torch.float32)
         best = logits.softmax(dim=1, dtype=dtype).max(dim=1)
-        place = ((best.values * self.bins).ceil().long() - 1).clamp(0, self.bins - 1)
-        self._samples.add(place.bincount(minlength=self.bins))
-        self._hits.add(place[best.indices == target].bincount(minlength=self.bins))
+        bin_index = ((best.values * self.bins).ceil().long() - 1).clamp(0, self.bins - 1)
+        self._samples.add(bin_index.bincount(minlength=self.bins))
+        self._hits.add(bin_index[best.indices == target].bincount(minlength=self.bins))
         confidence = torch.zeros(self.bins, dtype=torch.float64)
-        self._confidence.add(confidence.index_add_(0, place.cpu(), best.values.cpu().double()))
+        self._confidence.add(confidence.index_add_(0, bin_index.cpu(), best.values.cpu().double()))
 
     def compute(self) -> float:
         """The error in percent over all batches since the start or the last reset.

@@ -1,4 +1,4 @@
-"""Hierarchical distance: how far from the right class the predicted ones lie in the tree.
+"""Hierarchical distance: how far the predicted classes are from the correct one in the tree.
 
 # B batch, C classes of the tree, inner nodes included, L levels
 """
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from labelkit.hierarchy import hierarchical_distance
-from labelkit.metrics.hits import NOTHING_COUNTED, check_predictions
-from labelkit.metrics.sums import Sums
+from labelkit.metrics.counting import NOTHING_COUNTED, Sums
+from labelkit.tensor_checks import check_logits, check_target
 
 if TYPE_CHECKING:
     from labelkit.hierarchy import DistanceKind, SemanticTree
@@ -33,7 +33,7 @@ def mean_hierarchical_distance(
     ``HierarchicalDistance`` for a single batch; see there.
 
     Raises:
-        ValueError: an argument is out of its range, or the batch is empty.
+        ValueError: an argument is out of range, or the batch is empty.
     """
     distance = HierarchicalDistance(tree, k, mistakes_only=mistakes_only)
     distance.update(logits, target)
@@ -44,18 +44,18 @@ class HierarchicalDistance:
     """Mean distance between the target and the k best classes, over any number of batches.
 
     By default the distance is the height of the lowest common ancestor: 0 for a leaf and itself, 1
-    for two classes that share a parent with no deeper branch. Above several roots stands one more
-    node. Where a tree has inner nodes, only the data's own classes compete.
+    for two leaves whose parent has no deeper branch. If there are several roots, one more node is
+    assumed above them. Inner nodes of the tree do not compete.
 
     Args:
         tree: the classes.
-        k: how many of the highest logits count, with equal weight.
-        mistakes_only: leave out samples whose best class is right. For k = 1.
+        k: the number of highest logits that count, with equal weight.
+        mistakes_only: skip samples whose best class is correct. Only for k = 1.
         kind: ``"height"``, ``"path"`` or ``"lca_depth"``, as in
             ``labelkit.hierarchy.hierarchical_distance``.
 
     Raises:
-        ValueError: k or kind is out of its range, or mistakes_only is asked for with k above 1.
+        ValueError: k or kind is out of range, or mistakes_only is given with k above 1.
 
     Source: Bertinetto et al. 2020 (arXiv 1912.09393), section 4: the hierarchical distance of a
     mistake, and the average hierarchical distance of top-k.
@@ -69,11 +69,11 @@ class HierarchicalDistance:
         mistakes_only: bool = False,
         kind: DistanceKind = "height",
     ) -> None:
-        self._own = torch.from_numpy(np.flatnonzero(tree.is_data_class))
-        if not 1 <= k <= len(self._own):
-            raise ValueError(f"k is {k}, expected 1 to {len(self._own)}, the number of classes")
+        self._classes = torch.from_numpy(np.flatnonzero(tree.is_data_class))
+        if not 1 <= k <= len(self._classes):
+            raise ValueError(f"k is {k}, expected 1 to {len(self._classes)}, the number of classes")
         if mistakes_only and k > 1:
-            raise ValueError(f"k is {k}: a mistake is the best class of a sample, so k must be 1")
+            raise ValueError(f"k is {k}, but mistakes_only needs k=1: only the best class counts")
         self.k = k
         self.mistakes_only = mistakes_only
         self.kind = kind
@@ -91,21 +91,25 @@ class HierarchicalDistance:
         """Count a batch of logits (B, C) against class indices (B,).
 
         Args:
-            logits: one column per class of the tree; or, for a model without outputs for the inner
+            logits: one column per node of the tree; or, for a model without outputs for the inner
                 nodes, one per class of the data.
-            target: class indices of any integer type: columns of the logits.
+            target: class indices of any integer type, as columns of the logits.
 
         Raises:
             ValueError: a wrong shape or type, or a class outside the list.
         """
-        own = self._own = self._own.to(logits.device)
-        whole = logits.ndim == 2 and logits.shape[1] == len(self._depth)
-        check_predictions(logits, target, len(self._depth) if whole else len(own))
-        scores = logits.index_select(1, own) if whole and len(own) < len(self._depth) else logits
-        predicted = own[scores.topk(self.k, dim=1, sorted=False).indices]
-        wanted = target.long() if whole else own[target.long()]
-        distance = self._distance(predicted, wanted.unsqueeze(1))
-        wrong = predicted != wanted.unsqueeze(1)
+        classes = self._classes = self._classes.to(logits.device)
+        nodes = len(self._depth)
+        has_inner = logits.ndim == 2 and logits.shape[1] == nodes
+        columns = nodes if has_inner else len(classes)
+        check_logits(logits, columns)
+        check_target(target, len(logits), columns, on_accelerators=True)
+        if has_inner and len(classes) < nodes:
+            logits = logits.index_select(1, classes)
+        predicted = classes[logits.topk(self.k, dim=1, sorted=False).indices]
+        correct = target.long() if has_inner else classes[target.long()]
+        distance = self._distance(predicted, correct.unsqueeze(1))
+        wrong = predicted != correct.unsqueeze(1)
         counted = wrong if self.mistakes_only else torch.ones_like(wrong)
         pairs = torch.tensor(wrong.numel(), device=wrong.device)
         self._sums.add(torch.stack([(distance * counted).sum(), counted.sum(), pairs]))
@@ -113,7 +117,7 @@ class HierarchicalDistance:
     def compute(self) -> float:
         """Mean distance over all batches since the start or the last reset, and all processes.
 
-        NaN if only mistakes count and there were none.
+        NaN if only mistakes count and there are none.
 
         Raises:
             ValueError: no samples were counted.
@@ -133,12 +137,13 @@ class HierarchicalDistance:
         self._chains, self._depth = self._chains.to(device), self._depth.to(device)
         self._of_ancestor = self._of_ancestor.to(device)
         left, right = self._chains[first], self._chains[second]
-        # Each node has one level, so what two chains share they have in the same place; depths
-        # grow along a chain, and the last shared node is the deepest.
+        # A node has one level, so the nodes that two chains share are at the same positions; depths
+        # grow along a chain, so the last shared node is the deepest.
         common = torch.where(left == right, left, -1)
-        place = torch.arange(1, common.shape[-1] + 1, device=device) * (common >= 0)
-        last = common.gather(-1, place.argmax(dim=-1, keepdim=True)).squeeze(-1)
-        found = self._of_ancestor[last]  # -1, where nothing is shared, is the node above all roots
+        position = torch.arange(1, common.shape[-1] + 1, device=device) * (common >= 0)
+        last = common.gather(-1, position.argmax(dim=-1, keepdim=True)).squeeze(-1)
+        # -1, where nothing is shared, selects the value of the node above all roots.
+        of_ancestor = self._of_ancestor[last]
         if self.kind == "path":
-            return self._depth[first] + self._depth[second] - 2 * found
-        return found
+            return self._depth[first] + self._depth[second] - 2 * of_ancestor
+        return of_ancestor

@@ -1,6 +1,6 @@
-"""Accuracy where several classes are right for an image, such as with ImageNet's ReaL labels.
+"""Accuracy for images with several correct classes, such as ImageNet's ReaL labels.
 
-# N samples of the data set, B batch, C classes, M most labels of a sample
+# B batch, C classes, M largest number of labels of one sample
 """
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from labelkit.metrics.hits import HitCount
+from labelkit.metrics.counting import HitCount
+from labelkit.tensor_checks import check_class_range, check_integers, describe_shapes
 
 REAL_LABELS = "data/_info/imagenet_real_labels.json"
 
 
 def multi_label_accuracy(logits: Tensor, labels: Tensor, k: int = 1) -> float:
-    """Percent of the samples with labels that have one of them among the k highest logits.
+    """Percent of the labelled samples with one of their labels among the k highest logits.
 
     ``MultiLabelAccuracy`` for a single batch; see there.
 
     Raises:
-        ValueError: a wrong shape or type, a class or k outside its range, or no sample has labels.
+        ValueError: a wrong shape or type, a class or k out of range, or no sample has labels.
 
     >>> multi_label_accuracy(torch.eye(3), torch.tensor([[0, 2], [2, -1], [-1, -1]]))
     50.0
@@ -34,13 +35,13 @@ def multi_label_accuracy(logits: Tensor, labels: Tensor, k: int = 1) -> float:
 
 
 class MultiLabelAccuracy:
-    """Top-k accuracy with several right classes per sample, over any number of batches.
+    """Top-k accuracy with several correct classes per sample, over any number of batches.
 
-    A sample is right if one of the k highest logits is among its labels. Samples without labels are
-    left out.
+    A sample is correct if one of the k highest logits is among its labels. Samples without labels
+    do not count.
 
     Args:
-        k: how many of the highest logits count.
+        k: the number of highest logits that count.
 
     Raises:
         ValueError: k is below 1.
@@ -60,14 +61,14 @@ class MultiLabelAccuracy:
 
         Args:
             logits: class scores.
-            labels: class indices (B, M), integers, filled up with -1; or booleans (B, C).
+            labels: class indices (B, M), integers, padded with -1; or booleans (B, C).
 
         Raises:
             ValueError: a wrong shape or type, a class outside the C, or fewer than k classes.
         """
         _check(logits, labels)
         if self.k > logits.shape[1]:
-            raise ValueError(f"k is {self.k}, but the logits hold {logits.shape[1]} classes")
+            raise ValueError(f"k is {self.k}, but the logits have {logits.shape[1]} classes")
         predicted = logits.topk(self.k, dim=1, sorted=False).indices
         if labels.dtype == torch.bool:
             hits = labels.gather(1, predicted).any(dim=1)
@@ -90,13 +91,13 @@ class MultiLabelAccuracy:
 
 
 def real_labels() -> Tensor:
-    """ImageNet-1k's reassessed labels ("ReaL"): (50000, M) int64, filled up with -1.
+    """ImageNet-1k's reassessed labels ("ReaL"): (50000, M) int64, padded with -1.
 
-    Row i belongs to ``ILSVRC2012_val_{i + 1:08d}.JPEG``; about 3,200 images have none. They come
-    with timm, which is not imported.
+    Row i belongs to ``ILSVRC2012_val_{i + 1:08d}.JPEG``; about 3,200 images have none. The file
+    comes with timm, which is not imported.
 
     Raises:
-        FileNotFoundError: this timm does not hold them.
+        FileNotFoundError: the installed timm does not contain them.
 
     Source: Beyer et al. 2020, *Are we done with ImageNet?* (arXiv 2006.07159).
     """
@@ -108,20 +109,12 @@ def real_labels() -> Tensor:
 
 
 def _check(logits: Tensor, labels: Tensor) -> None:
-    shapes = f"logits {tuple(logits.shape)} and labels {tuple(labels.shape)} of {labels.dtype}"
+    shapes = describe_shapes(logits=logits, labels=labels)
     if logits.ndim != 2 or labels.ndim != 2 or len(logits) != len(labels):
         raise ValueError(f"got {shapes}, expected (B, C) and (B, M)")
     if labels.dtype == torch.bool:
         if labels.shape != logits.shape:
-            raise ValueError(f"got {shapes}, expected one boolean per class")
+            raise ValueError(f"got {shapes} of booleans, expected one boolean per class: (B, C)")
         return
-    if labels.is_floating_point() or labels.is_complex():
-        raise ValueError(f"got {shapes}, expected integers or booleans")
-    if labels.numel() == 0:
-        return
-    lowest, highest = (int(bound) for bound in labels.aminmax())
-    if lowest < -1 or highest >= logits.shape[1]:
-        raise ValueError(
-            f"labels hold classes from {lowest} to {highest}, expected 0 to "
-            f"{logits.shape[1] - 1}, or -1 for none"
-        )
+    check_integers(labels, "labels", "integers or booleans")
+    check_class_range(labels, logits.shape[1], name="labels", padding=True, on_accelerators=True)

@@ -1,4 +1,4 @@
-"""Semantic accuracy: is the class right at every level of the tree at which the target has one?
+"""Semantic accuracy: is the prediction correct at each level of the tree that the target reaches?
 
 # B batch, C classes, L levels
 """
@@ -11,17 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from labelkit.metrics.hits import HitCount, check_predictions
+from labelkit.metrics.counting import HitCount
+from labelkit.tensor_checks import check_logits, check_target
 
 if TYPE_CHECKING:
     from labelkit.hierarchy import SemanticTree
 
-# Samples taken together on a CPU: those with targets on upper levels need no look at the rest.
+# Samples per step on a CPU: a step with only shallow targets skips the deeper levels.
 ROWS = 32
 
 
 def semantic_accuracy(logits: Tensor, target: Tensor, tree: SemanticTree) -> float:
-    """Percent of (sample, level) pairs at which the best class of the level is in the chain.
+    """Percent of (sample, level) pairs for which the level's best class is in the target's chain.
 
     ``SemanticAccuracy`` for a single batch; see there.
 
@@ -42,9 +43,9 @@ class SemanticAccuracy:
     """Semantic accuracy over any number of batches.
 
     At each level, from the roots to the target's own depth, the class with the highest logit among
-    the classes of that level must be the member of the target's chain. The accuracy is correct
-    over valid (sample, level) pairs, all pairs weighing the same, so a deep target counts more
-    often than a shallow one. A level of one class is always right.
+    the classes of that level must be the member of the target's chain. The accuracy is the
+    share of correct pairs among all valid (sample, level) pairs, so a deep target counts more often
+    than a shallow one. A level of one class is always correct.
 
     Args:
         tree: the classes, in the order of the logits, and their chains.
@@ -71,18 +72,20 @@ class SemanticAccuracy:
         Raises:
             ValueError: a wrong shape or type, or a class outside the list.
         """
-        check_predictions(logits, target, class_count=len(self._order))
+        classes = len(self._order)
+        check_logits(logits, classes)
+        check_target(target, len(logits), classes, on_accelerators=True)
         device, target = logits.device, target.long()
         self._order, self._level = self._order.to(device), self._level.to(device)
         self._places = self._places.to(device)
         level, deepest_first = self._level.index_select(0, target).sort(descending=True)
         places = self._places.index_select(0, target.index_select(0, deepest_first))
         hits = torch.zeros_like(places, dtype=torch.bool)
-        together = ROWS if device.type == "cpu" else max(len(target), 1)
-        for number, deepest in enumerate(level[::together].tolist()):
-            rows, used = slice(number * together, (number + 1) * together), deepest + 1
+        step = ROWS if device.type == "cpu" else max(len(target), 1)
+        for number, deepest in enumerate(level[::step].tolist()):
+            rows, used = slice(number * step, (number + 1) * step), deepest + 1
             samples = logits.index_select(0, deepest_first[rows])
-            best = [_best(level_logits) for level_logits in self._cut(samples, used)]
+            best = [_best(level_logits) for level_logits in self._split(samples, used)]
             hits[rows, :used] = torch.stack(best, dim=1) == places[rows, :used]
         self._count.add(hits, places >= 0)
 
@@ -98,8 +101,8 @@ class SemanticAccuracy:
         """Forget all batches."""
         self._count = HitCount()
 
-    def _cut(self, logits: Tensor, used: int) -> tuple[Tensor, ...]:
-        """Logits (B, C) cut into one (B, N_k) tensor for each of the first ``used`` levels."""
+    def _split(self, logits: Tensor, used: int) -> tuple[Tensor, ...]:
+        """Logits (B, C) split into one (B, N_k) tensor for each of the first ``used`` levels."""
         sizes = self._sizes[:used]
         if self._ordered:
             return logits[:, : sum(sizes)].split(sizes, dim=1)
@@ -107,7 +110,7 @@ class SemanticAccuracy:
 
 
 def _best(logits: Tensor) -> Tensor:
-    """The column of each row's highest logit, the first of equals: (B, N_k) -> (B,)."""
+    """The column of each row's highest logit, the first of equal ones: (B, N_k) -> (B,)."""
     if logits.device.type == "cpu" and logits.dtype.itemsize >= 4:
-        return torch.from_numpy(logits.numpy().argmax(axis=1))  # vectorised, as torch's own is not
+        return torch.from_numpy(logits.numpy().argmax(axis=1))  # vectorised, unlike torch's
     return logits.argmax(dim=1)

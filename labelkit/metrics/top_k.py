@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from labelkit.metrics.hits import HitCount, check_predictions
+from labelkit.metrics.counting import HitCount
+from labelkit.tensor_checks import check_logits, check_target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 def top_k_accuracy(logits: Tensor, target: Tensor, k: int = 1) -> float:
     """Percent of samples whose class is among the k highest logits.
 
-    Between equal logits the choice is ``torch.topk``'s.
+    ``torch.topk`` chooses between equal logits.
 
     Args:
         logits: class scores (B, C).
@@ -27,7 +28,7 @@ def top_k_accuracy(logits: Tensor, target: Tensor, k: int = 1) -> float:
         k: from 1 to C.
 
     Raises:
-        ValueError: a wrong shape or type, a class or k outside its range, or an empty batch.
+        ValueError: a wrong shape or type, a class or k out of range, or an empty batch.
 
     >>> top_k_accuracy(torch.tensor([[0.1, 0.9], [0.8, 0.2]]), torch.tensor([1, 1]))
     50.0
@@ -38,15 +39,15 @@ def top_k_accuracy(logits: Tensor, target: Tensor, k: int = 1) -> float:
 
 
 class TopKAccuracy:
-    """Top-k accuracy over any number of batches; ``top_k_accuracy`` is the same for one.
+    """Top-k accuracy over any number of batches; ``top_k_accuracy`` is for a single one.
 
     Args:
-        k: how many of the highest logits may hold the target.
-        among: the classes that compete, as indices; None lets all of them. A tree's inner nodes,
-            for one, stand for groups of classes and must not.
+        k: the number of highest logits that may include the target.
+        among: the indices of the classes that compete; None for all. Exclude a tree's inner nodes,
+            for example, since they represent groups of classes.
 
     Raises:
-        ValueError: k is below 1, there are fewer than k classes to compete, or one is negative.
+        ValueError: k is below 1, or ``among`` has fewer than k classes or a negative index.
     """
 
     def __init__(self, k: int = 1, among: Sequence[int] | None = None) -> None:
@@ -55,7 +56,7 @@ class TopKAccuracy:
         if among is not None and len(among) < k:
             raise ValueError(f"k is {k}, but {len(among)} classes compete")
         if among is not None and min(among) < 0:
-            raise ValueError(f"among holds class {min(among)}, expected indices from 0")
+            raise ValueError(f"among has class {min(among)}, expected indices >= 0")
         self.k = k
         self._highest = -1 if among is None else max(among)
         self._among = None if among is None else torch.tensor(among)
@@ -66,15 +67,16 @@ class TopKAccuracy:
         """Count a batch of logits (B, C) against class indices (B,).
 
         Raises:
-            ValueError: a wrong shape or type, a class outside the list, one of ``among`` too, or
-                fewer than k classes.
+            ValueError: a wrong shape or type, a class in ``target`` or ``among`` outside the list,
+                or fewer than k classes.
         """
-        check_predictions(logits, target)
+        check_logits(logits)
+        check_target(target, len(logits), logits.shape[1], on_accelerators=True)
         if self.k > logits.shape[1]:
-            raise ValueError(f"k is {self.k}, but the logits hold {logits.shape[1]} classes")
+            raise ValueError(f"k is {self.k}, but the logits have {logits.shape[1]} classes")
         if self._highest >= logits.shape[1]:
             raise ValueError(
-                f"among holds class {self._highest}, but the logits hold {logits.shape[1]} classes"
+                f"among has class {self._highest}, but the logits have {logits.shape[1]} classes"
             )
         if self._among is None:
             predicted = logits.topk(self.k, dim=1, sorted=False).indices

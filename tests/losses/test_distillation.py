@@ -127,10 +127,15 @@ def test_temperatures_outside_their_range(temperature: float) -> None:
 @pytest.mark.parametrize(
     ("student", "teacher", "message"),
     [
-        (torch.zeros(2, 5), torch.zeros(2, 6), r"\(2, 5\) and teacher logits \(2, 6\)"),
-        (torch.zeros(2, 5), torch.zeros(2, 5).long(), r"torch\.int64, expected floats"),
-        (torch.zeros(0, 5), torch.zeros(0, 5), "at least one row"),
-        (torch.zeros(5), torch.zeros(5), r"expected floats \(B, C\)"),
+        (
+            torch.zeros(2, 5),
+            torch.zeros(2, 6),
+            r"logits \(2, 5\), teacher \(2, 6\), expected the same shape",
+        ),
+        (torch.zeros(2, 5), torch.zeros(2, 5).long(), r"teacher must be floats, got torch\.int64"),
+        (torch.zeros(0, 5), torch.zeros(0, 5), "empty batch"),
+        (torch.zeros(5), torch.zeros(5), r"shape \(5,\), expected \(batch, classes\)"),
+        (torch.zeros(2, 5).long(), torch.zeros(2, 5), r"logits must be floats, got torch\.int64"),
     ],
 )
 def test_wrong_shapes(student: torch.Tensor, teacher: torch.Tensor, message: str) -> None:
@@ -145,10 +150,14 @@ def test_wrong_shapes(student: torch.Tensor, teacher: torch.Tensor, message: str
         ({"log_sum_exp": torch.zeros(2, 1)}, r"log_sum_exp \(2, 1\)"),
         (
             {"classes": torch.tensor([[0, 1], [0, 5]])},
-            r"teacher\.classes holds classes from 0 to 5",
+            r"teacher\.classes has classes from 0 to 5",
         ),
-        ({"classes": torch.zeros(2, 2).int()}, r"type torch\.int32, expected torch\.int64"),
-        ({"logits": torch.zeros(2, 2).long()}, r"logits have type torch\.int64"),
+        (
+            {"classes": torch.zeros(2, 2).int()},
+            r"teacher\.classes must be torch\.int64, got torch\.int32",
+        ),
+        ({"logits": torch.zeros(2, 2).long()}, r"teacher\.logits must be floats, got torch\.int64"),
+        ({"log_sum_exp": torch.zeros(2).long()}, r"log_sum_exp must be floats, got torch\.int64"),
         ({"log_sum_exp": torch.zeros(2)}, r"sum to 2: log_sum_exp must be"),
     ],
 )

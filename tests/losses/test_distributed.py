@@ -18,7 +18,7 @@ from labelkit.metrics import (
     SemanticAccuracy,
     TopKAccuracy,
 )
-from labelkit.metrics.sums import Sums
+from labelkit.metrics.counting import Sums
 from tests.oracles.forests import Parents, tree_of
 
 if TYPE_CHECKING:

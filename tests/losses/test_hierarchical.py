@@ -141,7 +141,7 @@ def test_half_precision_changes_neither_sums_nor_weights(dtype: torch.dtype) -> 
 
 
 def test_a_class_above_another_is_refused() -> None:
-    with pytest.raises(ValueError, match="class 'c1' lies under class 'c0'"):
+    with pytest.raises(ValueError, match="class 'c1' is below class 'c0'"):
         HierarchicalCrossEntropy(tree_of((-1, 0)))
 
 
@@ -163,9 +163,9 @@ def test_an_inner_node_without_classes_counts_for_nothing() -> None:
     [
         ({"alpha": -0.1}, "alpha is -0.1"),
         ({"alpha": float("nan")}, "alpha is nan"),
-        ({"alpha": 0.1, "level_weights": [1.0] * 3}, "expected one of them"),
-        ({"level_weights": [1.0]}, "holds 1 weights, expected 3"),
-        ({"level_weights": [1.0, -1.0, 1.0]}, "at least 0"),
+        ({"alpha": 0.1, "level_weights": [1.0] * 3}, "expected only one of them"),
+        ({"level_weights": [1.0]}, "has 1 weights, expected 3"),
+        ({"level_weights": [1.0, -1.0, 1.0]}, "finite numbers >= 0"),
         ({"level_weights": "paper"}, "'paper', expected 'uniform' or numbers"),
     ],
 )

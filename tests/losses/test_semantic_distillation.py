@@ -149,7 +149,7 @@ def test_autocast_does_not_narrow_the_loss() -> None:
     [
         ((2, 5), (2, 6), r"^logits have shape \(2, 5\), expected \(batch, 6\)"),
         ((2, 6), (2, 5), r"^teacher_logits have shape \(2, 5\), expected \(batch, 6\)"),
-        ((2, 6), (3, 6), r"logits have shape \(2, 6\), teacher_logits \(3, 6\)"),
+        ((2, 6), (3, 6), r"logits \(2, 6\), teacher_logits \(3, 6\), expected the same shape"),
         ((0, 6), (0, 6), "empty batch"),
     ],
 )

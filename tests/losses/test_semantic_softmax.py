@@ -206,14 +206,14 @@ def test_any_integer_type_names_a_class(dtype: torch.dtype) -> None:
     [
         (torch.zeros(2, 5), [0, 0], r"logits have shape \(2, 5\), expected \(batch, 6\)"),
         (torch.zeros(6), [0], r"logits have shape \(6,\), expected \(batch, 6\)"),
-        (torch.zeros(2, 6, dtype=torch.long), [0, 0], r"type torch\.int64, expected floats"),
+        (torch.zeros(2, 6, dtype=torch.long), [0, 0], r"logits must be floats, got torch\.int64"),
         (torch.zeros(0, 6), [], "empty batch"),
         (torch.zeros(2, 6), [0], r"target has shape \(1,\), expected \(2,\)"),
         (torch.zeros(1, 6), [[0] * 6], r"target has shape \(1, 6\), expected \(1,\).*SoftTarget"),
         (torch.zeros(2, 6), [0, 6], "classes from 0 to 6, expected 0 to 5"),
         (torch.zeros(2, 6), [-1, 3], "classes from -1 to 3, expected 0 to 5"),
-        (torch.zeros(2, 6), [0.0, 1.0], r"type torch\.float32, expected integers"),
-        (torch.zeros(2, 6), [False, True], r"type torch\.bool, expected integers"),
+        (torch.zeros(2, 6), [0.0, 1.0], r"target must be integers, got torch\.float32"),
+        (torch.zeros(2, 6), [False, True], r"target must be integers, got torch\.bool"),
     ],
 )
 def test_wrong_inputs_say_what_was_found(
@@ -232,8 +232,8 @@ def test_smoothing_outside_its_range(smoothing: float) -> None:
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ([1.0, 1.0], "holds 2 weights, expected 3"),
-        ([1.0, -1.0, 1.0], "at least 0"),
+        ([1.0, 1.0], "has 2 weights, expected 3"),
+        ([1.0, -1.0, 1.0], "numbers >= 0"),
         ([1.0, float("nan"), 1.0], "finite"),
         ([1.0, float("inf"), 1.0], "finite"),
         ("papre", "'papre', expected 'paper', 'uniform' or numbers"),
@@ -248,8 +248,8 @@ def test_wrong_level_weights(weights: Literal["paper"], message: str) -> None:
     ("parents", "compat", "message"),
     [
         (SMALL, "imagenet1k", "compat is 'imagenet1k', expected 'imagenet21k' or None"),
-        ((-1, -1), "imagenet21k", "this tree has no other"),
-        (DIAMOND, "imagenet21k", "level 0 holds one class"),
+        ((-1, -1), "imagenet21k", "this tree has only one level"),
+        (DIAMOND, "imagenet21k", "level 0 has one class"),
     ],
 )
 def test_compat_is_refused_where_the_published_code_has_no_numbers(

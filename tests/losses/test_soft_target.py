@@ -65,7 +65,7 @@ def test_a_narrow_target_does_not_narrow_the_loss() -> None:
 
 @pytest.mark.parametrize("target_shape", [(2, 3), (3, 4), (4,), (2,)])
 def test_wrong_shapes_show_both(target_shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"logits \(2, 4\) and target \(") as error:
+    with pytest.raises(ValueError, match=r"logits \(2, 4\), target \(") as error:
         SoftTargetCrossEntropy()(torch.zeros(2, 4), torch.zeros(target_shape))
     assert str(target_shape) in str(error.value)
 

@@ -134,11 +134,23 @@ def test_compiles_into_one_graph() -> None:
     ("logits", "classes", "excess", "rest", "message"),
     [
         (torch.zeros(2, 4), (2, 3), (2, 2), (2,), r"classes \(2, 3\), excess \(2, 2\)"),
-        (torch.zeros(2, 4), (2, 3), (2, 3), (2, 1), r"rest \(2, 1\), expected \(B, C\)"),
-        (torch.zeros(1, 4), (2, 3), (2, 3), (2,), r"logits \(1, 4\) and sparse targets"),
-        (torch.zeros(4), (4, 3), (4, 3), (4,), r"logits \(4,\) and sparse targets"),
+        (
+            torch.zeros(2, 4),
+            (2, 3),
+            (2, 3),
+            (2, 1),
+            r"rest \(2, 1\) for a sparse target, expected \(B, C\)",
+        ),
+        (torch.zeros(1, 4), (2, 3), (2, 3), (2,), r"got logits \(1, 4\), classes \(2, 3\)"),
+        (torch.zeros(4), (4, 3), (4, 3), (4,), r"got logits \(4,\), classes \(4, 3\)"),
         (torch.zeros(0, 4), (0, 3), (0, 3), (0,), "empty batch"),
-        (torch.zeros(2, 4).long(), (2, 3), (2, 3), (2,), r"logits have type torch\.int64"),
+        (
+            torch.zeros(2, 4).long(),
+            (2, 3),
+            (2, 3),
+            (2,),
+            r"logits must be floats, got torch\.int64",
+        ),
     ],
 )
 def test_wrong_shapes(
@@ -158,9 +170,12 @@ def test_wrong_shapes(
 @pytest.mark.parametrize(
     ("classes", "message"),
     [
-        (torch.tensor([[4]]), "target holds classes from 4 to 4, expected 0 to 3"),
-        (torch.tensor([[-1]]), "target holds classes from -1 to -1, expected 0 to 3"),
-        (torch.tensor([[1]], dtype=torch.int32), r"classes have type torch\.int32"),
+        (torch.tensor([[4]]), "target has classes from 4 to 4, expected 0 to 3"),
+        (torch.tensor([[-1]]), "target has classes from -1 to -1, expected 0 to 3"),
+        (
+            torch.tensor([[1]], dtype=torch.int32),
+            r"target\.classes must be torch\.int64, got torch\.int32",
+        ),
     ],
 )
 def test_wrong_classes(classes: torch.Tensor, message: str) -> None:

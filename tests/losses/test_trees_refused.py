@@ -23,7 +23,7 @@ def test_compat_is_refused_where_it_leaves_out_every_class(loss: Callable[..., o
     """Above the classes of such a tree stand inner nodes alone, which no image is labelled with."""
     tree = SemanticTree.build(LEAVES, TAXONOMY, inner_levels=1)
     assert tree.counts == (2, 4)
-    with pytest.raises(ValueError, match=r"all 4 classes of the data stand there.*compat=None"):
+    with pytest.raises(ValueError, match=r"holds all 4 classes of the data.*compat=None"):
         loss(tree, compat="imagenet21k")
     loss(tree, compat=None)
 

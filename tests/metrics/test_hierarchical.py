@@ -99,7 +99,7 @@ def test_compute_before_update() -> None:
     [
         ({"k": 0}, "k is 0, expected 1 to 6"),
         ({"k": 7}, "k is 7, expected 1 to 6"),
-        ({"k": 2, "mistakes_only": True}, "k must be 1"),
+        ({"k": 2, "mistakes_only": True}, "k is 2, but mistakes_only needs k=1"),
         ({"kind": "width"}, "kind is 'width'"),
     ],
 )

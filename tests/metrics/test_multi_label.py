@@ -74,10 +74,10 @@ def test_real_labels() -> None:
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (torch.zeros(2).long(), r"labels \(2,\) of torch\.int64, expected \(B, C\) and \(B, M\)"),
+        (torch.zeros(2).long(), r"logits \(2, 4\), labels \(2,\), expected \(B, C\) and \(B, M\)"),
         (torch.zeros(3, 1).long(), r"labels \(3, 1\)"),
         (torch.zeros(2, 3, dtype=torch.bool), "one boolean per class"),
-        (torch.zeros(2, 1), "expected integers or booleans"),
+        (torch.zeros(2, 1), r"labels must be integers or booleans, got torch\.float32"),
         (torch.tensor([[0], [4]]), "from 0 to 4, expected 0 to 3, or -1"),
         (torch.tensor([[0], [-2]]), "from -2 to 0"),
     ],
@@ -90,5 +90,5 @@ def test_wrong_labels(labels: torch.Tensor, message: str) -> None:
 def test_k_outside_its_range() -> None:
     with pytest.raises(ValueError, match="k is 0"):
         MultiLabelAccuracy(0)
-    with pytest.raises(ValueError, match="k is 5, but the logits hold 4 classes"):
+    with pytest.raises(ValueError, match="k is 5, but the logits have 4 classes"):
         multi_label_accuracy(torch.zeros(2, 4), torch.zeros(2, 1).long(), k=5)

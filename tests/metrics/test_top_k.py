@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, strategies as st
 
 from labelkit.metrics import TopKAccuracy, top_k_accuracy
-from labelkit.metrics.hits import HitCount
+from labelkit.metrics.counting import HitCount
 from tests.oracles import semantic_losses as oracle
 
 
@@ -82,12 +82,12 @@ def test_any_integer_type_names_a_class(dtype: torch.dtype) -> None:
     ("logits_shape", "target", "message"),
     [
         ((4,), [0], r"logits have shape \(4,\), expected \(batch, classes\)"),
-        ((2, 4), [0], r"target has shape \(1,\) and logits \(2, 4\), expected \(2,\)"),
-        ((1, 4), [[0, 0, 0, 0]], r"target has shape \(1, 4\) and logits \(1, 4\)"),
+        ((2, 4), [0], r"target has shape \(1,\), expected \(2,\)"),
+        ((1, 4), [[0, 0, 0, 0]], r"target has shape \(1, 4\), expected \(1,\)"),
         ((2, 4), [0, 4], "classes from 0 to 4, expected 0 to 3"),
         ((2, 4), [-1, 0], "classes from -1 to 0, expected 0 to 3"),
-        ((2, 4), [0.5, 0.5], r"type torch\.float32, expected integers"),
-        ((2, 2), [0, 1], "k is 3, but the logits hold 2 classes"),
+        ((2, 4), [0.5, 0.5], r"target must be integers, got torch\.float32"),
+        ((2, 2), [0, 1], "k is 3, but the logits have 2 classes"),
     ],
 )
 def test_wrong_inputs_say_what_was_found(
@@ -103,7 +103,7 @@ def test_k_of_at_least_one() -> None:
 
 
 def test_classes_that_compete_are_columns() -> None:
-    with pytest.raises(ValueError, match="among holds class 9, but the logits hold 5"):
+    with pytest.raises(ValueError, match="among has class 9, but the logits have 5"):
         TopKAccuracy(1, among=[0, 9]).update(torch.zeros(2, 5), torch.tensor([0, 1]))
-    with pytest.raises(ValueError, match="among holds class -1"):
+    with pytest.raises(ValueError, match="among has class -1"):
         TopKAccuracy(1, among=[0, -1])
