@@ -174,8 +174,8 @@ def _published_level_count(tree: SemanticTree, compat: str) -> int:
     if not (tree.is_data_class & (tree.level < used)).any():
         raise ValueError(
             "compat='imagenet21k' drops the deepest level, which holds all "
-            f"{int(tree.is_data_class.sum()):,} classes of the data, with only inner nodes above them: no "
-            "class would be trained. Use compat=None"
+            f"{int(tree.is_data_class.sum()):,} classes of the data, with only inner nodes above "
+            "them: no class would be trained. Use compat=None"
         )
     return used
 
