@@ -8,8 +8,6 @@ from labelkit.data.target_options import TargetOptions
 from labelkit.errors import LabelMapError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from labelkit.label_maps import LabelMapFile
 
 
@@ -53,18 +51,9 @@ def require_logits(maps: LabelMapFile, options: TargetOptions) -> None:
     """
     if options.absent != "zeros" or options.method != "relabel":
         return
-    if any(form.background for form in maps.forms) and _averages_probabilities(maps.attrs):
+    if any(form.background for form in maps.forms) and maps.attrs.get("average") == "probability":
         raise LabelMapError(
-            f"{maps.path} holds logarithms of probabilities (labelkit relabel or merge averaged "
-            "probabilities), beside which absent='zeros' would make every class that a cell does "
+            f"{maps.path} holds logarithms of probabilities (labelkit relabel averaged probabilities), "
+            "beside which absent='zeros' would make every class that a cell does "
             "not store certain: take absent='background'"
         )
-
-
-def _averages_probabilities(source: Mapping[str, object]) -> bool:
-    """Whether probabilities were averaged, here or for any of the files that an average is of."""
-    parts = source.get("of")
-    return source.get("average") == "probability" or (
-        isinstance(parts, list)
-        and any(isinstance(part, dict) and _averages_probabilities(part) for part in parts)
-    )

@@ -197,8 +197,6 @@ def _in_brief(source: Mapping[str, Any]) -> dict[str, Any]:
         first = ", ".join(f"{of} {noun}" for of, noun in islice(nouns.items(), _EXAMPLES))
         more = len(nouns) - _EXAMPLES
         brief["nouns"] = first + (f" and {more:,} more" if more > 0 else "")
-    if isinstance(parts := source.get("of"), list):
-        brief["of"] = [_in_brief(part) if isinstance(part, dict) else part for part in parts]
     return brief
 
 

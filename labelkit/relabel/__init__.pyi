@@ -1,4 +1,3 @@
-from .averaging import average as average
 from .fidelity import (
     Fidelity as Fidelity,
     Way as Way,

@@ -9,15 +9,13 @@ from labelkit.errors import LabelMapError
 if TYPE_CHECKING:
     from labelkit.label_maps import LabelMapFile
 
-_SHOWN = 8
-
 
 def named_teachers(file: LabelMapFile) -> list[dict[str, Any]]:
     """The teachers that a file names: one, or several whose answers ``relabel`` averaged.
 
     Raises:
-        LabelMapError: it names none, such as an average of other files, or an import. The message
-            says why its maps cannot be made again, and what can be checked instead.
+        LabelMapError: it names none, such as an import. The message says why its maps cannot be
+            recomputed, and what can be checked instead.
     """
     named = _teachers(file.attrs)
     if named:
@@ -30,15 +28,6 @@ _REST = "verify checks every row, and with --images that the rows are of those i
 
 def _why_not(source: dict[str, Any]) -> str:
     match source:
-        case {"of": [_, *_] as averaged}:
-            told = ", ".join(map(_told, averaged[:_SHOWN]))
-            more = ", …" if len(averaged) > _SHOWN else ""
-            return (
-                f"is an average that labelkit merge took of {len(averaged)} files ({told}{more}): "
-                "images and teachers alone do not give it again, since each file had kept a part "
-                "of the classes only. Verify each of those files with --sample; merged again in "
-                "the same order, they give the same maps"
-            )
         case {"imported from": str(what)}:
             return (
                 f"was imported from a {what!r:.80}, which does not say what made its maps: they "
@@ -50,20 +39,6 @@ def _why_not(source: dict[str, Any]) -> str:
                 "does not say which teacher made its maps: they cannot be made again. Look at some "
                 "of them over their images: labelkit inspect --images draws them"
             )
-
-
-def _told(source: object) -> str:
-    """One averaged file, by what made it."""
-    match source:
-        case {"of": [_, *_]}:
-            return "an average itself"
-        case {"imported from": str(what)}:
-            return f"imported from a {what!r:.80}"
-        case {**members}:
-            names = [f"{str(each.get('name'))!r:.80}" for each in _teachers(members)]
-            return f"of {' and '.join(names)}" if names else "of an unknown teacher"
-        case _:
-            return "of an unknown teacher"
 
 
 def _teachers(source: dict[Any, Any]) -> list[dict[str, Any]]:

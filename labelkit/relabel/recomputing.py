@@ -55,7 +55,7 @@ def maker_of(file: LabelMapFile, teachers: Sequence[Teacher]) -> MapMaker:
         TeacherError: other teachers, or other weights, than the file names.
         ClassListMismatch: a teacher lacks classes of the file.
         LabelMapError: the header does not say how the maps were made, or says what this version
-            does not do; an average of files, or an import.
+            does not do; an import.
     """
     named = named_teachers(file)
     found = [teacher.describe() for teacher in teachers]

@@ -19,7 +19,7 @@ from labelkit.convert import (
 )
 from labelkit.convert.plain_file import require_plain_file
 from labelkit.errors import LabelMapError, TreeFileError
-from labelkit.relabel import average
+from labelkit.label_maps import merge
 from tests.command import labelkit
 from tests.convert.loose_maps import KEYS, write_file
 
@@ -62,9 +62,8 @@ def test_no_source_may_be_a_pipe(
 def test_no_file_to_be_merged_may_be_a_pipe(tmp_path: Path) -> None:
     file = write_file(tmp_path / "a.h5")
     os.mkfifo(tmp_path / "b.h5")
-    for more in ((), ("--average",)):
-        run = labelkit("merge", *more, file.path, tmp_path / "b.h5", "-o", tmp_path / "m.h5")
-        assert (run.code, "b.h5 is no plain file" in run.text) == (1, True), run.text
+    run = labelkit("merge", file.path, tmp_path / "b.h5", "-o", tmp_path / "m.h5")
+    assert (run.code, "b.h5 is no plain file" in run.text) == (1, True), run.text
 
 
 READERS: dict[str, tuple[Callable[[Path], object], type[Exception]]] = {
@@ -88,7 +87,7 @@ def test_no_output_that_is_a_pipe_is_opened(tmp_path: Path) -> None:
     files = [write_file(tmp_path / "a.h5"), write_file(tmp_path / "b.h5", keys=KEYS[:4])]
     os.mkfifo(tmp_path / "m.h5")
     with pytest.raises(FileExistsError, match="exists"):
-        average(files, tmp_path / "m.h5", common=True)
+        merge(files, tmp_path / "m.h5")
     export_relabel_folder(files[0], tmp_path / "loose", "rows-first")
     (tmp_path / "loose/cat/b.pt").unlink()
     os.mkfifo(tmp_path / "loose/cat/b.pt")

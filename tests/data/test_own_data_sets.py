@@ -213,16 +213,11 @@ def test_a_stream_is_as_long_as_what_it_reads(photos, maps):
     assert list(DataLoader(endless)) == []
 
 
-PROBABILITIES = {
-    "looks": {"average": "probability"},
-    "files": {"average": "probability", "of": [{}, {}]},
-    "files of looks": {"average": "logit", "of": [{}, {"average": "probability"}]},
-}
+PROBABILITIES = {"average": "probability"}
 
 
-@pytest.mark.parametrize("source", PROBABILITIES)
-def test_zeros_do_not_stand_beside_logarithms_of_probabilities(photos, tmp_path, source):
-    maps = write_maps(tmp_path / "maps.h5", photos[1], FORM, PROBABILITIES[source])
+def test_zeros_do_not_stand_beside_logarithms_of_probabilities(photos, tmp_path):
+    maps = write_maps(tmp_path / "maps.h5", photos[1], FORM, PROBABILITIES)
     zeros = TargetOptions(absent="zeros")
     for make in (given, stream):
         with pytest.raises(LabelMapError, match=r"maps\.h5 holds logarithms of .*'background'"):
@@ -231,9 +226,9 @@ def test_zeros_do_not_stand_beside_logarithms_of_probabilities(photos, tmp_path,
 
 def test_zeros_stand_where_zero_is_what_absent_classes_count(photos, tmp_path):
     """In maps of logits, in maps that were shifted around zero, and as a probability."""
-    averaged, zeros = PROBABILITIES["looks"], TargetOptions(absent="zeros")
+    averaged, zeros = PROBABILITIES, TargetOptions(absent="zeros")
     shares = TargetOptions(absent="zeros", method="probability")
-    logits = {"average": "logit", "of": [{}, {}]}
+    logits = {"average": "logit"}
     for number, (form, source, options) in enumerate(
         [(FORM, logits, zeros), (BARE, averaged, zeros), (FORM, averaged, shares)]
     ):

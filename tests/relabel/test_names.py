@@ -17,7 +17,7 @@ from labelkit.data import LabelMapDataset, TargetOptions
 from labelkit.errors import ClassListError, ClassListMismatch, LabelMapError
 from labelkit.hierarchy import ClassList
 from labelkit.label_maps import LabelMapFile, LabelMaps, LabelMapWriter, merge
-from labelkit.relabel import Settings, average, relabel, verify
+from labelkit.relabel import Settings, relabel, verify
 from labelkit.relabel.answers import Answers
 from labelkit.relabel.squares import Squares
 from labelkit.teachers import Teacher, load_teacher, random_teacher
@@ -121,8 +121,6 @@ def test_a_changed_name_is_noticed_wherever_rows_would_mix(photos: Path) -> None
     old, new = (LabelMapFile.open(photos.with_name(name)) for name in ("old.h5", "new.h5"))
     with pytest.raises(LabelMapError, match=r"nouns\.artefacts"):
         merge([old, new], photos.with_name("joined.h5"))
-    with pytest.raises(LabelMapError, match=r"nouns\.artefacts"):
-        average([old, new], photos.with_name("mean.h5"))
 
 
 def test_an_interrupted_run_goes_on_with_the_same_nouns_only(

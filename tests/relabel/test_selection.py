@@ -11,7 +11,7 @@ from labelkit.errors import LabelkitError
 from labelkit.geometry import CropBox
 from labelkit.label_maps import LabelMap, MapForm, pool
 from labelkit.relabel import Settings
-from labelkit.relabel.selection import select
+from labelkit.relabel.selection import select, select_around_zero
 
 
 def logits_of(seed, classes=12, grid=(3, 4), batch=2):
@@ -145,3 +145,22 @@ def test_what_is_not_asked_for_is_as_much_as_there_is_room_for():
     form = Settings().form(10, (20, 3), 1)
     assert (form.top_k, form.background, form.patterns, form.grid) == (8, 2, 2, (15, 3))
     assert Settings().form(5, (1, 1), 1) == MapForm(selection="image", top_k=5, grid=(1, 1), zoom=1)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 11))
+def test_classes_left_out_of_averaged_probabilities_have_mean_zero(seed, top_k):
+    """Zero is what they count as in maps without a background; no softmax sees the shift."""
+    logits = logits_of(seed).log_softmax(dim=1)
+    form = MapForm(top_k=top_k, grid=(3, 4), scores="float32", log_sum_exp=True)
+    maps = select_around_zero(logits, form)
+    ordered = np.sort(logits.double().numpy(), axis=1)[:, ::-1]
+    shift = ordered[:, top_k:].mean(axis=1)
+    assert np.abs(maps.score - (ordered[:, :top_k] - shift[:, None])).max() < 1e-4
+    assert np.abs(maps.log_sum_exp + shift).max() < 1e-4
+
+
+@pytest.mark.parametrize("form", [{"background": 4}, {"top_k": 12}], ids=str)
+def test_averaged_probabilities_are_not_shifted_where_no_class_counts_as_zero(form):
+    logits = logits_of(0).log_softmax(dim=1)
+    form = MapForm(**({"top_k": 3, "grid": (3, 4)} | form))
+    assert np.array_equal(select_around_zero(logits, form).score, select(logits, form).score)
