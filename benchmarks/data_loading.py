@@ -23,7 +23,6 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from labelkit.data import LabelMapDataset, TargetOptions, collate_sparse, open_image
-from labelkit.label_maps import LabelMapFile, write_raw
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,10 +47,8 @@ def make_maps(folder: str, output: Path, *options: str) -> Path:
     return output
 
 
-def loaders(folder: str, maps: Path, pairs: Path, work: Path) -> dict[str, DataLoader[object]]:
+def loaders(folder: str, maps: Path, pairs: Path) -> dict[str, DataLoader[object]]:
     """A loader for each way, with the same batches in the same order."""
-    raw = work / "raw.h5"
-    write_raw(LabelMapFile.open(maps), raw).close()
     hard = ImageFolder(folder, AUGMENT, loader=open_image)
     plain = ImageFolder(folder, loader=open_image)
     rng = np.random.default_rng(0)
@@ -66,7 +63,6 @@ def loaders(folder: str, maps: Path, pairs: Path, work: Path) -> dict[str, DataL
         "hard": DataLoader(hard, batch_sampler=batches),
         "dense": dense(maps),
         "sparse": DataLoader(sparse, batch_sampler=batches, collate_fn=collate_sparse),
-        "dense, raw file": dense(raw),
         "of two sizes": dense(pairs),
         "of their probabilities": dense(pairs, TargetOptions(method="probability")),
         "of 7x7 positions": dense(maps, TargetOptions(tokens=(7, 7))),
@@ -92,7 +88,7 @@ def main() -> None:
             maps = make_maps(folder, Path(work, "maps.h5"))
             options = ("--size", "224,448", "--log-sum-exp")
             pairs = make_maps(folder, Path(work, "pairs.h5"), *options)
-        ways = {name: iter(way) for name, way in loaders(folder, maps, pairs, Path(work)).items()}
+        ways = {name: iter(way) for name, way in loaders(folder, maps, pairs).items()}
         times: dict[str, list[float]] = {name: [] for name in ways}
         rng = np.random.default_rng(1)
         for number in range(BATCHES):

@@ -28,7 +28,6 @@ from torchvision.transforms.v2 import functional as VF
 from labelkit.data import list_images, read_image
 from labelkit.geometry import CropBox
 from labelkit.label_maps import LabelMap, LabelMapFile, LabelMapWriter, MapForm, pool
-from labelkit.label_maps.packing import write_raw
 from labelkit.label_maps.record import RecordCodec
 from labelkit.relabel import Settings
 from labelkit.relabel.selection import select
@@ -131,19 +130,16 @@ def kept(
 def speeds(folder: Path, plain: LabelMaps, maps: LabelMaps, path: Path) -> str:
     """Reading and writing the default form, and reading loose files."""
     file = LabelMapFile.open(path)
-    write_raw(file, folder / "raw.h5")
-    raw = LabelMapFile.open(folder / "raw.h5")
-    codec = RecordCodec(file.forms, len(file.classes), raw=False)
+    codec = RecordCodec(file.forms, len(file.classes))
     records = codec.encode([maps])
     loose = [folder / f"{row}.pt" for row in range(len(file))]
     for target, *pair in zip(loose, plain.score, plain.index, strict=True):
         torch.save(torch.tensor(np.stack(pair), dtype=torch.float32), target)
     generator = np.random.default_rng(0)
     stored = [row[1] for row in file.raw_rows()]
-    ways = (
+    reads = (
         lambda row: torch.load(loose[row]),
         file.at,
-        raw.at,
         lambda row: codec.expand(stored[row]),
         lambda row: codec.decode(records[row : row + 1])[0][0],
     )
@@ -155,16 +151,15 @@ def speeds(folder: Path, plain: LabelMaps, maps: LabelMaps, path: Path) -> str:
             codec.compress(bytes(record))
         rows = len(file) / (time.perf_counter() - start)
         some = order[: len(order) // TOGETHER * TOGETHER].reshape(-1, TOGETHER)
-        batches = (microseconds(each.batch, some) / TOGETHER for each in (file, raw))
-        rounds.append([*(microseconds(way, order) for way in ways), *batches, rows])
+        batch = microseconds(file.batch, some) / TOGETHER
+        rounds.append([*(microseconds(read, order) for read in reads), batch, rows])
     medians = map(statistics.median, zip(*rounds, strict=True))
-    pt, whole, fast, expand, decode, many, many_raw, rows = medians
-    ratios = [statistics.median(each[0] / each[way] for each in rounds) for way in (1, 2)]
+    pt, whole, expand, decode, many, rows = medians
+    ratio = statistics.median(each[0] / each[1] for each in rounds)
     return (
-        f"a random row of it: {whole:.0f} us in all ({ratios[0]:.1f}x torch.load's {pt:.0f}), of "
+        f"a random row of it: {whole:.0f} us in all ({ratio:.1f}x torch.load's {pt:.0f}), of "
         f"which reading and inflating {whole - decode:.0f} (zlib {expand:.0f}) and decoding "
-        f"{decode:.0f}; packed with --raw {fast:.0f} us ({ratios[1]:.1f}x); {TOGETHER} rows at "
-        f"once {many:.0f} us a row, raw {many_raw:.0f}; {rows:,.0f} rows/s encoded; "
+        f"{decode:.0f}; {TOGETHER} rows at once {many:.0f} us a row; {rows:,.0f} rows/s encoded; "
         f"a loose .pt of float32 {loose[0].stat().st_size:,} bytes"
     )
 

@@ -73,7 +73,7 @@ def map_of(image: torch.Tensor, teacher: Teacher, size: int) -> LabelMap:
     square = VF.resize(image, [size, size], InterpolationMode.BICUBIC, antialias=True)
     logits = teacher.logits_map(teacher.normalize(square[None]))
     form = Settings().form(len(teacher.classes), tuple(logits.shape[2:]), 0)
-    codec = RecordCodec([form], len(teacher.classes), raw=False)
+    codec = RecordCodec([form], len(teacher.classes))
     (found,) = codec.decode(codec.encode([select(resize_grid(logits, form.grid), form)]))
     return found[0]
 

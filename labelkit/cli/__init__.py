@@ -22,8 +22,7 @@ COMMANDS = {
     "relabel": "Make a label map of every image in a folder.",
     "inspect": "Summarise a tree or a label-map file; draw one image.",
     "verify": "Check a label-map file against its checksums, its images and its teacher.",
-    "merge": "Join label-map files that were made in parts.",
-    "pack": "Write a label-map file in the form that is read at once.",
+    "merge": "Merge label-map files that were made in parts.",
     "convert": "Convert a tree or label maps from or to another project's format.",
     "train": "Train a timm model from a recipe.",
 }

@@ -66,16 +66,16 @@ def _summary(files: Sequence[LabelMapFile], merged: LabelMapFile, output: Path) 
     from labelkit.wording import counted, file_size, printable
 
     size = file_size(merged.path.stat().st_size)
-    yield (
-        f"Wrote {merged.path}: {counted(len(merged), 'label map')} from {len(files)} files, {size}"
-    )
+    maps = counted(len(merged), "label map", "label maps")
+    yield f"Wrote {merged.path}: {maps} from {len(files)} files, {size}"
     repeated = sum(map(len, files)) - len(merged)
     if repeated:
-        yield f"Identical in more than one file: {counted(repeated, 'row')}"
+        yield f"Identical in more than one file: {counted(repeated, 'row', 'rows')}"
     if merged.unreadable:
         key, reason = next(iter(merged.unreadable.items()))
+        images = counted(len(merged.unreadable), "image", "images")
         yield (
-            f"Without a label map, unreadable in every file: "
-            f"{counted(len(merged.unreadable), 'image')} ({printable(key)}: {printable(reason)})"
+            f"Without a label map, unreadable in every file: {images} "
+            f"({printable(key)}: {printable(reason)})"
         )
     yield f"Next: {shlex.join(['labelkit', 'verify', printable(str(output))])}"

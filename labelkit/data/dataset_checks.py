@@ -51,9 +51,10 @@ def require_logits(maps: LabelMapFile, options: TargetOptions) -> None:
     """
     if options.absent != "zeros" or options.method != "relabel":
         return
-    if any(form.background for form in maps.forms) and maps.attrs.get("average") == "probability":
+    averaged = maps.attrs.get("average") == "probability"
+    if averaged and any(form.background for form in maps.forms):
         raise LabelMapError(
-            f"{maps.path} holds logarithms of probabilities (labelkit relabel averaged probabilities), "
-            "beside which absent='zeros' would make every class that a cell does "
-            "not store certain: take absent='background'"
+            f"{maps.path} holds log-probabilities (labelkit relabel averaged probabilities), next "
+            "to which absent='zeros' would make every class that a cell does not store certain: "
+            "pass absent='background'"
         )

@@ -2,7 +2,6 @@ from .form import MapForm as MapForm
 from .joining import merge as merge
 from .label_map import Background as Background, LabelMap as LabelMap, LabelMaps as LabelMaps
 from .map_batch import MapBatch as MapBatch, ProbabilityBatch as ProbabilityBatch
-from .packing import write_raw as write_raw
 from .pooling import pool as pool, pool_by_zoom as pool_by_zoom
 from .pooling_batch import pool_batch as pool_batch, pool_batch_by_zoom as pool_batch_by_zoom
 from .pooling_tokens import pool_tokens as pool_tokens

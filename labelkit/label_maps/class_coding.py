@@ -26,17 +26,15 @@ class ClassCodec:
     Args:
         form: what the maps have in common.
         num_classes: length of the class list; an index takes 2 bytes up to 65,536 classes, else 4.
-        raw: store indices as they are.
 
     Attributes:
         width: bytes of an index.
         nbytes: bytes that the entries' classes take in a record.
     """
 
-    def __init__(self, form: MapForm, num_classes: int, *, raw: bool) -> None:
+    def __init__(self, form: MapForm, num_classes: int) -> None:
         self._form = form
         self._num_classes = num_classes
-        self._raw = raw
         self._dtype = "<u2" if num_classes <= 1 << 16 else "<u4"
         # Sums of differences must not wrap around.
         self._sum = np.uint32 if num_classes <= 1 << 16 else np.uint64
@@ -52,9 +50,8 @@ class ClassCodec:
             index: (N, K, H, W), or ascending (N, K) where all cells store the same classes.
         """
         flat = index.reshape(len(index), math.prod(index.shape[1:]))
-        if self._form.selection == "image" or self._raw:
-            ascending = self._form.selection == "image" and not self._raw
-            area[:] = self.encode_ascending(flat) if ascending else self._plain(flat)
+        if self._form.selection == "image":
+            area[:] = self.encode_ascending(flat)
             return
         for record, classes in zip(area, flat, strict=True):
             self._put_palette(record, classes)
@@ -65,9 +62,6 @@ class ClassCodec:
         Raises:
             ValueError: a palette that is none, or a class outside the list.
         """
-        if self._raw:
-            stored = records[:, start : start + self._entries * self.width].copy()
-            return self._known(stored.view(self._dtype))
         classes = np.empty((len(records), self._entries), self._dtype)
         for row in range(len(records)):
             classes[row] = self._from_palette(records[row : row + 1], start)
@@ -90,8 +84,6 @@ class ClassCodec:
 
     def encode_ascending(self, classes: NDArray[np.integer]) -> NDArray[np.uint8]:
         """Ascending classes (N, V): the first, then each one's difference to the one before."""
-        if self._raw:
-            return self._plain(classes)
         return byte_planes(np.diff(classes, axis=1, prepend=0), self._dtype)
 
     def ascending(
@@ -102,14 +94,9 @@ class ClassCodec:
         Raises:
             ValueError: a class outside the list, or classes that do not ascend.
         """
-        if self._raw:
-            classes = records[:, start : start + count * self.width].copy().view(self._dtype)
-            rise = classes[:, 1:] > classes[:, :-1]
-        else:
-            gaps = from_byte_planes(records, start, count, self._dtype)
-            classes = np.add.accumulate(gaps, axis=1, dtype=self._sum)
-            rise = gaps[:, 1:] != 0
-        if not rise.all() or (classes[:, -1] >= self._num_classes).any():
+        gaps = from_byte_planes(records, start, count, self._dtype)
+        classes = np.add.accumulate(gaps, axis=1, dtype=self._sum)
+        if not (gaps[:, 1:] != 0).all() or (classes[:, -1] >= self._num_classes).any():
             raise ValueError(f"classes that do not ascend within the list of {self._num_classes}")
         return classes.astype(self._dtype, copy=False)
 
@@ -117,7 +104,7 @@ class ClassCodec:
         if self._form.selection == "image":
             return self._form.top_k * self.width
         plain = self._entries * self.width
-        return plain if self._raw else 4 + max(self._entries + LARGEST_PALETTE * self.width, plain)
+        return 4 + max(self._entries + LARGEST_PALETTE * self.width, plain)
 
     def _put_palette(self, area: NDArray[np.uint8], classes: NDArray[np.integer]) -> None:
         """Write a palette's size, places and palette, or the classes where they are too many."""
@@ -135,9 +122,6 @@ class ClassCodec:
             start += len(classes)
             planes = self.encode_ascending(palette[None])[0]
         area[start : start + len(planes)] = planes
-
-    def _plain(self, classes: NDArray[np.integer]) -> NDArray[np.uint8]:
-        return np.ascontiguousarray(classes, self._dtype).view(np.uint8)
 
     def _known(self, stored: NDArray[np.generic]) -> NDArray[np.unsignedinteger]:
         classes = cast("NDArray[np.unsignedinteger]", stored)

@@ -14,10 +14,9 @@ A record of one map holds, little-endian and side by side, so that bytes of one 
     M classes         of the background, ascending
     the entries' classes
 
-Two codings exist. ``raw`` stores all of that as it is, to be read at once. ``packed`` is made to
-compress: steps and patterns are differences to neighbouring cells (and to the stronger plane, if
-planes descend), ascending classes are differences, floats and classes go by byte planes, and the
-entries of maps whose cells store classes of their own name a place in a palette of the image.
+Steps and patterns are differences to neighbouring cells (and to the stronger plane, if planes
+descend), ascending classes are differences, floats and classes go by byte planes, and the entries
+of maps whose cells store classes of their own name a place in a palette of the image.
 ``label_maps/SPEC.md`` in the repository says it byte for byte.
 
 Legend: N images, K entries per cell, H W grid, C classes, M classes and P patterns of a background,
@@ -59,7 +58,6 @@ class MapCodec:
     Args:
         form: what the maps have in common.
         num_classes: length of the class list; an index takes 2 bytes up to 65,536 classes, else 4.
-        raw: store for reading at once, not for compression.
 
     Attributes:
         nbytes: bytes of one record, R.
@@ -72,12 +70,11 @@ class MapCodec:
         ValueError: a form that such a class list cannot have.
     """
 
-    def __init__(self, form: MapForm, num_classes: int, *, raw: bool = False) -> None:
+    def __init__(self, form: MapForm, num_classes: int) -> None:
         form.check(num_classes)
         self.form = form
-        self.raw = raw
         self._num_classes = num_classes
-        self.classes = ClassCodec(form, num_classes, raw=raw)
+        self.classes = ClassCodec(form, num_classes)
         self.float_type = _FLOATS.get(form.scores)
         self.places = {name: (0, size) for name, size in self._sizes().items()}
         start = 0
@@ -144,7 +141,7 @@ class MapCodec:
         grid = self.form.grid
         count = (end - start) // (grid[0] * grid[1])
         planes = records[:, start:end].reshape(len(records), count, *grid)
-        return planes if self.raw else self._restored(planes)
+        return self._restored(planes)
 
     def _sizes(self) -> dict[str, int]:
         """Bytes of each part, in their order."""
@@ -182,18 +179,13 @@ class MapCodec:
         """Planes (N, L, H, W) in the file's type of scores."""
         flat = values.reshape(len(values), math.prod(values.shape[1:]))
         if self.float_type:
-            stored = flat.astype(self.float_type)
-            return {
-                name: stored.view(np.uint8) if self.raw else byte_planes(stored, self.float_type)
-            }
+            return {name: byte_planes(flat, self.float_type)}
         ends, steps = quantise(flat)
         planes = steps.reshape(values.shape)
-        if not self.raw:
-            if descend:
-                planes[:, 1:] -= planes[:, :-1].copy()
-            planes[:, : 1 if descend else None] = flatten_neighbours(
-                planes[:, : 1 if descend else None]
-            )
+        if descend:
+            planes[:, 1:] -= planes[:, :-1].copy()
+        first = slice(1 if descend else None)
+        planes[:, first] = flatten_neighbours(planes[:, first])
         return {extremes: ends, name: planes}
 
     def _decode_planes(
@@ -229,11 +221,8 @@ class MapCodec:
         parts: list[NDArray[np.generic]] = []
         for name in ("scores", "lse"):
             start, size = self.places[name]
-            if self.raw:
-                parts.append(records[:, start : start + size].copy().view(float_type))
-            else:
-                size //= np.dtype(float_type).itemsize
-                parts.append(from_byte_planes(records, start, size, float_type))
+            size //= np.dtype(float_type).itemsize
+            parts.append(from_byte_planes(records, start, size, float_type))
         values = np.concatenate(parts, axis=1).astype(np.float32)
         if not np.isfinite(values).all():
             raise ValueError("a score that is not finite")
@@ -256,7 +245,7 @@ class MapCodec:
             parts |= {
                 "unit": (unit * other).astype("<f4").view(np.uint8),
                 "coefficients": factors.view(np.uint8),
-                "patterns": patterns if self.raw else flatten_neighbours(patterns),
+                "patterns": flatten_neighbours(patterns),
             }
         return parts
 

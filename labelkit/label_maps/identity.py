@@ -9,7 +9,7 @@ import msgspec
 if TYPE_CHECKING:
     from labelkit.label_maps.layout import Header
 
-_NO_IDENTITY = frozenset({"classes_name", "made_with", "content", "packed_content"})
+_NO_IDENTITY = frozenset({"classes_name", "made_with", "content"})
 
 
 class Difference(NamedTuple):
@@ -27,7 +27,7 @@ class Difference(NamedTuple):
 
 
 def identity(header: Header) -> dict[str, Any]:
-    """The part of a header that says what the rows are: format, coding, forms, classes, source."""
+    """The part of a header that says what the rows are: format, forms, classes, source."""
     every: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(header))
     return {name: value for name, value in every.items() if name not in _NO_IDENTITY}
 

@@ -31,8 +31,10 @@ def merge(
     files: Sequence[LabelMapFile],
     output: str | os.PathLike[str],
     on_progress: Callable[[int, int], None] | None = None,
+    *,
+    overwrite: bool = False,
 ) -> LabelMapFile:
-    """Join the rows of several packed files of one source into one file.
+    """Join the rows of several files of one source into one file.
 
     Rows are copied as they stand, after a look at each one's checksum and content. The file is the
     same, byte for byte, whatever the order of ``files``. Memory stays flat. An image that one file
@@ -42,16 +44,17 @@ def merge(
         files: at least one.
         output: the file to make.
         on_progress: called with (rows read, rows in all) every now and then.
+        overwrite: replace an existing ``output`` once the new file is complete.
 
     Raises:
         ValueError: no files.
-        LabelMapError: files that differ in classes, forms, coding or source; imports of folders of
-            other names; different rows of one key; a damaged row; a raw file. No file is made then.
-        FileExistsError: ``output`` exists.
+        LabelMapError: files that differ in classes, forms or source; imports of folders of
+            other names; different rows of one key; a damaged row. No file is made then.
+        FileExistsError: ``output`` exists and ``overwrite`` is false.
         OSError: the disk is full or refuses.
     """
     output = Path(output).absolute()
-    require_free(output)
+    require_free(output, overwrite=overwrite)
     for file in files:
         _require_alike(files[0], file)
     _require_one_folder(files)
@@ -60,17 +63,14 @@ def merge(
     count, key_bytes, record_bytes = _measure(files)
     rows = Rows(_copied(files, on_progress), count, key_bytes, record_bytes)
     return publish_whole(
-        output, lambda path: write_checked(path, header, files[0].classes, rows, unreadable)
+        output,
+        lambda path: write_checked(path, header, files[0].classes, rows, unreadable),
+        overwrite=overwrite,
     )
 
 
 def _require_alike(first: LabelMapFile, second: LabelMapFile) -> None:
     """Raise unless rows of both files can stand in one."""
-    if first.raw or second.raw:
-        raw = first if first.raw else second
-        raise LabelMapError(
-            f"{raw.path} is a raw file: merge the packed files, then labelkit pack --raw"
-        )
     if first.classes != second.classes:
         raise LabelMapError(
             f"{first.path} and {second.path} are of different class lists: {first.classes} and "
@@ -80,7 +80,10 @@ def _require_alike(first: LabelMapFile, second: LabelMapFile) -> None:
     if found is None:
         return
     if found.name.startswith("source."):
-        advice = "Only maps of one source can be joined; --average joins several teachers' answers"
+        advice = (
+            "Only files of one source can be merged; to average several teachers, pass several "
+            "--teacher to labelkit relabel"
+        )
     else:
         advice = "Make both in the same form"
     raise LabelMapError(
@@ -100,8 +103,7 @@ def _require_one_folder(files: Sequence[LabelMapFile]) -> None:
             raise LabelMapError(
                 f"{imported[0].path} and {file.path} were imported from folders of other names, "
                 f"{names[0]!r} and {names[1]!r}: they may be of two teachers. If they are of one, "
-                "give the folders one name and convert them again; --average joins several "
-                "teachers' answers"
+                "give the folders one name and convert them again"
             )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -49,20 +49,17 @@ class Kind(msgspec.Struct, frozen=True):
 class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a file says of itself; JSON in the root attribute ``header``.
 
-    ``content`` is what ``ContentDigest`` gives; ``packed_content`` is that of the packed file that
-    a raw one was made from, and empty in a packed one.
+    ``content`` is what ``ContentDigest`` gives.
     """
 
     format: str
     version: int
-    coding: Literal["packed", "raw"]
     maps: tuple[MapForm, ...]
     classes_name: str
     classes_digest: str
     source: dict[str, Any]
     made_with: dict[str, Any]
     content: str = ""
-    packed_content: str = ""
 
 
 def is_foreign(error: BaseException) -> bool:

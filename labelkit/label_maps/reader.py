@@ -41,7 +41,6 @@ class LabelMapFile:
         header: all that it says of itself.
         classes: the class list of its indices.
         forms: what the maps of each kind have in common; most files hold one map an image.
-        raw: whether its records are made for reading at once, not packed.
         attrs: how the maps were made: teacher, weights, input size.
         made_with: what does not identify the maps: versions, how exact the teacher's head is.
         unreadable: images of the data set without a map, key -> reason.
@@ -83,9 +82,9 @@ class LabelMapFile:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the classes, the keys and the packed rows' checksums, in hexadecimal."""
-        content = self.header.packed_content or self.header.content
-        return hashlib.sha256(f"{self.classes.digest}{content}".encode()).hexdigest()
+        """SHA-256 of the classes, the keys and the rows' checksums, in hexadecimal."""
+        content = f"{self.classes.digest}{self.header.content}"
+        return hashlib.sha256(content.encode()).hexdigest()
 
     @property
     def record_bytes(self) -> int:
@@ -258,11 +257,10 @@ class LabelMapFile:
         parts = open_parts(self.path)
         header = self.header = parts.header
         self.classes, self.forms = parts.classes, header.maps
-        self.raw = header.coding == "raw"
         self.attrs: dict[str, Any] = header.source
         self.made_with: dict[str, Any] = header.made_with
         self._table = RowTable(parts.columns)
-        codec = RecordCodec.of_header(header, len(self.classes))
+        codec = RecordCodec(header.maps, len(self.classes))
         self._rows = CheckedRows(self.path, self._file, self._table, codec)
         if not self._file.is_at_its_path():
             raise ValueError("it was changed while it was opened")

@@ -1,4 +1,4 @@
-"""A row's record: the records of one image's maps, one after the other, compressed or not.
+"""A row's record: the records of one image's maps, one after the other, compressed.
 
 Legend: N images, R bytes of a record.
 """
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from labelkit.label_maps.form import MapForm
     from labelkit.label_maps.label_map import LabelMaps
-    from labelkit.label_maps.layout import Header
 
 _COMPRESSION_LEVEL = 6
 _MEMORY_LEVEL = 9
@@ -35,7 +34,6 @@ class RecordCodec:
     Args:
         forms: of the maps, in their order; at least one.
         num_classes: length of the class list.
-        raw: records for reading at once, which are not compressed.
 
     Attributes:
         nbytes: bytes of a plain record, R.
@@ -45,11 +43,10 @@ class RecordCodec:
             of more than 4 MiB.
     """
 
-    def __init__(self, forms: Sequence[MapForm], num_classes: int, *, raw: bool) -> None:
+    def __init__(self, forms: Sequence[MapForm], num_classes: int) -> None:
         if not 1 <= len(forms) <= _MOST_FORMS:
             raise ValueError(f"{len(forms)} maps an image, expected 1 to {_MOST_FORMS}")
-        self._codecs = [MapCodec(form, num_classes, raw=raw) for form in forms]
-        self._raw = raw
+        self._codecs = [MapCodec(form, num_classes) for form in forms]
         ends = list(accumulate((codec.nbytes for codec in self._codecs), initial=0))
         self._slices = [slice(*pair) for pair in pairwise(ends)]
         self.nbytes = ends[-1]
@@ -63,11 +60,6 @@ class RecordCodec:
             for place, codec in zip(self._slices, self._codecs, strict=True)
             for at in ((0, *codec.breaks) if place.start else codec.breaks)
         ]
-
-    @classmethod
-    def of_header(cls, header: Header, num_classes: int) -> RecordCodec:
-        """That of a file's rows."""
-        return cls(header.maps, num_classes, raw=header.coding == "raw")
 
     def encode(self, maps: Sequence[LabelMaps]) -> NDArray[np.uint8]:
         """The plain records (N, R) of N images, whose maps of each form are given.
@@ -101,12 +93,10 @@ class RecordCodec:
         return [(codec, records[:, place]) for codec, place in pairs]
 
     def compress(self, record: bytes) -> bytes:
-        """A plain record as it stands in the file: one zlib stream, or in raw files itself.
+        """A plain record as it stands in the file: one zlib stream.
 
         Bytes of another kind begin a new deflate block, with a Huffman code of its own.
         """
-        if self._raw:
-            return record
         stream = zlib.compressobj(_COMPRESSION_LEVEL, memLevel=_MEMORY_LEVEL)
         ends = [0, *self._breaks, len(record)]
         parts: list[bytes] = []
@@ -121,9 +111,6 @@ class RecordCodec:
         Raises:
             ValueError: not one zlib stream of a record.
         """
-        if self._raw:
-            self._require_length(len(stored))
-            return stored
         stream = zlib.decompressobj()
         try:
             record = stream.decompress(stored, self.nbytes)
@@ -141,4 +128,4 @@ class RecordCodec:
     @property
     def longest_stored(self) -> int:
         """The most bytes that a record can take in the file."""
-        return self.nbytes if self._raw else self.nbytes + self.nbytes // 8 + 1024
+        return self.nbytes + self.nbytes // 8 + 1024

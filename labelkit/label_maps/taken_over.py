@@ -23,7 +23,7 @@ class TakenOver:
     record is that row's own matter.
 
     Args:
-        old: a packed file; None gives no rows.
+        old: a file; None gives no rows.
         keys: all images of the new file.
         header: that of the new file.
         classes: those of the new file.
@@ -84,11 +84,6 @@ def _require_alike(old: LabelMapFile, header: Header, classes: ClassList) -> Non
     found = difference(identity(old.header), identity(header))
     if old.classes != classes:
         found = Difference("class list", str(old.classes), str(classes))
-    if found and found.name == "coding":
-        raise LabelMapError(
-            f"{old.path} cannot be reused: its records are made for reading at once. Take the file "
-            "that it was packed from"
-        )
     if found:
         raise LabelMapError(
             f"{old.path} cannot be reused: its {found.name} is {found.first!r}, "

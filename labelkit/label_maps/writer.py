@@ -70,7 +70,7 @@ class LabelMapWriter:
         source: how the maps are made, JSON values; shards of another source never mix.
         made_with: what else the file is to say, such as versions; no part of the identity.
         shard_rows: images per shard: what an interruption can cost at most.
-        reuse: a packed file of the same classes, forms and source: its whole rows of ``keys`` are
+        reuse: a file of the same classes, forms and source: its whole rows of ``keys`` are
             taken over as they are. Images that it could not read, or whose row is damaged, are
             tried again.
         made_from: a digest of files that the maps are made from; like ``reuse`` it tells shards
@@ -104,7 +104,7 @@ class LabelMapWriter:
         self.path = Path(path).absolute()
         self.parts = self.path.with_name(self.path.name + ".parts")
         self.classes = classes
-        self._codec = RecordCodec(forms, len(classes), raw=False)
+        self._codec = RecordCodec(forms, len(classes))
         every = sorted(keys, key=check_key)
         for key, following in pairwise(every):
             if key == following:
@@ -112,7 +112,6 @@ class LabelMapWriter:
         self.header = Header(
             format=FORMAT,
             version=VERSION,
-            coding="packed",
             maps=tuple(forms),
             classes_name=classes.name,
             classes_digest=classes.digest,

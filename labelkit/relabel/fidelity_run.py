@@ -171,7 +171,7 @@ class FidelityRun:
         """An image's maps as a file gives them back, and the bytes of their record."""
         if forms is None:
             return [_everything(each) for each in logits], 0
-        codec = RecordCodec(forms, len(self._teacher.classes), raw=False)
+        codec = RecordCodec(forms, len(self._teacher.classes))
         selected = [
             select(resize_grid(each, form.grid), form)
             for each, form in zip(logits, forms, strict=True)

@@ -21,60 +21,64 @@ def parts(tmp_path):
 def test_parts_become_one_file(parts, tmp_path):
     run = labelkit("merge", *parts, "-o", tmp_path / "m.h5")
     assert run.code == 0, run
-    assert "m.h5 made: 9 label maps" in run.text
-    assert "the rows of 2 files" in run.text
-    assert "In more than one file, and the same there: 1 rows" in run.text
-    assert "Without a map, for no file could read them: 1 images" in run.text
+    assert f"Wrote {tmp_path}/m.h5: 9 label maps from 2 files, " in run.text
+    assert "Identical in more than one file: 1 row\n" in run.out
+    assert f"Without a label map, unreadable in every file: 1 image ({KEYS[0]}: torn" in run.out
     assert "\x1b[2J" not in run.out
     assert run.out.splitlines()[-1] == f"Next: labelkit verify {tmp_path}/m.h5"
     assert len(LabelMapFile.open(tmp_path / "m.h5")) == 9
 
 
-def test_teachers_become_their_average(tmp_path):
+def test_files_of_two_teachers_are_refused_with_what_to_do_next(tmp_path):
     files = [
         make(tmp_path / "a.h5", KEYS, seed=0).path,
         make(tmp_path / "b.h5", KEYS[:7], seed=1, source=OTHER).path,
     ]
     run = labelkit("merge", *files, "-o", tmp_path / "m.h5")
     assert run.code == 1
-    assert "--average" in run.text
-    run = labelkit("merge", "--average", *files, "-o", tmp_path / "m.h5")
-    assert run.code == 1
-    assert "b.h5 lacks 3" in run.text
-    assert "--common" in run.text
-    asked = ("merge", "--average", "--common", "--space", "probability", *files, "-o")
-    run = labelkit(*asked, tmp_path / "m.h5")
-    assert run.code == 0, run
-    assert "7 label maps" in run.text
-    assert "the average of 2 files" in run.text
-    assert "Left out, for a file lacks them: 3 images or more" in run.text
-    assert LabelMapFile.open(tmp_path / "m.h5").attrs["average"] == "probability"
-    assert labelkit(*asked, tmp_path / "m.h5").code == 0  # it is there already, the same
+    assert "differ in teacher.name" in run.text
+    assert "pass several --teacher to labelkit relabel" in run.text
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
-        (["a.h5"], "give two files or more"),
-        (["a.h5", "b.h5", "--common"], "--common needs --average"),
-        (["a.h5", "b.h5", "--space", "logit"], "--space needs --average"),
+        (["a.h5"], "pass at least two files"),
         (["a.h5", "none.h5"], "does not exist"),
+        (["a.h5", "b.h5", "-o", "none/m.h5"], "no such folder: none"),
     ],
 )
-def test_wrong_usage_is_told(parts, tmp_path, monkeypatch, arguments, told):
+def test_wrong_usage_is_refused(parts, tmp_path, monkeypatch, arguments, message):
     assert [path.name for path in parts] == ["a.h5", "b.h5"]
     monkeypatch.chdir(tmp_path)
-    run = labelkit("merge", *arguments, "-o", "m.h5")
+    run = labelkit("merge", "-o", "m.h5", *arguments)
     assert run.code == 2
-    assert told in run.text
+    assert message in run.text
     assert not (tmp_path / "m.h5").exists()
 
 
-def test_no_file_is_replaced(parts):
-    run = labelkit("merge", *parts, "-o", parts[0])
-    assert run.code == 1
-    assert "exists: choose another name" in run.text
-    assert len(LabelMapFile.open(parts[0])) == 5
+def test_an_existing_file_is_replaced_only_on_request(parts, tmp_path):
+    output = make(tmp_path / "m.h5", ["other.jpg"]).path
+    run = labelkit("merge", *parts, "-o", output)
+    assert run.code == 2
+    assert "m.h5 exists: choose another name, or pass --overwrite" in run.text
+    assert list(LabelMapFile.open(output)) == ["other.jpg"]
+    run = labelkit("merge", *parts, "-o", output, "--overwrite", "--quiet")
+    assert (run.code, run.text) == (0, "")
+    assert list(LabelMapFile.open(output)) == KEYS[1:]
+
+
+def test_an_input_may_be_replaced_by_the_result(parts):
+    assert labelkit("merge", *parts, "-o", parts[0], "--overwrite").code == 0
+    assert list(LabelMapFile.open(parts[0])) == KEYS[1:]
+
+
+def test_a_failed_merge_leaves_the_file_that_it_was_to_replace(parts, tmp_path):
+    output = make(tmp_path / "m.h5", ["other.jpg"]).path
+    damage(LabelMapFile.open(parts[1]), KEYS[7])
+    assert labelkit("merge", *parts, "-o", output, "--overwrite").code == 1
+    assert list(LabelMapFile.open(output)) == ["other.jpg"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.h5", "b.h5", "m.h5"]
 
 
 def test_a_damaged_row_is_one_line(parts, tmp_path):

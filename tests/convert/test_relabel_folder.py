@@ -173,7 +173,7 @@ def test_files_of_two_folders_are_not_merged_unasked(tmp_path: Path) -> None:
         write_folder(tmp_path / name, keys)
         reading = _reading(tmp_path / name)
         files.append(import_relabel_folder(reading, keys, tmp_path / f"{number}.h5"))
-    told = r"0\.h5 and .*1\.h5 .*'b7' and 'r50'.*one name.*--average"
+    told = r"0\.h5 and .*1\.h5 .*'b7' and 'r50'.*one name and convert"
     with pytest.raises(LabelMapError, match=told):
         merge(files[:2], tmp_path / "m.h5")
     assert not (tmp_path / "m.h5").exists()

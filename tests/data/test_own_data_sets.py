@@ -220,7 +220,7 @@ def test_zeros_do_not_stand_beside_logarithms_of_probabilities(photos, tmp_path)
     maps = write_maps(tmp_path / "maps.h5", photos[1], FORM, PROBABILITIES)
     zeros = TargetOptions(absent="zeros")
     for make in (given, stream):
-        with pytest.raises(LabelMapError, match=r"maps\.h5 holds logarithms of .*'background'"):
+        with pytest.raises(LabelMapError, match=r"maps\.h5 holds log-probabilities .*'background'"):
             make(photos, maps, lambda *parts: parts, options=zeros)
 
 

@@ -5,6 +5,7 @@ Legend: N images, K entries per cell, H W grid, C classes, M classes and P patte
 
 from __future__ import annotations
 
+from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -102,3 +103,13 @@ def _random_background(
         coefficients.astype(np.float32) if patterns else None,
         shapes.astype(np.float32) if patterns else None,
     )
+
+
+def bits(part: object) -> object:
+    """Everything that a label map holds, bit by bit, with types and shapes."""
+    if is_dataclass(part):
+        return {field.name: bits(getattr(part, field.name)) for field in fields(part)}
+    if part is None:
+        return None
+    array = np.asarray(part)
+    return array.dtype.str, array.shape, array.tobytes()

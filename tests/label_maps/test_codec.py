@@ -73,7 +73,7 @@ def test_a_record_gives_back_what_was_encoded_whatever_the_form(data):
     pool = data.draw(st.sampled_from([1, 300]))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     maps = random_maps(rng, 2, form, num_classes, spread=spread, pool=pool)
-    codec = MapCodec(form, num_classes, raw=data.draw(st.booleans()))
+    codec = MapCodec(form, num_classes)
     encoded = codec.encode(maps)
     assert encoded.shape == (2, codec.nbytes)
     assert encoded.dtype == np.uint8
@@ -81,7 +81,6 @@ def test_a_record_gives_back_what_was_encoded_whatever_the_form(data):
         assert_same(decoded(codec, record.tobytes()), label_map, form)
 
 
-@pytest.mark.parametrize("raw", [False, True])
 @pytest.mark.parametrize(
     "form",
     [
@@ -90,9 +89,9 @@ def test_a_record_gives_back_what_was_encoded_whatever_the_form(data):
         MapForm(selection="image", top_k=2, grid=(3, 4), background=3, patterns=2),
     ],
 )
-def test_no_images_make_no_records(form, raw):
+def test_no_images_make_no_records(form):
     """A shard whose images are all unreadable."""
-    codec = MapCodec(form, 9, raw=raw)
+    codec = MapCodec(form, 9)
     assert codec.encode(LabelMaps.none(form)).shape == (0, codec.nbytes)
 
 

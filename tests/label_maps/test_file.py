@@ -11,12 +11,12 @@ import pytest
 
 from labelkit.errors import LabelMapError
 from labelkit.hierarchy import ClassList
-from labelkit.label_maps import LabelMapFile, MapForm, write_raw
+from labelkit.label_maps import LabelMapFile, MapForm
 from labelkit.label_maps.layout import VERSION
 from tests.label_maps.file_surgery import header_of, seal
+from tests.label_maps.random_maps import bits
 from tests.label_maps.small_files import CLASSES, MADE_WITH, SOURCE, damage, make, maps_of
 from tests.label_maps.test_codec import assert_same
-from tests.label_maps.test_packing import bits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,10 +65,8 @@ def test_every_row_comes_back_under_its_key_and_at_its_place(path, forms):
             written.maps_at(position)
 
 
-@pytest.mark.parametrize("raw", [False, True])
-def test_many_rows_at_once_are_those_one_by_one(path, tmp_path, raw):
+def test_many_rows_at_once_are_those_one_by_one(path):
     file = make(path, KEYS, FORMS, unreadable=BAD)
-    file = write_raw(file, tmp_path / "raw.h5") if raw else file
     rows = [5, 0, 11, 5]
     for number, (found, form) in enumerate(zip(file.batch(rows), FORMS, strict=True)):
         assert len(found) == len(rows)
@@ -102,7 +100,6 @@ def test_a_file_says_what_it_is(path):
     assert written.unreadable == BAD
     assert (written.classes, written.classes.name) == (CLASSES, "twenty")
     assert (written.attrs, written.made_with) == (SOURCE, MADE_WITH)
-    assert not written.raw
     assert not path.with_name("maps.h5.parts").exists()
     assert LabelMapFile.open(str(path)).path == path
 

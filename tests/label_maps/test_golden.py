@@ -12,17 +12,14 @@ import numpy as np
 import pytest
 
 from labelkit.label_maps import LabelMapFile
-from labelkit.label_maps.packing import write_raw
 from tests.label_maps.page_reader import page_reader
 
 GOLDEN = Path(__file__).parents[2] / "label_maps" / "golden"
 EXPECTED = json.loads((GOLDEN / "expected.json").read_text(encoding="utf-8"))
-PACKED = sorted(EXPECTED.keys() - {"raw"})
 KEYS = ["a/1.jpg", "a/é.png", "b/日本.webp"]
 
 
 def expected_arrays(name: str) -> dict[str, np.ndarray]:
-    name = "two-forms" if name == "raw" else name
     with np.load(GOLDEN / f"{name}.npz", allow_pickle=False) as arrays:
         return dict(arrays)
 
@@ -53,7 +50,6 @@ def test_a_golden_file_reads_as_it_did(name):
         assert list(file) == KEYS
         assert file.digest == EXPECTED[name]["digest"]
         assert json.loads(msgspec.json.encode(file.forms)) == EXPECTED[name]["forms"]
-        assert file.raw == (name == "raw")
         assert (len(file.classes), file.classes.name) == (300, "golden")
         assert (file.classes.ids[0], file.classes.ids[299]) == ("n00000000", "é 299")
         assert file.attrs == {"teacher": {"name": "none"}}
@@ -68,7 +64,7 @@ def test_a_golden_file_reads_as_it_did(name):
                 assert np.array_equal(found[part], array)
 
 
-@pytest.mark.parametrize("name", PACKED)
+@pytest.mark.parametrize("name", sorted(EXPECTED))
 def test_the_reader_of_the_docs_reads_a_golden_file_as_well(name):
     read = page_reader()
     with LabelMapFile.open(GOLDEN / f"{name}.h5") as file:
@@ -79,11 +75,3 @@ def test_the_reader_of_the_docs_reads_a_golden_file_as_well(name):
                 np.testing.assert_allclose(logits, own.dense(300), rtol=1e-5, atol=1e-5)
                 if own.log_sum_exp is not None:
                     np.testing.assert_allclose(lse, own.log_sum_exp, rtol=1e-5, atol=1e-5)
-
-
-def test_the_raw_form_of_a_golden_file_is_the_golden_raw_file(tmp_path):
-    with LabelMapFile.open(GOLDEN / "two-forms.h5") as packed:
-        made = write_raw(packed, tmp_path / "raw.h5")
-    with made, LabelMapFile.open(GOLDEN / "raw.h5") as golden:
-        assert list(made.raw_rows()) == list(golden.raw_rows())
-        assert made.header == golden.header

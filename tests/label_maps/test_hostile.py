@@ -73,7 +73,7 @@ def test_a_key_with_nul_is_refused_where_the_file_is_opened(tmp_path, key):
 def write_record(path, form: MapForm, stored: bytes, plain: bytes) -> None:
     """A file of one row that is as its header says."""
     classes = ClassList.of(["a", "b"])
-    header = Header(FORMAT, VERSION, "packed", (form,), "", classes.digest, {}, {})
+    header = Header(FORMAT, VERSION, (form,), "", classes.digest, {}, {})
     rows = Rows([(b"k", stored, row_crc32(b"k", plain))], 1, 1, len(stored))
     write_file(path, header, classes, rows, {})
 
@@ -81,7 +81,7 @@ def write_record(path, form: MapForm, stored: bytes, plain: bytes) -> None:
 def test_the_largest_record_of_a_small_file_is_read_in_little_memory(tmp_path):
     """4 MiB of zeros in 4 KiB, with a checksum that fits."""
     form = MapForm(selection="image", top_k=1, grid=(2047, 2048), log_sum_exp=False)
-    plain = bytes(RecordCodec([form], 2, raw=False).nbytes)
+    plain = bytes(RecordCodec([form], 2).nbytes)
     write_record(tmp_path / "large.h5", form, zlib.compress(plain), plain)
     assert (tmp_path / "large.h5").stat().st_size < 10_000
     with little_memory(), LabelMapFile.open(tmp_path / "large.h5") as file:

@@ -151,10 +151,13 @@ def test_two_maps_of_one_image_are_refused_with_its_key(tmp_path):
 @pytest.mark.parametrize(
     ("facts", "told"),
     [
-        ({"source": SOURCE | {"input_size": 224}}, "differ in input_size: 320 and 224.*--average"),
+        (
+            {"source": SOURCE | {"input_size": 224}},
+            "differ in input_size: 320 and 224.*pass several --teacher",
+        ),
         (
             {"source": SOURCE | {"teacher": {"name": "b7", "weights": "sha256:0"}}},
-            "differ in teacher.name: 'none' and 'b7'.*--average",
+            "differ in teacher.name: 'none' and 'b7'.*pass several --teacher",
         ),
         ({"source": {**SOURCE, "more": 1}}, "differ in more: None and 1"),
         ({"forms": [MapForm(top_k=2, grid=(4, 5), background=4)]}, r"maps\.0\.top_k: 3 and 2"),

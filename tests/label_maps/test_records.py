@@ -34,7 +34,7 @@ def test_several_maps_of_an_image_come_back_from_what_is_stored(data):
     forms = data.draw(st.lists(map_forms(num_classes), min_size=1, max_size=3))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     maps = [random_maps(rng, 2, form, num_classes) for form in forms]
-    codec = RecordCodec(forms, num_classes, raw=data.draw(st.booleans()))
+    codec = RecordCodec(forms, num_classes)
     for number, record in enumerate(map(bytes, codec.encode(maps))):
         stored = codec.compress(record)
         assert len(stored) <= codec.longest_stored
@@ -47,7 +47,7 @@ def test_several_maps_of_an_image_come_back_from_what_is_stored(data):
 
 def test_records_of_several_forms_lie_behind_one_another():
     forms = [PLAIN, MapForm(selection="image", top_k=1, grid=(2, 2), background=2), TINY]
-    whole = RecordCodec(forms, 9, raw=False)
+    whole = RecordCodec(forms, 9)
     parts = [MapCodec(form, 9) for form in forms]
     assert whole.nbytes == sum(part.nbytes for part in parts)
     rng = np.random.default_rng(0)
@@ -58,7 +58,7 @@ def test_records_of_several_forms_lie_behind_one_another():
 
 def test_a_packed_record_is_one_stream_that_any_zlib_reads():
     for forms in ([PLAIN], [TINY], [TINY, PLAIN]):
-        codec = RecordCodec(forms, 300, raw=False)
+        codec = RecordCodec(forms, 300)
         for record in encoded(codec, forms, 300):
             assert zlib.decompress(codec.compress(record)) == record
 
@@ -67,22 +67,12 @@ def test_bytes_of_another_kind_begin_a_block_of_their_own():
     """Worth a tenth of the file; a codec that forgot its breaks would still read."""
     form = MapForm(selection="image", top_k=2, grid=(3, 4), background=3, log_sum_exp=True)
     assert MapCodec(form, 9).breaks == (8, 16, 28, 28 + 24, 28 + 36, 28 + 39, 28 + 45)
-    codec = RecordCodec([form, PLAIN], 1000, raw=False)
+    codec = RecordCodec([form, PLAIN], 1000)
     record = encoded(codec, [form, PLAIN], 1000)[0]
     blocks = codec.compress(record)
     codec._breaks = []
     assert len(blocks) != len(codec.compress(record))
     assert zlib.decompress(blocks) == record
-
-
-def test_a_raw_record_stands_in_the_file_as_it_is():
-    codec = RecordCodec([PLAIN], 300, raw=True)
-    record = encoded(codec, [PLAIN], 300)[0]
-    assert codec.compress(record) == codec.expand(record) == record
-    entries = np.frombuffer(record, "<u2", 24, len(record) - 48)
-    assert np.array_equal(
-        entries, codec.decode(np.frombuffer(record, np.uint8)[None])[0].index.ravel()
-    )
 
 
 @pytest.mark.parametrize("count", [1, 64])
@@ -91,13 +81,13 @@ def test_a_record_that_does_not_compress_is_not_too_long_to_be_read(count):
     form = MapForm(
         selection="image", top_k=1, grid=(1, 1), background=2, patterns=2, log_sum_exp=True
     )
-    codec = RecordCodec([form] * count, 70_000, raw=False)
+    codec = RecordCodec([form] * count, 70_000)
     record = np.random.default_rng(0).bytes(codec.nbytes)
     assert len(codec.compress(record)) <= codec.longest_stored
 
 
 def test_what_is_not_one_whole_compressed_record_is_refused():
-    codec = RecordCodec([PLAIN], 300, raw=False)
+    codec = RecordCodec([PLAIN], 300)
     record = encoded(codec, [PLAIN], 300)[0]
     stored = codec.compress(record)
     wrong = [
@@ -123,7 +113,7 @@ def test_what_is_not_one_whole_compressed_record_is_refused():
 
 def test_a_bomb_is_expanded_no_further_than_a_record():
     """Half a megabyte that would be a hundred mebibytes."""
-    codec = RecordCodec([PLAIN], 300, raw=False)
+    codec = RecordCodec([PLAIN], 300)
     bomb = zlib.compress(bytes(100 << 20), 1)
     tracemalloc.start()
     try:
@@ -134,10 +124,9 @@ def test_a_bomb_is_expanded_no_further_than_a_record():
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("raw", [False, True])
-def test_a_record_of_another_length_is_refused(raw):
+def test_a_record_of_another_length_is_refused():
     for forms in ([PLAIN], [PLAIN, TINY]):
-        codec = RecordCodec(forms, 300, raw=raw)
+        codec = RecordCodec(forms, 300)
         record = encoded(codec, forms, 300)[0]
         for damaged in (record[:-1], record + b"x", b""):
             with pytest.raises(ValueError, match="bytes, expected"):
@@ -179,14 +168,13 @@ def test_a_damaged_packed_map_of_cells_is_refused():
             decoded(codec, damaged)
 
 
-@pytest.mark.parametrize("raw", [False, True])
-def test_a_damaged_map_of_an_image_is_refused(raw):
+def test_a_damaged_map_of_an_image_is_refused():
     form = MapForm(selection="image", top_k=2, grid=(1, 1), background=2, patterns=1)
-    codec = MapCodec(form, 9, raw=raw)
+    codec = MapCodec(form, 9)
     record = codec.encode(random_maps(np.random.default_rng(3), 1, form, 9))[0].tobytes()
     assert codec.nbytes == 8 + 12 + 4 + 2 + 1 + 2 + 2 + 4 + 4
-    equal = bytes(4) if raw else b"\x03\x00\x00\x00"  # twice the same class
-    outside = b"\x08\x00\x09\x00" if raw else b"\x08\x01\x00\x00"
+    equal = b"\x03\x00\x00\x00"  # twice the same class
+    outside = b"\x08\x01\x00\x00"
     wrong = {
         "nan among the numbers": at(record, 8, NAN),
         "nan among the numbers ": at(record, 16, NAN),
@@ -203,10 +191,9 @@ def test_a_damaged_map_of_an_image_is_refused(raw):
             decoded(codec, damaged)
 
 
-@pytest.mark.parametrize("raw", [False, True])
-def test_floats_that_are_not_finite_are_refused(raw):
+def test_floats_that_are_not_finite_are_refused():
     form = MapForm(top_k=1, grid=(1, 1), scores="float32", log_sum_exp=True)
-    codec = MapCodec(form, 9, raw=raw)
+    codec = MapCodec(form, 9)
     record = codec.encode(random_maps(np.random.default_rng(0), 1, form, 9))[0].tobytes()
     for start in (0, 4):
         with pytest.raises(ValueError, match="not finite"):
@@ -226,11 +213,11 @@ def test_floats_that_are_not_finite_are_refused(raw):
 )
 def test_records_that_no_reader_should_make_room_for_are_refused(forms):
     with pytest.raises(ValueError, match="maps an image"):
-        RecordCodec(forms, 9, raw=True)
+        RecordCodec(forms, 9)
 
 
 def test_maps_that_do_not_fit_the_forms_are_refused():
-    codec = RecordCodec([PLAIN, TINY], 9, raw=False)
+    codec = RecordCodec([PLAIN, TINY], 9)
     rng = np.random.default_rng(0)
     plain, tiny = random_maps(rng, 2, PLAIN, 9), random_maps(rng, 2, TINY, 9)
     with pytest.raises(ValueError, match="maps of 1 forms, expected 2"):

@@ -10,7 +10,7 @@ import pytest
 
 from labelkit.errors import LabelMapError
 from labelkit.hierarchy import ClassList
-from labelkit.label_maps import LabelMapFile, MapForm, merge
+from labelkit.label_maps import LabelMapFile, MapForm
 from tests.label_maps.dying import deaths
 from tests.label_maps.small_files import FORM, SOURCE, damage, make, maps_of, writer_of
 
@@ -204,15 +204,3 @@ def test_made_with_is_what_both_runs_have_in_common(old, tmp_path):
     assert grown.made_with == {}
     assert grown.digest == whole.digest
     assert msgspec.structs.replace(grown.header, made_with=whole.made_with) == whole.header
-
-
-def test_raw_files_are_not_reused(old, tmp_path):
-    from labelkit.label_maps import write_raw
-
-    raw = write_raw(old, tmp_path / "raw.h5")
-    with pytest.raises(
-        LabelMapError, match=r"raw\.h5 cannot be reused: .* Take the file that it was packed from"
-    ):
-        writer_of(tmp_path / "new.h5", OLD + NEW, reuse=raw)
-    with pytest.raises(LabelMapError, match=r"raw\.h5 is a raw file: merge the packed files"):
-        merge([old, raw], tmp_path / "m.h5")

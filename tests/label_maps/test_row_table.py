@@ -20,10 +20,10 @@ FORM = MapForm(top_k=1, grid=(1, 1))
 
 def write_keys(path, keys):
     """A file of these keys, ascending, all with one map."""
-    codec = RecordCodec([FORM], len(CLASSES), raw=False)
+    codec = RecordCodec([FORM], len(CLASSES))
     record = bytes(codec.encode([random_maps(np.random.default_rng(0), 1, FORM, len(CLASSES))])[0])
     stored = codec.compress(record)
-    header = Header(FORMAT, VERSION, "packed", (FORM,), "abc", CLASSES.digest, {}, {})
+    header = Header(FORMAT, VERSION, (FORM,), "abc", CLASSES.digest, {}, {})
     stream = ((key, stored, row_crc32(key, record)) for key in map(str.encode, keys))
     size = sum(map(len, map(str.encode, keys)))
     rows = Rows(stream, len(keys), size, len(keys) * len(stored))

@@ -11,7 +11,7 @@ from labelkit.errors import LabelkitError
 from labelkit.geometry import CropBox
 from labelkit.label_maps import LabelMap, MapForm, pool
 from labelkit.relabel import Settings
-from labelkit.relabel.selection import select, select_around_zero
+from labelkit.relabel.selection import select, select_log_probabilities
 
 
 def logits_of(seed, classes=12, grid=(3, 4), batch=2):
@@ -152,7 +152,7 @@ def test_classes_left_out_of_averaged_probabilities_have_mean_zero(seed, top_k):
     """Zero is what they count as in maps without a background; no softmax sees the shift."""
     logits = logits_of(seed).log_softmax(dim=1)
     form = MapForm(top_k=top_k, grid=(3, 4), scores="float32", log_sum_exp=True)
-    maps = select_around_zero(logits, form)
+    maps = select_log_probabilities(logits, form)
     ordered = np.sort(logits.double().numpy(), axis=1)[:, ::-1]
     shift = ordered[:, top_k:].mean(axis=1)
     assert np.abs(maps.score - (ordered[:, :top_k] - shift[:, None])).max() < 1e-4
@@ -163,4 +163,4 @@ def test_classes_left_out_of_averaged_probabilities_have_mean_zero(seed, top_k):
 def test_averaged_probabilities_are_not_shifted_where_no_class_counts_as_zero(form):
     logits = logits_of(0).log_softmax(dim=1)
     form = MapForm(**({"top_k": 3, "grid": (3, 4)} | form))
-    assert np.array_equal(select_around_zero(logits, form).score, select(logits, form).score)
+    assert np.array_equal(select_log_probabilities(logits, form).score, select(logits, form).score)
