@@ -77,8 +77,7 @@ def write_report(path: Path, results: Sequence[Fidelity], teacher: str) -> None:
         path.write_bytes(msgspec.json.format(msgspec.json.encode([*map(asdict, results)])))
         return
     from labelkit import __version__
-    from labelkit.inspection.blocks import Page, Paragraph, Scatter, Section, Table
-    from labelkit.inspection.page import write_page
+    from labelkit.inspection import DataTable, Page, Paragraph, Scatter, Section, write_page
 
     plain = [each for each in results if each.temperature == 1]
     points = tuple(
@@ -92,11 +91,11 @@ def write_report(path: Path, results: Sequence[Fidelity], teacher: str) -> None:
     floor, *others = (each.way for each in results)
     kinds = {floor.name: _FLOOR} | {way.name: _made(way) for way in others}
     scatter = Scatter(points, ("bytes an image", "KL in nats"))
-    made = Table(("maps", "how they are made"), tuple(kinds.items()))
+    made = DataTable(("maps", "how they are made"), tuple(kinds.items()))
     sections = (
         Section("Error against size", (Paragraph(_PLOT), scatter)),
         Section("The maps", (Paragraph(_KINDS), made)),
-        Section("All figures", (Paragraph(_FIGURES), Table(columns, rows, "Lowest KL first"))),
+        Section("All figures", (Paragraph(_FIGURES), DataTable(columns, rows, "Lowest KL first"))),
     )
     write_page(path, Page(f"Crop fidelity: {teacher}", sections, lead, f"labelkit {__version__}"))
 

@@ -208,8 +208,7 @@ def _inspect_tree(path: Path, tree: SemanticTree, options: TreeOptions) -> None:
 
 def _inspect_label_maps(file: LabelMapFile, key: str | None, images: Path | None) -> None:
     from labelkit.cli.inspect_tables import print_label_map, print_label_maps
-    from labelkit.inspection import find_label_map
-    from labelkit.inspection.summary import summarize_label_maps
+    from labelkit.inspection import find_label_map, summarize_label_maps
 
     if key is None:
         return print_label_maps(summarize_label_maps(file), images)

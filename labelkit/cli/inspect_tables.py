@@ -17,11 +17,7 @@ from labelkit.cli.output import (
     print_table,
 )
 from labelkit.hierarchy import class_names
-from labelkit.inspection import class_shares
-from labelkit.inspection.forms import form_lines
-from labelkit.inspection.palette import PALETTE, hexadecimal
-from labelkit.inspection.presence import stored_presence
-from labelkit.inspection.report import AREA, settings
+from labelkit.inspection import AREA_NOTE, PALETTE, class_shares, hexadecimal, stored_presence
 from labelkit.wording import counted, file_size, percent, printable, readable
 
 if TYPE_CHECKING:
@@ -51,13 +47,13 @@ def print_label_maps(summary: LabelMapSummary, images: Path | None) -> None:
                 ("unreadable", _unreadable(summary)),
                 *(("", f"{key}: {reason}") for key, reason in summary.unreadable_examples),
                 *(("keys such as" if not n else "", k) for n, k in enumerate(summary.example_keys)),
-                *form_lines(summary.forms),
+                *summary.form_facts,
                 (
                     "classes",
                     classes_line(summary.classes_name, summary.num_classes, summary.digest),
                 ),
                 ("file size", f"{file_size(summary.file_bytes)}{each}"),
-                *settings(summary),
+                *summary.provenance,
             ]
         ),
     )
@@ -65,7 +61,7 @@ def print_label_maps(summary: LabelMapSummary, images: Path | None) -> None:
     if summary.frequent:
         screen.print(f"Classes with the largest area, in {summary.looked_at}", style="bold")
         print_table(screen, _frequent(summary))
-        screen.print(AREA, style="dim", soft_wrap=True)
+        screen.print(AREA_NOTE, style="dim", soft_wrap=True)
         screen.print()
     where = shlex.join(["labelkit", "inspect", str(summary.path), "--images"])
     folder = shlex.quote(printable(str(images))) if images else "DATA"

@@ -18,10 +18,7 @@ from labelkit.cli.output import (
     print_heading,
     print_table,
 )
-from labelkit.inspection.subtrees import (
-    drawn_children,
-    sorted_children,
-)
+from labelkit.inspection import drawn_children, sorted_children
 from labelkit.wording import counted, percent, printable, readable, short_digests
 
 if TYPE_CHECKING:

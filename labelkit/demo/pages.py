@@ -10,24 +10,23 @@ from PIL import Image
 from labelkit.geometry import CropBox
 from labelkit.hierarchy import class_names
 from labelkit.inspection import (
+    PICTURE_NOTE,
     Commands,
-    CropComparison,
     CropComparisons,
     Curve,
+    DataTable,
     Facts,
     Page,
     Paragraph,
     Pictures,
     Section,
-    Table,
     TreePaths,
+    classes_per_cell,
     compare_crop,
     draw_label_map,
     label_map_card,
     write_page,
 )
-from labelkit.inspection.forms import classes_per_cell
-from labelkit.inspection.report import LEGEND
 from labelkit.wording import file_size
 
 if TYPE_CHECKING:
@@ -101,7 +100,7 @@ def _tree_section(tree: SemanticTree, maps: LabelMapFile) -> Section:
                 "ancestor in the list. These are the paths of some classes seen in the photos:"
             ),
             TreePaths(tree_paths(tree, maps)),
-            Table(("depth", "classes"), counts),
+            DataTable(("depth", "classes"), counts),
         ),
     )
 
@@ -123,7 +122,7 @@ def _maps_section(maps: LabelMapFile, dataset: LabelMapDataset) -> Section:
                     (file_size(size), "a photo on disk"),
                 )
             ),
-            Paragraph(LEGEND),
+            Paragraph(PICTURE_NOTE),
             Pictures(cards),
         ),
     )
@@ -132,7 +131,7 @@ def _maps_section(maps: LabelMapFile, dataset: LabelMapDataset) -> Section:
 def _crops_section(maps: LabelMapFile, dataset: LabelMapDataset) -> Section:
     names = class_names(maps.classes)
     four = "composite/four.jpg"
-    cards: list[CropComparison] = [
+    cards = [
         compare_crop(_photo(dataset, four), maps[four], box, names, caption=f"a quarter of {four}")
         for box in QUARTERS
     ]

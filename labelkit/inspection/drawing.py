@@ -1,4 +1,4 @@
-"""A picture of a label map: the photo, where its classes are, and their names.
+"""A picture of a label map: the photo, where its classes are, and a legend with their names.
 
 Legend: K entries per cell, H W grid, C classes, h w pixels of a panel.
 """
@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import string
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
-from labelkit.inspection.legend import INK, PAPER, Entry, draw_legend, draw_note, font
-from labelkit.inspection.palette import PALETTE
 from labelkit.inspection.presence import class_shares, presence_of
 from labelkit.label_maps import pool
 from labelkit.wording import percent, readable
@@ -24,9 +22,36 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from labelkit.geometry import CropBox
-    from labelkit.inspection.palette import Colour
     from labelkit.label_maps import LabelMap
 
+Colour: TypeAlias = tuple[int, int, int]
+
+PALETTE: tuple[Colour, ...] = (
+    (230, 159, 0),  # orange
+    (86, 180, 233),  # sky blue
+    (204, 121, 167),  # reddish purple
+    (0, 158, 115),  # bluish green
+    (240, 228, 66),  # yellow
+    (0, 114, 178),  # blue
+    (213, 94, 0),  # vermillion
+)
+
+
+def hexadecimal(colour: Colour) -> str:
+    """The colour as web pages and terminals write it: ``#e69f00``."""
+    return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
+PAPER: Colour = (255, 255, 255)
+INK: Colour = (32, 33, 36)
+FAINT: Colour = (95, 99, 104)
+TEXT_SIZE = 15
+NOTE_SIZE = 13
+ROW_HEIGHT = 25
+_NOTE_HEIGHT = 18
+_COLUMN_WIDTH = 250
+_MARK = 16
+_LEGEND_GAP = 9
 STRENGTH = 0.72  # of the colour where a class is certain: the photo must still be seen
 MAX_CROPS = len(string.ascii_uppercase)
 _LEAST_PRESENCE = 0.005
@@ -39,6 +64,16 @@ CLASS_NOTE = (
     "The stronger the colour, the more probable the class there."
 )
 CROP_NOTE = "At a crop: its most probable class, and how probable."
+
+
+@dataclass(frozen=True, slots=True)
+class LegendEntry:
+    """One line of a legend: a filled swatch, or a letter where ``mark`` is given."""
+
+    text: str
+    value: str = ""
+    colour: Colour | None = None
+    mark: str = ""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -54,8 +89,8 @@ class LabelMapPanels:
 
     photo: Image.Image
     overlay: Image.Image
-    classes: tuple[Entry, ...]
-    crops: tuple[Entry, ...]
+    classes: tuple[LegendEntry, ...]
+    crops: tuple[LegendEntry, ...]
 
     def join(self, gap: int = GAP) -> Image.Image:
         """Both panels beside each other, or one above the other where they are wide."""
@@ -197,23 +232,23 @@ def _colours(classes: Sequence[int], num_classes: int) -> dict[int, Colour]:
 
 def _class_entries(
     label_map: LabelMap, names: Sequence[str], colours: dict[int, Colour]
-) -> tuple[Entry, ...]:
+) -> tuple[LegendEntry, ...]:
     presence = {s.class_index: s.presence for s in class_shares(label_map, len(names))}
     return tuple(
-        Entry(readable(names[at]), percent(presence.get(at, 0.0)), colour)
+        LegendEntry(readable(names[at]), percent(presence.get(at, 0.0)), colour)
         for at, colour in colours.items()
     )
 
 
 def _crop_entries(
     label_map: LabelMap, names: Sequence[str], crops: Sequence[CropBox]
-) -> tuple[Entry, ...]:
-    entries: list[Entry] = []
+) -> tuple[LegendEntry, ...]:
+    entries: list[LegendEntry] = []
     for letter, box in zip(string.ascii_uppercase, crops, strict=False):
         probabilities = pool(label_map, box.inside()).probabilities(len(names))
         best = int(probabilities.argmax())
         entries.append(
-            Entry(
+            LegendEntry(
                 f"crop: {readable(names[best])}", percent(float(probabilities[best])), mark=letter
             )
         )
@@ -235,3 +270,72 @@ def _mark_crops(photo: Image.Image, crops: Sequence[CropBox]) -> Image.Image:
         draw.rectangle((x[0], y[0], x[0] + 21, y[0] + 21), fill=INK)
         draw.text((x[0] + 11, y[0] + 11), letter, PAPER, font(), anchor="mm")
     return marked
+
+
+def font(size: int = TEXT_SIZE) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Pillow's own typeface at ``size`` pixels, so that a picture looks the same everywhere."""
+    return ImageFont.load_default(size=size)
+
+
+def draw_legend(entries: Sequence[LegendEntry], width: int) -> Image.Image:
+    """The entries on paper, filled row by row in as many columns as ``width`` pixels take.
+
+    Text that is wider than its column ends in an ellipsis.
+    """
+    columns = max(1, min(len(entries), width // _COLUMN_WIDTH))
+    rows = -(-len(entries) // columns)
+    paper = Image.new("RGB", (width, max(1, rows * ROW_HEIGHT)), PAPER)
+    draw = ImageDraw.Draw(paper)
+    column_width = width // columns
+    for place, entry in enumerate(entries):
+        row, column = divmod(place, columns)
+        _draw_entry(draw, entry, (column * column_width, row * ROW_HEIGHT), column_width)
+    return paper
+
+
+def draw_note(text: str, width: int) -> Image.Image:
+    """A sentence on paper, in faint letters and as many lines as ``width`` pixels need."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".lstrip()
+        if lines[-1] and font(NOTE_SIZE).getlength(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    paper = Image.new("RGB", (width, len(lines) * _NOTE_HEIGHT + _LEGEND_GAP), PAPER)
+    draw = ImageDraw.Draw(paper)
+    for row, line in enumerate(lines):
+        middle = _LEGEND_GAP + row * _NOTE_HEIGHT + _NOTE_HEIGHT // 2
+        draw.text((0, middle), line, FAINT, font(NOTE_SIZE), anchor="lm")
+    return paper
+
+
+def shorten(text: str, width: float, size: int = TEXT_SIZE) -> str:
+    """The text, or its beginning and an ellipsis, so that it is at most ``width`` pixels wide."""
+    face = font(size)
+    if face.getlength(text) <= width:
+        return text
+    kept = text
+    while kept and face.getlength(f"{kept}…") > width:
+        kept = kept[:-1]
+    return f"{kept.rstrip()}…"
+
+
+def _draw_entry(
+    draw: ImageDraw.ImageDraw, entry: LegendEntry, corner: tuple[int, int], width: int
+) -> None:
+    left, top = corner
+    middle = top + ROW_HEIGHT // 2
+    box = (left, middle - _MARK // 2, left + _MARK, middle + _MARK // 2)
+    if entry.mark:
+        draw.rectangle(box, fill=INK)
+        draw.text((left + _MARK / 2, middle), entry.mark, PAPER, font(TEXT_SIZE - 2), anchor="mm")
+    elif entry.colour is not None:
+        draw.rounded_rectangle(box, radius=3, fill=entry.colour)
+    text_left = left + (_MARK + _LEGEND_GAP if entry.mark or entry.colour else 0)
+    value_width = font().getlength(entry.value) + _LEGEND_GAP if entry.value else 0
+    text = shorten(entry.text, left + width - 2 * _LEGEND_GAP - text_left - value_width)
+    ink = INK if entry.mark or entry.colour else FAINT
+    draw.text((text_left, middle), text, ink, font(), anchor="lm")
+    value_left = text_left + font().getlength(text) + _LEGEND_GAP
+    draw.text((value_left, middle), entry.value, FAINT, font(), anchor="lm")

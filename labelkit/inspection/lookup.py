@@ -1,4 +1,4 @@
-"""Find a class, a row or a photo by the name that a person gives; or say what is close."""
+"""Open a tree or a label-map file; find a class, a row or a photo by name, or suggest others."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from labelkit.data import open_image
 from labelkit.errors import DatasetError, LabelkitError, LabelMapError
-from labelkit.hierarchy import ClassList, Taxonomy, match_names
+from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy, is_tree_file, match_names
+from labelkit.label_maps import LabelMapFile
 from labelkit.wording import printable, readable
 
 if TYPE_CHECKING:
@@ -18,11 +19,53 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-    from labelkit.hierarchy import SemanticTree
-    from labelkit.label_maps import LabelMap, LabelMapFile
+    from labelkit.label_maps import LabelMap
 
 _CLOSE = 0.75
 _NEIGHBOURS = 2000  # comparing a key with a million others would take a minute
+_OTHER_TREES = {  # what labelkit convert reads or writes beside labelkit's own trees
+    ".pth": "the layout published with ImageNet-21K-P",
+    ".pt": "the layout published with ImageNet-21K-P",
+    ".graphml": "GraphML",
+    ".csv": "a table",
+    ".dot": "Graphviz",
+}
+_HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+
+def open_artifact(path: str | os.PathLike[str]) -> SemanticTree | LabelMapFile:
+    """Open a tree or a label-map file, whichever it is.
+
+    Raises:
+        LabelkitError: neither of the two, or damaged; the message says what was found.
+        FileNotFoundError: no such file.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise LabelkitError(f"{path} is no plain file")
+    with path.open("rb") as file:
+        beginning = file.read(64)
+    if beginning.startswith(_HDF5_SIGNATURE):
+        return LabelMapFile.open(path)
+    if is_tree_file(path):
+        return SemanticTree.load(path)
+    if beginning and (what := _OTHER_TREES.get(path.suffix.lower())):
+        raise LabelkitError(f"{path} is no labelkit tree but {what}. {_way_in(path)}")
+    found = f"begins with {beginning[:16]!r}" if beginning else "is empty"
+    raise LabelkitError(
+        f"{path} {found}, expected a tree (from labelkit build-tree) or label maps (from labelkit "
+        "relabel)"
+    )
+
+
+def _way_in(path: Path) -> str:
+    """How to get a labelkit tree out of another format."""
+    if path.suffix.lower() == ".dot":
+        return "That is for drawing only: inspect the tree that it was made from"
+    turn = f"labelkit convert {path} -o tree.json first"
+    if path.suffix.lower() == ".csv":
+        return f"If it is a tree: {turn}. If a taxonomy: labelkit build-tree --taxonomy {path}"
+    return f"Turn it into one: {turn}"
 
 
 def find_classes(tree: SemanticTree, wanted: str) -> list[int]:

@@ -1,4 +1,7 @@
-"""A label-map file as an HTML page: its numbers, and some of its images with what is where."""
+"""Label maps on an HTML page: a picture with its legend, a crop with its two targets, a report.
+
+Legend: C classes.
+"""
 
 from __future__ import annotations
 
@@ -7,37 +10,122 @@ import shlex
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
 from labelkit import __version__
+from labelkit.files import evenly_spaced
+from labelkit.geometry import CropBox
 from labelkit.hierarchy import class_names
-from labelkit.inspection.blocks import (
+from labelkit.inspection.drawing import draw_panels
+from labelkit.inspection.lookup import open_photo
+from labelkit.inspection.page import (
+    Bar,
     Commands,
+    CropComparison,
+    DataTable,
     Facts,
     Page,
     Paragraph,
+    Picture,
     Pictures,
     Section,
-    Table,
 )
-from labelkit.inspection.cards import label_map_card
-from labelkit.inspection.forms import classes_per_cell
-from labelkit.inspection.lookup import open_photo
-from labelkit.inspection.summary import summarize_label_maps
-from labelkit.wording import counted, file_size, percent, short_digests
+from labelkit.inspection.summary import classes_per_cell, summarize_label_maps
+from labelkit.label_maps import pool
+from labelkit.wording import counted, file_size, percent, readable
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
-    from labelkit.inspection.blocks import Block, Picture
+    from numpy.typing import NDArray
+
+    from labelkit.inspection.page import Block
     from labelkit.inspection.summary import LabelMapSummary
-    from labelkit.label_maps import LabelMapFile
+    from labelkit.label_maps import LabelMap, LabelMapFile
 
-LEGEND = (
+
+def label_map_card(  # noqa: PLR0913 -- as draw_label_map
+    image: Image.Image,
+    label_map: LabelMap,
+    names: Sequence[str],
+    *,
+    classes: Sequence[int] | None = None,
+    crops: Sequence[CropBox] = (),
+    caption: str = "",
+    side: int = 480,
+) -> Picture:
+    """What ``draw_label_map`` draws, with the legend as text that is read on any screen.
+
+    Args:
+        image: the photo.
+        label_map: its label map.
+        names: the names of all C classes.
+        classes: the classes to show, at most 7; the most present ones if None.
+        crops: parts of the image to mark, at most 26.
+        caption: below the legend.
+        side: length in pixels of each photo's longer side, 160 to 900.
+
+    Raises:
+        ValueError: too many classes or crops, a class that does not exist, or a side out of range.
+    """
+    panels = draw_panels(image, label_map, names, classes=classes, crops=crops, side=side)
+    seen = ", ".join(f"{entry.text} {entry.value}" for entry in panels.classes)
+    return Picture(
+        panels.join(gap=0), caption, f"{caption} ({seen})", panels.classes + panels.crops
+    )
+
+
+def compare_crop(  # noqa: PLR0913 -- as draw_label_map
+    image: Image.Image,
+    label_map: LabelMap,
+    box: CropBox,
+    names: Sequence[str],
+    *,
+    top: int = 3,
+    caption: str = "",
+) -> CropComparison:
+    """A crop beside the label pooled over it and the label pooled over the whole image.
+
+    Both are softmax targets as ``labelkit.data.LabelMapDataset`` gives them, with the ``top`` most
+    probable of all C classes shown. The crop is shown mirrored and
+    transposed as the box says.
+
+    Raises:
+        ValueError: the box shows no pixel of the image.
+    """
+    edges = (
+        max(round(box.left * image.width), 0),
+        max(round(box.top * image.height), 0),
+        min(round(box.right * image.width), image.width),
+        min(round(box.bottom * image.height), image.height),
+    )
+    if edges[0] >= edges[2] or edges[1] >= edges[3]:
+        raise ValueError(f"{box} shows no pixel of an image of {image.width}x{image.height}")
+    crop = image.crop(edges)
+    shown = {
+        Image.Transpose.TRANSPOSE: box.transposed,
+        Image.Transpose.FLIP_LEFT_RIGHT: box.flipped,
+        Image.Transpose.FLIP_TOP_BOTTOM: box.upside_down,
+    }
+    for step, done in shown.items():
+        crop = crop.transpose(step) if done else crop
+    pooled = pool(label_map, box.inside()).probabilities(len(names))
+    whole = pool(label_map, CropBox.whole()).probabilities(len(names))
+    return CropComparison(crop, _bars(pooled, names, top), _bars(whole, names, top), caption)
+
+
+def _bars(label: NDArray[np.float32], names: Sequence[str], top: int) -> tuple[Bar, ...]:
+    strongest: list[int] = np.argsort(-label, kind="stable")[:top].tolist()
+    return tuple(Bar(readable(names[at]), float(label[at])) for at in strongest)
+
+
+PICTURE_NOTE = (
     "Each photo, and again in grey with its most present classes in colour: the stronger the "
     "colour, the more probable the class there. The percentage is the class's mean probability "
     "over all cells of the image; what is missing to 100 % lies with other classes."
 )
-AREA = (
+AREA_NOTE = (
     "Area: the share of all cells in which no other class is stronger.\n"
     "Largest in: the number of images in which no other class has more area."
 )
@@ -63,21 +151,14 @@ def label_map_report(
     summary = summarize_label_maps(file)
     sections = [Section("At a glance", (_facts(summary),)), *_pictures(file, images, pictures)]
     if summary.frequent:
-        sections.append(Section("Classes", (Paragraph(AREA), _frequent(summary))))
+        sections.append(Section("Classes", (Paragraph(AREA_NOTE), _frequent(summary))))
     if summary.unreadable:
         sections.append(Section("Unreadable", (_unreadable(summary),)))
-    if made := settings(summary):
-        sections.append(Section("How they were made", (Table(("what", "value"), made),)))
+    if made := summary.provenance:
+        sections.append(Section("How they were made", (DataTable(("what", "value"), made),)))
     sections.append(Section("Next", _next(file)))
     lead = "What a strong classifier sees in each part of the images."
     return Page(f"Label maps: {file.path.name}", tuple(sections), lead, f"labelkit {__version__}")
-
-
-def settings(summary: LabelMapSummary) -> tuple[tuple[str, str], ...]:
-    """How a file was made, (what, value): the teacher first; of digests the beginning."""
-    teacher = (("teacher", summary.teacher),) if summary.teacher else ()
-    rest = ((what, short_digests(value)) for what, value in summary.settings)
-    return (*teacher, *rest)
 
 
 def _facts(summary: LabelMapSummary) -> Facts:
@@ -101,29 +182,33 @@ def _facts(summary: LabelMapSummary) -> Facts:
 
 
 def _pictures(file: LabelMapFile, images: str | os.PathLike[str], count: int) -> list[Section]:
-    rows = np.unique(np.linspace(0, len(file) - 1, min(count, len(file))).astype(int)).tolist()
+    rows = evenly_spaced(len(file), count)
     names = class_names(file.classes)
     cards: list[Picture] = [
         label_map_card(open_photo(images, key), file.maps_at(row)[-1], names, caption=key)
         for row, key in zip(rows, map(file.key_at, rows), strict=True)
     ]
-    return [Section("What is where", (Paragraph(LEGEND), Pictures(tuple(cards))))] if cards else []
+    return (
+        [Section("What is where", (Paragraph(PICTURE_NOTE), Pictures(tuple(cards))))]
+        if cards
+        else []
+    )
 
 
-def _frequent(summary: LabelMapSummary) -> Table:
+def _frequent(summary: LabelMapSummary) -> DataTable:
     rows = tuple(
         (kind.name, kind.class_id, percent(kind.area), f"{kind.images:,}")
         for kind in summary.frequent
     )
     caption = f"Classes with the largest area, in {summary.looked_at}"
-    return Table(("class", "id", "area", "largest in"), rows, caption)
+    return DataTable(("class", "id", "area", "largest in"), rows, caption)
 
 
-def _unreadable(summary: LabelMapSummary) -> Table:
+def _unreadable(summary: LabelMapSummary) -> DataTable:
     rows = summary.unreadable_examples
     caption = f"{counted(summary.unreadable, 'image', 'images')} without a label map"
     caption += f", the first {len(rows)}" if len(rows) < summary.unreadable else ""
-    return Table(("key", "reason"), rows, caption)
+    return DataTable(("key", "reason"), rows, caption)
 
 
 def _next(file: LabelMapFile) -> tuple[Block, ...]:

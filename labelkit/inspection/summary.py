@@ -1,36 +1,29 @@
-"""What a tree or a label-map file holds, as plain records; which of the two a file is."""
+"""A label-map file or a tree in numbers, as plain records; and what a form says, in words.
+
+Legend: N_k nodes on level k.
+"""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
+from itertools import accumulate, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from labelkit.errors import LabelkitError
-from labelkit.hierarchy import SemanticTree, class_names, is_tree_file
+from labelkit.files import evenly_spaced
+from labelkit.hierarchy import class_names
 from labelkit.inspection.presence import class_shares
-from labelkit.inspection.tree_summary import TreeSummary, summarize_tree
-from labelkit.label_maps import LabelMapFile
-from labelkit.wording import counted, flatten, readable
+from labelkit.wording import counted, flatten, readable, short_digests
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Mapping
+    from pathlib import Path
 
-    from labelkit.label_maps import MapForm
+    from labelkit.hierarchy import SemanticTree
+    from labelkit.label_maps import LabelMapFile, MapForm
 
-_OTHER_TREES = {  # what labelkit convert reads or writes beside labelkit's own trees
-    ".pth": "the layout published with ImageNet-21K-P",
-    ".pt": "the layout published with ImageNet-21K-P",
-    ".graphml": "GraphML",
-    ".csv": "a table",
-    ".dot": "Graphviz",
-}
-_HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _EXAMPLES = 3
 
 
@@ -93,71 +86,24 @@ class LabelMapSummary:
         return self.file_bytes / max(self.images, 1)
 
     @property
+    def provenance(self) -> tuple[tuple[str, str], ...]:
+        """How the maps were made, as (name, value); the teacher first, digests shortened."""
+        teacher = (("teacher", self.teacher),) if self.teacher else ()
+        rest = ((name, short_digests(value)) for name, value in self.settings)
+        return (*teacher, *rest)
+
+    @property
+    def form_facts(self) -> tuple[tuple[str, str], ...]:
+        """The forms in words, as (name, value): three lines for each form."""
+        return tuple(fact for form in self.forms for fact in _form_facts(form, len(self.forms)))
+
+    @property
     def looked_at(self) -> str:
         """Which images ``frequent`` tells of, in words."""
         images = counted(self.images, "image", "images")
         if self.sampled == self.images:
             return images
         return f"a sample of {self.sampled:,} of the {images}"
-
-
-def summarize(
-    path: str | os.PathLike[str], *, sample: int = 256, frequent: int = 8
-) -> TreeSummary | LabelMapSummary:
-    """Summarise a tree or a label-map file; its first bytes tell which it is, not its name.
-
-    Args:
-        path: the file.
-        sample: how many rows of a label-map file are read to find the classes with most area.
-        frequent: how many of those to name.
-
-    Raises:
-        LabelkitError: neither of the two, or damaged; the message says what was found.
-        FileNotFoundError: no such file.
-        ValueError: a negative ``sample`` or ``frequent``.
-    """
-    if sample < 0 or frequent < 0:
-        raise ValueError(f"sample={sample} and frequent={frequent} cannot be negative")
-    opened = open_artifact(path)
-    if isinstance(opened, SemanticTree):
-        return summarize_tree(Path(path), opened)
-    with opened:
-        return summarize_label_maps(opened, sample, frequent)
-
-
-def open_artifact(path: str | os.PathLike[str]) -> SemanticTree | LabelMapFile:
-    """Open a tree or a label-map file, whichever it is.
-
-    Raises:
-        LabelkitError: neither of the two, or damaged; the message says what was found.
-        FileNotFoundError: no such file.
-    """
-    path = Path(path)
-    if path.exists() and not path.is_file():
-        raise LabelkitError(f"{path} is no plain file")
-    with path.open("rb") as file:
-        beginning = file.read(64)
-    if beginning.startswith(_HDF5_SIGNATURE):
-        return LabelMapFile.open(path)
-    if is_tree_file(path):
-        return SemanticTree.load(path)
-    if beginning and (what := _OTHER_TREES.get(path.suffix.lower())):
-        raise LabelkitError(f"{path} is no labelkit tree but {what}. {_way_in(path)}")
-    found = f"begins with {beginning[:16]!r}" if beginning else "is empty"
-    raise LabelkitError(
-        f"{path} {found}, expected a tree (from labelkit build-tree) or label maps (from labelkit "
-        "relabel)"
-    )
-
-
-def _way_in(path: Path) -> str:
-    """How to get a labelkit tree out of another format."""
-    if path.suffix.lower() == ".dot":
-        return "That is for drawing only: inspect the tree that it was made from"
-    turn = f"labelkit convert {path} -o tree.json first"
-    if path.suffix.lower() == ".csv":
-        return f"If it is a tree: {turn}. If a taxonomy: labelkit build-tree --taxonomy {path}"
-    return f"Turn it into one: {turn}"
 
 
 def summarize_label_maps(
@@ -168,9 +114,11 @@ def summarize_label_maps(
     Raises:
         LabelMapError: a row is damaged.
     """
+    if sample < 0 or frequent < 0:
+        raise ValueError(f"sample={sample} and frequent={frequent} must not be negative")
     settings = flatten(_in_brief(file.attrs) | file.made_with)
     teacher = next((value for what, value in settings if what in {"teacher", "teacher.name"}), "")
-    rows = np.unique(np.linspace(0, len(file) - 1, min(sample, len(file))).astype(int)).tolist()
+    rows = evenly_spaced(len(file), sample)
     keys = file.keys()
     return LabelMapSummary(
         path=file.path,
@@ -215,4 +163,156 @@ def _frequent_classes(file: LabelMapFile, rows: list[int], limit: int) -> tuple[
         FrequentClass(file.classes[at], readable(names[at]), counts[at], areas[at])
         for at in sorted(areas, key=lambda at: (-areas[at], -counts[at], at))[:limit]
         if areas[at]
+    )
+
+
+_SCORES = {
+    "uint8": "",
+    "float16": "scores in half precision",
+    "float32": "scores in full precision",
+}
+
+
+def classes_per_cell(form: MapForm) -> str:
+    """What the K classes are, without their number."""
+    return "classes in every cell" if form.selection == "image" else "classes a cell"
+
+
+def _form_facts(form: MapForm, forms: int) -> list[tuple[str, str]]:
+    rows, columns = form.grid
+    zoom = f", at zoom {form.zoom:g}" if forms > 1 else ""
+    kept = "the image's strongest" if form.selection == "image" else "the cell's strongest"
+    return [
+        ("grid", f"{rows} x {columns} cells{zoom}"),
+        ("stored", f"{form.top_k} classes in every cell, {kept}{_extras(form)}"),
+        ("background", _background(form)),
+    ]
+
+
+def _background(form: MapForm) -> str:
+    if not form.background:
+        return "none: what is not stored counts as logit 0"
+    classes = counted(form.background, "more class", "more classes")
+    shared = counted(form.patterns, "pattern", "patterns")
+    return f"{classes}, a mean logit each{f', {shared} over the grid' * bool(form.patterns)}"
+
+
+def _extras(form: MapForm) -> str:
+    extras = [_SCORES[form.scores], "log-sum-exp" if form.log_sum_exp else ""]
+    return "".join(f", {extra}" for extra in extras if extra)
+
+
+_MOST_ROOTS, _MOST_CHAINS = 5, 3
+_LARGEST_WEIGHT = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class TreeLevel:
+    """One level of a tree.
+
+    Attributes:
+        level: its number, 0 for the topmost.
+        nodes: classes and inner nodes on it.
+        inner: how many of them are inner nodes, no classes of the data.
+        share: its part of all nodes, 0 to 1.
+        weight: its factor in the semantic softmax loss, ``min(20, sum N_j / sum_{j>=k} N_j)``.
+    """
+
+    level: int
+    nodes: int
+    inner: int
+    share: float
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class TreeRoot:
+    """A class with no class above it.
+
+    Attributes:
+        class_id: its id.
+        name: its name, for people.
+        below: how many classes lie anywhere below it, itself and inner nodes not counted.
+    """
+
+    class_id: str
+    name: str
+    below: int
+
+
+@dataclass(frozen=True, slots=True)
+class TreeSummary:
+    """A semantic tree in numbers.
+
+    Attributes:
+        path: the file.
+        classes_name: what the class list is called; may be empty.
+        num_classes: length of the class list.
+        digest: the class list's digest.
+        inner: how many of the list are inner nodes, no classes of the data.
+        levels: from the topmost down.
+        roots: how many there are.
+        largest_roots: the first few, those with the most classes below first.
+        deepest_chains: names from a root down to a class of the greatest depth, a few of them.
+        source: how the tree was made, (what, value).
+    """
+
+    path: Path
+    classes_name: str
+    num_classes: int
+    digest: str
+    inner: int
+    levels: tuple[TreeLevel, ...]
+    roots: int
+    largest_roots: tuple[TreeRoot, ...]
+    deepest_chains: tuple[tuple[str, ...], ...]
+    source: tuple[tuple[str, str], ...]
+
+
+def summarize_tree(path: Path, tree: SemanticTree) -> TreeSummary:
+    """Summarise a tree that was read from ``path``."""
+    roots = np.flatnonzero(tree.parent < 0)
+    return TreeSummary(
+        path=path,
+        classes_name=tree.classes.name,
+        num_classes=len(tree.classes),
+        digest=tree.classes.digest,
+        inner=len(tree.inner),
+        levels=tree_levels(tree),
+        roots=len(roots),
+        largest_roots=_largest_roots(tree, roots.tolist()),
+        deepest_chains=_deepest_chains(tree),
+        source=tuple(flatten(tree.source)),
+    )
+
+
+def tree_levels(tree: SemanticTree) -> tuple[TreeLevel, ...]:
+    """The levels of a tree from the topmost down.
+
+    Source of the weights: Ridnik et al. 2021 (arXiv 2104.10972).
+    """
+    inner = np.bincount(tree.level[tree.inner], minlength=len(tree.counts)).tolist()
+    total = sum(tree.counts)
+    below = list(accumulate(reversed(tree.counts)))[::-1]
+    return tuple(
+        TreeLevel(k, nodes, added, nodes / total, min(_LARGEST_WEIGHT, total / below[k]))
+        for k, (nodes, added) in enumerate(zip(tree.counts, inner, strict=True))
+    )
+
+
+def _largest_roots(tree: SemanticTree, roots: list[int]) -> tuple[TreeRoot, ...]:
+    below: list[int] = tree.classes_below.tolist()
+    largest = sorted(roots, key=lambda at: (-below[at], at))[:_MOST_ROOTS]
+    return tuple(TreeRoot(tree.classes[at], readable(tree.names[at]), below[at]) for at in largest)
+
+
+def _deepest_chains(tree: SemanticTree) -> tuple[tuple[str, ...], ...]:
+    """Chains of the greatest depth; of siblings, whose chains differ in the end alone, one."""
+    deepest = np.flatnonzero(tree.depth == tree.depth.max())
+    _, first = np.unique(tree.parent[deepest], return_index=True)
+    chosen: list[int] = deepest[np.sort(first)][:_MOST_CHAINS].tolist()
+    if int(tree.depth[chosen[0]]) == 0:
+        chosen = chosen[:1]
+    return tuple(
+        tuple(readable(tree.names[at]) for at in tree.chain(index).tolist()) for index in chosen
     )

@@ -13,7 +13,7 @@ import numpy as np
 from markupsafe import Markup
 
 from labelkit.files import replace_file
-from labelkit.inspection.page import environment
+from labelkit.inspection.page import template_environment
 from labelkit.inspection.subtrees import sorted_children, top_down
 from labelkit.wording import flatten, readable
 
@@ -51,7 +51,7 @@ def render_tree_page(tree: SemanticTree, definitions: Mapping[str, str] = _NOTHI
     style = _template("tree.css")
     script = "".join(map(_template, _SCRIPTS))
     return (
-        environment()
+        template_environment()
         .get_template("tree.html")
         .render(
             title=tree.classes.name or "Class list",

@@ -12,7 +12,7 @@ from PIL import Image
 
 from labelkit.convert import export_tree
 from labelkit.hierarchy import ClassList, SemanticTree
-from labelkit.inspection.palette import PALETTE
+from labelkit.inspection import PALETTE
 from tests.command import labelkit
 from tests.inspection.conftest import KEYS
 from tests.label_maps.small_files import make

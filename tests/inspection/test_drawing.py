@@ -9,9 +9,18 @@ from PIL import Image
 
 from labelkit.geometry import CropBox
 from labelkit.inspection import draw_label_map
-from labelkit.inspection.drawing import CLASS_NOTE, STRENGTH, draw_panels, most_present, tint
-from labelkit.inspection.legend import ROW_HEIGHT, draw_legend, draw_note, shorten
-from labelkit.inspection.palette import PALETTE
+from labelkit.inspection.drawing import (
+    CLASS_NOTE,
+    PALETTE,
+    ROW_HEIGHT,
+    STRENGTH,
+    draw_legend,
+    draw_note,
+    draw_panels,
+    most_present,
+    shorten,
+    tint,
+)
 from labelkit.label_maps import LabelMap, pool
 from labelkit.wording import file_size, percent, readable
 from tests.inspection.conftest import left_half

@@ -14,27 +14,24 @@ from PIL import Image
 from labelkit.errors import DatasetError
 from labelkit.geometry import CropBox
 from labelkit.inspection import (
-    Bar,
     Commands,
-    CropComparison,
     CropComparisons,
     Curve,
+    DataTable,
     Facts,
     Page,
     Paragraph,
-    Picture,
     Pictures,
     Section,
-    Table,
     TreePaths,
     compare_crop,
-    curve_svg,
     label_map_card,
     label_map_report,
-    render_page,
     write_page,
 )
-from labelkit.inspection.legend import Entry
+from labelkit.inspection.drawing import LegendEntry
+from labelkit.inspection.page import Bar, CropComparison, Picture, render_page
+from labelkit.inspection.plots import curve_svg
 from labelkit.label_maps import LabelMapFile, LabelMapWriter, pool
 from tests.inspection.conftest import CLASSES, FORM, KEYS, left_half, together
 
@@ -46,11 +43,11 @@ NAMES = ["tabby_cat", HOSTILE, "cup", "thing", "other"]
 def page_of_everything(text: str) -> Page:
     """Every kind of block, with ``text`` wherever a text can stand."""
     bars = (Bar(text, 0.75), Bar(text, 0.0))
-    entries = (Entry(text, text, (1, 2, 3)), Entry(text, mark=text))
+    entries = (LegendEntry(text, text, (1, 2, 3)), LegendEntry(text, mark=text))
     blocks = (
         Paragraph(text),
         Facts(((text, text),)),
-        Table((text, "n"), ((text, "1"), (text, "2")), text),
+        DataTable((text, "n"), ((text, "1"), (text, "2")), text),
         Pictures(
             (Picture(PHOTO, text, text, entries), Picture(text.replace("\ud800", "\udcff"), text)),
             wide=True,
@@ -133,13 +130,13 @@ def test_a_curve_without_finite_values_is_refused(values):
 
 def test_a_table_with_a_cell_too_few_is_refused():
     with pytest.raises(ValueError, match="1 cells"):
-        Table(("a", "b"), (("1",),))
-    assert Table(("a", "b"), (("x", "1"), ("y", "2 %"))).numeric == (False, True)
+        DataTable(("a", "b"), (("1",),))
+    assert DataTable(("a", "b"), (("x", "1"), ("y", "2 %"))).numeric == (False, True)
 
 
 def test_numbers_stay_on_the_right_where_a_cell_is_empty_or_too_small_for_a_digit():
     rows = (("", "1", "", "x"), ("2", "<0.1 %", "", ""))
-    assert Table(("a", "b", "c", "d"), rows).numeric == (True, True, False, False)
+    assert DataTable(("a", "b", "c", "d"), rows).numeric == (True, True, False, False)
 
 
 def test_the_same_page_gives_the_same_bytes(tmp_path):

@@ -6,16 +6,16 @@ import pytest
 from PIL import Image
 
 from labelkit.inspection import (
+    DataTable,
     Facts,
     Page,
     Paragraph,
-    Picture,
     Pictures,
     Section,
-    Table,
     write_page,
 )
-from labelkit.inspection.legend import Entry
+from labelkit.inspection.drawing import LegendEntry
+from labelkit.inspection.page import Picture
 
 LONG = f"{'many words ' * 12}{'x' * 150}"
 CUT = """[...document.querySelectorAll('h1, p, dd, dt, li, figcaption, caption, td')]
@@ -26,13 +26,15 @@ CUT = """[...document.querySelectorAll('h1, p, dd, dt, li, figcaption, caption, 
 
 @pytest.mark.parametrize("width", [1280, 480, 320])
 def test_no_long_word_is_cut_or_pushes_the_numbers_away(browser, tmp_path, width):
-    picture = Picture(Image.new("RGB", (80, 40)), LONG, legend=(Entry(LONG, "5 %", (1, 2, 3)),) * 2)
+    picture = Picture(
+        Image.new("RGB", (80, 40)), LONG, legend=(LegendEntry(LONG, "5 %", (1, 2, 3)),) * 2
+    )
     rows = ((LONG, "1 %"), ("short", "<0.1 %"))
     blocks = (
         Paragraph(LONG),
         Facts(((LONG, LONG), ("1", "one"))),
         Pictures((picture, picture)),
-        Table(("class", "share"), rows, LONG),
+        DataTable(("class", "share"), rows, LONG),
     )
     write_page(tmp_path / "page.html", Page(LONG, (Section("s", blocks),), LONG, LONG))
     tab = browser.open(tmp_path / "page.html", size=(width, 900))
@@ -60,13 +62,13 @@ def test_values_of_facts_stand_in_one_line_whatever_their_labels(browser, tmp_pa
 
 
 def test_a_narrow_table_leaves_its_caption_whole_and_a_wide_one_its_words(browser, tmp_path):
-    narrow = Table(("a", "b"), (("x", "1"),), "A caption that is wider than the table")
-    wide = Table(("agreement",) * 9, (("probabilities",) * 9,))
+    narrow = DataTable(("a", "b"), (("x", "1"),), "A caption that is wider than the table")
+    wide = DataTable(("agreement",) * 9, (("probabilities",) * 9,))
     write_page(tmp_path / "page.html", Page("t", (Section("s", (narrow, wide)),)))
     tab = browser.open(tmp_path / "page.html", size=(480, 900))
     heights = "[...document.querySelectorAll('caption, th, td')].map(e => e.offsetHeight)"
     assert max(tab.evaluate(heights)) < 50  # one line each, with what is around it
     assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    write_page(tmp_path / "page.html", Page("t", (Section("s", (Table(("a",), (("1",),)),)),)))
+    write_page(tmp_path / "page.html", Page("t", (Section("s", (DataTable(("a",), (("1",),)),)),)))
     tab = browser.open(tmp_path / "page.html", size=(480, 900))
     assert tab.evaluate("document.querySelector('table').offsetWidth") < 100  # numbers stay close

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -11,19 +12,31 @@ import pytest
 from labelkit.errors import LabelkitError, LabelMapError, TreeFileError
 from labelkit.hierarchy import SemanticTree
 from labelkit.inspection import (
-    FrequentClass,
     LabelMapSummary,
-    TreeRoot,
     TreeSummary,
     class_shares,
     find_classes,
     find_label_map,
-    summarize,
+    open_artifact,
+    summarize_label_maps,
+    summarize_tree,
 )
-from labelkit.inspection.summary import summarize_label_maps
+from labelkit.inspection.summary import FrequentClass, TreeRoot
 from labelkit.label_maps import LabelMap, LabelMapFile, LabelMapWriter, pool
 from labelkit.wording import flatten
 from tests.inspection.conftest import CLASSES, FORM, KEYS, SOURCE, left_half, together
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def summarize(path: Path, **options: int) -> LabelMapSummary | TreeSummary:
+    """The summary of whichever of the two a file is."""
+    opened = open_artifact(path)
+    if isinstance(opened, SemanticTree):
+        return summarize_tree(path, opened)
+    with opened:
+        return summarize_label_maps(opened, **options)
 
 
 def test_label_maps(maps):
