@@ -36,4 +36,5 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError):
         return False
     options = {_MMAP_THRESHOLD: _LARGEST_MMAP_THRESHOLD, _TRIM_THRESHOLD: _KEPT}
-    return all([libc.mallopt(option, value) == 1 for option, value in options.items()])
+    accepted = [libc.mallopt(option, value) for option, value in options.items()]
+    return accepted == [1, 1]

@@ -12,6 +12,7 @@ import click
 
 from labelkit import __version__
 from labelkit.errors import LabelkitError
+from labelkit.memory import keep_freed_memory
 
 COMMANDS = {
     "demo": "Run the whole path on real photos, without a download.",
@@ -26,6 +27,7 @@ COMMANDS = {
     "convert": "Convert a tree or label maps from or to another project's format.",
     "train": "Train a timm model from a recipe.",
 }
+TENSOR_COMMANDS = {"demo", "fidelity", "relabel", "teachers", "train", "verify"}
 
 
 class LazyGroup(click.Group):
@@ -41,6 +43,8 @@ class LazyGroup(click.Group):
         del ctx
         if cmd_name not in COMMANDS:
             return None
+        if cmd_name in TENSOR_COMMANDS:
+            keep_freed_memory()
         module = importlib.import_module(f"labelkit.cli.{cmd_name.replace('-', '_')}")
         return module.command
 
