@@ -1,13 +1,15 @@
-"""Whether label maps say what is where: composites of photos of different classes.
+"""Whether label maps locate classes: composites of photos of different classes.
 
 Run from the repository root: ``python benchmarks/localisation.py FOLDER``, a folder of wnid folders
-of photos. Photos that the teacher names rightly on their own are put side by side, two or four in a
-square. Each composite gets a label map as ``labelkit relabel`` makes it, at the card's input size
-and at twice the teacher's own, where each of four is as large as the teacher is used to.
-Counted are the composites in which the cell of every class's highest logit lies in that class's own
-part; those in which the target pooled over every part names that part's class; and such parts.
+of photos. Photos that the teacher classifies correctly on their own are put together, two side by
+side or four in a square. Each composite gets a label map as ``labelkit relabel`` makes it, at the
+card's input size and at twice the native size, where each of four photos has the native size.
+Reported are the share of composites in which the highest logit of every class is in that class's
+part, the share in which the target pooled over every part has the right top class, and the share of
+such parts.
 
-``--sure`` and ``--as-part`` ask more of a photo before the teacher is said to know it.
+``--min-probability`` and ``--as-part`` are stricter about which photos the teacher classifies
+correctly.
 """
 
 from __future__ import annotations
@@ -36,40 +38,44 @@ COMMAND = "python benchmarks/localisation.py FOLDER"
 
 def read_photos(folder: Path, teacher: Teacher) -> list[tuple[int, torch.Tensor]]:
     """The class and a square of every photo whose class the teacher has."""
-    found: list[tuple[int, torch.Tensor]] = []
+    photos: list[tuple[int, torch.Tensor]] = []
     for key in list_images(folder):
-        own = teacher.classes.index.get(key.split("/")[0])
-        if own is not None:
+        label = teacher.classes.index.get(key.split("/")[0])
+        if label is not None:
             image = read_image(folder / key)
             square = VF.center_crop(image, [min(image.shape[1:])] * 2)
-            found.append((own, VF.resize(square, [TILE, TILE])))
-    return found
+            photos.append((label, VF.resize(square, [TILE, TILE])))
+    return photos
 
 
-def known_photos(
-    photos: list[tuple[int, torch.Tensor]], teacher: Teacher, shown: list[int], sure: float
+def correct_photos(
+    photos: list[tuple[int, torch.Tensor]],
+    teacher: Teacher,
+    size: list[int],
+    min_probability: float,
 ) -> list[tuple[int, torch.Tensor]]:
-    """Those that the teacher names rightly when shown alone, one a class.
+    """The first photo of each class that the teacher classifies correctly on its own.
 
     Args:
         photos: class and square of each.
         teacher: the classifier.
-        shown: rows and columns of pixels at which it sees a photo.
-        sure: the probability that it must give the class.
+        size: rows and columns of pixels that it gets.
+        min_probability: the least probability of the class.
     """
-    found: dict[int, torch.Tensor] = {}
-    for own, square in photos:
-        if own in found:
+    correct: dict[int, torch.Tensor] = {}
+    for label, square in photos:
+        if label in correct:
             continue
-        image = VF.resize(square, shown, InterpolationMode.BICUBIC)
-        answer = teacher.logits(teacher.normalize(image[None]))[0].softmax(0)
-        if int(answer.argmax()) == own and float(answer[own]) >= sure:
-            found[own] = square
-    return list(found.items())
+        image = VF.resize(square, size, InterpolationMode.BICUBIC)
+        probabilities = teacher.logits(teacher.normalize(image[None]))[0].softmax(0)
+        is_top = int(probabilities.argmax()) == label
+        if is_top and float(probabilities[label]) >= min_probability:
+            correct[label] = square
+    return list(correct.items())
 
 
 def map_of(image: torch.Tensor, teacher: Teacher, size: int) -> LabelMap:
-    """An image's label map, as a file gives it back."""
+    """An image's label map, as it is read back from a file."""
     square = VF.resize(image, [size, size], InterpolationMode.BICUBIC, antialias=True)
     logits = teacher.logits_map(teacher.normalize(square[None]))
     form = Settings().form(len(teacher.classes), tuple(logits.shape[2:]), 0)
@@ -87,8 +93,8 @@ def parts(rows: int, columns: int) -> list[CropBox]:
     ]
 
 
-def is_in(box: CropBox, cell: int, grid: tuple[int, int]) -> bool:
-    """Whether a cell's centre lies in a part."""
+def contains(box: CropBox, cell: int, grid: tuple[int, int]) -> bool:
+    """Whether a part contains the centre of a cell."""
     row, column = divmod(cell, grid[1])
     y, x = (row + 0.5) / grid[0], (column + 0.5) / grid[1]
     return box.top <= y <= box.bottom and box.left <= x <= box.right
@@ -101,60 +107,63 @@ def measure(
     count = layout[0] * layout[1]
     random = np.random.default_rng(0)
     peaks: list[bool] = []
-    names: list[list[bool]] = []
+    top1: list[list[bool]] = []
     for _ in range(SHUFFLES):
         order = random.permutation(len(photos)).tolist()
         for start in range(0, len(order) - count + 1, count):
-            chosen = [photos[at] for at in order[start : start + count]]
-            found = look(chosen, teacher, layout, size)
-            peaks.append(found[0])
-            names.append(found[1])
-    known = f"of {len(photos)} photos"
+            chosen = [photos[index] for index in order[start : start + count]]
+            peaks_correct, parts_correct = evaluate(chosen, teacher, layout, size)
+            peaks.append(peaks_correct)
+            top1.append(parts_correct)
     if not peaks:
-        return f"at {size} px too few: {known}"
+        return f"at {size} px too few photos ({len(photos)})"
     return (
-        f"at {size} px {np.mean(peaks):.0%} peaks, {np.mean([all(each) for each in names]):.0%} "
-        f"names, {np.mean(names):.0%} of parts, {known}"
+        f"at {size} px {np.mean(peaks):.0%} peaks, {np.mean([all(each) for each in top1]):.0%} "
+        f"top-1, {np.mean(top1):.0%} of parts, from {len(photos)} photos"
     )
 
 
-def look(
+def evaluate(
     photos: list[tuple[int, torch.Tensor]], teacher: Teacher, layout: tuple[int, int], size: int
 ) -> tuple[bool, list[bool]]:
-    """Whether every peak of a composite lies in its part, and for each part if it is named."""
+    """Whether all peaks of a composite are in their parts, and which parts have the right class."""
     tiles = torch.stack([square for _, square in photos]).view(*layout, 3, TILE, TILE)
     image = tiles.permute(2, 0, 3, 1, 4).reshape(3, layout[0] * TILE, layout[1] * TILE)
     label_map = map_of(image, teacher, size)
     dense = label_map.dense(len(teacher.classes))
-    placed = [(own, box) for (own, _), box in zip(photos, parts(*layout), strict=True)]
-    peaks = all(is_in(box, int(dense[own].argmax()), label_map.grid) for own, box in placed)
+    placed = [(label, box) for (label, _), box in zip(photos, parts(*layout), strict=True)]
+    peaks = all(contains(box, int(dense[label].argmax()), label_map.grid) for label, box in placed)
     return peaks, [
-        int(pool(label_map, box).dense(len(dense)).argmax()) == own for own, box in placed
+        int(pool(label_map, box).dense(len(dense)).argmax()) == label for label, box in placed
     ]
 
 
-def main(asked: argparse.Namespace) -> str:
-    """Measure, and put it into one line."""
-    teacher = load_teacher(asked.teacher, device="cpu")
+def main(options: argparse.Namespace) -> str:
+    """All measurements, on one line."""
+    teacher = load_teacher(options.teacher, device="cpu")
     native = teacher.card.native_size
-    photos = read_photos(asked.folder, teacher)
-    told: list[str] = []
-    for what, layout in LAYOUTS.items():
-        known = known_photos(photos, teacher, [native, native], asked.sure)
-        for size in asked.sizes or (teacher.card.size, 2 * native):
-            if asked.as_part:
-                shown = [size // layout[0], size // layout[1]]
-                known = known_photos(photos, teacher, shown, asked.sure)
-            told.append(f"{what}, {measure(known, teacher, layout, size)}")
-    return f"localisation by {asked.teacher}: {'; '.join(told)}"
+    photos = read_photos(options.folder, teacher)
+    results: list[str] = []
+    for name, layout in LAYOUTS.items():
+        correct = correct_photos(photos, teacher, [native, native], options.min_probability)
+        for size in options.sizes or (teacher.card.size, 2 * native):
+            if options.as_part:
+                part = [size // layout[0], size // layout[1]]
+                correct = correct_photos(photos, teacher, part, options.min_probability)
+            results.append(f"{name}, {measure(correct, teacher, layout, size)}")
+    return f"localisation by {options.teacher}: {'; '.join(results)}"
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Whether label maps say what is where.")
+    parser = argparse.ArgumentParser(description="Whether label maps locate classes.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("teacher", nargs="?", default="efficientnet-lite0")
-    parser.add_argument("--sizes", type=int, nargs="+", help="input sides of the composites")
-    parser.add_argument("--sure", type=float, default=0.0, help="probability for a photo alone")
-    parser.add_argument("--as-part", action="store_true", help="alone, but as large as in its part")
+    parser.add_argument("--sizes", type=int, nargs="+", help="input sizes of the composites")
+    parser.add_argument(
+        "--min-probability", type=float, default=0.0, help="of the class, for a photo alone"
+    )
+    parser.add_argument(
+        "--as-part", action="store_true", help="classify single photos at the size of their part"
+    )
     torch.set_num_threads(1)
     print(f"{main(parser.parse_args())}  [{COMMAND}]")

@@ -1,4 +1,4 @@
-"""Where tensors are computed, by the name that a user gives."""
+"""The device that tensors are computed on, by the name that a user gives."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from labelkit.errors import DeviceError, first_line
 
 
 def choose_device(name: str) -> torch.device:
-    """A device by torch's name; ``auto`` is a GPU where there is one.
+    """The device with torch's name for it; ``auto`` is a GPU if there is one, else the CPU.
 
     Raises:
-        DeviceError: torch cannot compute on such a device here.
+        DeviceError: torch cannot use such a device on this machine.
     """
     if name == "auto":
         if torch.cuda.is_available():
@@ -22,6 +22,7 @@ def choose_device(name: str) -> torch.device:
         torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError) as error:
         raise DeviceError(
-            f"no device {name!r} that torch can use here ({first_line(error)}): take auto or cpu"
+            f"torch cannot use the device {name!r} on this machine ({first_line(error)}): use auto "
+            "or cpu"
         ) from error
     return device

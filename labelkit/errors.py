@@ -35,7 +35,7 @@ class DatasetError(LabelkitError):
 
 
 class DeviceError(LabelkitError):
-    """A device was named that torch cannot compute on here."""
+    """Torch cannot use the named device on this machine."""
 
 
 class TeacherError(LabelkitError):

@@ -20,8 +20,7 @@ from labelkit.label_maps.record import RecordCodec
 from labelkit.relabel.answers import teacher_grid
 from labelkit.relabel.fidelity import Fidelity, Way
 from labelkit.relabel.selection import select
-from labelkit.teachers import resize_grid
-from labelkit.teachers.checking import count_flops
+from labelkit.teachers import count_flops, resize_grid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,7 +13,7 @@ import torch
 from labelkit.data.original_labels import ids_for_names
 from labelkit.errors import ClassListMismatch
 from labelkit.hierarchy import NAMED_LISTS, ClassList, Taxonomy, project, read_class_list
-from labelkit.teachers.card import card_names, find_card
+from labelkit.teachers import card_names, find_card
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

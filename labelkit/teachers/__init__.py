@@ -1,4 +1,4 @@
-"""Teachers: classifiers that answer with class scores on a grid."""
+"""Teachers: classifiers that predict class scores on a grid."""
 
 import lazy_loader
 

@@ -1,13 +1,15 @@
 from .card import (
     TeacherCard as TeacherCard,
-    Weights as Weights,
     card_names as card_names,
+    find_card as find_card,
     read_card as read_card,
 )
-from .loading import (
-    load_teacher as load_teacher,
-    random_teacher as random_teacher,
-    wrap_model as wrap_model,
+from .checking import (
+    Check as Check,
+    check as check,
+    count_flops as count_flops,
+    read_families as read_families,
 )
-from .split import DenseModel as DenseModel, SplitModel as SplitModel
+from .grid_head import DenseModel as DenseModel, SplitModel as SplitModel
+from .loading import load_teacher as load_teacher, wrap_model as wrap_model
 from .teacher import EXACT_GAP as EXACT_GAP, Teacher as Teacher, resize_grid as resize_grid

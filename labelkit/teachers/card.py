@@ -1,4 +1,4 @@
-"""Teacher cards: which model, weights, class list and input size stand behind a name."""
+"""Teacher cards: the model, weights, class list and preprocessing of a teacher, in a TOML file."""
 
 from __future__ import annotations
 
@@ -14,12 +14,19 @@ Side = Annotated[int, msgspec.Meta(ge=16, le=4096)]
 Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
 Triple = tuple[float, float, float]
 
-# In a wheel the cards lie inside the package; in a checkout they lie in the room that users edit.
+# In a wheel the cards are inside the package; in a checkout, in the folder that users edit.
 _CARD_FOLDERS = (Path(__file__).parent / "cards", Path(__file__).parents[2] / "teachers")
 
 
 class Weights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where a card's weights lie: a file beside the card, or inside an installed package."""
+    """A card's weight file.
+
+    Attributes:
+        file: its path, relative to the card's folder or the package.
+        package: an installed Python package that contains the file; empty for none.
+        layout: whose parameter names the file uses.
+        install: the command that installs the package.
+    """
 
     file: str
     package: str = ""
@@ -28,10 +35,10 @@ class Weights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Accuracy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How often the model names the right class, and who says so.
+    """The model's published accuracy.
 
     Attributes:
-        top1: per cent of the validation images of ImageNet-1k.
+        top1: top-1 accuracy on the validation images of ImageNet-1k, in per cent.
         source: who measured it, and how.
     """
 
@@ -40,11 +47,11 @@ class Accuracy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the teacher answers to the golden image, which code draws: a digest that bears rounding.
+    """The teacher's prediction for the golden image, like a digest that tolerates rounding.
 
     Attributes:
         classes: ids of the strongest classes of the whole image, strongest first.
-        logits: theirs.
+        logits: their logits.
     """
 
     classes: tuple[str, ...]
@@ -52,23 +59,23 @@ class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TeacherCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """All that is needed to load one teacher; the fields are those of its TOML file.
+    """What it takes to load one teacher; the fields are those of its TOML file.
 
     Attributes:
         model: timm architecture, with or without a weights tag.
-        classes: a named class list, or a text file beside the card.
+        classes: a named class list, or a text file next to the card.
         size: side in pixels of the square that the whole image is resized to.
         native_size: side in pixels that the model was trained at.
-        mean: of the pixels in [0, 1], per channel.
-        std: likewise.
+        mean: per-channel mean that is subtracted from pixels in [0, 1].
+        std: per-channel standard deviation that they are divided by.
         interpolation: of the resize; always with antialiasing.
         licence: of the weights.
-        tested: whether labelkit's own tests ran it with its weights.
-        accuracy: on ImageNet-1k, where known.
-        golden: its answer to the golden image, where it was run.
-        weights: None lets timm fetch the model's own.
-        name: the file's name without ``.toml``.
-        folder: where the card lies; relative paths start there.
+        tested: whether labelkit's tests run it with its weights.
+        accuracy: on ImageNet-1k, if known.
+        golden: its prediction for the golden image, if it was run.
+        weights: the file with the weights; None lets timm download them.
+        name: the file name without ``.toml``.
+        folder: the card's folder, which relative paths start from.
     """
 
     model: str
@@ -88,15 +95,15 @@ class TeacherCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 def card_names() -> list[str]:
-    """The names of the cards that come with labelkit, in alphabetical order."""
+    """The names of the cards that labelkit ships, in alphabetical order."""
     return sorted(path.stem for folder in _CARD_FOLDERS for path in folder.glob("*.toml"))
 
 
 def find_card(name: str) -> TeacherCard | None:
-    """The card of a name, or of a path that ends in ``.toml``; None if there is no such card.
+    """The card with this name or, for a name that ends in ``.toml``, at this path; else None.
 
     Raises:
-        TeacherError: the card is not valid TOML, or a field is missing, unknown or wrong.
+        TeacherError: no such file, not valid TOML, or a field is missing, unknown or wrong.
     """
     if name.endswith(".toml"):
         return read_card(Path(name))
@@ -123,7 +130,7 @@ def read_card(path: Path) -> TeacherCard:
 
 
 def suggestion(name: str, more_names: list[str]) -> str:
-    """What to try instead of an unknown teacher's name."""
+    """What to try in place of an unknown teacher name."""
     close = difflib.get_close_matches(name, [*card_names(), *more_names], n=3)
-    meant = f"Did you mean {', '.join(close)}? " if close else ""
-    return f"{meant}Cards: {', '.join(card_names())}; or any timm model with a spatial grid"
+    question = f"Did you mean {', '.join(close)}? " if close else ""
+    return f"{question}Use a card ({', '.join(card_names())}) or any timm model with a spatial grid"

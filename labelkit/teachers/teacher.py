@@ -1,4 +1,4 @@
-"""A classifier that answers with class scores on a grid.
+"""A classifier that predicts class scores on a grid.
 
 Legend: B batch, C classes, D features, S input side, H W grid.
 """
@@ -14,9 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labelkit.errors import TeacherError, first_line
-from labelkit.teachers.features import GRID_MODELS, no_grid, read_features
-from labelkit.teachers.heads import head_map
-from labelkit.teachers.split import DenseModel, split
+from labelkit.teachers.grid_head import (
+    GRID_MODELS,
+    DenseModel,
+    head_map,
+    no_grid,
+    read_features,
+    split,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -30,7 +35,7 @@ Precision = Literal["float32", "bfloat16", "float16"]
 
 
 def resize_grid(logits: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Logits (B, C, H, W) on another grid, bilinearly between cell centres: (B, C, *grid)."""
+    """Logits (B, C, H, W) on another grid, interpolated between cell centres: (B, C, *grid)."""
     if logits.shape[2:] == grid:
         return logits
     return F.interpolate(logits, size=grid, mode="bilinear", align_corners=False)
@@ -38,7 +43,7 @@ def resize_grid(logits: Tensor, grid: tuple[int, int]) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Teacher:
-    """A model whose own head answers at every position of its last feature map.
+    """A model whose head is applied at every position of its last feature map.
 
     Attributes:
         model: the model, in eval mode; a ``SplitModel`` or a ``DenseModel``.
@@ -46,8 +51,8 @@ class Teacher:
         card: name, input size and preprocessing.
         weights_digest: SHA-256 of the weights.
         force: feed patch tokens to a head that was trained on the class token.
-        precision: what the features are computed in; the head is always computed in float32.
-        compiled: the model's features, compiled, to make its maps of; None takes them as they are.
+        precision: the number type of the features; the head always runs in float32.
+        compiled: the compiled features that maps are made from; None runs the model uncompiled.
     """
 
     model: nn.Module
@@ -60,14 +65,14 @@ class Teacher:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The device that the model is on."""
         return next(self.model.parameters()).device
 
     def normalize(self, images: Tensor) -> Tensor:
         """Pixels (B, 3, S, S) as uint8 to the model's input, float32 on its device.
 
-        Channels come last in memory, as in the model's weights: convolutions run up to twice as
-        fast for it on a CPU, and on a GPU in half precision.
+        The memory format is channels last, like that of the model's weights: convolutions run up to
+        twice as fast on a CPU, and on a GPU in half precision.
         """
         mean = torch.tensor(self.card.mean, device=self.device).view(1, 3, 1, 1) * 255
         std = torch.tensor(self.card.std, device=self.device).view(1, 3, 1, 1) * 255
@@ -78,9 +83,8 @@ class Teacher:
     def logits_map(self, images: Tensor) -> Tensor:
         """Class scores at every position.
 
-        The mean over the grid is the model's own answer where its head is linear after average
-        pooling, or would be with the scale of its last normalisation fixed; ``gap`` measures by
-        how much it is not.
+        The mean over the grid equals ``logits`` if the head is linear after average pooling, or
+        would be with the scale of its last normalisation fixed; ``gap`` measures the difference.
 
         Args:
             images: normalised images (B, 3, S, S).
@@ -89,7 +93,7 @@ class Teacher:
             Logits (B, C, H, W), float32.
 
         Raises:
-            TeacherError: the model has no spatial features, or answers from a class token.
+            TeacherError: the model has no spatial features, or predicts from a class token.
 
         Source: Yun et al. 2021 (arXiv 2101.05022), section 3.1.
         """
@@ -101,17 +105,17 @@ class Teacher:
 
     @torch.inference_mode()
     def logits(self, images: Tensor) -> Tensor:
-        """The model's own answer for whole images: (B, 3, S, S) to (B, C), float32."""
+        """The model's logits of whole images: (B, 3, S, S) to (B, C), float32."""
         with self._autocast():
             return self.model(images).float()
 
     def gap(self, size: int) -> float:
-        """How far the map's mean lies from the model's own logits, relative to their spread.
+        """The largest difference between the map's mean and ``logits``, relative to their spread.
 
-        The larger of two figures, below ``EXACT_GAP`` the map is exact: of two noise images of
-        ``size`` pixels; and of their features with as much noise again at every position, since a
-        layer that is not linear shows only where positions differ. Always in float32. Compiled
-        features are held against the model as it is.
+        The map is exact below ``EXACT_GAP``. The larger of two figures: for two noise images of
+        ``size`` pixels; and for their features with as much noise added at every position, since a
+        nonlinear layer shows only where positions differ. Always in float32. Compiled features are
+        compared with the uncompiled model.
 
         Raises:
             TeacherError: as ``logits_map``, the model does not take images of that size, or the
@@ -144,10 +148,10 @@ class Teacher:
         if isinstance(self.model, DenseModel):
             return found
         features = self._features(noise)
-        rough = torch.randn(features.shape, generator=generator).to(self.device)
-        rough = features + rough * features.square().mean().sqrt()
-        own = split(self.model).head(rough).float()
-        return max(found, self._relative(own, self._map(rough, noise)))
+        varied = torch.randn(features.shape, generator=generator).to(self.device)
+        varied = features + varied * features.square().mean().sqrt()
+        whole = split(self.model).head(varied).float()
+        return max(found, self._relative(whole, self._map(varied, noise)))
 
     def _features(self, images: Tensor) -> Tensor:
         """The last features before the pool, as the model lays them out, in float32."""
@@ -158,7 +162,7 @@ class Teacher:
         return features.float()
 
     def _map(self, whole: Tensor, images: Tensor) -> Tensor:
-        """The head's answer at every position of features."""
+        """The head's logits at every position of features."""
         size = images.shape[2], images.shape[3]
         features = read_features(whole, self.model, size, self.card.model)
         head = split(self.model).head
@@ -167,21 +171,21 @@ class Teacher:
         if features.prefix.shape[1] and _is_constant(logits) and not _is_constant(tokens, 1e-3):
             if not self.force:
                 raise TeacherError(
-                    f"{self.card.model} answers from its class token, which belongs to no "
-                    "position: it has no spatial grid here. Take an average-pooled model, such as "
-                    f"{GRID_MODELS}; or force it, for a map that is only approximate"
+                    f"{self.card.model} predicts from its class token, which belongs to no "
+                    "position, so it has no spatial grid. Use an average-pooled model, such as "
+                    f"{GRID_MODELS}; or force it (--force), for an approximate map"
                 )
             logits = head_map(self.model, head, whole, features, forced=True)
         return logits
 
-    def _relative(self, own: Tensor, logits: Tensor) -> float:
-        if not (torch.isfinite(own).all() and torch.isfinite(logits).all()):
+    def _relative(self, whole: Tensor, logits_map: Tensor) -> float:
+        if not (torch.isfinite(whole).all() and torch.isfinite(logits_map).all()):
             raise TeacherError(
-                f"{self.card.name} gives scores that are not finite for noise: its weights are "
-                "damaged, or its precision is too low"
+                f"{self.card.name} returns scores that are not finite for noise images: its "
+                "weights are damaged, or its precision is too low"
             )
-        difference = (own - logits.mean(dim=(2, 3))).abs().max()
-        return float(difference / own.std().clamp_min(1e-12))
+        difference = (whole - logits_map.mean(dim=(2, 3))).abs().max()
+        return float(difference / whole.std().clamp_min(1e-12))
 
     def _autocast(self) -> torch.autocast:
         lower = self.precision != "float32"
@@ -191,7 +195,7 @@ class Teacher:
 
 @contextmanager
 def size_errors(card: TeacherCard, size: int) -> Generator[None]:
-    """Turn what a model raises for images that it does not take into an error with a way out.
+    """Turn what a model raises for images that it does not take into an error that says what to do.
 
     Raises:
         TeacherError: the model does not take images of ``size`` pixels or of three channels.
@@ -201,11 +205,11 @@ def size_errors(card: TeacherCard, size: int) -> Generator[None]:
     except (AssertionError, RuntimeError, TypeError, ValueError) as error:
         raise TeacherError(
             f"{card.name or card.model} does not take images of 3 channels and {size}x{size} "
-            f"pixels ({first_line(error)}): try --size {card.native_size}, its own"
+            f"pixels ({first_line(error)}): try --size {card.native_size}, its native size"
         ) from error
 
 
 def _is_constant(values: Tensor, tolerance: float = 1e-6) -> bool:
-    """Whether every position of every image holds the same (B, C, H, W), up to a tolerance."""
+    """Whether all positions of each image have the same values (B, C, H, W), up to a tolerance."""
     spread = values.amax(dim=(2, 3)) - values.amin(dim=(2, 3))
     return bool(spread.max() <= tolerance * values.abs().max())

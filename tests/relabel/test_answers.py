@@ -16,9 +16,10 @@ from labelkit.label_maps import LabelMapFile
 from labelkit.relabel import Settings, relabel, verify
 from labelkit.relabel.answers import Answers, common_classes
 from labelkit.relabel.squares import Squares
-from labelkit.teachers import load_teacher, random_teacher
+from labelkit.teachers import load_teacher
 from tests.command import labelkit
 from tests.photos import write_photos
+from tests.teachers.support import random_teacher
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def lite():
 @pytest.fixture(scope="module")
 def other(lite):
     """Another teacher of the same classes: random weights, another own size, bilinear."""
-    made = random_teacher("resnet18", device="cpu")
+    made = random_teacher("resnet18")
     card = msgspec.structs.replace(
         made.card, size=96, native_size=64, interpolation="bilinear", name="other"
     )

@@ -26,8 +26,7 @@ from labelkit.relabel import (
     recommend,
     relabel,
 )
-from labelkit.teachers import load_teacher
-from labelkit.teachers.checking import count_flops
+from labelkit.teachers import count_flops, load_teacher
 from tests.command import labelkit
 from tests.photos import write_photos
 

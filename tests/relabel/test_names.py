@@ -20,9 +20,10 @@ from labelkit.label_maps import LabelMapFile, LabelMaps, LabelMapWriter, merge
 from labelkit.relabel import Settings, relabel, verify
 from labelkit.relabel.answers import Answers
 from labelkit.relabel.squares import Squares
-from labelkit.teachers import Teacher, load_teacher, random_teacher
+from labelkit.teachers import Teacher, load_teacher
 from tests.command import labelkit
 from tests.photos import write_photos
+from tests.teachers.support import random_teacher
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -197,7 +198,7 @@ def test_plain_names_without_a_name_file_are_led_to_it(photos: Path, teacher: Te
 
 def test_a_teacher_of_the_names_themselves_needs_no_nouns(photos: Path, teacher: Teacher) -> None:
     """So that it can be averaged with one that knows wnids: each class is found in both."""
-    own = random_teacher("resnet18", device="cpu")
+    own = random_teacher("resnet18")
     ids = ClassList.of(["beasts", *(f"class {at}" for at in range(998)), "artefacts"])
     own = Teacher(own.model, ids, own.card, own.weights_digest)
     both = Answers([own, teacher], CLASSES, [(96,)], nouns=NOUNS)

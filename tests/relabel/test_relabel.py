@@ -285,7 +285,7 @@ def test_scores_that_are_not_finite_name_the_image(photos, tmp_path):
         (["photos"], 2, "--output"),
         (["photos", "-o", "photos"], 2, "is a directory"),
         (["photos", "-o", "photos/maps.PNG"], 2, "ends like an image"),
-        (["photos", "-o", "x.h5", "--device", "tpu"], 1, "no device 'tpu'"),
+        (["photos", "-o", "x.h5", "--device", "tpu"], 1, "torch cannot use the device 'tpu'"),
     ],
 )
 def test_bad_input_is_one_clear_line(tmp_path, monkeypatch, arguments, code, message):

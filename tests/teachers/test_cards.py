@@ -1,4 +1,4 @@
-"""Cards tell the truth: of the models that timm knows, and of the weights that were run."""
+"""Cards are correct about timm's models, and about the weights that were run."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch
 
 from labelkit.errors import TeacherError
 from labelkit.hierarchy import read_class_list
-from labelkit.teachers import EXACT_GAP, card_names, load_teacher, random_teacher
-from labelkit.teachers.card import find_card
-from labelkit.teachers.golden import golden_answer, golden_image, is_golden
+from labelkit.teachers import EXACT_GAP, card_names, find_card, load_teacher
+from labelkit.teachers.checking import golden_image, golden_prediction, matches_golden
+from tests.teachers.support import random_teacher
 
 CARDS = [find_card(name) for name in card_names()]
 TESTED = [card for card in CARDS if card.tested]
@@ -36,7 +36,7 @@ def test_every_card_names_a_licence_and_a_known_class_list(card):
 
 
 @pytest.mark.parametrize("card", HUB, ids=lambda card: card.name)
-def test_a_card_without_own_weights_says_what_timm_says(card):
+def test_a_card_without_a_weight_file_agrees_with_timm(card):
     """Preprocessing, length of the class list and licence are those that timm registers."""
     config = timm.get_pretrained_cfg(card.model, allow_unregistered=False)
     assert (card.mean, card.std) == (tuple(config.mean), tuple(config.std))
@@ -51,23 +51,23 @@ def test_the_three_lite_models_are_tested():
 
 
 @pytest.mark.parametrize("card", TESTED, ids=lambda card: card.name)
-def test_a_tested_card_is_exact_and_answers_as_it_remembers(card):
-    """Real weights, at the native size and at the card's own."""
+def test_a_tested_card_is_exact_and_matches_its_golden_prediction(card):
+    """With real weights, at the native size and at the card's size."""
     teacher = load(card)
     assert teacher.gap(card.native_size) < EXACT_GAP
     assert teacher.gap(card.size) < EXACT_GAP
-    assert is_golden(teacher, card.golden)
-    assert golden_answer(teacher).classes == card.golden.classes
+    assert matches_golden(teacher, card.golden)
+    assert golden_prediction(teacher).classes == card.golden.classes
 
 
-def test_other_weights_or_preprocessing_do_not_pass_for_the_cards():
+def test_other_weights_or_preprocessing_do_not_match_the_golden_prediction():
     teacher = load_teacher("efficientnet-lite0", device="cpu")
     golden = teacher.card.golden
     other = msgspec.structs.replace(teacher.card, mean=(0.485, 0.456, 0.406))
-    assert not is_golden(load_teacher(other, device="cpu"), golden)
+    assert not matches_golden(load_teacher(other, device="cpu"), golden)
     with torch.no_grad():
         teacher.model.get_parameter("classifier.weight").mul_(1.01)
-    assert not is_golden(teacher, golden)
+    assert not matches_golden(teacher, golden)
 
 
 def test_the_golden_image_has_colours_and_edges_at_any_size():
@@ -79,9 +79,9 @@ def test_the_golden_image_has_colours_and_edges_at_any_size():
 
 
 @pytest.mark.parametrize("name", ["resnet18", "test_vit2"])
-def test_random_teachers_have_the_cards_facts_and_numbered_classes(name):
-    teacher = random_teacher(name, device="cpu")
+def test_random_teachers_are_reproducible(name):
+    teacher = random_teacher(name)
     assert teacher.card.name == name
     assert teacher.classes[999] == "class-999"
-    again = random_teacher(name, device="cpu")
+    again = random_teacher(name)
     assert teacher.weights_digest == again.weights_digest

@@ -1,4 +1,4 @@
-"""A teacher's map is the same classifier as its model; its names, cards and weights are checked."""
+"""Teachers from cards: maps agree with the model, and wrong cards and weights are refused."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from torchvision.transforms.v2 import functional as VF
 
 from labelkit.errors import ClassListError, DeviceError, TeacherError
 from labelkit.hierarchy import read_class_list
-from labelkit.teachers import EXACT_GAP, load_teacher, read_card, resize_grid
-from labelkit.teachers.compiling import compile_features
+from labelkit.teachers import EXACT_GAP, load_teacher, resize_grid
+from labelkit.teachers.card import read_card
+from labelkit.teachers.loading import compile_features
 
 COMPILER = shutil.which(os.environ.get("CXX", "g++"))
 CARD = """
@@ -35,7 +36,7 @@ def lite0():
 
 
 def scramble(model):
-    """Random, non-trivial weights and statistics, so that no mistake cancels out."""
+    """Random weights and statistics, so that no mistake cancels out."""
     generator = torch.Generator().manual_seed(0)
     for name, tensor in model.state_dict().items():
         if tensor.is_floating_point():
@@ -45,7 +46,7 @@ def scramble(model):
 
 
 def write_card(folder, model, suffix):
-    """A card with a thousand classes of its own and random weights."""
+    """A card with a thousand made-up classes and random weights."""
     torch.manual_seed(0)
     net = scramble(timm.create_model(model))
     if suffix == ".pth":
@@ -59,16 +60,16 @@ def write_card(folder, model, suffix):
 
 
 @pytest.mark.parametrize("size", [224, 320])
-def test_the_mean_of_the_map_is_the_models_own_answer(lite0, size):
-    """Real weights: exact, at the native size and at a larger one."""
+def test_the_mean_of_the_map_equals_the_models_logits(lite0, size):
+    """With real weights, at the native size and at a larger one."""
     assert lite0.gap(size) < EXACT_GAP
     grid = lite0.logits_map(torch.randn(1, 3, size, size)).shape
     assert grid == (1, 1000, size // 32, size // 32)
 
 
 @pytest.mark.skipif(not COMPILER, reason="no C++ compiler here")
-def test_compiled_features_are_the_same_for_batches_of_any_length(tmp_path):
-    """One compilation does for all lengths; the file that such a teacher makes is no other."""
+def test_compiled_features_are_equal_for_batches_of_any_length(tmp_path):
+    """One compilation serves all lengths, and the teacher describes itself as the same one."""
     path = write_card(tmp_path, "test_resnet", ".pth")
     plain = load_teacher(path, device="cpu")
     teacher = load_teacher(path, device="cpu", compiled=True)
@@ -76,14 +77,14 @@ def test_compiled_features_are_the_same_for_batches_of_any_length(tmp_path):
     images = torch.randn(5, 3, 64, 64)
     with torch.compiler.set_stance("fail_on_recompile"):
         for count in (5, 1, 2, 4):
-            own, found = (each.logits_map(images[:count]) for each in (plain, teacher))
-            assert torch.allclose(found, own, atol=1e-3 * float(own.std()))
-            assert not torch.equal(found, own)
+            expected, found = (each.logits_map(images[:count]) for each in (plain, teacher))
+            assert torch.allclose(found, expected, atol=1e-3 * float(expected.std()))
+            assert not torch.equal(found, expected)
     assert teacher.describe() == plain.describe()
 
 
 class Tiny(torch.nn.Module):
-    """The least that has features and a head."""
+    """The smallest model with features and a head."""
 
     def __init__(self):
         super().__init__()
@@ -98,19 +99,19 @@ class Tiny(torch.nn.Module):
         return features.mean(dim=(2, 3))
 
 
-def test_without_a_working_compiler_the_way_out_is_named(monkeypatch):
+def test_without_a_working_compiler_the_error_says_what_to_do(monkeypatch):
     from torch._inductor import config
 
     monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("no-such-compiler",))
     features = compile_features(Tiny(), "tiny")
-    refused = pytest.raises(TeacherError, match=r"tiny cannot be compiled here .*leave out --comp")
+    refused = pytest.raises(TeacherError, match=r"tiny cannot be compiled .*omit --compile")
     with config.patch(force_disable_caches=True), refused:
         features(torch.randn(2, 3, 8, 8))
-    assert not config.force_disable_caches  # it would slow down, and warn, whoever compiles next
+    assert not config.force_disable_caches  # else later compilations are slow and warn
 
 
 @pytest.mark.skipif(not COMPILER, reason="no C++ compiler here")
-def test_what_the_model_itself_does_not_take_is_its_own_error():
+def test_images_that_the_model_does_not_take_raise_the_models_error():
     with pytest.raises(RuntimeError, match="to have 3 channels"):
         compile_features(Tiny(), "tiny")(torch.randn(2, 5, 8, 8))
 
@@ -125,12 +126,12 @@ def test_real_weights_know_a_cat(lite0):
     assert lite0.classes.index["n02124075"] == egyptian_cat
 
 
-def test_normalize_is_the_cards_mean_and_std(lite0):
+def test_normalize_uses_the_cards_mean_and_std(lite0):
     image = torch.tensor([0, 255], dtype=torch.uint8).repeat(3, 1)[None, :, None, :]
     assert lite0.normalize(image).flatten().tolist() == [-1, 1] * 3
 
 
-def test_names_that_are_almost_right_get_a_suggestion():
+def test_a_misspelled_name_gets_a_suggestion():
     with pytest.raises(TeacherError, match=r"Did you mean .*efficientnet-lite0"):
         load_teacher("efficientnet-lite")
     with pytest.raises(TeacherError, match="resnet50"):
@@ -138,7 +139,7 @@ def test_names_that_are_almost_right_get_a_suggestion():
 
 
 def test_a_timm_name_whose_class_list_is_unknown_is_refused_not_guessed():
-    with pytest.raises(TeacherError, match=r"class list of .* is not known for sure"):
+    with pytest.raises(TeacherError, match=r"class list of .* is not known for certain"):
         load_teacher("convnext_tiny.in12k")
 
 
@@ -151,13 +152,13 @@ def test_a_class_token_model_is_refused_with_a_suggestion(tmp_path):
         + '[weights]\nfile = "w.pth"\n'
     )
     teacher = load_teacher(str(tmp_path / "mine.toml"), device="cpu")
-    with pytest.raises(TeacherError, match="no spatial grid here"):
+    with pytest.raises(TeacherError, match="no spatial grid"):
         teacher.logits_map(torch.zeros(1, 3, 160, 160))
 
 
 @pytest.mark.parametrize("model", ["resnet18", "regnetx_002", "mobilenetv2_035", "test_resnet"])
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_own_weights_through_an_own_card_are_exact(tmp_path, model, suffix):
+def test_a_users_card_with_a_weight_file_is_exact(tmp_path, model, suffix):
     path = write_card(tmp_path, model, suffix)
     teacher = load_teacher(path, device="cpu")
     assert teacher.classes.name
@@ -165,13 +166,12 @@ def test_own_weights_through_an_own_card_are_exact(tmp_path, model, suffix):
 
 
 def test_a_model_with_features_last_gives_a_grid(tmp_path):
-    """Some models keep (B, H, W, D) features; the grid must not be read from the wrong axes."""
+    """Some models have (B, H, W, D) features; the grid must not be read from the wrong axes."""
     teacher = load_teacher(write_card(tmp_path, "test_mambaout", ".safetensors"), device="cpu")
     assert teacher.logits_map(torch.zeros(2, 3, 96, 160)).shape == (2, 1000, 3, 5)
 
 
-def test_a_head_that_is_not_linear_after_the_pool_is_measured_as_such(tmp_path):
-    """A hidden layer stands after the pool: the gap says so."""
+def test_the_gap_shows_a_hidden_layer_after_the_pool(tmp_path):
     teacher = load_teacher(write_card(tmp_path, "test_mambaout", ".pth"), device="cpu")
     assert teacher.gap(96) > EXACT_GAP
 
@@ -188,8 +188,8 @@ def test_a_class_list_of_another_length_is_refused(tmp_path):
         load_teacher(path)
 
 
-def test_a_model_that_was_tuned_on_other_classes_is_taken(tmp_path):
-    """The card's class list says how many scores it gives."""
+def test_a_model_that_was_fine_tuned_on_other_classes_is_accepted(tmp_path):
+    """The card's class list determines the number of scores."""
     path = write_card(tmp_path, "test_resnet", ".safetensors")
     net = scramble(timm.create_model("test_resnet", num_classes=10))
     save_file(net.state_dict(), tmp_path / "weights.safetensors")
@@ -209,30 +209,30 @@ def test_a_pickle_with_code_is_refused(tmp_path):
     """Weights load as plain tensors only: nothing in the file is executed."""
     path = write_card(tmp_path, "test_resnet", ".pth")
     torch.save(torch.nn.Linear(2, 2), tmp_path / "weights.pth")
-    with pytest.raises(TeacherError, match="does not load as plain weights"):
+    with pytest.raises(TeacherError, match="cannot be read as plain weights"):
         load_teacher(path)
     for junk in (b"", b"junk", b"PK\x03\x04junk"):
         (tmp_path / "weights.pth").write_bytes(junk)
-        with pytest.raises(TeacherError, match="does not load as plain weights"):
+        with pytest.raises(TeacherError, match="cannot be read as plain weights"):
             load_teacher(path)
 
 
 def test_damaged_safetensors_are_refused(tmp_path):
     path = write_card(tmp_path, "test_resnet", ".safetensors")
     (tmp_path / "weights.safetensors").write_bytes(b"\xff" * 100)
-    with pytest.raises(TeacherError, match="does not load as plain weights"):
+    with pytest.raises(TeacherError, match="cannot be read as plain weights"):
         load_teacher(path)
 
 
-def test_a_layout_of_another_model_is_refused(tmp_path):
+def test_a_layout_that_does_not_fit_the_model_is_refused(tmp_path):
     path = write_card(tmp_path, "test_resnet", ".pth")
     text = (tmp_path / "mine.toml").read_text() + 'layout = "efficientnet-lite-pytorch"\n'
     (tmp_path / "mine.toml").write_text(text)
-    with pytest.raises(TeacherError, match="not laid out as"):
+    with pytest.raises(TeacherError, match="does not have the layout efficientnet-lite-pytorch"):
         load_teacher(path)
 
 
-def test_a_package_that_is_not_here_is_named(tmp_path):
+def test_a_package_that_is_not_installed_is_named(tmp_path):
     path = write_card(tmp_path, "test_resnet", ".pth")
     text = (tmp_path / "mine.toml").read_text() + 'package = "no_such.package"\n'
     (tmp_path / "mine.toml").write_text(text)
@@ -240,7 +240,7 @@ def test_a_package_that_is_not_here_is_named(tmp_path):
         load_teacher(path)
 
 
-def test_a_card_that_is_not_text_is_refused(tmp_path):
+def test_a_card_that_is_not_utf8_text_is_refused(tmp_path):
     (tmp_path / "mine.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(TeacherError, match="teacher card"):
         read_card(tmp_path / "mine.toml")
@@ -258,7 +258,7 @@ def test_a_card_that_is_not_text_is_refused(tmp_path):
         (CARD.format(model="resnet18").replace("64", "8"), ">= 16"),
     ],
 )
-def test_a_wrong_card_names_the_field(tmp_path, text, message):
+def test_the_error_names_a_cards_wrong_field(tmp_path, text, message):
     (tmp_path / "mine.toml").write_text(text)
     with pytest.raises(TeacherError, match=message):
         read_card(tmp_path / "mine.toml")
@@ -280,9 +280,9 @@ def test_a_missing_class_list_is_named(tmp_path):
         load_teacher(path)
 
 
-def test_an_unknown_device_is_one_clear_line():
+def test_an_unknown_device_is_refused():
     for name in ("tpu9", "meta", "cuda:99"):
-        with pytest.raises(DeviceError, match=f"no device '{name}'"):
+        with pytest.raises(DeviceError, match=f"torch cannot use the device '{name}'"):
             load_teacher("efficientnet-lite0", device=name)
 
 

@@ -1,4 +1,4 @@
-"""Modules of one's own, and what is said of models that cannot be teachers."""
+"""Teachers from a user's modules, and the errors for models that cannot be teachers."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from labelkit.teachers import (
     DenseModel,
     SplitModel,
     TeacherCard,
+    check,
     load_teacher,
-    random_teacher,
     wrap_model,
 )
-from labelkit.teachers.checking import check
+from tests.teachers.support import random_teacher
 
 CLASSES = ClassList.of(["a", "b", "c"])
 CARD = TeacherCard(
@@ -36,7 +36,7 @@ CARD = TeacherCard(
 
 
 class Small(nn.Module):
-    """Two layers and a head that pools by the average."""
+    """A convolution and a linear head after average pooling."""
 
     def __init__(self, channels: int = 3, classes: int = 3) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class Small(nn.Module):
 
 
 class Dense(Small):
-    """Gives its map itself."""
+    """A model that computes its map itself."""
 
     def logits_map(self, x):
         """Scores (B, C, H, W)."""
@@ -65,7 +65,7 @@ class Dense(Small):
 
 
 @pytest.mark.parametrize("kind", [Small, Dense])
-def test_a_module_of_ones_own_is_a_teacher(kind):
+def test_a_users_module_becomes_a_teacher(kind):
     model = kind()
     assert isinstance(model, SplitModel)
     assert isinstance(model, DenseModel) == (kind is Dense)
@@ -88,9 +88,9 @@ def test_both_protocols_give_the_same_map():
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (nn.Conv2d(3, 3, 8, stride=8), "Conv2d has no forward_features and forward_head"),
+        (nn.Conv2d(3, 3, 8, stride=8), "Conv2d has neither forward_features and forward_head"),
         (Small(channels=1), "does not take images of 3 channels and 32x32 pixels"),
-        (Small(classes=4), r"map of shape \[1, 4, 4, 4\]; expected \(1, 3, H, W\)"),
+        (Small(classes=4), r"map of shape \[1, 4, 4, 4\], expected \(1, 3, H, W\)"),
         (timm.create_model("deit_tiny_patch16_224", num_classes=3), "try --size 32"),
     ],
 )
@@ -105,38 +105,38 @@ def test_scores_that_are_not_finite_are_refused():
         model.head.bias[1] = float("nan")
     with pytest.raises(TeacherError, match="not finite for a grey image"):
         wrap_model(model, CLASSES, CARD, device="cpu")
-    teacher = random_teacher("test_resnet", size=64, device="cpu")
+    teacher = random_teacher("test_resnet", size=64)
     with torch.no_grad():
         teacher.model.get_parameter("conv1.0.weight").fill_(float("inf"))
-    with pytest.raises(TeacherError, match="not finite for noise"):
+    with pytest.raises(TeacherError, match="not finite for noise images"):
         teacher.gap(64)
 
 
 def test_a_model_without_a_classifier_is_refused():
-    with pytest.raises(TeacherError, match="is no classifier: it gives features"):
-        random_teacher("sam2_hiera_tiny", device="cpu")
+    with pytest.raises(TeacherError, match="is not a classifier: it returns features"):
+        random_teacher("sam2_hiera_tiny")
 
 
-def test_a_model_of_other_channels_is_refused(monkeypatch):
-    """None of timm's is so today; a model that users register with it may be."""
+def test_a_model_for_grey_images_is_refused(monkeypatch):
+    """None of timm's models is one today, but a model that users register may be."""
     model = timm.create_model("test_resnet", in_chans=1)
     model.pretrained_cfg = {"input_size": (1, 160, 160)}
     monkeypatch.setattr(timm, "create_model", lambda *_, **__: model)
     with pytest.raises(TeacherError, match="takes images of 1 channels"):
-        random_teacher("test_resnet", device="cpu")
+        random_teacher("test_resnet")
 
 
-def test_a_size_that_a_model_does_not_take_names_its_own():
+def test_the_error_for_a_wrong_size_names_the_native_size():
     with pytest.raises(TeacherError, match=r"does not take images .* 100x100 .*try --size 224"):
-        random_teacher("maxvit_tiny_tf_224", size=100, device="cpu").gap(100)
+        random_teacher("maxvit_tiny_tf_224", size=100).gap(100)
 
 
 @pytest.mark.parametrize("name", ["test_vit", "deit_tiny_distilled_patch16_224"])
-def test_a_class_token_model_gives_an_approximate_map_by_force(name):
-    """A constant map would have no gap: its patch tokens must differ by position."""
-    with pytest.raises(TeacherError, match="answers from its class token"):
-        random_teacher(name, size=96, device="cpu").gap(96)
-    teacher = random_teacher(name, size=96, device="cpu", force=True)
+def test_force_makes_an_approximate_map_with_a_class_token_model(name):
+    """A constant map would have no gap, so its patch tokens must differ by position."""
+    with pytest.raises(TeacherError, match="predicts from its class token"):
+        random_teacher(name, size=96).gap(96)
+    teacher = random_teacher(name, size=96, force=True)
     logits = teacher.logits_map(torch.randn(1, 3, 96, 96))
     assert logits.shape == (1, 1000, 6, 6)
     assert logits.std(dim=(2, 3)).mean() > 0.1
@@ -147,7 +147,7 @@ def test_a_class_token_model_gives_an_approximate_map_by_force(name):
 
 
 class Tokens(Small):
-    """A token before the grid's, and no position embeddings."""
+    """A prefix token before the grid's tokens, and no position embeddings."""
 
     num_prefix_tokens = 1
 
@@ -161,23 +161,23 @@ class Tokens(Small):
         return self.head(x[:, 1:].mean(dim=1))
 
 
-def test_an_image_of_one_colour_is_no_reason_to_refuse():
-    """Without position embeddings all its tokens are alike, whatever the head reads."""
+def test_an_image_of_one_colour_does_not_look_like_a_class_token_model():
+    """Without position embeddings all its tokens are equal, whatever the head reads."""
     teacher = wrap_model(Tokens(), CLASSES, CARD, device="cpu")
     assert teacher.logits_map(torch.ones(1, 3, 32, 32)).shape == (1, 3, 4, 4)
     assert teacher.gap(32) < EXACT_GAP
 
 
-class Bent(Small):
-    """A head that is not linear, on features that hardly differ from place to place."""
+class Nonlinear(Small):
+    """A head that is not linear, on features that hardly differ between positions."""
 
     def forward_head(self, x):
         """Scores (B, C)."""
         return self.head(x.mean(dim=(2, 3)).square())
 
 
-def test_a_head_is_not_exact_only_because_noise_images_are_flat():
-    model = Bent()
+def test_the_gap_shows_a_nonlinear_head_even_if_features_hardly_differ():
+    model = Nonlinear()
     with torch.no_grad():
         model.conv.weight.mul_(1e-4)
         model.conv.bias.fill_(1)
@@ -185,7 +185,7 @@ def test_a_head_is_not_exact_only_because_noise_images_are_flat():
     assert wrap_model(model, CLASSES, CARD, device="cpu").gap(32) > 100 * EXACT_GAP
 
 
-def test_lower_precision_is_named_and_nearly_the_same():
+def test_lower_precision_is_recorded_and_nearly_equal():
     teacher = load_teacher("efficientnet-lite0", device="cpu")
     lower = load_teacher("efficientnet-lite0", device="cpu", precision="bfloat16")
     assert "precision" not in teacher.describe()
@@ -199,15 +199,15 @@ def test_lower_precision_is_named_and_nearly_the_same():
 
 
 @pytest.mark.parametrize("name", ["vit_medium_patch16_gap_256", "gmlp_ti16_224", "test_maxvit"])
-def test_a_model_built_for_one_size_is_built_for_the_one_that_is_asked_for(name):
-    teacher = random_teacher(name, size=96, device="cpu")
+def test_a_model_built_for_one_size_can_be_built_for_another(name):
+    teacher = random_teacher(name, size=96)
     assert teacher.card.size == 96
     assert teacher.gap(96) < EXACT_GAP
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")  # timm's own, while it resamples
-def test_own_weights_are_fitted_to_another_size(tmp_path):
-    """A file holds the native size's windows; timm's own rule resamples them."""
+@pytest.mark.filterwarnings("ignore::UserWarning")  # from timm, while it resamples
+def test_weights_from_a_file_are_fitted_to_another_size(tmp_path):
+    """A file contains windows of the native size; timm's function for the model resamples them."""
     model = timm.create_model("test_maxvit")
     torch.save(model.state_dict(), tmp_path / "w.pth")
     (tmp_path / "mine.toml").write_text(

@@ -138,7 +138,7 @@ LATE = {
     "optimizer.kwargs.wings=2": r"optimizer: timm cannot build adamw: .*wings",
     "schedule.kwargs.wings=2": r"schedule: timm cannot build cosine: .*wings",
     "model.name=vit_tiny_patch16_224": r"data.image_size: vit_.* 32x32 images .*img_size",
-    "run.device=warp": r"no device 'warp' that torch can use here",
+    "run.device=warp": r"torch cannot use the device 'warp'",
     "data.train=nowhere": r"data.train: no folder 'nowhere' .* --set data.train=PATH",
     'labels={kind="label-maps", maps="m.h5"}': r"labels.maps: no file 'm.h5'. .*labelkit relabel",
     'labels={kind="semantic-softmax", tree="t"}': r"labels.tree: no file 't'. .*build-tree",
