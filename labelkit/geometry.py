@@ -1,4 +1,4 @@
-"""Where a crop lies in its image, as fractions, so that any grid can be pooled over it."""
+"""The box of a crop as fractions of its image, so that any grid can be pooled over it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from typing import Self
 
 @dataclass(frozen=True, slots=True)
 class CropBox:
-    """A crop as fractions of the original image; may reach outside it (padding).
+    """A crop as fractions of the original image; may extend beyond it (padding).
 
-    ``left`` and ``right`` are fractions of the width, ``top`` and ``bottom`` of the height, as the
-    image itself lies. How the crop is shown is told apart: ``transposed``, its rows are the image's
-    columns; then ``flipped``, mirrored left to right; then ``upside_down``, mirrored top to bottom.
+    ``left`` and ``right`` are fractions of the image's width, ``top`` and ``bottom`` of its height.
+    Three flags describe how the crop's pixels are oriented, in this order: ``transposed``, the rows
+    are columns of the image; ``flipped``, mirrored left to right; ``upside_down``, mirrored top to
+    bottom.
+
+    Raises:
+        ValueError: an edge is not finite, or the crop has no area.
     """
 
     left: float
@@ -27,10 +31,10 @@ class CropBox:
     def __post_init__(self) -> None:
         edges = (self.left, self.top, self.right, self.bottom)
         if not all(map(math.isfinite, edges)):
-            raise ValueError(f"a crop needs edges that are finite numbers, got {edges}")
+            raise ValueError(f"a crop box needs finite edges, got {edges}")
         if not (self.right > self.left and self.bottom > self.top):
             raise ValueError(
-                f"a crop needs left < right and top < bottom, got left={self.left}, "
+                f"a crop box needs left < right and top < bottom, got left={self.left}, "
                 f"top={self.top}, right={self.right}, bottom={self.bottom}"
             )
 
@@ -41,11 +45,11 @@ class CropBox:
 
     @classmethod
     def outside(cls) -> Self:
-        """A place beside the image, for a crop that shows nothing of it."""
+        """A box outside the image, for a crop that shows nothing of it."""
         return cls(-2.0, -2.0, -1.0, -1.0)
 
     def inside(self) -> Self:
-        """The part of the crop that lies in the image; ``outside`` if there is none."""
+        """The part of the crop that is inside the image; ``outside`` if there is none."""
         left, top = max(self.left, 0.0), max(self.top, 0.0)
         right, bottom = min(self.right, 1.0), min(self.bottom, 1.0)
         if left >= right or top >= bottom:
@@ -56,7 +60,14 @@ class CropBox:
     def from_pixels(
         cls, left: float, top: float, width: float, height: float, image_size: tuple[int, int]
     ) -> Self:
-        """A crop given in pixels of an image of ``image_size`` = (height, width).
+        """The box of a crop in pixels.
+
+        Args:
+            left: of the crop.
+            top: of the crop.
+            width: of the crop.
+            height: of the crop.
+            image_size: height and width of the image.
 
         Raises:
             ValueError: the crop or the image has no area.

@@ -16,26 +16,26 @@ from labelkit.errors import DatasetError, first_line
 if TYPE_CHECKING:
     import torch
 
-# torchvision's ImageFolder takes the same endings.
+# The same file extensions as torchvision's ImageFolder.
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")
 
 
 def list_images(root: str | os.PathLike[str]) -> list[str]:
-    """The keys of all images below a folder: paths relative to it, with ``/``, in sorted order.
+    """The keys of all images below a folder: sorted paths relative to it, with ``/``.
 
-    Links to folders are followed, as ImageFolder does, but not in circles.
+    Symbolic links to folders are followed, as by ImageFolder, but not in cycles.
 
     Raises:
-        DatasetError: the folder holds no image.
-        OSError: ``root`` is not a folder, or a folder below it may not be read.
+        DatasetError: the folder has no images.
+        OSError: ``root`` is not a folder, or a folder below it is not readable.
     """
     folder = Path(root)
     if not folder.is_dir():
         raise NotADirectoryError(f"no such folder: {folder}")
     keys: list[str] = []
     above: dict[str, frozenset[tuple[int, int]]] = {}
-    for parent, children, files in os.walk(folder, onerror=_refuse, followlinks=True):
+    for parent, children, files in os.walk(folder, onerror=_reraise, followlinks=True):
         status = Path(parent).stat()
         identity = (status.st_dev, status.st_ino)
         ancestors = above.pop(parent, frozenset())
@@ -46,26 +46,26 @@ def list_images(root: str | os.PathLike[str]) -> list[str]:
         inner = Path(parent).relative_to(folder)
         keys += [(inner / name).as_posix() for name in files if name.lower().endswith(EXTENSIONS)]
     if not keys:
-        raise DatasetError(f"{folder} holds no images (endings {' '.join(EXTENSIONS)})")
+        raise DatasetError(f"{folder} holds no images (extensions {' '.join(EXTENSIONS)})")
     return sorted(keys)
 
 
 def open_image(path: str | os.PathLike[str]) -> Image.Image:
-    """An image as RGB, with the very pixels that torchvision's and timm's loaders give.
+    """An image as RGB, with exactly the pixels that torchvision's and timm's loaders return.
 
-    So that the label map lies on what training sees: decoded by Pillow, the first frame of several,
-    orientation tags not applied.
+    Label maps must match the pixels that training sees: decoded by Pillow, the first frame only,
+    orientation tags ignored.
 
     Raises:
-        DatasetError: not an image of the allowed formats, damaged, a broken link, or above Pillow's
-            limit of 178,956,970 pixels.
-        OSError: the disk, the network or a permission fails: the image may well be whole.
+        DatasetError: the file has none of the allowed formats, is damaged, is a broken link, or
+            exceeds Pillow's limit of 178,956,970 pixels.
+        OSError: the disk, the network or a permission fails; the image may well be intact.
     """
-    place = Path(path)
-    if not place.is_file() and os.path.lexists(place):
-        raise DatasetError("a broken link" if place.is_symlink() else "not a regular file")
+    file = Path(path)
+    if not file.is_file() and os.path.lexists(file):
+        raise DatasetError("a broken link" if file.is_symlink() else "not a regular file")
     try:
-        with Image.open(place, formats=FORMATS) as image:
+        with Image.open(file, formats=FORMATS) as image:
             return image.convert("RGB")
     except OSError as error:
         if error.errno is not None:
@@ -80,13 +80,13 @@ def read_image(path: str | os.PathLike[str]) -> torch.Tensor:
 
     Raises:
         DatasetError: as ``open_image``.
-        OSError: likewise.
+        OSError: as ``open_image``.
     """
     from torchvision.transforms.v2.functional import pil_to_tensor
 
     return pil_to_tensor(open_image(path))
 
 
-def _refuse(error: OSError) -> NoReturn:
-    """``os.walk`` would pass over a folder that it may not read, without a word."""
+def _reraise(error: OSError) -> NoReturn:
+    """Without this, ``os.walk`` silently skips folders that it cannot read."""
     raise error

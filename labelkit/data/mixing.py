@@ -1,9 +1,8 @@
-"""MixUp and CutMix on images whose targets are soft already, dense or sparse.
+"""MixUp and CutMix for images whose targets are already soft, dense or sparse.
 
-Torchvision's mixers take soft targets as they are. Timm's take them for class indices unless told
-otherwise: ``Mixup`` returns (B*C, C), ``FastCollateMixup`` turns every target into class 0, both
-without a word. None knows sparse targets.
-
+Torchvision's mixers accept soft targets. Timm's silently treat them as class indices unless they
+are built for soft targets: ``Mixup`` returns (B*C, C), and ``FastCollateMixup`` turns every target
+into class 0. Neither library's mixers accept sparse targets.
 Legend: B batch, E entries, C classes.
 """
 
@@ -26,27 +25,28 @@ Targets = TypeVar("Targets", torch.Tensor, SparseProbabilities)
 def mix(
     mixer: Callable[..., Any], images: torch.Tensor, targets: Targets
 ) -> tuple[torch.Tensor, Targets]:
-    """Mix a batch of images, and their soft targets by the same shares.
+    """Mix a batch of images, and their soft targets in the same proportions.
 
-    Draws, pairs and pixels are the mixer's own. Timm's ``label_smoothing``, which is 0.1 unless
-    set, is kept: each mixed target goes that far towards the even distribution.
+    Draws, pairs and pixels are those of the mixer. Timm's ``label_smoothing``, 0.1 by default, is
+    applied: each mixed target moves that far towards the uniform distribution.
 
     Args:
-        mixer: torchvision's ``v2.CutMix`` or ``v2.MixUp``, ``v2.RandomChoice`` and the like of
-            them, or ``timm.data.Mixup``, however it was built. Timm's writes into ``images``.
+        mixer: torchvision's ``v2.CutMix`` or ``v2.MixUp``, a container of them such as
+            ``v2.RandomChoice``, or ``timm.data.Mixup`` with any arguments. Timm's writes into
+            ``images``.
         images: (B, 3, H, W).
-        targets: dense (B, C), or sparse; sparse ones grow to twice as many entries. Each row sums
+        targets: dense (B, C), or sparse; mixing doubles the number of sparse entries. Each row sums
             to one.
 
     Returns:
-        The mixed images, and targets of the kind given.
+        The mixed images, and targets of the same type as those given.
 
     Raises:
-        TypeError: the mixer or the targets are of another kind.
+        TypeError: the mixer or the targets are of an unsupported type.
         ValueError: the targets are class indices, or the mixer was built for another number of
-            classes. Sparse targets do not say theirs: they are held to the mixer's by the classes
-            that they list and by the sums of their rows. Where hardly anything is left for the
-            classes that are not listed, another number goes unnoticed.
+            classes. Sparse targets do not store their number of classes, so it is checked against
+            the classes listed and the sums of the rows. The check cannot notice a difference if
+            almost nothing is left for the classes that are not listed.
 
     Source: Zhang et al. 2018 (arXiv 1710.09412); Yun et al. 2019 (arXiv 1905.04899).
     """
@@ -55,9 +55,9 @@ def mix(
     if isinstance(targets, SparseProbabilities):
         _require_fitting(mixer, targets)
         count = len(images)
-        own = torch.eye(count, device=images.device)
-        images, shares = _for_columns(mixer, count)(images, own)
-        mixed = _joined(targets, shares.to(targets.excess.dtype))
+        identity = torch.eye(count, device=images.device)
+        images, shares = _for_columns(mixer, count)(images, identity)
+        mixed = _mix_sparse(targets, shares.to(targets.excess.dtype))
         if smoothing:
             mixed = SparseProbabilities(
                 mixed.classes,
@@ -65,51 +65,52 @@ def mix(
                 mixed.rest * (1 - smoothing) + smoothing / classes,
             )
         return images, mixed
-    require_class_count(mixer, targets.shape[1])
+    _require_class_count(mixer, targets.shape[1])
     images, mixed = _for_columns(mixer, targets.shape[1])(images, targets)
     return images, mixed * (1 - smoothing) + smoothing / classes if smoothing else mixed
 
 
 def require_soft_mixing(mixer: object, num_classes: int) -> None:
-    """Refuse a mixer that would spoil soft targets (B, C) when called by itself, without ``mix``.
+    """Refuse a mixer that would corrupt soft targets (B, C) when called directly, without ``mix``.
 
     Raises:
-        ValueError: it is timm's and takes targets for class indices, or smooths each class towards
-            one half, as for independent labels; or it was built for another number of classes.
+        ValueError: a mixer of timm that treats targets as class indices, or smooths each class
+            towards one half, as for independent labels; or any mixer that was built for another
+            number of classes.
     """
-    require_class_count(mixer, num_classes)
-    if not _is_timms(mixer):
+    _require_class_count(mixer, num_classes)
+    if not _is_from_timm(mixer):
         return
     if not getattr(mixer, "multi_label", False):
         raise ValueError(
-            f"timm's {type(mixer).__name__} takes soft targets for class indices, and what it "
-            "returns is no target: build it with multi_label=True and label_smoothing=0"
+            f"timm's {type(mixer).__name__} treats soft targets as class indices and returns wrong "
+            "targets: build it with multi_label=True and label_smoothing=0"
             + ("" if _collates(mixer) else ", or call labelkit.data.mix(mixer, images, targets)")
         )
     if _smoothing(mixer)[0]:
         raise ValueError(
             f"timm's {type(mixer).__name__} with label_smoothing={_smoothing(mixer)[0]} adds half "
-            "of that to every class, and soft targets no longer sum to one: set it to 0, or call "
+            "of that to every class, so soft targets no longer sum to one: set it to 0, or call "
             "labelkit.data.mix(mixer, images, targets)"
         )
 
 
-def require_class_count(mixer: object, num_classes: int) -> None:
+def _require_class_count(mixer: object, num_classes: int) -> None:
     """Refuse a mixer that was built for another number of classes.
 
     Raises:
-        ValueError: as said; the message names both numbers.
+        ValueError: the numbers differ; the message gives both.
     """
     for name, expected in _built_for(mixer):
         if expected != num_classes:
             raise ValueError(
-                f"{name} was built for {expected} classes, the targets have {num_classes}: build "
-                f"it with num_classes={num_classes}"
+                f"{name} was built for {expected} classes, but the targets have {num_classes}: "
+                f"build it with num_classes={num_classes}"
             )
 
 
 def _require_fitting(mixer: object, targets: SparseProbabilities) -> None:
-    """Refuse a mixer for another number of classes, as far as sparse targets can tell."""
+    """Refuse a mixer for another number of classes, as far as sparse targets show it."""
     tolerance = max(1e-4, 4 * torch.finfo(targets.excess.dtype).eps)
     for name, expected in _built_for(mixer) if targets.classes.numel() else ():
         highest = int(targets.classes.max())
@@ -117,14 +118,14 @@ def _require_fitting(mixer: object, targets: SparseProbabilities) -> None:
         worst = float(sums[(sums - 1).abs().argmax()])
         if highest >= expected or abs(worst - 1) > tolerance:
             raise ValueError(
-                f"{name} was built for {expected} classes, over which the targets do not fit: they "
+                f"{name} was built for {expected} classes, which does not match the targets: they "
                 f"list class {highest}, and a row sums to {worst:.4f}, expected 1. Build it with "
-                "num_classes as many as the label maps have"
+                "num_classes set to the number of classes of the label maps"
             )
 
 
 def _require_soft(targets: object) -> None:
-    """Refuse what is no batch of soft targets.
+    """Refuse anything but a batch of soft targets.
 
     Raises:
         TypeError: neither a tensor nor ``SparseProbabilities``.
@@ -135,18 +136,18 @@ def _require_soft(targets: object) -> None:
     if not isinstance(targets, torch.Tensor):
         raise TypeError(
             f"targets are of type {type(targets).__name__}, expected a tensor (B, C) or "
-            "SparseProbabilities: with tokens= a data set yields two targets, and those of each "
-            "position cannot be mixed, so take them without tokens"
+            "SparseProbabilities. With tokens= a data set yields two targets per image, and token "
+            "targets cannot be mixed: turn tokens off"
         )
     if targets.ndim != 2 or not targets.is_floating_point():
         raise ValueError(
-            f"targets are {targets.dtype} of shape {tuple(targets.shape)}, expected soft ones: "
-            "floats (B, C). Class indices need no mix: call the mixer itself"
+            f"targets are {targets.dtype} of shape {tuple(targets.shape)}, expected soft targets: "
+            "floats (B, C). Class indices need no mix(): call the mixer directly"
         )
 
 
 def _built_for(mixer: object) -> Iterator[tuple[str, int]]:
-    """The name of a mixer, and of those inside it, that knows a number of classes, and which."""
+    """The name and number of classes of each mixer, and of those inside it, that has one."""
     for inner in getattr(mixer, "transforms", ()):
         yield from _built_for(inner)
     expected = getattr(mixer, "num_classes", None)
@@ -154,8 +155,8 @@ def _built_for(mixer: object) -> Iterator[tuple[str, int]]:
         yield type(mixer).__name__, expected
 
 
-def _joined(targets: SparseProbabilities, shares: torch.Tensor) -> SparseProbabilities:
-    """``shares @ targets``, where each row of ``shares`` (B, B) names only a few others."""
+def _mix_sparse(targets: SparseProbabilities, shares: torch.Tensor) -> SparseProbabilities:
+    """``shares @ targets``, where each row of ``shares`` (B, B) has few nonzero entries."""
     partners = int((shares > 0).sum(1).max())
     weight, partner = shares.topk(partners, dim=1)
     return SparseProbabilities(
@@ -168,7 +169,7 @@ def _joined(targets: SparseProbabilities, shares: torch.Tensor) -> SparseProbabi
 def _for_columns(mixer: Any, columns: int) -> Callable[..., Any]:  # noqa: ANN401
     """A copy of the mixer that takes soft targets (B, columns) and leaves them unsmoothed."""
     fitting = copy.copy(mixer)
-    if _is_timms(mixer) and hasattr(mixer, "multi_label") and not _collates(mixer):
+    if _is_from_timm(mixer) and hasattr(mixer, "multi_label") and not _collates(mixer):
         fitting.num_classes, fitting.multi_label, fitting.label_smoothing = columns, True, 0.0
     elif isinstance(mixer, (v2.CutMix, v2.MixUp)):
         fitting.num_classes = None
@@ -176,20 +177,20 @@ def _for_columns(mixer: Any, columns: int) -> Callable[..., Any]:  # noqa: ANN40
         fitting.transforms = [_for_columns(inner, columns) for inner in mixer.transforms]
     elif not isinstance(mixer, v2.Identity):
         raise TypeError(
-            f"{type(mixer).__module__}.{type(mixer).__name__} cannot mix soft targets here: take "
-            "torchvision's v2.CutMix and v2.MixUp, or timm.data.Mixup of a timm that knows "
-            "multi_label"
+            f"{type(mixer).__module__}.{type(mixer).__name__} cannot mix soft targets: use "
+            "torchvision's v2.CutMix and v2.MixUp, or timm.data.Mixup from a version of timm that "
+            "has multi_label"
         )
     return fitting
 
 
 def _smoothing(mixer: Any) -> tuple[float, int]:  # noqa: ANN401
-    """How far timm's mixer goes towards even targets, and over how many classes."""
-    return (mixer.label_smoothing, mixer.num_classes) if _is_timms(mixer) else (0.0, 0)
+    """The label smoothing of timm's mixer, and its number of classes."""
+    return (mixer.label_smoothing, mixer.num_classes) if _is_from_timm(mixer) else (0.0, 0)
 
 
-def _is_timms(mixer: object) -> bool:
-    """Whether it is timm's ``Mixup`` or a child; timm is never imported to find out."""
+def _is_from_timm(mixer: object) -> bool:
+    """Whether it is timm's ``Mixup`` or a subclass; timm is never imported to find out."""
     return any(
         kind.__module__ == "timm.data.mixup" and kind.__name__ == "Mixup"
         for kind in type(mixer).__mro__
@@ -197,5 +198,5 @@ def _is_timms(mixer: object) -> bool:
 
 
 def _collates(mixer: object) -> bool:
-    """Whether it is timm's ``FastCollateMixup``, which takes samples, not batches."""
+    """Whether it is timm's ``FastCollateMixup``, which takes a list of samples, not a batch."""
     return any(kind.__name__ == "FastCollateMixup" for kind in type(mixer).__mro__)

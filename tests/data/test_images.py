@@ -21,7 +21,7 @@ def test_keys_are_sorted_relative_paths_of_images_only(tmp_path):
     assert list_images(tmp_path) == keys
 
 
-def test_links_to_folders_are_followed_but_not_in_circles(tmp_path):
+def test_links_to_folders_are_followed_but_not_in_cycles(tmp_path):
     write_photos(tmp_path / "real")
     root = tmp_path / "root"
     root.mkdir()
@@ -33,15 +33,15 @@ def test_links_to_folders_are_followed_but_not_in_circles(tmp_path):
     assert not [key for key in keys if key.count("loop") > 1]
 
 
-def test_a_link_beside_the_real_folder_hides_neither(tmp_path):
-    """ImageFolder reads both; a map for each key is needed."""
+def test_a_folder_and_a_link_to_it_are_both_listed(tmp_path):
+    """ImageFolder reads both, so each key needs a label map."""
     keys = write_photos(tmp_path / "z")
     (tmp_path / "a").symlink_to(tmp_path / "z")
     assert list_images(tmp_path) == [f"{folder}/{key}" for folder in "az" for key in keys]
 
 
-def test_what_is_no_file_is_told_apart_from_a_failing_disk(tmp_path):
-    """A broken link or a pipe is the image's fault; a vanished file or folder is not."""
+def test_a_damaged_image_and_a_failing_disk_are_different_errors(tmp_path):
+    """A broken link or a pipe counts as a damaged image; a missing file does not."""
     (tmp_path / "link.jpg").symlink_to(tmp_path / "gone")
     os.mkfifo(tmp_path / "pipe.jpg")
     with pytest.raises(DatasetError, match="broken link"):
@@ -61,7 +61,7 @@ def test_a_folder_without_images_is_an_error_that_names_it(tmp_path):
 
 @pytest.mark.parametrize("ending", ["jpg", "png", "webp", "bmp", "tif", "ppm"])
 def test_pixels_equal_those_that_training_loads(tmp_path, ending):
-    """As torchvision's default loader: Pillow, converted to RGB."""
+    """Torchvision's default loader opens images with Pillow and converts them to RGB."""
     path = tmp_path / f"cat.{ending}"
     Image.fromarray(data.chelsea()).save(path)
     ours = read_image(path).permute(1, 2, 0).numpy()
@@ -80,8 +80,8 @@ def test_every_mode_becomes_rgb(tmp_path, mode):
     assert read_image(path).shape[0] == 3
 
 
-def test_orientation_tags_are_left_alone(tmp_path):
-    """Training loaders ignore them, and the map must lie on the pixels that training sees."""
+def test_orientation_tags_are_ignored(tmp_path):
+    """Training loaders ignore them, and label maps must match the pixels that training sees."""
     path = tmp_path / "cat.jpg"
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -89,7 +89,7 @@ def test_orientation_tags_are_left_alone(tmp_path):
     assert read_image(path).shape == (3, 300, 451)
 
 
-def _torn(path):
+def _truncate(path):
     Image.fromarray(data.chelsea()).save(path)
     path.write_bytes(path.read_bytes()[:5000])
 
@@ -101,10 +101,10 @@ def _torn(path):
         lambda path: path.write_text("hello"),
         lambda path: path.write_bytes(os.urandom(2000)),
         lambda path: path.write_bytes(b"\xff\xd8\xff\xe0" + b"\0" * 50),
-        _torn,
+        _truncate,
         lambda path: path.mkdir(),
     ],
-    ids=["empty", "text", "noise", "header", "torn", "folder"],
+    ids=["empty", "text", "noise", "header", "truncated", "folder"],
 )
 @pytest.mark.parametrize("name", ["x.jpg", "x.png"])
 def test_a_damaged_image_is_an_error_with_a_reason(tmp_path, damage, name):
@@ -114,7 +114,7 @@ def test_a_damaged_image_is_an_error_with_a_reason(tmp_path, damage, name):
 
 
 def test_a_pixel_bomb_is_refused(tmp_path):
-    """A PNG of a few hundred kilobytes that would unpack to 900 MB."""
+    """A PNG of a few hundred kilobytes that would decode to 900 MB."""
     path = tmp_path / "bomb.png"
     Image.new("L", (30_000, 30_000)).save(path)
     with pytest.raises(DatasetError, match="pixels"):

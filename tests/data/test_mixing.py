@@ -1,6 +1,6 @@
 """Mixed soft targets are ``share * target + (1 - share) * partner``, with the share of the pixels.
 
-Image n of a batch fills channel n, so the channels of a mixed image say what it is made of.
+Image n of a batch fills channel n, so the channels of a mixed image give its parts.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def seed_all(seed: int) -> None:
 
 
 def batch() -> tuple[torch.Tensor, torch.Tensor]:
-    """Images, each showing which it is in a channel of its own, and soft targets."""
+    """Images, each marked by one channel, and soft targets."""
     images = torch.eye(B)[:, :, None, None].repeat(1, 1, 32, 40)
     targets = torch.rand(B, C, generator=torch.Generator().manual_seed(0)).softmax(1)
     return images, targets
@@ -60,21 +60,21 @@ ALL = TORCHVISION | TIMM
 
 
 def shares_of(images: torch.Tensor) -> torch.Tensor:
-    """How much of each image is in each mixed one (B, B), counted in pixels."""
+    """The share of each image in each mixed image (B, B), measured in pixels."""
     return images.mean((2, 3))
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_dense_targets_are_mixed_as_the_pixels_are(name):
-    moved = 0.0
+    change = 0.0
     for seed in range(6):
         seed_all(seed)
         images, targets = batch()
         mixed, result = mix(ALL[name], images, targets)
         assert result.shape == (B, C)
         torch.testing.assert_close(result, shares_of(mixed) @ targets)
-        moved += float((result - targets).abs().max())
-    assert (moved > 0) == (name != "never")
+        change += float((result - targets).abs().max())
+    assert (change > 0) == (name != "never")
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -102,8 +102,8 @@ def test_timms_formula(mode):
 
 
 @pytest.mark.parametrize("of", [lambda: batch()[1], sparse], ids=["dense", "sparse"])
-def test_label_smoothing_goes_towards_the_even_distribution(of):
-    """As timm has it for class indices; its multi_label smoothing goes towards one half."""
+def test_label_smoothing_moves_targets_towards_the_uniform_distribution(of):
+    """As timm smooths class indices; its multi_label smoothing moves them towards one half."""
     seed_all(4)
     _, plain = mix(Mixup(num_classes=C, label_smoothing=0.0), batch()[0], of())
     seed_all(4)
@@ -114,7 +114,7 @@ def test_label_smoothing_goes_towards_the_even_distribution(of):
     torch.testing.assert_close(smooth.sum(1), torch.ones(B))
 
 
-def test_a_one_hot_target_is_what_timm_makes_of_its_index():
+def test_a_one_hot_target_is_mixed_as_timm_mixes_its_index():
     labels = torch.arange(B) * 2
     mixer = Mixup(cutmix_alpha=1.0, num_classes=C)
     seed_all(6)
@@ -125,7 +125,7 @@ def test_a_one_hot_target_is_what_timm_makes_of_its_index():
     torch.testing.assert_close(result, expected)
 
 
-def test_the_mixer_stays_as_it_was():
+def test_the_mixer_is_not_changed():
     mixer = Mixup(num_classes=C)
     choice = v2.RandomChoice([v2.CutMix(num_classes=C)])
     for each in (mixer, choice):
@@ -135,7 +135,7 @@ def test_the_mixer_stays_as_it_was():
     assert choice.transforms[0].num_classes == C
 
 
-def test_switching_timms_mixer_off_is_seen():
+def test_timms_mixer_can_be_switched_off():
     mixer = Mixup(num_classes=C, label_smoothing=0.0)
     mixer.mixup_enabled = False
     images, targets = mix(mixer, *batch())
@@ -147,9 +147,10 @@ def test_switching_timms_mixer_off_is_seen():
     "mixer", [Mixup(num_classes=C + 1), v2.Compose([v2.CutMix(num_classes=9)])]
 )
 def test_another_number_of_classes_raises(mixer):
-    with pytest.raises(ValueError, match=r"was built for \d+ classes, the targets have 20"):
+    message = r"was built for \d+ classes, but the targets have 20"
+    with pytest.raises(ValueError, match=message):
         mix(mixer, *batch())
-    with pytest.raises(ValueError, match=r"was built for \d+ classes, the targets have 20"):
+    with pytest.raises(ValueError, match=message):
         require_soft_mixing(mixer, C)
 
 
@@ -160,12 +161,12 @@ def test_another_number_of_classes_raises(mixer):
 )
 def test_sparse_targets_over_another_number_of_classes_raise(mixer):
     """Their rows do not sum to one over the mixer's classes, or they list others."""
-    expected = rf"was built for {mixer.num_classes} classes, over which the targets do not fit"
+    expected = rf"was built for {mixer.num_classes} classes, which does not match the targets"
     with pytest.raises(ValueError, match=expected):
         mix(mixer, batch()[0], sparse())
 
 
-def test_a_little_that_is_left_for_other_classes_tells_their_number():
+def test_a_small_rest_is_enough_to_notice_another_number_of_classes():
     targets = SparseProbabilities(
         torch.zeros(B, 1).long(), torch.full((B, 1), 1 - C * 1e-5), torch.full((B,), 1e-5)
     )
@@ -174,23 +175,23 @@ def test_a_little_that_is_left_for_other_classes_tells_their_number():
         mix(Mixup(), batch()[0], targets)
 
 
-def test_sparse_targets_of_half_precision_fit_their_own_number_of_classes():
-    """Though their rows sum to one only up to its rounding."""
+def test_sparse_targets_in_half_precision_match_their_number_of_classes():
+    """Their rows sum to one only up to rounding."""
     for kind in (torch.float16, torch.bfloat16):
         targets = SparseProbabilities(
             sparse().classes, sparse().excess.to(kind), sparse().rest.to(kind)
         )
         mix(Mixup(num_classes=C), batch()[0], targets)
-        with pytest.raises(ValueError, match="do not fit"):
+        with pytest.raises(ValueError, match="does not match the targets"):
             mix(Mixup(num_classes=2 * C), batch()[0], targets)
 
 
-def test_what_is_no_batch_of_soft_targets_is_told():
+def test_anything_but_a_batch_of_soft_targets_is_refused():
     images, targets = batch()
     for two in ((targets, targets), [targets, targets]):
-        with pytest.raises(TypeError, match=r"of type (tuple|list), .*without tokens"):
+        with pytest.raises(TypeError, match=r"of type (tuple|list), .*turn tokens off"):
             mix(v2.CutMix(), images, two)
-    with pytest.raises(ValueError, match=r"torch.int64 of shape \(8,\), .*call the mixer itself"):
+    with pytest.raises(ValueError, match=r"torch.int64 of shape \(8,\), .*call the mixer directly"):
         mix(v2.CutMix(num_classes=C), images, torch.arange(B))
 
 
@@ -200,12 +201,12 @@ def test_other_mixers_are_refused(mixer):
         mix(mixer, *batch())
 
 
-def test_what_timm_would_do_by_itself():
-    """The reason for all this: wrong shapes and sums without a word."""
+def test_timms_mixers_corrupt_soft_targets_without_mix():
+    """The reason for ``mix``: shapes and sums are silently wrong."""
     images, targets = batch()
     plain = Mixup(num_classes=C)
     assert plain(images, targets)[1].shape == (B * C, C)
-    with pytest.raises(ValueError, match=r"takes soft targets for class indices"):
+    with pytest.raises(ValueError, match=r"treats soft targets as class indices"):
         require_soft_mixing(plain, C)
     halves = Mixup(num_classes=C, multi_label=True)
     assert halves(images, targets)[1].sum(1).mean() == pytest.approx(0.9 + 0.05 * C)
