@@ -110,19 +110,19 @@ def command(  # noqa: PLR0913, PLR0917 -- one a command-line option
     from labelkit.cli.progress import announce_teachers, progress_bar
 
     announce_teachers([teacher])
-    from labelkit.relabel import default_sizes, default_ways, measure_fidelity
+    from labelkit.relabel import default_configurations, default_sizes, measure_fidelity
     from labelkit.teachers import load_teacher
 
     console = Console()
     loaded = load_teacher(teacher, device=device)
     native = loaded.card.native_size
     chosen = sizes or default_sizes(native)
-    ways = default_ways(chosen, published=round(15 / 7 * native / 32) * 32)
+    configurations = default_configurations(chosen, published=round(15 / 7 * native / 32) * 32)
     with progress_bar(console, "Crops") as advance:
         results = measure_fidelity(
             data,
             loaded,
-            ways,
+            configurations,
             temperatures=tuple(sorted({1.0, *temperatures})),
             images=images,
             crops=crops,
@@ -143,11 +143,17 @@ def _print(console: Console, results: Sequence[Fidelity], teacher: Teacher) -> N
     from labelkit.cli.output import plain_table
 
     shown = [each for each in results if each.temperature == 1]
-    defaults = [each for each in shown if each.way.name == "default" and len(each.way.sizes) == 1]
-    best = min(defaults, key=lambda each: each.divergence).way.sizes
-    by_size = [each for each in shown if each.way.name in {"all logits", "default"}]
-    by_kind = [each for each in shown if each.way.settings and each.way.sizes == best]
-    first, last = shown[0], [each for each in shown if each.way.name == "as published"]
+    defaults = [
+        each
+        for each in shown
+        if each.configuration.name == "default" and len(each.configuration.sizes) == 1
+    ]
+    best = min(defaults, key=lambda each: each.divergence).configuration.sizes
+    by_size = [each for each in shown if each.configuration.name in {"all logits", "default"}]
+    by_kind = [
+        each for each in shown if each.configuration.settings and each.configuration.sizes == best
+    ]
+    first, last = shown[0], [each for each in shown if each.configuration.name == "as published"]
     console.print(
         f"{teacher.card.name}, trained at {teacher.card.native_size} pixels", style="bold"
     )
@@ -171,23 +177,32 @@ def _advice(results: Sequence[Fidelity], budget: int, data: Path, teacher: str) 
     if chosen is None:
         yield f"No map fits {budget:,} bytes: allow more with --budget."
         return
-    best = min((each for each in results if each.way == chosen.way), key=lambda r: r.divergence)
+    best = min(
+        (each for each in results if each.configuration == chosen.configuration),
+        key=lambda r: r.divergence,
+    )
     yield (
-        f"Recommended: {chosen.way.name}, {' and '.join(map(str, chosen.way.sizes))} pixels: KL "
+        f"Recommended: {chosen.configuration.name}, "
+        f"{' and '.join(map(str, chosen.configuration.sizes))} pixels: KL "
         f"{chosen.divergence:.3f}, {chosen.record_bytes:,.0f} bytes. Of logits pooled, nothing "
         f"within {budget:,} bytes is 0.01 better."
     )
     if best.temperature != 1 and best.divergence < chosen.divergence - 0.01:
         yield f"Its logits divided by {best.temperature:g} would give {best.divergence:.3f}."
-    surer = [each for each in results if each.way.method == "probability" and each.way.settings]
+    surer = [
+        each
+        for each in results
+        if each.configuration.method == "probability" and each.configuration.settings
+    ]
     fitting = [each for each in surer if each.record_bytes <= budget]
     top = min(fitting, key=lambda each: each.divergence, default=chosen)
     if top.divergence < min(chosen.divergence, best.divergence) - 0.01:
         yield (
-            f"Of probabilities pooled, {' and '.join(map(str, top.way.sizes))} pixels divided by "
+            f"Of probabilities pooled, {' and '.join(map(str, top.configuration.sizes))} pixels "
+            "divided by "
             f"{top.temperature:g} would give {top.divergence:.3f}: make the maps with "
             "--log-sum-exp, and train with TargetOptions(method='probability')."
         )
-    options = relabel_options(chosen.way)
+    options = relabel_options(chosen.configuration)
     command = ["labelkit", "relabel", str(data), "--teacher", teacher, *options, "-o", "maps.h5"]
     yield f"Next: {shlex.join(command)}"

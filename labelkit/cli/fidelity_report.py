@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from labelkit.relabel import Fidelity, Way
+    from labelkit.relabel import Configuration, Fidelity
 
 COLUMNS = ("maps", "pixels", "KL", "±", "agreement", "bytes", "cost")
 
@@ -37,8 +37,8 @@ _FIGURES = (
 def cells(result: Fidelity) -> tuple[str, ...]:
     """One result as the cells of a row under ``COLUMNS``."""
     return (
-        result.way.name,
-        " + ".join(map(str, result.way.sizes)),
+        result.configuration.name,
+        " + ".join(map(str, result.configuration.sizes)),
         f"{result.divergence:.3f}",
         f"{result.error:.3f}",
         f"{100 * result.agreement:.1f} %",
@@ -47,10 +47,10 @@ def cells(result: Fidelity) -> tuple[str, ...]:
     )
 
 
-def relabel_options(way: Way) -> list[str]:
-    """The options of ``labelkit relabel`` that make a way's maps."""
-    options = ["--size", ",".join(map(str, way.sizes))]
-    settings = way.settings
+def relabel_options(configuration: Configuration) -> list[str]:
+    """The options of ``labelkit relabel`` that make a configuration's maps."""
+    options = ["--size", ",".join(map(str, configuration.sizes))]
+    settings = configuration.settings
     if settings is None:
         return options
     if settings.selection != "image":
@@ -81,15 +81,17 @@ def write_report(path: Path, results: Sequence[Fidelity], teacher: str) -> None:
 
     plain = [each for each in results if each.temperature == 1]
     points = tuple(
-        (each.record_bytes, each.divergence, each.way.name, _told(each))
+        (each.record_bytes, each.divergence, each.configuration.name, _told(each))
         for each in plain
-        if each.way.settings
+        if each.configuration.settings
     )
     columns = (*COLUMNS, "temperature")
     rows = tuple((*cells(each), f"{each.temperature:g}") for each in _ordered(results))
     lead = f"How well label maps tell what {teacher} says of random crops."
-    floor, *others = (each.way for each in results)
-    kinds = {floor.name: _FLOOR} | {way.name: _made(way) for way in others}
+    floor, *others = (each.configuration for each in results)
+    kinds = {floor.name: _FLOOR} | {
+        configuration.name: _made(configuration) for configuration in others
+    }
     scatter = Scatter(points, ("bytes an image", "KL in nats"))
     made = DataTable(("maps", "how they are made"), tuple(kinds.items()))
     sections = (
@@ -100,12 +102,12 @@ def write_report(path: Path, results: Sequence[Fidelity], teacher: str) -> None:
     write_page(path, Page(f"Crop fidelity: {teacher}", sections, lead, f"labelkit {__version__}"))
 
 
-def _made(way: Way) -> str:
-    """How the maps of a way come about, but for their size."""
-    pools = way.method == "probability"
-    if not way.settings:
+def _made(configuration: Configuration) -> str:
+    """How the maps of a configuration are made, apart from their size."""
+    pools = configuration.method == "probability"
+    if not configuration.settings:
         return "no file: all logits of all cells" + "; probabilities are pooled" * pools
-    made = shlex.join(relabel_options(way)[2:]) or "nothing more: these are the defaults"
+    made = shlex.join(relabel_options(configuration)[2:]) or "nothing more: these are the defaults"
     return made + '; probabilities are pooled: TargetOptions(method="probability")' * pools
 
 

@@ -16,7 +16,7 @@ from labelkit.cli.options import names_option, read_classes
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from labelkit.relabel import Outcome
+    from labelkit.relabel import RelabelResult
 
 
 _SMALLEST, _LARGEST = 16, 4096
@@ -187,7 +187,7 @@ def command(  # noqa: PLR0913, PLR0917 -- one a command-line option
     list_images(data)
     if output.name.lower().endswith(EXTENSIONS):
         raise click.UsageError(f"{output} ends like an image: take a name such as maps.h5")
-    subset, nouns = read_classes(classes, names)
+    subset, synsets = read_classes(classes, names)
 
     from rich.console import Console
 
@@ -220,7 +220,7 @@ def command(  # noqa: PLR0913, PLR0917 -- one a command-line option
         flip=flip,
         average=average,
         classes=subset,
-        nouns=nouns,
+        synsets=synsets,
         background=background,
         patterns=patterns,
         scores=scores,
@@ -254,7 +254,7 @@ def _sizes(value: str | None) -> tuple[tuple[int, ...], ...]:
 
 
 def _report(
-    console: Console, outcome: Outcome, output: Path, data: Path, reuse: Path | None
+    console: Console, outcome: RelabelResult, output: Path, data: Path, reuse: Path | None
 ) -> None:
     """What was made, what could not be read, and what to do next."""
     from labelkit.label_maps import LabelMapFile
@@ -267,7 +267,9 @@ def _report(
     state = "was there already, nothing to do" if outcome.existed else "made"
     lines = [f"{outcome.path} {state}: {outcome.images:,} label maps, {file_size(size)}"]
     if outcome.reused or outcome.damaged:
-        lines.append(f"Taken over as they were: {outcome.reused:,}. Made now: {outcome.made:,}.")
+        lines.append(
+            f"Taken over as they were: {outcome.reused:,}. Made now: {outcome.processed:,}."
+        )
     if outcome.damaged:
         shown = ", ".join(map(printable, [*outcome.damaged][:_SHOWN]))
         more = ", …" if len(outcome.damaged) > _SHOWN else ""

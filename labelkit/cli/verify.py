@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from labelkit.label_maps import LabelMapFile
-    from labelkit.relabel import Difference, Verification
+    from labelkit.relabel import MapDifference, Verification
     from labelkit.teachers import Teacher
 
 EPILOG = """\b
@@ -96,7 +96,7 @@ def command(
         lines = [*_problems(found)] or [*_summary(file, found, path, images, loaded)]
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    if not found.well:
+    if not found.ok:
         raise LabelkitError(f"{path}: something is off, see the list")
 
 
@@ -122,7 +122,7 @@ class _Bars(ExitStack):
 def _load(file: LabelMapFile, names: tuple[str, ...], device: str) -> list[Teacher]:
     """The teachers that are asked for, or those that the file names."""
     from labelkit.errors import TeacherError
-    from labelkit.relabel.origins import named_teachers
+    from labelkit.relabel import named_teachers
     from labelkit.teachers import load_teacher
 
     known = named_teachers(file)  # first, since no teacher would do where the file names none
@@ -214,7 +214,7 @@ def _list(title: str, entries: Iterable[tuple[str, str]], advice: str) -> Iterat
     yield f"  {advice}"
 
 
-def _how_much(difference: Difference) -> str:
+def _how_much(difference: MapDifference) -> str:
     from labelkit.wording import percent
 
     if difference.unreadable:

@@ -13,4 +13,5 @@ from .images import (
 from .label_map_dataset import LabelMapDataset as LabelMapDataset
 from .label_map_iterable import LabelMapIterable as LabelMapIterable
 from .mixing import mix as mix, require_soft_mixing as require_soft_mixing
+from .original_labels import ids_for_names as ids_for_names
 from .target_options import TargetOptions as TargetOptions

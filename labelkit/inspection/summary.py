@@ -139,12 +139,12 @@ def summarize_label_maps(
 
 
 def _in_brief(source: Mapping[str, Any]) -> dict[str, Any]:
-    """How maps were made, with the nouns of their classes in one line instead of one a class."""
+    """How maps were made, with the classes' synsets on one line instead of one per class."""
     brief = dict(source)
-    if isinstance(nouns := source.get("nouns"), dict):
-        first = ", ".join(f"{of} {noun}" for of, noun in islice(nouns.items(), _EXAMPLES))
-        more = len(nouns) - _EXAMPLES
-        brief["nouns"] = first + (f" and {more:,} more" if more > 0 else "")
+    if isinstance(synsets := source.get("synsets"), dict):
+        first = ", ".join(f"{name} {synset}" for name, synset in islice(synsets.items(), _EXAMPLES))
+        more = len(synsets) - _EXAMPLES
+        brief["synsets"] = first + (f" and {more:,} more" if more > 0 else "")
     return brief
 
 

@@ -1,6 +1,6 @@
-"""A data set and a teacher become a label-map file, and such a file is held against them again.
+"""Make label maps from a folder of images and a teacher, and check them against both.
 
-Each part is imported when it is first asked for: checking a file needs no torch.
+Checking a file without recomputing maps loads no torch.
 """
 
 import lazy_loader

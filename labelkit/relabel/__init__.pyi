@@ -1,12 +1,12 @@
 from .fidelity import (
+    Configuration as Configuration,
     Fidelity as Fidelity,
-    Way as Way,
+    default_configurations as default_configurations,
     default_sizes as default_sizes,
-    default_ways as default_ways,
     measure_fidelity as measure_fidelity,
     recommend as recommend,
 )
-from .local import Outcome as Outcome, relabel as relabel
+from .local import RelabelResult as RelabelResult, relabel as relabel
 from .maps import Settings as Settings
-from .recomputing import Difference as Difference
+from .recomputing import MapDifference as MapDifference, named_teachers as named_teachers
 from .verification import Verification as Verification, verify as verify

@@ -1,4 +1,4 @@
-"""Relabel a folder of images on one device: decode in workers, run the teacher, write its maps."""
+"""Relabel a folder of images on one device: decode in workers, run the teacher, write the maps."""
 
 from __future__ import annotations
 
@@ -11,79 +11,80 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from labelkit.data import list_images
-from labelkit.errors import DatasetError, LabelkitError, LabelMapError, first_line
+from labelkit.errors import LabelkitError, LabelMapError, first_line
 from labelkit.label_maps import LabelMapFile, LabelMaps, LabelMapWriter
 from labelkit.label_maps.identity import difference
-from labelkit.relabel.maps import MapMaker, Settings, read_batches
+from labelkit.relabel.batches import disk_failed
+from labelkit.relabel.maps import MapMaker, Settings
 from labelkit.teachers import Teacher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from labelkit.relabel.squares import Batch
+    from labelkit.relabel.batches import ImageBatch
+
+    OnProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RelabelResult:
     """What a run did.
 
     Attributes:
         path: the finished file.
         images: images with a label map.
         unreadable: images without one, key -> reason.
-        made: images that this run went through; the others were there already.
+        processed: images that this run processed; the others were finished before.
         existed: an earlier run had finished the file.
-        reused: rows that were taken over from another file.
-        damaged: rows that could not be, for they are damaged there, key -> reason; their images
-            went to the teacher as new ones do.
+        reused: rows copied from the reused file.
+        damaged: rows that are damaged in the reused file, key -> reason; their maps were recreated.
     """
 
     path: Path
     images: int
     unreadable: dict[str, str]
-    made: int
+    processed: int
     existed: bool = False
     reused: int = 0
     damaged: dict[str, str] = field(default_factory=dict[str, str])
 
 
-def relabel(  # noqa: PLR0913 -- what, by whom, where to, and three options
+def relabel(  # noqa: PLR0913 -- data, teacher, output, and options
     root: str | os.PathLike[str],
     teacher: Teacher | Sequence[Teacher],
     output: str | os.PathLike[str],
     settings: Settings | None = None,
     *,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: OnProgress | None = None,
     reuse: LabelMapFile | None = None,
-) -> Outcome:
+) -> RelabelResult:
     """Give every image of a folder a label map.
 
-    The whole image is resized to a square, the teacher answers at every position, and the logits
-    are brought to the grid bilinearly before the strongest classes are taken. Interrupted, the
-    same call goes on after the last finished shard.
+    The whole image is resized to a square, the teacher predicts logits at every position, and these
+    are resized bilinearly to the map's grid before the strongest classes are selected. After an
+    interruption the same call resumes after the last finished shard.
 
     Args:
-        root: folder of images, at any depth; their paths below it are the keys.
-        teacher: the classifier, or several whose answers are averaged.
-        output: the label-map file to make.
-        settings: how; None takes the defaults.
-        on_progress: called with (images done, images in all) after every batch.
-        reuse: an earlier file, made with the same teacher and settings: the rows of images that are
-            still there are taken over as they are, and the teacher sees the others only, and those
-            whose row is damaged. An image counts as the same by its path; ``verify`` tells of
-            changed ones.
+        root: folder of images, at any depth; their paths inside it are the keys.
+        teacher: the classifier, or several whose predictions are averaged.
+        output: the label-map file to write.
+        settings: how the maps are made; None for the defaults.
+        on_progress: called with (images done, images in total) after every batch.
+        reuse: an earlier file of the same teacher and settings. Its rows are copied for images that
+            still exist; the teacher sees only new images and those whose row is damaged. An image
+            is identified by its path alone; ``verify`` finds changed ones.
 
     Raises:
-        DatasetError: the folder holds no images, or the disk with them fails.
-        ClassListMismatch: the teacher lacks one of the classes asked for.
+        DatasetError: the folder holds no images, or its disk fails.
+        ClassListMismatch: the teacher lacks one of the requested classes.
         ClassListError: there are fewer classes than ``top_k``.
         LabelMapError: ``output`` exists and is something else, or was begun with other settings,
             or ``reuse`` was made with others.
-        TeacherError: the model has no spatial grid, does not take such an input size, or gives a
+        TeacherError: the model has no spatial grid, does not accept such an input size, or gives a
             score that is not finite.
         OSError: the disk fails; finished shards are kept.
-        LabelkitError: a worker was killed or could not pass its images on, or memory ran out;
-            finished shards are kept.
+        LabelkitError: a worker was killed or failed to return a batch, or memory ran out; finished
+            shards are kept.
 
     Source: Yun et al. 2021 (arXiv 2101.05022), section 3.1.
     """
@@ -95,37 +96,21 @@ def relabel(  # noqa: PLR0913 -- what, by whom, where to, and three options
     if finished is not None:
         return finished
     try:
-        writer = _writer(output, keys, maker, reuse)
-        outcome = _make(Path(root), writer, maker, on_progress or (lambda _done, _total: None))
-        return replace(outcome, reused=len(keys) - len(writer.keys), damaged=writer.damaged)
+        writer = _open_writer(output, keys, maker, reuse)
+        result = _run(Path(root), writer, maker, on_progress or (lambda _done, _total: None))
+        return replace(result, reused=len(keys) - len(writer.keys), damaged=writer.damaged)
     except (OSError, LabelMapError):
-        # Another run of the same command may have finished, and removed the shards under this one.
+        # Another run of the same command may have finished and removed the shards.
         finished = _finished(output, maker, keys)
         if finished is None:
             raise
         return finished
     except RuntimeError as error:
-        # A killed worker is told by a signal, anywhere; a GPU without memory, in the forward pass.
+        # A killed worker raises from a signal handler, anywhere; a full GPU in the forward pass.
         raise _stopped(error) from error
 
 
-def _stopped(error: BaseException) -> LabelkitError:
-    return LabelkitError(
-        f"relabelling stopped ({first_line(error)}): finished shards are kept. Run the same "
-        "command again; if memory was short, with --workers 0 or a smaller --batch-size"
-    )
-
-
-def _not_passed(reason: str) -> LabelkitError:
-    return LabelkitError(
-        f"relabelling stopped, for a worker could not pass its images on ({reason}): finished "
-        "shards are kept. Run the same command again with --workers 0; or mend first what stands "
-        "in the way, such as a limit on file sizes or open files (ulimit -f, ulimit -n), shared "
-        "memory that is full (/dev/shm), or too little memory"
-    )
-
-
-def _writer(
+def _open_writer(
     output: Path, keys: list[str], maker: MapMaker, reuse: LabelMapFile | None
 ) -> LabelMapWriter:
     return LabelMapWriter(
@@ -140,100 +125,104 @@ def _writer(
     )
 
 
-def _make(
-    root: Path,
-    writer: LabelMapWriter,
-    maker: MapMaker,
-    on_progress: Callable[[int, int], None],
-) -> Outcome:
+def _run(
+    root: Path, writer: LabelMapWriter, maker: MapMaker, on_progress: OnProgress
+) -> RelabelResult:
+    """Commit every pending shard and finish the file."""
     pending = writer.pending()
-    made = sum(shard.stop - shard.start for shard in pending)
-    done = len(writer.keys) - made
     runs = [range(shard.start, shard.stop) for shard in pending]
-    batches = read_batches(root, writer.keys, maker, runs)
-    for shard in pending:
-        rows = _Rows(maker)
-        while rows.seen < shard.stop - shard.start:
-            rows.add(_next(batches))
-            on_progress(done + rows.seen, len(writer.keys))
-        writer.commit(shard, rows.maps(), rows.unreadable)
-        done += rows.seen
+    processed, total = sum(map(len, runs)), len(writer.keys)
+    batches = maker.batches(root, writer.keys, runs)
+    done = total - processed
+    for shard, run in zip(pending, runs, strict=True):
+        unreadable: dict[str, str] = {}
+        maps: list[list[LabelMaps]] = []
+        end = done + len(run)
+        while done < end:
+            batch = _next(batches)
+            unreadable |= batch.unreadable
+            if batch.keys:
+                maps.append(maker(batch))
+            done += len(batch)
+            on_progress(done, total)
+        writer.commit(shard, _joined(maps, maker), unreadable)
     file = writer.finalize()
-    return Outcome(file.path, len(file), file.unreadable, made)
+    return RelabelResult(file.path, len(file), file.unreadable, processed)
 
 
-def _next(batches: Iterator[Batch]) -> Batch:
-    """The next batch; a lost worker or a failing disk ends the run with finished shards kept."""
+def _joined(parts: list[list[LabelMaps]], maker: MapMaker) -> list[LabelMaps]:
+    """The maps of several batches, one item for each form."""
+    if not parts:
+        return [LabelMaps.none(form) for form in maker.forms]
+    return [LabelMaps.concatenate(each) for each in zip(*parts, strict=True)]
+
+
+def _next(batches: Iterator[ImageBatch]) -> ImageBatch:
+    """The next batch; a lost worker or a failing disk ends the run, with finished shards kept."""
     try:
         batch = next(batches)
     except (ConnectionError, EOFError) as error:
         raise _stopped(error) from error
     except OSError as error:
-        # The workers report their own disk's errors; this is the channel from them.
-        raise _not_passed(first_line(error)) from error
-    if batch.not_passed:
-        raise _not_passed(batch.not_passed)
+        # Workers report the errors of their disk; this one is from the channel to them.
+        raise _worker_failed(first_line(error)) from error
+    if batch.worker_error:
+        raise _worker_failed(batch.worker_error)
     if batch.disk_error:
-        raise DatasetError(
-            f"{batch.disk_error}: not the image but the disk, the network or a permission failed. "
-            "Finished shards are kept; mend it and run the same command again"
-        )
+        raise disk_failed(batch.disk_error, "Finished shards are kept: fix the cause")
     return batch
 
 
-class _Rows:
-    """The maps of one shard, as they come."""
-
-    def __init__(self, maker: MapMaker) -> None:
-        self.seen = 0
-        self.unreadable: dict[str, str] = {}
-        self._maker = maker
-        self._maps: list[list[LabelMaps]] = []
-
-    def add(self, batch: Batch) -> None:
-        """Make the maps of one more batch."""
-        self.seen += len(batch.keys) + len(batch.unreadable)
-        self.unreadable |= batch.unreadable
-        if batch.keys:
-            self._maps.append(self._maker(batch))
-
-    def maps(self) -> list[LabelMaps]:
-        """Those of all readable images, for each form."""
-        if not self._maps:
-            return [LabelMaps.none(form) for form in self._maker.forms]
-        return [LabelMaps.concatenate(parts) for parts in zip(*self._maps, strict=True)]
+def _stopped(error: BaseException) -> LabelkitError:
+    return LabelkitError(
+        f"relabel stopped ({first_line(error)}). Finished shards are kept: run the same command "
+        "again; if memory was short, with --workers 0 or a smaller --batch-size"
+    )
 
 
-def _finished(output: Path, maker: MapMaker, keys: list[str]) -> Outcome | None:
-    """The outcome of an earlier run of the same command; None if there is no such file."""
+def _worker_failed(reason: str) -> LabelkitError:
+    return LabelkitError(
+        f"relabel stopped: a data-loading worker failed to return a batch ({reason}). Finished "
+        "shards are kept: run the same command again with --workers 0, or first fix the cause, "
+        "such as a limit on file sizes or open files (ulimit -f, ulimit -n), full shared memory "
+        "(/dev/shm), or too little memory"
+    )
+
+
+def _finished(output: Path, maker: MapMaker, keys: list[str]) -> RelabelResult | None:
+    """The result of an earlier run of the same command; None if there is no such file.
+
+    Raises:
+        LabelMapError: the file is something else.
+    """
     if not os.path.lexists(output):
         return None
-    way_out = (
-        "choose another name with -o (and --reuse this one, if images were added), or remove it"
-    )
+    remedy = "choose another name with -o (and --reuse this one if images were added), or remove it"
     try:
         file = LabelMapFile.open(output)
     except (LabelMapError, FileNotFoundError) as error:
-        raise LabelMapError(f"{output} exists and is no whole label-map file: {way_out}") from error
-    differing = list(_differences(file, maker, keys))
-    if differing:
         raise LabelMapError(
-            f"{output} exists, made from other images or settings ({'; '.join(differing)}): "
-            f"{way_out}"
+            f"{output} exists and is not a complete label-map file: {remedy}"
+        ) from error
+    differences = list(_differences(file, maker, keys))
+    if differences:
+        raise LabelMapError(
+            f"{output} exists, made from other images or settings ({'; '.join(differences)}): "
+            f"{remedy}"
         )
     shutil.rmtree(output.with_name(f"{output.name}.parts"), ignore_errors=True)
-    return Outcome(file.path, len(file), file.unreadable, made=0, existed=True)
+    return RelabelResult(file.path, len(file), file.unreadable, processed=0, existed=True)
 
 
 def _differences(file: LabelMapFile, maker: MapMaker, keys: list[str]) -> Iterator[str]:
-    """What a finished file was made of, where it is not what is asked for now."""
+    """How a finished file differs from the one that this run would write."""
     there, now = (
         msgspec.json.decode(msgspec.json.encode({"settings": source, "the maps": forms}))
         for source, forms in ((file.attrs, file.forms), (maker.source, maker.forms))
     )
-    other = difference(there, now)
-    if other:
-        yield f"{other.name}: {other.first} there, {other.second} now"
+    first = difference(there, now)
+    if first:
+        yield f"{first.name}: {first.first} there, {first.second} now"
     elif file.classes.ids != maker.classes.ids:
         yield f"class list: {file.classes} there, {maker.classes} now"
     known, wanted = {*file, *file.unreadable}, set(keys)

@@ -1,47 +1,50 @@
-"""Check a label-map file: every row's bytes, the keys against a folder of images, a few maps anew.
+"""Check a label-map file: every row's bytes, its keys against a folder of images, a few maps.
 
-Loads torch only where maps are made anew.
+Loads torch only to recompute maps.
 """
 
 from __future__ import annotations
 
+import unicodedata
 from array import array
+from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from labelkit.data import list_images, open_image
 from labelkit.errors import DatasetError
+from labelkit.files import evenly_spaced
 from labelkit.label_maps.checked_rows import DamagedRow
-from labelkit.relabel.renames import likely_renames
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Sequence
 
     from labelkit.label_maps import LabelMapFile
-    from labelkit.relabel.recomputing import Difference
+    from labelkit.relabel.recomputing import MapDifference
     from labelkit.teachers import Teacher
 
     OnProgress = Callable[[str, int, int], None]
 
-_STRIDE = 256
+_REPORT_EVERY = 256
+_DEEPEST = 16
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """What a check found. Keys stand in one list only.
+    """What a check found. Each key is in one list only.
 
     Attributes:
         rows: how many rows were read and checked.
-        images: how many images the folder holds; None where none was given.
+        images: how many images the folder holds; None without a folder.
         damaged: rows that cannot be read, key -> reason.
         extra: rows without an image.
-        missing: images without a row, and not recorded as unreadable.
-        renamed: probably one image each, the row's key -> the image's key.
-        still_unreadable: images recorded as unreadable that are so still, key -> reason.
-        readable_now: images recorded as unreadable that can be read by now.
-        sampled: how many rows' maps were made anew.
-        differing: those that are not what the file holds.
+        missing: images without a row that are not recorded as unreadable.
+        renamed: probable renames, the row's key -> the image's key.
+        still_unreadable: images recorded as unreadable that still are, key -> reason.
+        readable_now: images recorded as unreadable that can be read now.
+        sampled: how many rows' maps were recomputed.
+        differing: those that differ from the stored maps.
     """
 
     rows: int
@@ -53,11 +56,11 @@ class Verification:
     still_unreadable: dict[str, str]
     readable_now: list[str]
     sampled: int
-    differing: list[Difference]
+    differing: list[MapDifference]
 
     @property
-    def well(self) -> bool:
-        """Whether nothing is off; images that never could be read are not."""
+    def ok(self) -> bool:
+        """Whether there is no problem; images that were never readable are none."""
         return not (
             self.damaged
             or self.extra
@@ -75,24 +78,24 @@ def verify(
     sample: int = 0,
     on_progress: OnProgress | None = None,
 ) -> Verification:
-    """Check every row, then the keys, then a sample of the maps; memory stays flat but for keys.
+    """Check every row, then the keys, then a sample of the maps. Only keys are kept in memory.
 
     Opening the file has checked its header and the digest of its class list.
 
     Args:
         file: what to check.
-        images: the folder that it was made from; None leaves keys and maps unchecked.
-        teachers: the one that made it, or those whose answers were averaged.
-        sample: maps to make anew, evenly spread over the whole rows whose image is there.
-        on_progress: called with ("rows" or "sample", done, in all) every now and then.
+        images: the folder that it was made from; None checks neither keys nor maps.
+        teachers: the one that made it, or those whose predictions were averaged.
+        sample: maps to recompute, evenly spaced over the intact rows whose image exists.
+        on_progress: called with ("rows" or "sample", done, total) now and then.
 
     Raises:
         ValueError: a sample without images or a teacher.
         DatasetError: the folder holds no image, or its disk fails.
-        TeacherError: not the teacher that the file names, or it gives no finite scores.
+        TeacherError: not the teacher that the file names, or its scores are not finite.
         ClassListMismatch: the teacher lacks classes of the file.
         LabelMapError: the file does not say how its maps were made, or a key leaves the folder.
-        OSError: the folder or an image in it may not be read.
+        OSError: the folder or an image in it cannot be read.
 
     Source: Yun et al. 2021 (arXiv 2101.05022), section 3.1, for how a map is made.
     """
@@ -101,18 +104,18 @@ def verify(
     if sample:
         if images is None or not teachers:
             raise ValueError("a sample needs the folder of images and the teacher")
-        from labelkit.relabel.recomputing import maker_of
+        from labelkit.relabel.recomputing import map_maker
 
-        maker = maker_of(file, teachers)
+        maker = map_maker(file, teachers)
     listed = list_images(images) if images else []
-    rows = _Rows(listed)
-    rows.check(file, report)
-    still, now = _look_again(file, rows.without_row, images)
-    missing = sorted(rows.without_row.difference(still, now))
-    renamed = likely_renames(rows.extra, missing)
+    check = _RowCheck(listed)
+    check.read(file, report)
+    still, now = _retry_unreadable(file, check.without_row, images)
+    missing = sorted(check.without_row.difference(still, now))
+    renamed = likely_renames(check.extra, missing)
     found = set(renamed.values())
-    keys = _spread(file, rows.whole, sample)
-    differing: list[Difference] = []
+    keys = [file.key_at(check.intact[n]) for n in evenly_spaced(len(check.intact), sample)]
+    differing: list[MapDifference] = []
     if maker and images:
         from labelkit.relabel.recomputing import recompute
 
@@ -122,8 +125,8 @@ def verify(
     return Verification(
         rows=len(file),
         images=len(listed) if images else None,
-        damaged=rows.damaged,
-        extra=[key for key in rows.extra if key not in renamed],
+        damaged=check.damaged,
+        extra=[key for key in check.extra if key not in renamed],
         missing=[key for key in missing if key not in found],
         renamed=renamed,
         still_unreadable=still,
@@ -133,23 +136,28 @@ def verify(
     )
 
 
-class _Rows:
+class _RowCheck:
     """One pass over all rows.
 
     Args:
-        images: the keys of all images; those that no row has stay in ``without_row``. None at all
-            means that keys are not compared.
+        images: the keys of all images; empty if keys are not compared.
+
+    Attributes:
+        without_row: the images for which no row was found.
+        damaged: rows that cannot be read, key -> reason.
+        extra: rows without an image.
+        intact: the numbers of rows that can be read and have an image.
     """
 
     def __init__(self, images: Sequence[str]) -> None:
         self.without_row = set(images)
-        self._compared = bool(images)
         self.damaged: dict[str, str] = {}
         self.extra: list[str] = []
-        self.whole = array("q")  # rows that are whole and have their image
+        self.intact = array("q")
+        self._compared = bool(images)
 
-    def check(self, file: LabelMapFile, report: OnProgress) -> None:
-        """Read every row; its checksum and content are checked by that."""
+    def read(self, file: LabelMapFile, report: OnProgress) -> None:
+        """Read every row, which checks its checksum and content."""
         rows = zip(file.keys(), file.faults(), strict=True)
         for position, (key, error) in enumerate(rows):
             known = key in self.without_row
@@ -159,16 +167,16 @@ class _Rows:
             if error is not None:
                 self.damaged[key] = error.reason if isinstance(error, DamagedRow) else str(error)
             elif known:
-                self.whole.append(position)
-            if not position % _STRIDE:
+                self.intact.append(position)
+            if not position % _REPORT_EVERY:
                 report("rows", position, len(file))
         report("rows", len(file), len(file))
 
 
-def _look_again(
+def _retry_unreadable(
     file: LabelMapFile, without_row: set[str], images: Path | None
 ) -> tuple[dict[str, str], list[str]]:
-    """Images recorded as unreadable: those that are so still, with the reason, and the others."""
+    """Images recorded as unreadable: those that still are, with the reason, and the others."""
     still: dict[str, str] = {}
     now: list[str] = []
     for key in file.unreadable if images else ():
@@ -182,8 +190,43 @@ def _look_again(
     return still, now
 
 
-def _spread(file: LabelMapFile, positions: Sequence[int], sample: int) -> list[str]:
-    """The keys of as many rows, evenly spread, the same each time; all if there are no more."""
-    count = min(sample, len(positions))
-    chosen = [positions[(2 * i + 1) * len(positions) // (2 * count)] for i in range(count)]
-    return [file.key_at(position) for position in chosen]
+def likely_renames(extra: Sequence[str], missing: Sequence[str]) -> dict[str, str]:
+    """Pair keys that probably name the same image: old key -> new key.
+
+    Keys are paired if exactly one of each side agrees in, by precedence: the path up to letter case
+    and Unicode normalisation, which file systems change; the path up to its extension; the last
+    parts of the path, as many as possible, as after a move to another folder.
+
+    Args:
+        extra: keys of rows without an image.
+        missing: keys of images without a row.
+    """
+    renamed: dict[str, str] = {}
+    new_keys = set(missing)
+    depth = max((len(PurePosixPath(key).parts) for key in (*extra, *missing)), default=0)
+    for normalise in _normalisations(depth):
+        old = _unique(normalise, (key for key in extra if key not in renamed))
+        new = _unique(normalise, (key for key in missing if key in new_keys))
+        for name in old.keys() & new.keys():
+            renamed[old[name]] = new[name]
+            new_keys.discard(new[name])
+    return dict(sorted(renamed.items()))
+
+
+def _normalisations(depth: int) -> Iterable[Callable[[str], str]]:
+    """What probable renames leave unchanged of a key, the most certain first."""
+    yield _folded
+    yield lambda key: str(PurePosixPath(_folded(key)).with_suffix(""))
+    for count in range(min(depth, _DEEPEST), 0, -1):
+        yield lambda key, count=count: "/".join(_folded(key).split("/")[-count:])
+
+
+def _folded(key: str) -> str:
+    return unicodedata.normalize("NFC", key).casefold()
+
+
+def _unique(normalise: Callable[[str], str], keys: Iterable[str]) -> dict[str, str]:
+    """Normalised key -> key, for those that only one key has."""
+    pairs = [(normalise(key), key) for key in keys]
+    count = Counter(name for name, _ in pairs)
+    return {name: key for name, key in pairs if count[name] == 1}

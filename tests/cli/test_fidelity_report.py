@@ -6,17 +6,18 @@ import re
 import xml.etree.ElementTree as ET
 
 from labelkit.cli.fidelity_report import write_report
-from labelkit.relabel import Fidelity, default_ways
-from labelkit.relabel.fidelity import Way
+from labelkit.relabel import Configuration, Fidelity, default_configurations
 
 
 def page(path) -> ET.Element:
-    floor = Way("the mirrored crop", (224,))
-    ways = default_ways((224, 320), published=480)
+    floor = Configuration("the mirrored crop", (224,))
+    configurations = default_configurations((224, 320), published=480)
     results = [Fidelity(floor, 1.0, 0.04, 0.01, 0.9, 0.0, 0.0)]
-    for place, way in enumerate(ways):
-        size = 1000.0 + 10 * place if way.settings else 0.0
-        results += [Fidelity(way, t, 0.5 + place, 0.01, 0.8, size, 1.2) for t in (1.0, 1.1)]
+    for place, configuration in enumerate(configurations):
+        size = 1000.0 + 10 * place if configuration.settings else 0.0
+        results += [
+            Fidelity(configuration, t, 0.5 + place, 0.01, 0.8, size, 1.2) for t in (1.0, 1.1)
+        ]
     write_report(path, results, "a<b>-teacher")
     text = path.read_text().removeprefix("<!DOCTYPE html>")
     return ET.fromstring(text)  # noqa: S314 -- our own output
@@ -30,7 +31,7 @@ def test_every_kind_of_map_says_how_it_is_made(tmp_path):
     kinds, figures = map(cells, page(tmp_path / "f.html").iter("table"))
     made = dict(kinds[1:])
     assert set(made) == {row[0] for row in figures[1:]}
-    assert made["12 classes, 192 behind"] == "--topk 12 --background 192"
+    assert made["12 classes, background 192"] == "--topk 12 --background 192"
     assert made["default"].startswith("nothing more")
     assert made["all logits"].startswith("no file")
     assert made["the mirrored crop"].startswith("no map")

@@ -191,12 +191,12 @@ def test_settings_stop_at_a_depth():
     assert text.startswith('{"x"')
 
 
-def test_the_nouns_of_plain_names_take_one_line(tmp_path):
+def test_the_synsets_of_plain_names_take_one_line(tmp_path):
     """Of a thousand classes they would hide the rest."""
-    nouns = {name: f"n0000000{number}" for number, name in enumerate("abcd")}
+    synsets = {name: f"n0000000{number}" for number, name in enumerate("abcd")}
     for source, told in (
-        ({"nouns": nouns}, ("nouns", "a n00000000, b n00000001, c n00000002 and 1 more")),
-        ({"nouns": {"a": "n1"}}, ("nouns", "a n1")),
+        ({"synsets": synsets}, ("synsets", "a n00000000, b n00000001, c n00000002 and 1 more")),
+        ({"synsets": {"a": "n1"}}, ("synsets", "a n1")),
     ):
         path = tmp_path / f"{len(str(source))}.h5"
         writer = LabelMapWriter(path, classes=CLASSES, keys=["1"], forms=[FORM], source=source)

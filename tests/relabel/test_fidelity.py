@@ -17,11 +17,11 @@ from labelkit.errors import DatasetError
 from labelkit.geometry import CropBox
 from labelkit.label_maps import LabelMapFile, pool
 from labelkit.relabel import (
+    Configuration,
     Fidelity,
     Settings,
-    Way,
+    default_configurations,
     default_sizes,
-    default_ways,
     measure_fidelity,
     recommend,
     relabel,
@@ -65,7 +65,7 @@ def test_it_is_what_the_maps_of_a_file_give(teacher, photos, tmp_path):
             divergences.append(float((answer.exp() * (answer - target)).sum()))
             same.append(bool(answer.argmax() == target.argmax()))
     floor, found = measure_fidelity(
-        photos, teacher, [Way("default", (224,), Settings())], crops=2, seed=3
+        photos, teacher, [Configuration("default", (224,), Settings())], crops=2, seed=3
     )
     assert found.divergence == pytest.approx(np.mean(divergences), rel=1e-3)
     assert found.agreement == pytest.approx(np.mean(same))
@@ -76,16 +76,20 @@ def test_it_is_what_the_maps_of_a_file_give(teacher, photos, tmp_path):
 
 
 def test_the_kinds_of_maps_stand_in_the_order_of_what_they_keep(teacher, photos):
-    ways = [
-        Way("all", (320,)),
-        Way("default", (320,), Settings()),
-        Way("no patterns", (320,), Settings(patterns=0)),
-        Way("zeros", (320,), Settings("cell", grid=(15, 15), background=0)),
-        Way("published", (480,), Settings("cell", grid=(15, 15), background=0)),
+    configurations = [
+        Configuration("all", (320,)),
+        Configuration("default", (320,), Settings()),
+        Configuration("no patterns", (320,), Settings(patterns=0)),
+        Configuration("zeros", (320,), Settings("cell", grid=(15, 15), background=0)),
+        Configuration("published", (480,), Settings("cell", grid=(15, 15), background=0)),
     ]
     seen = []
     found = measure_fidelity(
-        photos, teacher, ways, on_progress=lambda *step: seen.append(step), temperatures=(0.5, 1)
+        photos,
+        teacher,
+        configurations,
+        on_progress=lambda *step: seen.append(step),
+        temperatures=(0.5, 1),
     )
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert [each.temperature for each in found] == [1, *(0.5, 1) * 5]
@@ -100,29 +104,31 @@ def test_the_cost_counts_operations(teacher, photos):
     """From 224 to 320 pixels 49 cells become 100, and the head works on each."""
     head = 2 * 1280 * 1000
     body = count_flops(teacher, 224) - head
-    ways = [Way("one", (320,)), Way("two", (224, 320))]
-    _, one, two = measure_fidelity(photos, teacher, ways, images=1, crops=1)
+    configurations = [Configuration("one", (320,)), Configuration("two", (224, 320))]
+    _, one, two = measure_fidelity(photos, teacher, configurations, images=1, crops=1)
     assert one.cost == pytest.approx((body * 100 / 49 + head * 100) / (body + head))
     assert two.cost == pytest.approx(one.cost + (body + head * 49) / (body + head))
 
 
 def test_several_sizes_are_mixed(teacher, photos):
-    ways = [Way("default", sizes, Settings()) for sizes in ((224,), (448,), (224, 448))]
-    _, small, large, both = measure_fidelity(photos, teacher, ways)
+    configurations = [
+        Configuration("default", sizes, Settings()) for sizes in ((224,), (448,), (224, 448))
+    ]
+    _, small, large, both = measure_fidelity(photos, teacher, configurations)
     assert both.divergence < min(small.divergence, large.divergence)
     assert both.record_bytes > large.record_bytes > small.record_bytes
 
 
 def test_probabilities_are_pooled_where_a_way_says_so(teacher, photos):
     kept = Settings(log_sum_exp=True)
-    ways = [
-        Way("all", (224,)),
-        Way("all", (224,), None, "probability"),
-        Way("kept", (224,), kept),
-        Way("kept", (224,), kept, "probability"),
-        Way("kept", (224, 320), kept, "probability"),
+    configurations = [
+        Configuration("all", (224,)),
+        Configuration("all", (224,), None, "probability"),
+        Configuration("kept", (224,), kept),
+        Configuration("kept", (224,), kept, "probability"),
+        Configuration("kept", (224, 320), kept, "probability"),
     ]
-    _, logits, probabilities, *kept_both, both = measure_fidelity(photos, teacher, ways)
+    _, logits, probabilities, *kept_both, both = measure_fidelity(photos, teacher, configurations)
     assert abs(logits.divergence - probabilities.divergence) > 0.01
     for all_of_it, part in zip((logits, probabilities), kept_both, strict=True):
         assert part.divergence == pytest.approx(all_of_it.divergence, rel=0.3)
@@ -133,8 +139,8 @@ def test_probabilities_are_pooled_where_a_way_says_so(teacher, photos):
 def result(name, divergence, record_bytes, cost=1.0, temperature=1.0):
     settings = None if name == "all" else Settings()
     method = "probability" if name == "surer" else "relabel"
-    way = Way(name, (224,), settings, method)
-    return Fidelity(way, temperature, divergence, 0.01, 0.8, record_bytes, cost)
+    configuration = Configuration(name, (224,), settings, method)
+    return Fidelity(configuration, temperature, divergence, 0.01, 0.8, record_bytes, cost)
 
 
 def test_the_cheapest_of_the_nearly_best_is_recommended():
@@ -148,24 +154,26 @@ def test_the_cheapest_of_the_nearly_best_is_recommended():
         result("cold", 0.1, 1000, temperature=0.5),
         result("surer", 0.1, 1000),
     ]
-    assert recommend(results, 2400).way.name == "cheap"
-    assert recommend(results, 999).way.name == "slow"
-    assert recommend(results, 3000).way.name == "large"
+    assert recommend(results, 2400).configuration.name == "cheap"
+    assert recommend(results, 999).configuration.name == "slow"
+    assert recommend(results, 3000).configuration.name == "large"
     assert recommend(results, 50) is None
 
 
-def test_sizes_and_ways_reach_from_the_teachers_own_to_twice_that():
+def test_sizes_and_ways_reach_from_the_native_size_to_twice_that():
     assert default_sizes(224) == (224, 288, 320, 448)
-    ways = default_ways((224, 448), 480)
-    assert ways[-1] == Way("as published", (480,), Settings("cell", grid=(15, 15), background=0))
-    assert Way("default", (224, 448), Settings()) in ways
-    assert len(default_ways((224,), 480)) == 1 + 6 + 2 + 1
+    configurations = default_configurations((224, 448), 480)
+    assert configurations[-1] == Configuration(
+        "as published", (480,), Settings("cell", grid=(15, 15), background=0)
+    )
+    assert Configuration("default", (224, 448), Settings()) in configurations
+    assert len(default_configurations((224,), 480)) == 1 + 6 + 2 + 1
 
 
 def test_a_folder_of_junk_is_told(teacher, tmp_path):
     (tmp_path / "a.jpg").write_text("junk")
     with pytest.raises(DatasetError, match="none of the images could be read"):
-        measure_fidelity(tmp_path, teacher, [Way("default", (224,), Settings())])
+        measure_fidelity(tmp_path, teacher, [Configuration("default", (224,), Settings())])
 
 
 def test_the_command_recommends_what_relabel_takes(photos, tmp_path, monkeypatch):
@@ -182,7 +190,7 @@ def test_the_command_recommends_what_relabel_takes(photos, tmp_path, monkeypatch
     assert page.count("<circle") > 12
     assert labelkit(*shared, "-o", "f.json").code == 0
     figures = json.loads(Path("f.json").read_text())
-    assert figures[0]["way"]["name"] == "the mirrored crop"
+    assert figures[0]["configuration"]["name"] == "the mirrored crop"
     assert len(figures) == 1 + 2 + 12 + 4 + 2 + 1
 
 

@@ -18,8 +18,8 @@ from labelkit.errors import ClassListError, ClassListMismatch, LabelMapError
 from labelkit.hierarchy import ClassList
 from labelkit.label_maps import LabelMapFile, LabelMaps, LabelMapWriter, merge
 from labelkit.relabel import Settings, relabel, verify
-from labelkit.relabel.answers import Answers
-from labelkit.relabel.squares import Squares
+from labelkit.relabel.batches import ResizedImages
+from labelkit.relabel.predictions import Predictions
 from labelkit.teachers import Teacher, load_teacher
 from tests.command import labelkit
 from tests.photos import write_photos
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
 ANIMAL, ARTIFACT, VEHICLE = "n00015388", "n00021939", "n04524313"
 COW, SEA = "n01887787", "n09426788"  # an ImageNet-1k teacher has nothing for them
-# The folders' order is not that of their nouns.
-NOUNS = {"artefacts": ARTIFACT, "beasts": ANIMAL}
-CLASSES = ClassList.of(NOUNS)
-SMALL = Settings(sizes=(96,), batch_size=1, workers=0, classes=CLASSES, nouns=NOUNS)
+# The folders' order is not that of their synsets.
+SYNSETS = {"artefacts": ARTIFACT, "beasts": ANIMAL}
+CLASSES = ClassList.of(SYNSETS)
+SMALL = Settings(sizes=(96,), batch_size=1, workers=0, classes=CLASSES, synsets=SYNSETS)
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +51,9 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-def write_names(photos: Path, **nouns: str) -> Path:
+def write_names(photos: Path, **synsets: str) -> Path:
     path = photos.with_name("names.tsv")
-    path.write_text("".join(f"{name}\t{wnid}\n" for name, wnid in (NOUNS | nouns).items()))
+    path.write_text("".join(f"{name}\t{wnid}\n" for name, wnid in (SYNSETS | synsets).items()))
     return path
 
 
@@ -85,26 +85,26 @@ def test_targets_come_in_the_order_of_the_folders(photos: Path) -> None:
 def test_the_maps_are_those_of_the_nouns(photos: Path, teacher: Teacher) -> None:
     """Row for row what a list of wnids in the folders' order gives; only the class list differs."""
     relabel(photos, teacher, photos.with_name("named.h5"), SMALL)
-    by_hand = Settings(sizes=(96,), batch_size=1, workers=0, classes=ClassList.of(NOUNS.values()))
+    by_hand = Settings(sizes=(96,), batch_size=1, workers=0, classes=ClassList.of(SYNSETS.values()))
     relabel(photos, teacher, photos.with_name("wnids.h5"), by_hand)
     named, wnids = (LabelMapFile.open(photos.with_name(f"{n}.h5")) for n in ("named", "wnids"))
     assert [*named.raw_rows()] == [*wnids.raw_rows()]
-    assert (named.classes, [*wnids.classes]) == (CLASSES, [*NOUNS.values()])
-    assert named.attrs["nouns"] == NOUNS
-    assert {**named.attrs, "nouns": None} == {**wnids.attrs, "nouns": None}
+    assert (named.classes, [*wnids.classes]) == (CLASSES, [*SYNSETS.values()])
+    assert named.attrs["synsets"] == SYNSETS
+    assert {**named.attrs, "synsets": None} == {**wnids.attrs, "synsets": None}
 
 
 def test_names_that_are_not_needed_leave_no_trace(photos: Path, teacher: Teacher) -> None:
     """Neither those of other classes, nor a wnid for itself: other lines change no file."""
-    told = NOUNS | {"clock": "n03046257"}
-    settings = Settings(sizes=(96,), classes=ClassList.of([ANIMAL, "artefacts"]), nouns=told)
+    told = SYNSETS | {"clock": "n03046257"}
+    settings = Settings(sizes=(96,), classes=ClassList.of([ANIMAL, "artefacts"]), synsets=told)
     relabel(photos, teacher, photos.with_name("maps.h5"), settings)
     with LabelMapFile.open(photos.with_name("maps.h5")) as file:
-        assert file.attrs["nouns"] == {"artefacts": ARTIFACT}
-    own_ids = Settings(sizes=(96,), nouns={"clock": "n03046257", ANIMAL: ANIMAL})
+        assert file.attrs["synsets"] == {"artefacts": ARTIFACT}
+    own_ids = Settings(sizes=(96,), synsets={"clock": "n03046257", ANIMAL: ANIMAL})
     relabel(photos, teacher, photos.with_name("all.h5"), own_ids)
     with LabelMapFile.open(photos.with_name("all.h5")) as file:
-        assert "nouns" not in file.attrs
+        assert "synsets" not in file.attrs
 
 
 def test_a_changed_name_is_noticed_wherever_rows_would_mix(photos: Path) -> None:
@@ -113,14 +113,14 @@ def test_a_changed_name_is_noticed_wherever_rows_would_mix(photos: Path) -> None
     write_names(photos, artefacts=VEHICLE)
     run = command(photos, "old.h5", "--names", names)
     assert run.code == 1
-    noun = f"settings.nouns.artefacts: {ARTIFACT} there, {VEHICLE} now"
+    noun = f"settings.synsets.artefacts: {ARTIFACT} there, {VEHICLE} now"
     assert f"made from other images or settings ({noun})" in run.text
     run = command(photos, "new.h5", "--names", names, "--reuse", photos.with_name("old.h5"))
     assert run.code == 1
-    assert f"its source.nouns.artefacts is '{ARTIFACT}', here it is '{VEHICLE}'" in run.text
+    assert f"its source.synsets.artefacts is '{ARTIFACT}', here it is '{VEHICLE}'" in run.text
     assert command(photos, "new.h5", "--names", names).code == 0
     old, new = (LabelMapFile.open(photos.with_name(name)) for name in ("old.h5", "new.h5"))
-    with pytest.raises(LabelMapError, match=r"nouns\.artefacts"):
+    with pytest.raises(LabelMapError, match=r"synsets\.artefacts"):
         merge([old, new], photos.with_name("joined.h5"))
 
 
@@ -136,17 +136,17 @@ def test_an_interrupted_run_goes_on_with_the_same_nouns_only(
 
     with pytest.raises(KeyboardInterrupt):
         relabel(photos, teacher, output, settings, on_progress=stop)
-    other = replace(settings, nouns=NOUNS | {"artefacts": VEHICLE})
-    told = rf"other settings \(header\.source\.nouns\.artefacts: {ARTIFACT} there, {VEHICLE} now"
+    other = replace(settings, synsets=SYNSETS | {"artefacts": VEHICLE})
+    told = rf"other settings \(header\.source\.synsets\.artefacts: {ARTIFACT} there, {VEHICLE} now"
     with pytest.raises(LabelMapError, match=told):
         relabel(photos, teacher, output, other)
-    assert relabel(photos, teacher, output, settings).made == 3
+    assert relabel(photos, teacher, output, settings).processed == 3
 
 
 def test_a_file_with_names_is_checked_from_itself(photos: Path, teacher: Teacher) -> None:
     relabel(photos, teacher, photos.with_name("maps.h5"), SMALL)
     with LabelMapFile.open(photos.with_name("maps.h5")) as file:
-        assert verify(file, photos, [teacher], 4).well
+        assert verify(file, photos, [teacher], 4).ok
     shutil.copy(photos / "artefacts" / "rocket.jpg", photos / "beasts" / "cat.jpg")
     with LabelMapFile.open(photos.with_name("maps.h5")) as file:
         found = verify(file, photos, [teacher], 4)
@@ -164,7 +164,7 @@ def test_a_file_with_names_is_checked_from_itself(photos: Path, teacher: Teacher
         ),
         (
             "artefacts\tn00021939\nbeasts\tn01887787\n",
-            "): beasts (n01887787). Choose other nouns for them, leave them out, or take another",
+            "): beasts (n01887787). Choose other synsets for them, remove them from the list",
         ),
     ],
     ids=["undecided", "absent", "under", "unknown to the teacher"],
@@ -201,23 +201,26 @@ def test_a_teacher_of_the_names_themselves_needs_no_nouns(photos: Path, teacher:
     own = random_teacher("resnet18")
     ids = ClassList.of(["beasts", *(f"class {at}" for at in range(998)), "artefacts"])
     own = Teacher(own.model, ids, own.card, own.weights_digest)
-    both = Answers([own, teacher], CLASSES, [(96,)], nouns=NOUNS)
-    alone = Answers([own], CLASSES, [(96,)], nouns=NOUNS)
-    squares = Squares(photos, ["beasts/cat.jpg"], alone.squares)
-    images = squares.collate([squares[0]]).images
-    logits = own.logits_map(own.normalize(images[0]))[:, [999, 0]]
-    assert torch.equal(alone(images, 0, logits.shape[2:]), logits)
-    assert both.describe()["nouns"] == NOUNS
+    both = Predictions([own, teacher], CLASSES, [(96,)], synsets=SYNSETS)
+    alone = Predictions([own], CLASSES, [(96,)], synsets=SYNSETS)
+    images = ResizedImages(photos, ["beasts/cat.jpg"], alone.input_sizes)
+    pixels = images.collate([images[0]]).pixels
+    logits = own.logits_map(own.normalize(pixels[0]))[:, [999, 0]]
+    assert torch.equal(alone(pixels, 0, logits.shape[2:]), logits)
+    assert both.describe()["synsets"] == SYNSETS
 
 
 @pytest.mark.parametrize(
     ("names", "told"),
     [
-        ({"cow": COW}, r": of the cards, .*tresnet-l-21k-p \(imagenet-21k-p\) lacks none of them$"),
+        (
+            {"cow": COW},
+            r": of labelkit's cards, .*tresnet-l-21k-p \(imagenet-21k-p\) lacks none of them$",
+        ),
         ({"cow": COW, "sea": SEA}, r"convnext-xlarge-22k \(imagenet-22k\) lacks 1, .*of them$"),
         (
             {"sea": SEA},
-            r"classes asked for .*: sea \(n09426788\)\. Choose .*, or take another teacher$",
+            r"classes in .*: sea \(n09426788\)\. Choose .*, or use another teacher$",
         ),
     ],
     ids=["all", "some", "none"],
@@ -228,13 +231,13 @@ def test_cards_that_lack_fewer_of_the_classes_are_named(
     """Only the larger class lists have WordNet's cow, and none has its sea."""
     classes = ClassList.of(["tench", *names])
     with pytest.raises(ClassListMismatch, match=told) as caught:
-        Answers([teacher], classes, [(96,)], nouns={"tench": "n01440764", **names})
-    assert "efficientnet" not in str(caught.value).partition("take another")[2]
+        Predictions([teacher], classes, [(96,)], synsets={"tench": "n01440764", **names})
+    assert "efficientnet" not in str(caught.value).partition("use another")[2]
 
 
 def test_two_classes_of_one_noun_are_refused(photos: Path, teacher: Teacher) -> None:
-    settings = Settings(classes=ClassList.of(["beasts", ANIMAL]), nouns={"beasts": ANIMAL})
-    with pytest.raises(ClassListError, match=f"'{ANIMAL}' stands twice in nouns"):
+    settings = Settings(classes=ClassList.of(["beasts", ANIMAL]), synsets={"beasts": ANIMAL})
+    with pytest.raises(ClassListError, match=f"'{ANIMAL}' .*synsets of"):
         relabel(photos, teacher, photos.with_name("maps.h5"), settings)
 
 
@@ -243,7 +246,7 @@ def test_names_in_the_order_of_the_teachers_classes_need_no_sum(
 ) -> None:
     """A thousand plain names for a thousand wnids: the logits themselves, under other names."""
     names = {f"class {number}": wnid for number, wnid in enumerate(teacher.classes)}
-    settings = Settings(sizes=(96,), classes=ClassList.of(names), nouns=names)
+    settings = Settings(sizes=(96,), classes=ClassList.of(names), synsets=names)
     relabel(photos, teacher, photos.with_name("named.h5"), settings)
     relabel(photos, teacher, photos.with_name("plain.h5"), Settings(sizes=(96,)))
     named, plain = (LabelMapFile.open(photos.with_name(f"{n}.h5")) for n in ("named", "plain"))
@@ -253,9 +256,9 @@ def test_names_in_the_order_of_the_teachers_classes_need_no_sum(
         assert np.array_equal(named[key].score, plain[key].score)
 
 
-@pytest.mark.parametrize("nouns", [["n00021939", ANIMAL], {"beasts": 7}])
+@pytest.mark.parametrize("synsets", [["n00021939", ANIMAL], {"beasts": 7}])
 def test_nouns_that_are_none_are_refused_before_any_image(
-    nouns: object, photos: Path, teacher: Teacher
+    synsets: object, photos: Path, teacher: Teacher
 ) -> None:
     relabel(photos, teacher, photos.with_name("maps.h5"), SMALL)
     with LabelMapFile.open(photos.with_name("maps.h5")) as file:
@@ -264,11 +267,11 @@ def test_nouns_that_are_none_are_refused_before_any_image(
             classes=file.classes,
             keys=[*file],
             forms=file.forms,
-            source={**file.attrs, "nouns": nouns},
+            source={**file.attrs, "synsets": synsets},
         )
         maps = [LabelMaps.concatenate([file.batch([at])[0] for at in range(len(file))])]
         writer.commit(*writer.pending(), maps, {})
     odd = writer.finalize()
     assert not verify(odd, photos).damaged
-    with pytest.raises(LabelMapError, match=r"odd\.h5 says nouns .*cannot be made again"):
+    with pytest.raises(LabelMapError, match=r"odd\.h5 has the synsets .*cannot be recomputed"):
         verify(odd, photos, [teacher], 1)

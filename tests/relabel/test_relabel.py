@@ -54,7 +54,7 @@ def dense_logits(teacher, path, size, grid):
 def test_maps_of_cells_are_the_teachers_strongest_logits(teacher, photos, tmp_path):
     settings = Settings("cell", grid=(15, 15), batch_size=3)
     outcome = relabel(photos, teacher, tmp_path / "maps.h5", settings)
-    assert (outcome.images, outcome.made, outcome.unreadable) == (4, 4, {})
+    assert (outcome.images, outcome.processed, outcome.unreadable) == (4, 4, {})
     file = LabelMapFile.open(tmp_path / "maps.h5")
     assert file.classes == teacher.classes
     assert file.forms == (MapForm(top_k=5, grid=(15, 15), background=64, zoom=round(320 / 224, 6)),)
@@ -102,7 +102,7 @@ def test_workers_and_the_way_of_interruption_change_no_byte(teacher, photos, tmp
         relabel(photos, teacher, output, Settings(**settings), on_progress=stop_in_the_second_shard)
     assert seen == [(2, 4), (4, 4)]
     outcome = relabel(photos, teacher, output, Settings(workers=2, **settings))
-    assert outcome.made == 2
+    assert outcome.processed == 2
     assert output.read_bytes() == (tmp_path / "a.h5").read_bytes()
 
 
@@ -140,7 +140,7 @@ def test_a_vanished_disk_is_not_recorded_as_unreadable_images(teacher, photos, t
 
     settings = Settings(sizes=(96,), batch_size=1, shard_rows=1, workers=workers)
     output = tmp_path / "maps.h5"
-    with pytest.raises(DatasetError, match="not the image but the disk"):
+    with pytest.raises(DatasetError, match="permission failed, not the image"):
         relabel(photos, teacher, output, settings, on_progress=unmount)
     away.rename(photos)
     outcome = relabel(photos, teacher, output, settings)
@@ -158,7 +158,7 @@ def test_a_worker_that_is_killed_is_one_clear_error(photos, tmp_path):
         check=False,
     )
     assert run.returncode == 1
-    assert "LabelkitError: relabelling stopped" in run.stderr
+    assert "LabelkitError: relabel stopped" in run.stderr
     assert "finished shards are kept" in run.stderr
 
 
@@ -177,7 +177,7 @@ def test_a_worker_that_cannot_pass_its_images_on_ends_the_run(photos, tmp_path):
         timeout=300,
     )
     assert run.returncode == 1
-    assert "could not pass its images on (unable to resize file" in run.stderr
+    assert "data-loading worker failed to return a batch (unable to resize file" in run.stderr
     assert "with --workers 0" in run.stderr
     assert (tmp_path / "maps.h5.parts" / "000000.json").exists()
     killable.main(str(photos), str(output))
@@ -275,7 +275,7 @@ def test_scores_that_are_not_finite_name_the_image(photos, tmp_path):
     [
         (["none", "-o", "x.h5"], 2, "does not exist"),
         ([".", "-o", "x.h5"], 1, "holds no images"),
-        (["photos", "-o", "taken.txt"], 1, "exists and is no whole label-map file"),
+        (["photos", "-o", "taken.txt"], 1, "exists and is not a complete label-map file"),
         (["photos", "-o", "x.h5", "--teacher", "resnet5"], 1, "unknown teacher 'resnet5'"),
         (["photos", "-o", "x.h5", "--classes", "imagenet-2k"], 2, "imagenet-12k"),
         (["photos", "-o", "x.h5", "--topk", "0"], 2, "--topk"),
@@ -342,7 +342,7 @@ def test_old_rows_are_taken_over_and_new_images_made(teacher, photos, tmp_path):
     (photos / "things" / "rocket.jpg").unlink()
     with LabelMapFile.open(tmp_path / "old.h5") as old:
         outcome = relabel(photos, teacher, tmp_path / "new.h5", settings, reuse=old)
-        assert (outcome.images, outcome.made, outcome.reused) == (3, 1, 2)
+        assert (outcome.images, outcome.processed, outcome.reused) == (3, 1, 2)
         with pytest.raises(LabelMapError, match=r"old\.h5 cannot be reused"):
             relabel(photos, teacher, tmp_path / "x.h5", Settings(sizes=(64,)), reuse=old)
     relabel(photos, teacher, tmp_path / "all.h5", settings)

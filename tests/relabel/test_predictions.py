@@ -11,11 +11,11 @@ from torchvision.transforms.v2 import functional as VF
 
 from labelkit.data import read_image
 from labelkit.errors import ClassListMismatch, LabelMapError, TeacherError
-from labelkit.hierarchy import ClassList
+from labelkit.hierarchy import ClassList, Taxonomy, project
 from labelkit.label_maps import LabelMapFile
 from labelkit.relabel import Settings, relabel, verify
-from labelkit.relabel.answers import Answers, common_classes
-from labelkit.relabel.squares import Squares
+from labelkit.relabel.batches import ResizedImages
+from labelkit.relabel.predictions import LogitsProjection, Predictions, common_classes
 from labelkit.teachers import load_teacher
 from tests.command import labelkit
 from tests.photos import write_photos
@@ -43,10 +43,10 @@ def photos(tmp_path_factory):
     return folder, write_photos(folder)
 
 
-def squares_of(answers, photos):
+def pixels_of(predictions, photos):
     folder, keys = photos
-    squares = Squares(folder, keys, answers.squares)
-    return squares.collate([squares[n] for n in range(len(keys))]).images
+    images = ResizedImages(folder, keys, predictions.input_sizes)
+    return images.collate([images[n] for n in range(len(keys))]).pixels
 
 
 def plain(teacher, photos, size, *, flip=False):
@@ -62,18 +62,18 @@ def plain(teacher, photos, size, *, flip=False):
 
 
 def test_the_mean_of_logits_over_sizes_and_the_mirrored_image(lite, photos):
-    answers = Answers([lite], lite.classes, [(96, 128)], flip=True)
+    predictions = Predictions([lite], lite.classes, [(96, 128)], flip=True)
     expected = sum(
         plain(lite, photos, size, flip=flip) for size in (96, 128) for flip in (False, True)
     )
-    found = answers(squares_of(answers, photos), 0, (3, 3))
+    found = predictions(pixels_of(predictions, photos), 0, (3, 3))
     torch.testing.assert_close(found, expected / 4, rtol=1e-4, atol=1e-4)
-    assert answers.zooms == [round((96 * 128) ** 0.5 / 224, 6)]
+    assert predictions.zooms == [round((96 * 128) ** 0.5 / 224, 6)]
 
 
 @pytest.mark.parametrize("flip", [False, True])
 def test_the_mean_of_probabilities_over_teachers_each_at_its_own_size(lite, other, photos, flip):
-    answers = Answers([other, lite], lite.classes, [], flip=flip, average="probability")
+    predictions = Predictions([other, lite], lite.classes, [], flip=flip, average="probability")
     looks = [(other, 96), (lite, 320)]
     expected = torch.stack(
         [
@@ -82,7 +82,7 @@ def test_the_mean_of_probabilities_over_teachers_each_at_its_own_size(lite, othe
             for turned in {False, flip}
         ]
     ).mean(dim=0)
-    found = answers(squares_of(answers, photos), 0, (3, 3))
+    found = predictions(pixels_of(predictions, photos), 0, (3, 3))
     torch.testing.assert_close(found.exp(), expected, rtol=1e-3, atol=1e-6)
 
 
@@ -98,7 +98,7 @@ def test_the_order_of_teachers_changes_no_byte_and_verify_makes_the_maps_again(
         assert [each["name"] for each in file.attrs["teachers"]] == ["efficientnet-lite0", "other"]
         assert file.attrs["input_sizes"] == [96, [64, 128]]
         assert (file.attrs["flip"], file.attrs["average"]) == (True, "probability")
-        assert verify(file, folder, [lite, other], 4).well
+        assert verify(file, folder, [lite, other], 4).ok
         with pytest.raises(TeacherError, match="was made by 'other'"):
             verify(file, folder, [lite], 1)
 
@@ -120,10 +120,10 @@ def test_an_average_of_probabilities_without_a_background_lies_around_zero(
         log_sum_exp=True,
     )
     relabel(folder, lite, tmp_path / "f.h5", settings)
-    answers = Answers([lite], lite.classes, [(96, 128)], average="probability")
+    predictions = Predictions([lite], lite.classes, [(96, 128)], average="probability")
     with LabelMapFile.open(tmp_path / "f.h5") as file:
         for key in file:
-            logits = answers(squares_of(answers, (folder, [key])), 0, (3, 3))[0].double()
+            logits = predictions(pixels_of(predictions, (folder, [key])), 0, (3, 3))[0].double()
             label_map = file[key]
             kept = torch.from_numpy(label_map.index.astype(np.int64))
             stored = logits.gather(0, kept)
@@ -133,7 +133,7 @@ def test_an_average_of_probabilities_without_a_background_lies_around_zero(
             assert (
                 np.abs(label_map.log_sum_exp - (logits.logsumexp(0) - shift).numpy()).max() < 2e-3
             )
-        assert verify(file, folder, [lite], 4).well
+        assert verify(file, folder, [lite], 4).ok
 
 
 def test_verify_knows_the_size_that_each_teacher_saw(lite, other, photos, tmp_path):
@@ -142,7 +142,7 @@ def test_verify_knows_the_size_that_each_teacher_saw(lite, other, photos, tmp_pa
     relabel(folder, [lite, other], tmp_path / "own.h5", Settings())
     with LabelMapFile.open(tmp_path / "own.h5") as file:
         assert file.attrs["input_sizes"] == [[[320], [96]]]
-        assert verify(file, folder, [lite, other], 4).well
+        assert verify(file, folder, [lite, other], 4).ok
     with pytest.raises(LabelMapError, match="made from other images or settings"):
         relabel(folder, [lite, other], tmp_path / "own.h5", Settings(sizes=((96, 320),)))
 
@@ -153,10 +153,10 @@ def test_teachers_of_other_lists_or_twice_the_same_are_refused(lite, other):
     )
     with pytest.raises(ClassListMismatch, match=r"different class lists.*--classes"):
         common_classes([lite, few])
-    with pytest.raises(TeacherError, match="same teacher stands twice"):
-        Answers([lite, lite], lite.classes, [])
-    with pytest.raises(TeacherError, match=r"\(96, 96\).*stands twice"):
-        Answers([lite], lite.classes, [(96, 96)])
+    with pytest.raises(TeacherError, match="duplicate teacher"):
+        Predictions([lite, lite], lite.classes, [])
+    with pytest.raises(TeacherError, match=r"\(96, 96\): expected one or more, all different"):
+        Predictions([lite], lite.classes, [(96, 96)])
 
 
 def test_the_command_takes_sums_of_sizes_and_says_what_it_made(photos, tmp_path):
@@ -173,5 +173,29 @@ def test_the_command_takes_sums_of_sizes_and_says_what_it_made(photos, tmp_path)
 
 
 def test_two_maps_of_one_zoom_are_refused(lite):
-    with pytest.raises(TeacherError, match="at one zoom"):
-        Answers([lite], lite.classes, [(225, 400), (300,)])
+    with pytest.raises(TeacherError, match="the same zoom"):
+        Predictions([lite], lite.classes, [(225, 400), (300,)])
+
+
+TAXONOMY = Taxonomy.from_parents({"pug": "dog", "lab": "dog", "manx": "cat", "car": None})
+TEACHER = ClassList.of(["car", "pug", "manx", "dog", "lab"])
+
+
+@pytest.mark.parametrize("shift", [0.0, -300.0, 300.0])
+def test_probabilities_are_summed_without_overflow(shift: float) -> None:
+    projection = project(TEACHER, ClassList.of(["cat", "dog"]), TAXONOMY)
+    logits = torch.randn(2, 5, 3, 4, generator=torch.Generator().manual_seed(0))
+    projected = LogitsProjection(projection, torch.device("cpu"))(logits + shift) - shift
+    expected = torch.stack([logits[:, 2], logits[:, [1, 3, 4]].logsumexp(dim=1)], dim=1)
+    torch.testing.assert_close(projected, expected, atol=1e-4, rtol=0)
+    # a class far below the others keeps its own score
+    logits[:, 2] = -200
+    projected = LogitsProjection(projection, torch.device("cpu"))(logits)
+    assert (projected[:, 0] == -200).all()
+
+
+def test_one_class_each_is_taken_as_it_is() -> None:
+    projection = project(TEACHER, ClassList.of(["lab", "car"]), TAXONOMY)
+    logits = torch.randn(2, 5, 1, 1)
+    projected = LogitsProjection(projection, torch.device("cpu"))(logits)
+    assert torch.equal(projected, logits[:, [4, 0]])

@@ -1,0 +1,169 @@
+"""Images in batches, each resized to one or several input sizes.
+
+Legend: B batch, S input side.
+"""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass, field, replace
+from multiprocessing.reduction import ForkingPickler
+from typing import TYPE_CHECKING
+
+import torch
+from torch.utils.data import Dataset, get_worker_info
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as VF
+
+from labelkit.data import read_image
+from labelkit.errors import DatasetError, first_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class InputSize:
+    """A square that whole images are resized to, always with antialiasing.
+
+    Attributes:
+        side: in pixels.
+        interpolation: ``bicubic`` or ``bilinear``.
+    """
+
+    side: int
+    interpolation: str
+
+
+@dataclass(frozen=True)
+class ResizedImage:
+    """One image at each input size (3, S, S), or the reason why there is none.
+
+    ``unreadable`` is a fault of the image, ``disk_error`` one of the disk.
+    """
+
+    key: str
+    pixels: tuple[torch.Tensor, ...] = ()
+    unreadable: str = ""
+    disk_error: str = ""
+
+
+@dataclass(frozen=True)
+class ImageBatch:
+    """Pixels (B, 3, S, S) at each input size as uint8, with the images' keys.
+
+    Attributes:
+        keys: the images that could be read.
+        pixels: one tensor for each input size.
+        unreadable: the images that could not be read, key -> reason.
+        disk_error: names an image that could not be read because the disk, the network or a
+            permission failed. It may be intact, so it must not be recorded as unreadable.
+        worker_error: why the worker could not return its images; there are none then.
+    """
+
+    keys: list[str]
+    pixels: tuple[torch.Tensor, ...]
+    unreadable: dict[str, str] = field(default_factory=dict[str, str])
+    disk_error: str = ""
+    worker_error: str = ""
+
+    def __len__(self) -> int:
+        """The number of images, readable or not."""
+        return len(self.keys) + len(self.unreadable)
+
+    def pin_memory(self) -> ImageBatch:
+        """The same batch in page-locked memory, which a GPU copies faster."""
+        return replace(self, pixels=tuple(pixels.pin_memory() for pixels in self.pixels))
+
+
+@dataclass(frozen=True)
+class PackedBatch:
+    """A batch on its way from a worker to the main process.
+
+    A queue pickles a batch in its own thread and drops it if the pixels cannot be put into shared
+    memory; the main process would then wait forever. So the worker pickles the batch itself.
+    """
+
+    content: bytes
+
+    @classmethod
+    def of(cls, batch: ImageBatch) -> PackedBatch:
+        """Put the pixels into shared memory; if that fails, the batch carries the error instead."""
+        try:
+            return cls(bytes(ForkingPickler.dumps(batch)))
+        except (OSError, RuntimeError) as error:
+            failed = ImageBatch([], (), worker_error=first_line(error))
+            return cls(bytes(ForkingPickler.dumps(failed)))
+
+    def unpack(self) -> ImageBatch:
+        """The batch, with its pixels taken over from the worker.
+
+        Raises:
+            OSError: the worker is gone, or this process may not open more files.
+            EOFError: the worker exited meanwhile.
+        """
+        return pickle.loads(self.content)  # noqa: S301 -- from a process that we started
+
+    def pin_memory(self) -> ImageBatch:
+        """The unpacked batch in page-locked memory, which a GPU copies faster."""
+        return self.unpack().pin_memory()
+
+
+class ResizedImages(Dataset[ResizedImage]):
+    """A folder's images by position. An unreadable image is recorded; it raises no error.
+
+    Args:
+        root: the folder that the keys are relative to.
+        keys: the images.
+        sizes: what each image is resized to.
+    """
+
+    def __init__(self, root: Path, keys: Sequence[str], sizes: Sequence[InputSize]) -> None:
+        self.root = root
+        self.keys = keys
+        self.sizes = [(size.side, InterpolationMode(size.interpolation)) for size in sizes]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, position: int) -> ResizedImage:
+        key = self.keys[position]
+        try:
+            image = read_image(self.root / key)
+        except DatasetError as error:
+            return ResizedImage(key, unreadable=str(error))
+        except OSError as error:
+            return ResizedImage(key, disk_error=str(error))
+        pixels = (
+            VF.resize(image, [side, side], interpolation, antialias=True)
+            for side, interpolation in self.sizes
+        )
+        return ResizedImage(key, tuple(pixels))
+
+    def collate(self, images: list[ResizedImage]) -> ImageBatch | PackedBatch:
+        """Images as one batch; in a worker, packed for the main process."""
+        batch = self._batch(images)
+        return batch if get_worker_info() is None else PackedBatch.of(batch)
+
+    def _batch(self, images: list[ResizedImage]) -> ImageBatch:
+        read = [image for image in images if image.pixels]
+        return ImageBatch(
+            keys=[image.key for image in read],
+            pixels=tuple(
+                torch.stack([image.pixels[number] for image in read])
+                if read
+                else torch.empty(0, 3, side, side, dtype=torch.uint8)
+                for number, (side, _) in enumerate(self.sizes)
+            ),
+            unreadable={image.key: image.unreadable for image in images if not image.pixels},
+            disk_error=next((image.disk_error for image in images if image.disk_error), ""),
+        )
+
+
+def disk_failed(error: str, remedy: str) -> DatasetError:
+    """The error for an image that could not be read for a reason outside of it."""
+    return DatasetError(
+        f"{error}: the disk, the network or a permission failed, not the image. {remedy} and run "
+        "the same command again"
+    )

@@ -1,0 +1,362 @@
+"""What one or several teachers predict for an image, averaged on one grid, over one class list.
+
+Legend: B batch, S classes of a teacher, T or C classes of the maps, H W grid.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+import numpy as np
+import torch
+
+from labelkit.data import ids_for_names
+from labelkit.errors import ClassListMismatch, TeacherError
+from labelkit.hierarchy import NAMED_LISTS, ClassList, Taxonomy, project, read_class_list
+from labelkit.relabel.batches import InputSize
+from labelkit.teachers import card_names, find_card, resize_grid
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from labelkit.hierarchy import Projection
+    from labelkit.teachers import Teacher
+
+Average = Literal["logit", "probability"]
+_SMALLEST_PROBABILITY = 1e-30
+_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class _View:
+    """One forward pass for every image: positions of the teacher and of the input size."""
+
+    teacher: int
+    size: int
+
+
+class Predictions:
+    """The averaged logits of all views of an image, for each of its maps.
+
+    Args:
+        teachers: one or several; their order does not matter.
+        classes: what to predict; they are found among each teacher's classes by id.
+        sizes: for each map the input sides in pixels, all of which every teacher sees; empty for
+            one map at each teacher's default size.
+        synsets: class -> the wnid by which a teacher may know it.
+        flip: predict the mirrored image too.
+        average: the mean of the logits, or the logarithm of the mean of each cell's softmax.
+
+    Attributes:
+        teachers: in the order in which they are called.
+        input_sizes: what an image must be resized to.
+        zooms: for each map the geometric mean of its input sides, relative to the size at which
+            the teacher was trained.
+
+    Raises:
+        ClassListMismatch: a teacher lacks one of the classes.
+        ClassListError: two classes have the same synset.
+        TeacherError: a duplicate teacher, a duplicate size within a map, or two maps of one zoom.
+    """
+
+    def __init__(  # noqa: PLR0913 -- each is a separate choice
+        self,
+        teachers: Sequence[Teacher],
+        classes: ClassList,
+        sizes: Sequence[tuple[int, ...]],
+        *,
+        synsets: Mapping[str, str] | None = None,
+        flip: bool = False,
+        average: Average = "logit",
+    ) -> None:
+        self.teachers = _in_fixed_order(teachers)
+        for sides in sizes:
+            if not sides or len(set(sides)) != len(sides):
+                raise TeacherError(f"input sizes {sides}: expected one or more, all different")
+        synsets = synsets or {}
+        self._projections = [
+            project_teacher(teacher, classes, synsets) for teacher in self.teachers
+        ]
+        self._synsets = {
+            each: synsets[each]
+            for each in classes
+            if any(teacher_id(each, teacher, synsets) != each for teacher in self.teachers)
+        }
+        self._flip, self._average = flip, average
+        pairs = [self._pairs(sides) for sides in (sizes or [()])]
+        self.input_sizes = sorted({size for of_map in pairs for _, size in of_map})
+        self._views = [
+            [_View(teacher, self.input_sizes.index(size)) for teacher, size in of_map]
+            for of_map in pairs
+        ]
+        self.zooms = [self._zoom(views) for views in self._views]
+        if len(set(self.zooms)) != len(self.zooms):
+            raise TeacherError(
+                f"two maps of an image have the same zoom ({self.zooms}), so a crop cannot choose "
+                "between them: use other sizes"
+            )
+
+    def __call__(
+        self, pixels: Sequence[torch.Tensor], number: int, grid: tuple[int, int]
+    ) -> torch.Tensor:
+        """The logits (B, C, H, W) of map ``number``.
+
+        Args:
+            pixels: images (B, 3, S, S) at each input size, uint8.
+            number: which map, from 0.
+            grid: rows and columns.
+        """
+        views = self._views[number]
+        # One view after the other: memory for two maps, however many views there are.
+        total = self._term(views[0], pixels, grid)
+        for view in views[1:]:
+            total = total + self._term(view, pixels, grid).to(total.device)
+        return self._logits(total / len(views))
+
+    def grids(self, number: int) -> list[tuple[int, int]]:
+        """The teachers' native grids for map ``number``."""
+        return [
+            native_grid(self.teachers[view.teacher], self.input_sizes[view.size].side)
+            for view in self._views[number]
+        ]
+
+    def largest_gap(self) -> float:
+        """The largest ``Teacher.gap`` of any teacher at any of its input sizes.
+
+        Raises:
+            TeacherError: the model has no spatial grid, or does not accept such an input size.
+        """
+        pairs = {
+            (view.teacher, self.input_sizes[view.size].side)
+            for views in self._views
+            for view in views
+        }
+        return max(self.teachers[teacher].gap(side) for teacher, side in sorted(pairs))
+
+    def describe(self) -> dict[str, Any]:
+        """What identifies these predictions in a file, as JSON values."""
+        projections = self._projections
+        described: dict[str, Any] = {
+            "input_sizes": [self._sides(views) for views in self._views],
+            "resize": "whole image to a square, antialiased",
+            "projected": any(each is not None for each in projections),
+            "unused_teacher_classes": sum(each.unused if each else 0 for each in projections),
+        }
+        if len(self.teachers) == 1:
+            described["teacher"] = self.teachers[0].describe()
+        else:
+            described["teachers"] = [teacher.describe() for teacher in self.teachers]
+        if self._synsets:
+            described["synsets"] = self._synsets
+        if self._flip:
+            described["flip"] = True
+        if self._average != "logit":
+            described["average"] = self._average
+        return described
+
+    def _pairs(self, sides: tuple[int, ...]) -> list[tuple[int, InputSize]]:
+        """The views of one map: positions of teachers, and input sizes."""
+        return [
+            (number, InputSize(side, teacher.card.interpolation))
+            for number, teacher in enumerate(self.teachers)
+            for side in (sides or (teacher.card.size,))
+        ]
+
+    def _term(
+        self, view: _View, pixels: Sequence[torch.Tensor], grid: tuple[int, int]
+    ) -> torch.Tensor:
+        """What one view adds to the mean: logits or probabilities."""
+        logits = self._view_logits(view, pixels[view.size], grid)
+        return logits.softmax(dim=1) if self._average == "probability" else logits
+
+    def _logits(self, mean: torch.Tensor) -> torch.Tensor:
+        """Logits from a mean of terms."""
+        if self._average == "logit":
+            return mean
+        return mean.clamp_min(_SMALLEST_PROBABILITY).log()
+
+    def _view_logits(
+        self, view: _View, pixels: torch.Tensor, grid: tuple[int, int]
+    ) -> torch.Tensor:
+        """One teacher's logits for one input size, averaged over both directions if asked."""
+        teacher, projection = self.teachers[view.teacher], self._projections[view.teacher]
+
+        def predict(images: torch.Tensor) -> torch.Tensor:
+            logits = teacher.logits_map(teacher.normalize(images))
+            return resize_grid(logits if projection is None else projection(logits), grid)
+
+        if not self._flip:
+            return predict(pixels)
+        plain, mirrored = predict(pixels), predict(pixels.flip(3)).flip(3)
+        if self._average == "logit":
+            return (plain + mirrored) / 2
+        return self._logits((plain.softmax(dim=1) + mirrored.softmax(dim=1)) / 2)
+
+    def _zoom(self, views: list[_View]) -> float:
+        logs = [
+            math.log(
+                self.input_sizes[view.size].side / self.teachers[view.teacher].card.native_size
+            )
+            for view in views
+        ]
+        return round(math.exp(math.fsum(logs) / len(logs)), 6)
+
+    def _sides(self, views: list[_View]) -> int | list[int] | list[list[int]]:
+        """A map's input side, a list of several, or one list for each teacher if they differ."""
+        seen: list[list[int]] = [[] for _ in self.teachers]
+        for view in views:
+            seen[view.teacher].append(self.input_sizes[view.size].side)
+        sides = [sorted(each) for each in seen]
+        if any(each != sides[0] for each in sides):
+            return sides
+        return sides[0][0] if len(sides[0]) == 1 else sides[0]
+
+
+class LogitsProjection:
+    """Sums the probabilities of a teacher's classes into those of a data set, as logits.
+
+    A class of the data set gets the logarithm of the sum of exponentials, so the softmax over the
+    data set's classes is the teacher's own, summed and renormalised.
+
+    Args:
+        projection: S onto T classes, none of which is missing.
+        device: where the logits are.
+
+    Attributes:
+        unused: how many of the S classes are dropped.
+    """
+
+    def __init__(self, projection: Projection, device: torch.device) -> None:
+        used = np.flatnonzero(projection.index >= 0)
+        onto = projection.index[used]
+        # One teacher class for each: a gather in the order of the targets is exact.
+        self._single = len(used) == len(projection.target)
+        if self._single:
+            used = used[np.argsort(onto)]
+        self._used = torch.from_numpy(used).to(device)
+        self._onto = torch.from_numpy(onto.copy()).to(device)
+        self._classes = len(projection.target)
+        self.unused = len(projection.unused)
+
+    def __call__(self, logits: torch.Tensor) -> torch.Tensor:
+        """Logits (B, S, H, W) to (B, T, H, W)."""
+        used = logits.index_select(1, self._used)
+        if self._single:
+            return used
+        shape = (len(logits), self._classes, *logits.shape[2:])
+        highest = used.new_full(shape, -torch.inf)
+        highest.scatter_reduce_(1, self._onto.view(1, -1, 1, 1).expand_as(used), used, "amax")
+        terms = (used - highest.index_select(1, self._onto)).exp()
+        return highest + torch.zeros_like(highest).index_add_(1, self._onto, terms).log()
+
+
+def project_teacher(
+    teacher: Teacher, classes: ClassList, synsets: Mapping[str, str]
+) -> LogitsProjection | None:
+    """The projection of a teacher's logits onto ``classes``; None if the two lists are the same.
+
+    Classes are found by ``teacher_id``. A class of the teacher that is not among them goes to its
+    nearest ancestor in WordNet (``labelkit.hierarchy.project``); without one, it is dropped.
+
+    Args:
+        teacher: of S classes.
+        classes: T classes.
+        synsets: class -> the wnid by which a teacher may know it.
+
+    Raises:
+        ClassListMismatch: the teacher has nothing for some of the classes; the message names them.
+        ClassListError: two classes have the same id for the teacher.
+    """
+    ids = ClassList.of(
+        (teacher_id(each, teacher, synsets) for each in classes), f"synsets of {classes.name}"
+    )
+    if ids.ids == teacher.classes.ids:
+        return None
+    projection = project(teacher.classes, ids, Taxonomy.wordnet())
+    if projection.missing:
+        raise _missing_classes(projection, classes, teacher, named=bool(synsets))
+    return LogitsProjection(projection, teacher.device)
+
+
+def teacher_id(class_id: str, teacher: Teacher, synsets: Mapping[str, str]) -> str:
+    """What a teacher calls a class: its synset, or the class id if the teacher only knows that."""
+    synset, known = synsets.get(class_id, class_id), teacher.classes.index
+    return class_id if class_id in known and synset not in known else synset
+
+
+def common_classes(teachers: Sequence[Teacher]) -> ClassList:
+    """The class list that all teachers predict.
+
+    Raises:
+        ClassListMismatch: there are several; the message names two.
+    """
+    first, *others = [teacher.classes for teacher in teachers]
+    for other in others:
+        if other.ids != first.ids:
+            raise ClassListMismatch(
+                f"the teachers predict different class lists, {first} and {other}: choose the "
+                "classes of the maps with --classes"
+            )
+    return first
+
+
+def native_grid(teacher: Teacher, side: int) -> tuple[int, int]:
+    """Rows and columns of a teacher's native grid for squares of ``side`` pixels."""
+    blank = torch.zeros(1, 3, side, side, device=teacher.device)
+    rows, columns = teacher.logits_map(blank).shape[2:]
+    return rows, columns
+
+
+def _in_fixed_order(teachers: Sequence[Teacher]) -> list[Teacher]:
+    """The teachers sorted by what identifies them.
+
+    Raises:
+        TeacherError: two are the same.
+    """
+    by_identity: dict[bytes, Teacher] = {}
+    for teacher in teachers:
+        identity = msgspec.json.encode(teacher.describe(), order="deterministic")
+        if identity in by_identity:
+            raise TeacherError(f"duplicate teacher {teacher.card.name!r}: name each teacher once")
+        by_identity[identity] = teacher
+    return [by_identity[identity] for identity in sorted(by_identity)]
+
+
+def _missing_classes(
+    projection: Projection, classes: ClassList, teacher: Teacher, *, named: bool
+) -> ClassListMismatch:
+    labels = dict(zip(projection.target, map(_label, classes, projection.target), strict=True))
+    missing = projection.missing
+    shown = ", ".join(labels[each] for each in missing[:_SHOWN])
+    more = ", ..." if len(missing) > _SHOWN else ""
+    remedy = "Choose other synsets for them, remove" if named else "Remove"
+    hint = "" if named else f". {ids_for_names(teacher.classes)}"
+    return ClassListMismatch(
+        f"teacher {teacher.card.name} ({teacher.classes}) has nothing for {len(missing):,} of the "
+        f"classes in {classes}: {shown}{more}. {remedy} them from the list, or use another teacher"
+        f"{_better_cards(projection)}{hint}"
+    )
+
+
+def _label(class_id: str, synset: str) -> str:
+    """A class for a message, with its synset if that is another id."""
+    return class_id if class_id == synset else f"{class_id} ({synset})"
+
+
+def _better_cards(projection: Projection) -> str:
+    """Which of labelkit's cards lack fewer of the classes, as the end of a sentence; or nothing."""
+    cards = [card for card in map(find_card, card_names()) if card and card.classes in NAMED_LISTS]
+    lacking = {
+        name: len(project(read_class_list(name), projection.target, Taxonomy.wordnet()).missing)
+        for name in {card.classes for card in cards}
+    }
+    better = sorted(
+        (lacking[card.classes], card.name, card.classes)
+        for card in cards
+        if lacking[card.classes] < len(projection.missing)
+    )
+    shown = [f"{name} ({classes}) lacks {count or 'none'}" for count, name, classes in better]
+    return f": of labelkit's cards, {', '.join(shown)} of them" if shown else ""
