@@ -129,9 +129,9 @@ def test_the_log_sum_exp_of_a_cell_is_of_all_its_logits(selection):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (Settings("cell", patterns=1), "--patterns 1: these maps have room for 0"),
-        (Settings(grid=(1, 2), patterns=2), "--patterns 2: these maps have room for 1"),
-        (Settings(background=3), "--background 3: these maps have room for 2"),
+        (Settings("cell", patterns=1), "--patterns 1: these maps have room for at most 0"),
+        (Settings(grid=(1, 2), patterns=2), "--patterns 2: these maps have room for at most 1"),
+        (Settings(background=3), "--background 3: these maps have room for at most 2"),
         (Settings(top_k=11), "top-k 11 of a list of 10"),
     ],
     ids=str,
