@@ -159,7 +159,7 @@ def test_a_worker_that_is_killed_is_one_clear_error(photos, tmp_path):
     )
     assert run.returncode == 1
     assert "LabelkitError: relabel stopped" in run.stderr
-    assert "finished shards are kept" in run.stderr
+    assert "Finished shards are kept" in run.stderr
 
 
 def test_a_worker_that_cannot_pass_its_images_on_ends_the_run(photos, tmp_path):
