@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import stat
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,13 @@ if TYPE_CHECKING:
 
     from labelkit.errors import LabelkitError
 
+_TEMPORARY = re.compile(r"\..*\.[0-9a-f]{16}\.tmp", re.DOTALL)
 _LINKS_UNSUPPORTED = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
-def replace_file(path: Path, content: bytes | Callable[[Path], object]) -> None:
+def replace_file(
+    path: Path, content: bytes | Callable[[Path], object], *, sync: bool = True
+) -> None:
     """Write a file atomically: a reader sees the old content or the new, never a part of it.
 
     Symbolic links are followed, and an existing file keeps its permissions. After ``kill -9`` a
@@ -26,6 +30,8 @@ def replace_file(path: Path, content: bytes | Callable[[Path], object]) -> None:
     Args:
         path: the file to create or replace.
         content: its bytes, or a function that writes the whole file to the path it is given.
+        sync: flush the file to the disk. False is for many small files, followed by one
+            ``os.sync()``: until then a power failure may leave empty files.
 
     Raises:
         OSError: the folder does not exist or is read-only, or the disk is full; ``path`` is
@@ -34,11 +40,12 @@ def replace_file(path: Path, content: bytes | Callable[[Path], object]) -> None:
     path = path.resolve()
     temporary = _temporary(path.parent, path.name)
     try:
-        _write(temporary, content)
+        _write(temporary, content, sync=sync)
         if path.exists():
             temporary.chmod(stat.S_IMODE(path.stat().st_mode))
         temporary.replace(path)
-        _sync_folder(path.parent)
+        if sync:
+            _sync_folder(path.parent)
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     finally:
@@ -82,6 +89,16 @@ def publish_file(
         return True
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_temporary_files(folder: Path) -> None:
+    """Remove what killed writers of this module left anywhere below a folder.
+
+    Call it only while no other process writes there.
+    """
+    for path in folder.rglob(".*.tmp"):
+        if _TEMPORARY.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def read_utf8(path: Path, error: type[LabelkitError], hint: str = "Save the file as UTF-8") -> str:
@@ -146,13 +163,15 @@ def _temporary(folder: Path, name: str) -> Path:
     return folder / f".{name[:60]}.{os.urandom(8).hex()}.tmp"
 
 
-def _write(path: Path, content: bytes | Callable[[Path], object]) -> None:
-    """Write and flush a new file."""
+def _write(path: Path, content: bytes | Callable[[Path], object], *, sync: bool = True) -> None:
+    """Write a new file, and flush it if ``sync``."""
     if isinstance(content, bytes):
         with path.open("xb") as file:
             file.write(content)
     else:
         content(path)
+    if not sync:
+        return
     with path.open("rb") as file:
         os.fsync(file.fileno())
 

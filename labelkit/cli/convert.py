@@ -1,4 +1,4 @@
-"""``labelkit convert``: trees and label maps out of one file format and into another."""
+"""``labelkit convert``: trees and label maps from one file format to another."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from labelkit.cli.convert_maps import convert_maps, is_label_maps
-from labelkit.cli.convert_options import MapOptions, map_options
-from labelkit.convert.formats import READABLE, WRITABLE
-from labelkit.wording import file_size, printable
+from labelkit.cli.convert_maps import MapOptions, convert_maps, holds_label_maps, map_options
+from labelkit.cli.options import overwrite_option, quiet_option, require_writable
+from labelkit.convert import READABLE, WRITABLE
+from labelkit.wording import counted, file_size, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from labelkit.hierarchy import SemanticTree
 
 FORMATS = "\n".join(
-    f"  {suffix:<9} {about}{'' if suffix in READABLE else ' (written only)'}"
-    for suffix, about in WRITABLE.items()
+    f"  {suffix:<9} {description}{'' if suffix in READABLE else ' (written only)'}"
+    for suffix, description in WRITABLE.items()
 )
 EPILOG = f"""\b
 Formats of trees:
@@ -30,15 +30,15 @@ Formats of trees:
 \b
 Formats of label maps:
   .h5       a label-map file
-  folder    one .pt file an image, float [2, k, rows, columns], as ReLabel's
+  folder    ReLabel's: one .pt file for each image, float [2, k, rows, columns]
 
 \b
 Examples:
-  labelkit convert tree.json -o tree.graphml
   labelkit convert fall11.pth -o tree.json
+  labelkit convert tree.json -o tree.csv
   labelkit convert relabel_imagenet -o maps.h5 --classes imagenet-1k \\
       --axes columns-first --images imagenet/train
-  labelkit convert maps.h5 -o loose --format relabel --axes columns-first
+  labelkit convert maps.h5 -o relabel_folder --axes columns-first
 """
 
 
@@ -49,85 +49,81 @@ Examples:
     "--output",
     required=True,
     type=click.Path(path_type=Path),
-    help="File to write, whose suffix says in which format; a folder with --format relabel.",
+    help="File to write, in the format of its suffix; from a label-map file, a new folder.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace the output if it is there: a tree.")
+@overwrite_option
+@quiet_option
 @map_options
 def command(source: Path, output: Path, *, overwrite: bool, **given: Any) -> None:  # noqa: ANN401
-    """Turn a tree, or label maps, into another project's format, or back.
+    """Convert a tree or label maps to another project's format, or back.
 
-    What SOURCE is, its suffix tells. Of a tree, class order, names, levels and added inner nodes
-    are kept, but for .pth: it holds trees only where levels are depths, and inner nodes become
-    classes in it.
+    The suffix of SOURCE decides how it is read. A tree keeps its class order, names, levels and
+    inner nodes, except in .pth: that format can only hold trees whose levels are their depths, and
+    inner nodes become classes in it.
 
-    A folder of loose label maps becomes one file of a quarter of its size. Interrupted, the same
-    command goes on where it was. Nothing in the .pt files is executed; those that are empty, torn
-    or no label maps are listed, and recorded in the file.
+    A ReLabel folder becomes one label-map file of a quarter of its size. After an interruption, the
+    same command resumes. Nothing in the .pt files is executed; those that are empty, damaged or not
+    label maps are listed, and recorded in the file.
     """
     options = MapOptions(**given)
-    if is_label_maps(source):
+    if holds_label_maps(source):
         convert_maps(source, output, options, overwrite=overwrite)
         return
     _check_suffix(source, READABLE, "SOURCE")
-    if output.suffix.lower() == ".h5":
+    if output.suffix.lower() in {".h5", ".hdf5"}:
         raise click.UsageError(
-            f"{source} is a tree: {output} could be made of a folder of label maps (.pt), or "
-            "of photos with labelkit relabel"
+            f"{source} is a tree: a label-map file such as {output} is made from a ReLabel folder, "
+            "or from photos with labelkit relabel"
         )
     options.require_only(set(), f"the tree {source}")
-    _convert_tree(source, output, overwrite=overwrite)
-
-
-def _convert_tree(source: Path, output: Path, *, overwrite: bool) -> None:
     _check_suffix(output, WRITABLE, "--output")
-    if output.is_dir():
-        raise click.BadParameter(f"{str(output)!r} is a folder", param_hint="--output")
-    if not output.parent.is_dir():
-        raise click.BadParameter(f"no folder {str(output.parent)!r}", param_hint="--output")
-    if output.exists() and not overwrite:
-        raise click.ClickException(f"{output} is there: give another name, or --overwrite")
+    require_writable(output, overwrite=overwrite)
+    _convert_tree(source, output)
 
+
+def _check_suffix(path: Path, known: Mapping[str, str], parameter: str) -> None:
+    if path.suffix.lower() not in known:
+        raise click.BadParameter(
+            f"{path} must end in one of {', '.join(known)}", param_hint=parameter
+        )
+
+
+def _convert_tree(source: Path, output: Path) -> None:
+    from labelkit.cli.output import console, print_lines
     from labelkit.convert import export_tree, import_tree
 
     tree = import_tree(source)
     export_tree(tree, output)
-    _summarise(tree, output)
+    print_lines(console(), _summary(tree, output))
 
 
-def _check_suffix(path: Path, known: Mapping[str, str], hint: str) -> None:
-    if path.suffix.lower() not in known:
-        only = " (.dot is only written)" if path.suffix.lower() == ".dot" else ""
-        raise click.BadParameter(
-            f"{path} must end in one of {', '.join(known)}{only}", param_hint=hint
-        )
-
-
-def _summarise(tree: SemanticTree, output: Path) -> None:
+def _summary(tree: SemanticTree, output: Path) -> Iterator[str]:
+    """What was written, and what to do next."""
     suffix = output.suffix.lower()
     if len(tree.inner) and suffix in {".pth", ".pt"}:
-        nodes = "inner node is a class" if len(tree.inner) == 1 else "inner nodes are classes"
-        click.echo(f"{len(tree.inner):,} {nodes} like any other in this format.")
-    size = file_size(output.stat().st_size)
-    click.echo(
-        f"{printable(str(output))} written: {tree.classes}, {len(tree.counts)} "
-        f"{'level' if len(tree.counts) == 1 else 'levels'}, {WRITABLE[suffix]}, {size}"
+        nodes = counted(len(tree.inner), "inner node becomes a class", "inner nodes become classes")
+        yield f"{nodes} like any other in this format."
+    yield (
+        f"Wrote {printable(str(output))}: {printable(str(tree.classes))}, "
+        f"{counted(len(tree.counts), 'level', 'levels')}, {WRITABLE[suffix]}, "
+        f"{file_size(output.stat().st_size)}"
     )
-    click.echo(f"Next: {shlex.join(map(printable, _following(output)))}")
+    yield f"Next: {shlex.join(map(printable, _next_command(output)))}"
 
 
-def _following(output: Path) -> list[str]:
-    """The command that goes on from a file, over none that is there."""
+def _next_command(output: Path) -> list[str]:
+    """A command that continues from a file without replacing another one."""
     match output.suffix.lower():
         case ".json":
             return ["labelkit", "inspect", str(output)]
         case ".dot":
-            return ["dot", "-Tsvg", str(output), "-o", str(_free(output.with_suffix(".svg")))]
+            return ["dot", "-Tsvg", str(output), "-o", str(_unused(output.with_suffix(".svg")))]
         case _:
-            back = _free(output.with_suffix(".json"))
+            back = _unused(output.with_suffix(".json"))
             return ["labelkit", "convert", str(output), "-o", str(back)]
 
 
-def _free(path: Path) -> Path:
-    """The path, or where it is taken the first of ``tree-2.json``, ``tree-3.json``, ..."""
+def _unused(path: Path) -> Path:
+    """The path, or if it exists the first of ``tree-2.json``, ``tree-3.json``, … that does not."""
     numbered = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
     return next(free for free in itertools.chain([path], numbered) if not free.exists())

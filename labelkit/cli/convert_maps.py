@@ -1,86 +1,150 @@
-"""The part of ``labelkit convert`` that turns label maps into other projects' files, and back."""
+"""The part of ``labelkit convert`` for label maps: its options, and both directions."""
 
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import click
 
-from labelkit.wording import file_size, printable
+from labelkit.cli.options import images_option, require_writable
+from labelkit.wording import counted, file_size, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from rich.console import Console
-
-    from labelkit.cli.convert_options import MapOptions
-    from labelkit.convert import Exported
-    from labelkit.convert.relabel_listing import Pairs
-    from labelkit.convert.relabel_record import FolderRecord
+    from labelkit.convert import ExportResult, FolderRecord, Pairing
     from labelkit.hierarchy import ClassList
     from labelkit.label_maps import LabelMapFile
 
+    Command: TypeAlias = Callable[..., object]
 
-FILES = (".h5", ".hdf5")
+SUFFIXES = (".h5", ".hdf5")
+FILE_SUFFIXES = (*SUFFIXES, ".pt", ".pth", ".npz")
 SHOWN = 5
 MISSING_AXES = (
-    "say --axes: the files do not tell which axis runs down the image, and a wrong one gives every "
-    "crop the labels of another. columns-first is how the loader published with ReLabel reads "
-    "them; rows-first is what most other code writes. Not sure? Convert a few with each, and look "
-    "where the objects are: labelkit inspect maps.h5 --images DATA -o report.html"
+    "pass --axes: the .pt files do not record which axis runs down the image, and the wrong one "
+    "gives every crop the labels of another part. columns-first is how the loader published with "
+    "ReLabel reads them; rows-first is what most other code writes. If unsure, convert a few with "
+    "each and check that classes lie on their objects: "
+    "labelkit inspect maps.h5 --images FOLDER -o report.html"
+)
+
+OPTIONS: tuple[Callable[[Command], Command], ...] = (
+    click.option(
+        "--axes",
+        type=click.Choice(["rows-first", "columns-first"]),
+        help="ReLabel folders: which of a tensor's last two axes runs down the image, the first "
+        "(rows-first) or the second (columns-first). The files do not record it. The loader "
+        "published with ReLabel reads them columns-first.",
+    ),
+    click.option(
+        "--classes",
+        metavar="LIST",
+        help="From a ReLabel folder: the class list of its indices. A text file, a folder of class "
+        "folders, or a named list.",
+    ),
+    images_option(
+        "From a ReLabel folder: the folder of images. Each map belongs to the image with the same "
+        "path except for the extension."
+    ),
+    click.option(
+        "--suffix",
+        metavar=".JPEG",
+        help="From a ReLabel folder, instead of --images: the file extension of all images.",
+    ),
+    click.option(
+        "--scores",
+        type=click.Choice(["uint8", "float16", "float32"]),
+        help="From a ReLabel folder: how to store scores; uint8 has 255 steps over the image's own "
+        "range. [default: uint8]",
+    ),
+    click.option(
+        "--topk",
+        "top_k",
+        type=click.IntRange(1),
+        help="To a ReLabel folder: classes per cell. [default: those that a cell stores, or 5 with "
+        "a background]",
+    ),
 )
 
 
-def is_label_maps(source: Path) -> bool:
-    """Whether the path to convert is one of label maps, by what it is and how it ends."""
-    return source.is_dir() or source.suffix.lower() in FILES
+@dataclass(frozen=True, kw_only=True)
+class MapOptions:
+    """The options for label maps, by the names of the command's parameters; None if not given."""
+
+    axes: Literal["rows-first", "columns-first"] | None
+    classes: str | None
+    images: Path | None
+    suffix: str | None
+    scores: Literal["uint8", "float16", "float32"] | None
+    top_k: int | None
+
+    def require_only(self, allowed: set[str], source: str) -> None:
+        """Refuse options that do not apply to this source.
+
+        Raises:
+            click.UsageError: there are some; the message names them.
+        """
+        given = [name.replace("_", "") for name, value in vars(self).items() if value is not None]
+        wrong = [f"--{name}" for name in given if name not in allowed]
+        if wrong:
+            raise click.UsageError(f"{', '.join(wrong)} cannot be used with {source}")
+
+
+def map_options(command: Command) -> Command:
+    """Add all of these options to a command."""
+    for option in reversed(OPTIONS):
+        command = option(command)
+    return command
+
+
+def holds_label_maps(source: Path) -> bool:
+    """Whether a path is a folder or a label-map file, by its suffix."""
+    return source.is_dir() or source.suffix.lower() in SUFFIXES
 
 
 def convert_maps(source: Path, output: Path, options: MapOptions, *, overwrite: bool) -> None:
-    """Convert label maps in the direction that the paths and options tell.
+    """Convert a ReLabel folder to a label-map file, or a label-map file to a ReLabel folder.
 
     Raises:
-        click.UsageError: they tell none, or contradict each other.
-        LabelkitError: a file that is not what it should be.
-        OSError: the disk fails.
+        click.UsageError: options are missing, or contradict each other.
+        LabelkitError: a file is damaged, or not of the expected kind.
+        OSError: a disk error.
     """
-    if overwrite:
-        raise click.UsageError("--overwrite is for trees: remove label maps yourself")
     if source.is_dir():
-        _from_folder(source, output, options)
-    elif options.layout is not None:
-        _to_folder(source, output, options)
+        _from_folder(source, output, options, overwrite=overwrite)
     else:
-        raise click.UsageError(
-            f"{source} holds label maps: pass --format relabel to write a folder of .pt files"
-        )
+        _to_folder(source, output, options, overwrite=overwrite)
 
 
-def _from_folder(source: Path, output: Path, options: MapOptions) -> None:
+def _from_folder(source: Path, output: Path, options: MapOptions, *, overwrite: bool) -> None:
     options.require_only({"axes", "classes", "images", "suffix", "scores"}, f"the folder {source}")
-    _require_suffix(output, FILES, "a ReLabel folder becomes one label-map file")
+    require_writable(output, overwrite=overwrite, suffixes=SUFFIXES)
     if (options.images is None) == (options.suffix is None):
         raise click.UsageError(
-            "say what the images are called: --images DATA, the folder that they are in, or "
-            "--suffix .JPEG, if they all end so"
+            "pass either --images FOLDER, the folder of images, or --suffix .JPEG, if all images "
+            "have that file extension"
         )
+    from labelkit.cli.output import console, print_lines
     from labelkit.cli.progress import progress_bar
-    from labelkit.convert import Reading, folder_record, import_relabel_folder
+    from labelkit.convert import RelabelFolder, folder_record, import_relabel_folder
 
     record = folder_record(source)
     axes = options.axes or (record.axes if record else None)
     if axes is None:
         raise click.UsageError(MISSING_AXES)
     if record and axes != record.axes:
-        raise click.UsageError(f"{source} was written {record.axes}, as its labelkit.json says")
-    reading = Reading(source, _classes(options, record, source), axes, options.scores or "uint8")
-    pairs = _pairs(source, options)
-    console = _console()
-    with progress_bar(console, "Label maps", "files") as advance:
-        file = import_relabel_folder(reading, pairs.keys, output, advance)
-    _print(_imported(file, source, pairs, options))
+        raise click.UsageError(f"{source} is {record.axes}, according to its labelkit.json")
+    classes = _classes(options, record, source)
+    folder = RelabelFolder(source, classes, axes, options.scores or "uint8")
+    pairing = _pair(source, options)
+    screen = console()
+    with progress_bar(screen, "Label maps", "files") as advance:
+        file = import_relabel_folder(folder, pairing.keys, output, advance, overwrite=overwrite)
+    print_lines(screen, map(printable, _imported(file, source, pairing, options)))
 
 
 def _classes(options: MapOptions, record: FolderRecord | None, source: Path) -> ClassList:
@@ -88,14 +152,15 @@ def _classes(options: MapOptions, record: FolderRecord | None, source: Path) -> 
 
     given = _given_classes(options)
     if record:
-        own = ClassList.of(record.classes, record.classes_name)
-        hint = "Leave --classes away."
-        own.require_equal(given or own, ours=str(source), theirs="--classes", hint=hint)
-        return own
+        recorded = ClassList.of(record.classes, record.classes_name)
+        if given:
+            hint = "Leave out --classes."
+            recorded.require_equal(given, ours=str(source), theirs="--classes", hint=hint)
+        return recorded
     if given is None:
         raise click.UsageError(
-            "say --classes: the list of the class indices, such as imagenet-1k for the maps that "
-            "ReLabel publishes"
+            "pass --classes, the list that the class indices refer to: imagenet-1k for the maps "
+            "that ReLabel publishes"
         )
     return given
 
@@ -111,12 +176,14 @@ def _given_classes(options: MapOptions) -> ClassList | None:
         raise click.BadParameter(str(error), param_hint="--classes") from error
 
 
-def _pairs(source: Path, options: MapOptions) -> Pairs:
+def _pair(source: Path, options: MapOptions) -> Pairing:
     from labelkit.convert import list_maps, pair_by_suffix, pair_with_images
 
     suffix = options.suffix or ""
     if options.images is None and (suffix[0:1] != "." or len(suffix) < 2 or "/" in suffix):
-        raise click.BadParameter(f"{suffix!r} is no ending such as .JPEG", param_hint="--suffix")
+        raise click.BadParameter(
+            f"{suffix!r} is not a file extension such as .JPEG", param_hint="--suffix"
+        )
     stems = list_maps(source)
     if options.images is None:
         return pair_by_suffix(stems, suffix)
@@ -125,92 +192,82 @@ def _pairs(source: Path, options: MapOptions) -> Pairs:
     return pair_with_images(stems, list_images(options.images))
 
 
-def _imported(file: LabelMapFile, source: Path, pairs: Pairs, options: MapOptions) -> Iterator[str]:
-    """What was made, what was left out, and what to look at next."""
+def _imported(
+    file: LabelMapFile, source: Path, pairing: Pairing, options: MapOptions
+) -> Iterator[str]:
+    """What was written, what was skipped, and what to do next."""
     form = file.forms[0]
-    size = file.path.stat().st_size
+    maps = counted(len(file), "label map", "label maps")
     yield (
-        f"{file.path} made: {len(file):,} label maps of {form.top_k} classes a cell on a grid of "
-        f"{form.grid[0]}x{form.grid[1]}, {file.classes}, {file_size(size)}"
+        f"Wrote {file.path}: {maps} with {form.top_k} classes per cell on a "
+        f"{form.grid[0]}x{form.grid[1]} grid, {file.classes}, {file_size(file.path.stat().st_size)}"
     )
-    bad = [f"{key}: {why}" for key, why in file.unreadable.items()]
-    yield from _listed("files are no such label maps; the file records why", bad)
-    yield from _listed(f"images have no map in {source}", pairs.without_map)
-    yield from _listed(
-        f"maps are of no image in {options.images} and were left out", pairs.without_image
-    )
-    data = str(options.images or "DATA")
-    inspect = ["labelkit", "inspect", str(file.path), "--images", data, "-o", "report.html"]
-    yield f"Next, to see that classes lie where the objects are: {shlex.join(inspect)}"
+    unreadable = [f"{key}: {reason}" for key, reason in file.unreadable.items()]
+    yield from _listed("Skipped, with the reason recorded in the file", unreadable)
+    yield from _listed(f"Images without a map in {source}", pairing.without_map)
+    yield from _listed(f"Maps without an image in {options.images}", pairing.without_image)
+    images = str(options.images or "FOLDER")
+    inspect = ["labelkit", "inspect", str(file.path), "--images", images, "-o", "report.html"]
+    yield f"Next, check that classes lie on their objects: {shlex.join(inspect)}"
 
 
-def _to_folder(source: Path, output: Path, options: MapOptions) -> None:
-    options.require_only({"axes", "format", "topk"}, "--format relabel")
+def _to_folder(source: Path, output: Path, options: MapOptions, *, overwrite: bool) -> None:
+    options.require_only({"axes", "topk"}, f"the label maps {source}")
+    if overwrite:
+        raise click.UsageError(
+            "--overwrite replaces single files: remove a ReLabel folder yourself"
+        )
+    if not output.absolute().parent.is_dir():
+        raise click.UsageError(f"no such folder: {output.parent}")
+    if output.suffix.lower() in FILE_SUFFIXES or (output.exists() and not output.is_dir()):
+        raise click.UsageError(
+            f"{output} cannot be written: label maps become a folder of .pt files, so pass the "
+            "name of a new folder"
+        )
     if options.axes is None:
         raise click.UsageError(MISSING_AXES)
-    if not output.absolute().parent.is_dir() or (output.exists() and not output.is_dir()):
-        raise click.BadParameter(
-            f"{str(output)!r} is to be a new folder, in one that is there", param_hint="--output"
-        )
+    from labelkit.cli.output import console, print_lines
     from labelkit.cli.progress import progress_bar
     from labelkit.convert import export_relabel_folder
     from labelkit.label_maps import LabelMapFile
 
+    screen = console()
     with LabelMapFile.open(source) as file:
         try:
-            with progress_bar(_console(), "Files") as advance:
-                done = export_relabel_folder(file, output, options.axes, options.top_k, advance)
+            with progress_bar(screen, "Files", "files") as advance:
+                result = export_relabel_folder(file, output, options.axes, options.top_k, advance)
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--topk") from error
-        _print(_exported(file, output, done, options.axes))
+        print_lines(screen, map(printable, _exported(file, output, result, options.axes)))
 
 
-def _exported(file: LabelMapFile, output: Path, done: Exported, axes: str) -> Iterator[str]:
+def _exported(file: LabelMapFile, output: Path, result: ExportResult, axes: str) -> Iterator[str]:
     """What was written, and what such a folder cannot hold."""
     form = file.forms[0]
-    there = f", {done.kept:,} of them there already" if done.kept else ""
+    grid = form.grid if axes == "rows-first" else form.grid[::-1]
+    kept = f" ({result.kept:,} of them from an earlier run)" if result.kept else ""
     yield (
-        f"{output} holds {len(file):,} label maps{there}: float32 [2, {done.top_k}, "
-        + ", ".join(map(str, form.grid if axes == "rows-first" else form.grid[::-1]))
-        + f"], {axes}"
+        f"Wrote {output}: {counted(len(file), 'label map', 'label maps')}{kept}, "
+        f"float32 [2, {result.top_k}, {grid[0]}, {grid[1]}], {axes}"
     )
     if form.selection == "image":
-        yield f"Of all {len(file.classes):,} classes, each cell has its {done.top_k} strongest."
+        yield f"Each cell has its {result.top_k} strongest of all {len(file.classes):,} classes."
     if form.background:
         yield (
-            "The background is lost: a class that a cell does not store counts as 0 there. Scores "
-            "are less the mean logit of all other classes, so that this 0 is theirs."
+            "The background is lost: a class that a cell does not store has logit 0 there. The "
+            "mean logit of all other classes is subtracted from the scores, so that 0 is right for "
+            "them."
         )
     if form.log_sum_exp:
-        yield "The log-sum-exp of each cell is lost: the files have no place for it."
-    unreadable = [f"{key}: {why}" for key, why in file.unreadable.items()]
-    yield from _listed("images have no map, since they could not be read", unreadable)
+        yield "The log-sum-exp of each cell is lost: the .pt files cannot hold it."
+    unreadable = [f"{key}: {reason}" for key, reason in file.unreadable.items()]
+    yield from _listed("Images without a map, because they could not be read", unreadable)
 
 
-def _require_suffix(output: Path, endings: Sequence[str], why: str) -> None:
-    if output.suffix.lower() not in endings:
-        raise click.BadParameter(
-            f"{output} must end in {' or '.join(endings)}: {why}", param_hint="--output"
-        )
-    if not output.absolute().parent.is_dir():
-        raise click.BadParameter(f"no folder {str(output.parent)!r}", param_hint="--output")
-
-
-def _listed(what: str, entries: Sequence[str]) -> Iterator[str]:
-    """How many, and the first few; nothing where there are none."""
+def _listed(title: str, entries: Sequence[str]) -> Iterator[str]:
+    """How many entries there are, and the first few; nothing if there are none."""
     if entries:
-        yield f"{len(entries):,} {what}:"
+        yield f"{title}: {len(entries):,}"
         yield from (f"  {entry}" for entry in entries[:SHOWN])
         if len(entries) > SHOWN:
             yield f"  and {len(entries) - SHOWN:,} more"
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console()
-
-
-def _print(lines: Iterable[str]) -> None:
-    for line in lines:
-        _console().print(printable(line), markup=False, highlight=False, soft_wrap=True)

@@ -11,12 +11,17 @@ from .graphs import (
     write_graphml as write_graphml,
 )
 from .published import read_published as read_published, write_published as write_published
-from .relabel_export import Exported as Exported, export_relabel_folder as export_relabel_folder
-from .relabel_import import Reading as Reading, import_relabel_folder as import_relabel_folder
-from .relabel_listing import (
+from .relabel_export import (
+    ExportResult as ExportResult,
+    export_relabel_folder as export_relabel_folder,
+)
+from .relabel_format import FolderRecord as FolderRecord, folder_record as folder_record
+from .relabel_import import (
+    Pairing as Pairing,
+    RelabelFolder as RelabelFolder,
+    import_relabel_folder as import_relabel_folder,
     list_maps as list_maps,
     pair_by_suffix as pair_by_suffix,
     pair_with_images as pair_with_images,
 )
-from .relabel_record import folder_record as folder_record
 from .table import read_csv_tree as read_csv_tree, write_csv_tree as write_csv_tree

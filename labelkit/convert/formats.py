@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labelkit.convert.plain_file import require_plain_file
 from labelkit.errors import TreeFileError
+from labelkit.files import require_regular_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +36,7 @@ def import_tree(path: str | Path) -> SemanticTree:
         case ".json":
             from labelkit.hierarchy import SemanticTree
 
-            require_plain_file(path, TreeFileError)
+            require_regular_file(path, TreeFileError)
             return SemanticTree.load(path)
         case ".graphml":
             from labelkit.convert.graphs import read_graphml

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from labelkit.convert.assembly import NodeTable
 from labelkit.convert.graph_elements import check_elements
-from labelkit.convert.plain_file import require_plain_file
 from labelkit.errors import TreeFileError, first_line
-from labelkit.files import replace_file
+from labelkit.files import replace_file, require_regular_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -142,7 +141,7 @@ def _refuse_characters(tree: SemanticTree, path: str | Path, what: str) -> None:
 def _parse(path: Path) -> nx.DiGraph[str]:
     import networkx as nx
 
-    require_plain_file(path, TreeFileError)
+    require_regular_file(path, TreeFileError)
     content = path.read_bytes()
     if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
         raise TreeFileError(f"{path} declares a document type: GraphML needs none, take it out")

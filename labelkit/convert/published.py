@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, cast
 
 from labelkit.convert.assembly import NodeTable
-from labelkit.convert.plain_file import require_plain_file
 from labelkit.errors import TreeFileError
-from labelkit.files import replace_file
+from labelkit.files import replace_file, require_regular_file
 
 if TYPE_CHECKING:
     from labelkit.hierarchy import SemanticTree
@@ -99,7 +98,7 @@ def read_published(path: str | Path) -> SemanticTree:
 def _load(path: Path) -> dict[str, object]:
     import torch
 
-    require_plain_file(path, TreeFileError)
+    require_regular_file(path, TreeFileError)
     try:
         size = _size(path)
         content: object = None

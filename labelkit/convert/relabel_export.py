@@ -1,4 +1,4 @@
-"""A label-map file into a ReLabel folder: one loose ``.pt`` file an image.
+"""Export a label-map file to a ReLabel folder: one ``.pt`` file for each image.
 
 Legend: K entries per cell, H W grid, C classes.
 """
@@ -14,11 +14,15 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from labelkit.convert.plain_file import require_plain_file
-from labelkit.convert.relabel_file import relabel_file
-from labelkit.convert.relabel_listing import map_path
-from labelkit.convert.relabel_record import RECORD, FolderRecord
+from labelkit.convert.relabel_format import (
+    ENDING,
+    RECORD,
+    FolderRecord,
+    map_path,
+    relabel_bytes,
+)
 from labelkit.errors import LabelMapError
+from labelkit.files import remove_temporary_files, replace_file, require_regular_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
@@ -26,21 +30,21 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from labelkit.convert.relabel_file import Axes
+    from labelkit.convert.relabel_format import Axes
     from labelkit.label_maps import LabelMap, LabelMapFile, MapForm
 
-TOP_K = 5
-EVERY = 32
+DEFAULT_TOP_K = 5
+PROGRESS_EVERY = 32
 
 
 @dataclass(frozen=True)
-class Exported:
-    """What a run did.
+class ExportResult:
+    """What an export wrote.
 
     Attributes:
-        top_k: classes in each cell.
+        top_k: classes per cell.
         written: files that this run wrote.
-        kept: files that were there already, whole.
+        kept: files that were already complete.
     """
 
     top_k: int
@@ -54,47 +58,50 @@ def export_relabel_folder(
     axes: Axes,
     top_k: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
-) -> Exported:
+) -> ExportResult:
     """Write each image's map as ReLabel publishes it.
 
-    Maps that store each cell's own classes over nothing are written as they are. Of others, each
-    cell's K strongest classes are, less what the file says of all the rest: no softmax sees the
-    difference, and the 0 that an absent class counts as is then the rest's own logit.
+    Maps that store each cell's own classes without a background are written unchanged. For other
+    maps, each cell's K strongest classes are written, minus the background's value for the rest: no
+    softmax sees the difference, and the logit 0 of an absent class then equals that value.
+
+    After an interruption, the same call resumes: files that are already complete are kept.
 
     Args:
-        file: of one map an image.
-        folder: to be made, or empty, or begun by the same call: files that are whole stay.
-        axes: which of a tensor's axes is to run down the image.
-        top_k: K; None for as many as the file stores in each cell, or 5.
-        on_progress: called with (files done, files in all) now and then.
+        file: a file with one map per image.
+        folder: a new or empty folder, or one that the same call began.
+        axes: which of a tensor's axes runs down the image.
+        top_k: K; None for all classes that a cell stores, or 5 with a background.
+        on_progress: called with (files done, all files) from time to time.
 
     Raises:
-        ValueError: more classes a cell than there are.
-        LabelMapError: several maps an image, two images whose maps would be one file, or a folder
-            that holds something else.
-        OSError: the disk fails; files that are written stay.
+        ValueError: ``top_k`` exceeds the number of classes.
+        LabelMapError: the file has several maps per image, two images share one map path, or the
+            folder holds something else.
+        OSError: a disk error; files that are written stay.
     """
     form = _only_form(file)
     if top_k is None:
-        top_k = form.top_k if stores_all(form) else min(TOP_K, len(file.classes))
-    most = form.top_k if stores_all(form) else len(file.classes)
-    if not 1 <= top_k <= most:
-        raise ValueError(f"{top_k} classes a cell: there are {most}")
+        top_k = form.top_k if stores_all(form) else min(DEFAULT_TOP_K, len(file.classes))
+    available = form.top_k if stores_all(form) else len(file.classes)
+    if not 1 <= top_k <= available:
+        raise ValueError(f"cannot write {top_k} classes per cell: there are {available}")
     require_distinct(file)
     record = FolderRecord(axes, top_k, file.digest, file.classes.name, list(file.classes))
     written = 0
     with _claimed(folder, record):
-        for at, key in enumerate(file):
-            content = relabel_file(*strongest(file.at(at), top_k, len(file.classes)), axes)
-            written += _put(folder, map_path(key), content)
-            if on_progress and (not (at + 1) % EVERY or at + 1 == len(file)):
-                on_progress(at + 1, len(file))
-        os.sync()  # once for all: each file by itself would take an hour for a million
-    return Exported(top_k, written, len(file) - written)
+        for position, key in enumerate(file):
+            index, score = strongest(file.at(position), top_k, len(file.classes))
+            written += _write(folder / map_path(key), relabel_bytes(index, score, axes))
+            done = position + 1
+            if on_progress and (not done % PROGRESS_EVERY or done == len(file)):
+                on_progress(done, len(file))
+        os.sync()  # once for all: flushing each of a million files would take an hour
+    return ExportResult(top_k, written, len(file) - written)
 
 
 def stores_all(form: MapForm) -> bool:
-    """Whether maps are as ReLabel's: each cell its own classes, and 0 for all others."""
+    """Whether maps are like ReLabel's: each cell has its own classes, and all others logit 0."""
     return form.selection == "cell" and not form.background
 
 
@@ -104,7 +111,7 @@ def strongest(
     """Each cell's K strongest classes with their logits (K, H, W), where absent classes are 0."""
     if label_map.classes is None and label_map.background is None:
         return _descending(label_map.index, label_map.score, top_k)
-    classes, dense = _distinct(label_map, top_k, num_classes)
+    classes, dense = _candidates(label_map, top_k, num_classes)
     if label_map.background is not None:
         dense -= np.float32(label_map.background.rest)
     index = np.argpartition(-dense, top_k - 1, axis=0)[:top_k]
@@ -122,45 +129,48 @@ def _descending(
 
 
 def require_distinct(keys: Iterable[str]) -> None:
-    """Raise if two images, in the order of their UTF-8 bytes, would have their map in one file.
+    """Check that no two images have the same map path.
+
+    Args:
+        keys: the images, in the order of their UTF-8 bytes.
 
     Raises:
-        LabelMapError: they would.
+        LabelMapError: two images do.
     """
-    # All keys that begin alike stand together, so those before this one whose stem it begins with
-    # are all that it can meet; there are few.
+    # Keys with a common beginning are adjacent, so only the earlier ones whose stem this key begins
+    # with can collide with it; there are few.
     open_stems: list[tuple[str, str]] = []
     for key in keys:
-        stem = map_path(key).removesuffix(".pt")
+        stem = map_path(key).removesuffix(ENDING)
         while open_stems and not key.startswith(open_stems[-1][0]):
             open_stems.pop()
-        for other, other_key in open_stems:
-            if other == stem:
+        for other_stem, other_key in open_stems:
+            if other_stem == stem:
                 raise LabelMapError(
-                    f"the maps of {other_key} and of {key} would both be {stem}.pt: a ReLabel "
-                    "folder holds only one of them"
+                    f"the maps of {other_key} and {key} would both be {stem}{ENDING}: a ReLabel "
+                    "folder can hold only one of them"
                 )
         open_stems.append((stem, key))
 
 
-def _distinct(
+def _candidates(
     label_map: LabelMap, top_k: int, num_classes: int
 ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """The classes that K can be chosen from in each cell, and all their logits.
+    """Classes that include each cell's K strongest, and their logits in all cells.
 
-    Classes that the map does not name are all equal, so K of them stand for all.
+    All classes that the map does not name have the same logit, so K of them represent the rest.
     """
-    behind = label_map.background
+    background = label_map.background
     named = np.zeros(num_classes, bool)
     named[label_map.index] = True
-    if behind is not None:
-        named[behind.classes] = True
+    if background is not None:
+        named[background.classes] = True
     named[np.flatnonzero(~named)[:top_k]] = True
     place = (named.cumsum() - 1).astype(np.uint32)
     small = replace(
         label_map,
         index=place[label_map.index],
-        background=behind and replace(behind, classes=place[behind.classes]),
+        background=background and replace(background, classes=place[background.classes]),
     )
     classes = np.flatnonzero(named)
     return classes, small.dense(len(classes))
@@ -171,29 +181,31 @@ def _only_form(file: LabelMapFile) -> MapForm:
         return file.forms[0]
     found = ", ".join(f"{form.grid[0]}x{form.grid[1]} at zoom {form.zoom:g}" for form in file.forms)
     raise LabelMapError(
-        f"{file.path} holds {len(file.forms)} maps of each image ({found}), a ReLabel folder one: "
-        "make maps of one input size"
+        f"{file.path} has {len(file.forms)} maps per image ({found}), but a ReLabel folder holds "
+        "one: make label maps at one input size"
     )
 
 
 @contextmanager
 def _claimed(folder: Path, record: FolderRecord) -> Generator[None]:
-    """Make the folder, or check that the one there is ours, and keep others out of it."""
+    """Create the folder or check that it is ours, and lock it against other writers."""
     folder.mkdir(exist_ok=True)
-    place = folder / RECORD
-    if not place.exists() and any(folder.iterdir()):
-        raise LabelMapError(f"{folder} is not empty: give the name of a folder that is not there")
-    descriptor = os.open(place, os.O_RDWR | os.O_CREAT, 0o666)
+    path = folder / RECORD
+    if not path.exists() and any(folder.iterdir()):
+        raise LabelMapError(f"{folder} is not empty: choose the name of a new folder")
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         _lock(descriptor, folder)
         found = os.pread(descriptor, 1 << 26, 0)
         encoded = msgspec.json.encode(record)
-        if not encoded.startswith(found):  # killed, it may be a part
+        if not encoded.startswith(found):  # a killed run may have written only a part of it
             raise LabelMapError(
-                f"{folder} holds other maps, or those of other settings: give another name, or "
-                "repeat the first command to go on with it"
+                f"{folder} holds other maps, or maps with other settings: choose another name, or "
+                "repeat the first command to resume it"
             )
         os.pwrite(descriptor, encoded, 0)
+        if found:
+            remove_temporary_files(folder)
         yield
     finally:
         os.close(descriptor)
@@ -206,16 +218,13 @@ def _lock(descriptor: int, folder: Path) -> None:
         raise LabelMapError(f"another command is writing to {folder}: wait for it") from error
 
 
-def _put(folder: Path, name: str, content: bytes) -> bool:
-    """Make a file appear whole; False where it is there, with that content."""
-    target = folder / name
+def _write(path: Path, content: bytes) -> bool:
+    """Write a file atomically; False if it already has this content."""
     try:
-        require_plain_file(target, LabelMapError)
-        if target.read_bytes() == content:
+        require_regular_file(path, LabelMapError)
+        if path.read_bytes() == content:
             return False
     except FileNotFoundError:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder / ".being-written.tmp"
-    temporary.write_bytes(content)
-    temporary.replace(target)
+        path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, content, sync=False)
     return True

@@ -1,4 +1,4 @@
-"""A ReLabel folder, one loose ``.pt`` file an image, into one label-map file."""
+"""Import a ReLabel folder: find each map's image, then write all maps to one label-map file."""
 
 from __future__ import annotations
 
@@ -6,184 +6,273 @@ import hashlib
 import os
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from labelkit import __version__
-from labelkit.convert.relabel_file import read_relabel_map
-from labelkit.convert.relabel_listing import map_path
+from labelkit.convert.relabel_format import ENDING, map_path, read_relabel_map, without_extension
 from labelkit.errors import LabelMapError
-from labelkit.label_maps import LabelMaps, LabelMapWriter, MapForm
-from labelkit.label_maps.form_checks import check_maps
+from labelkit.files import evenly_spaced
+from labelkit.label_maps import LabelMaps, LabelMapWriter, MapForm, check_maps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
     from typing import Literal
 
-    from labelkit.convert.relabel_file import Axes, Entries
+    from labelkit.convert.relabel_format import Axes, Entries
     from labelkit.hierarchy import ClassList
     from labelkit.label_maps import LabelMapFile, Shard
 
 SAMPLE = 32
 SHARD_ROWS = 1024
 SHARD_ENTRIES = 1 << 23
-EVERY = 32
+PROGRESS_EVERY = 32
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How the files of a ReLabel folder are to be read.
+class Pairing:
+    """Which images the maps of a ReLabel folder belong to.
 
     Attributes:
-        folder: the folder.
-        classes: the class list of their indices.
-        axes: which of a tensor's axes runs down the image.
-        scores: how the label-map file is to store a logit.
+        keys: images with a map.
+        without_map: images without a map.
+        without_image: maps without an image, as paths below the folder.
     """
 
-    folder: Path
+    keys: list[str]
+    without_map: list[str]
+    without_image: list[str]
+
+
+def list_maps(folder: Path) -> list[str]:
+    """The paths of all ``.pt`` files below a folder, without the extension, with ``/``, sorted.
+
+    Links to folders are followed, but never in a loop.
+
+    Raises:
+        LabelMapError: there are none.
+        OSError: a folder cannot be read.
+    """
+    stems = sorted(_walk(folder, "", frozenset()))
+    if not stems:
+        raise LabelMapError(
+            f"{folder} has no {ENDING} files: a ReLabel folder has one for each image. To make "
+            "label maps of photos, run labelkit relabel"
+        )
+    return stems
+
+
+def pair_by_suffix(stems: Sequence[str], suffix: str) -> Pairing:
+    """Assume that every map belongs to the image with the same path and this file extension."""
+    return Pairing([stem + suffix for stem in stems], [], [])
+
+
+def pair_with_images(stems: Sequence[str], images: Sequence[str]) -> Pairing:
+    """Find each map's image in a data set: the one with the same path except for the extension.
+
+    Args:
+        stems: the maps' paths without extension, sorted.
+        images: the images' keys.
+
+    Raises:
+        LabelMapError: a map could belong to two images, or no map belongs to any image.
+    """
+    keys: list[str] = []
+    without_map: list[str] = []
+    without_image: list[str] = []
+    position = 0
+    for key in sorted(images, key=lambda key: (without_extension(key), key)):
+        stem = without_extension(key)
+        while position < len(stems) and stems[position] < stem:
+            without_image.append(stems[position] + ENDING)
+            position += 1
+        if keys and without_extension(keys[-1]) == stem:
+            raise LabelMapError(
+                f"{stem}{ENDING} could belong to {keys[-1]} or to {key}: move one of the images "
+                "away, or pass --suffix"
+            )
+        if position < len(stems) and stems[position] == stem:
+            keys.append(key)
+            position += 1
+        else:
+            without_map.append(key)
+    without_image += [stem + ENDING for stem in stems[position:]]
+    if not keys:
+        raise LabelMapError(
+            f"no label map belongs to any image: maps look like {without_image[0]!r}, images like "
+            f"{without_map[0]!r}. Pass two folders with the same subfolders"
+        )
+    return Pairing(keys, without_map, without_image)
+
+
+def _walk(folder: Path, prefix: str, parents: frozenset[tuple[int, int]]) -> Iterator[str]:
+    status = folder.stat()
+    identity = (status.st_dev, status.st_ino)
+    if identity in parents:
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                inner = f"{prefix}{entry.name}/"
+                yield from _walk(Path(entry.path), inner, parents | {identity})
+            elif entry.name.endswith(ENDING):
+                yield prefix + entry.name.removesuffix(ENDING)
+
+
+@dataclass(frozen=True)
+class RelabelFolder:
+    """A ReLabel folder, and how to read it.
+
+    Attributes:
+        path: the folder.
+        classes: the class list of its indices.
+        axes: which of a tensor's axes runs down the image.
+        scores: the number type in which the label-map file stores logits.
+    """
+
+    path: Path
     classes: ClassList
     axes: Axes
     scores: Literal["uint8", "float16", "float32"] = "uint8"
 
-    def entries(self, key: str) -> Entries:
+    def read(self, key: str, form: MapForm | None = None) -> Entries:
         """Class indices and logits (K, H, W) of an image.
 
-        Raises:
-            LabelMapError: its file is no label map.
-        """
-        return read_relabel_map(self.folder / map_path(key), self.axes, len(self.classes))
-
-    def entries_of(self, key: str, form: MapForm) -> Entries:
-        """Likewise, of an image whose map is to be of a form.
+        Args:
+            key: the image.
+            form: the form that the map must have; any if None.
 
         Raises:
-            LabelMapError: its file is no label map, or not of that form.
+            LabelMapError: the image's file is not a label map, or not of this form.
         """
-        index, score = self.entries(key)
-        shape = (form.top_k, *form.grid)
-        if index.shape != shape:
-            raise LabelMapError(_other_shape(index.shape, shape))
-        try:
-            check_maps(LabelMaps(index[None], score[None]), form, len(self.classes))
-        except ValueError as error:
-            raise LabelMapError(f"{error}: --scores float32 may hold it") from error
+        index, score = read_relabel_map(self.path / map_path(key), self.axes, len(self.classes))
+        if form:
+            if index.shape != (form.top_k, *form.grid):
+                raise LabelMapError(_wrong_shape(index.shape, (form.top_k, *form.grid)))
+            try:
+                check_maps(LabelMaps(index[None], score[None]), form, len(self.classes))
+            except ValueError as error:
+                raise LabelMapError(f"{error}: try --scores float32") from error
         return index, score
 
-    def name(self) -> str:
-        """The folder's own name, as text."""
-        return _as_text(self.folder.resolve().name)
-
-    def made_from(self, keys: Sequence[str]) -> str:
-        """Which files the images' maps are read from: where, of which sizes, and how old.
+    def fingerprint(self, keys: Sequence[str]) -> str:
+        """The folder's path, and a digest of the sizes and times of the images' map files.
 
         Raises:
-            OSError: a file may not be looked at.
+            OSError: a file cannot be inspected.
         """
         digest = hashlib.sha256()
         for path in sorted({map_path(key) for key in keys}):
             try:
-                status = (self.folder / path).stat()
-                told = f"{status.st_size} {status.st_mtime_ns}"
+                status = (self.path / path).stat()
+                state = f"{status.st_size} {status.st_mtime_ns}"
             except FileNotFoundError:
-                told = "gone"
-            digest.update(f"{path}\0{told}\0".encode(errors="surrogatepass"))
-        return f"{_as_text(str(self.folder.resolve()))}, files {digest.hexdigest()}"
+                state = "missing"
+            digest.update(f"{path}\0{state}\0".encode(errors="surrogatepass"))
+        return f"{_as_text(str(self.path.resolve()))}, files {digest.hexdigest()}"
 
 
 def import_relabel_folder(
-    reading: Reading,
+    folder: RelabelFolder,
     keys: Sequence[str],
     output: Path,
     on_progress: Callable[[int, int], None] | None = None,
+    *,
+    overwrite: bool = False,
 ) -> LabelMapFile:
-    """Write one label-map file of a folder of loose maps.
+    """Write the maps of a ReLabel folder to one label-map file.
 
-    What is no label map of the folder's shape is recorded as unreadable, with the reason.
-    Interrupted, the same call goes on after the last finished shard, if the files are the same.
+    Files that are not label maps of the folder's usual shape are recorded as unreadable, with the
+    reason. After an interruption, the same call resumes after the last finished shard, provided
+    that the files have not changed.
 
     Args:
-        reading: the folder, and how to read it.
-        keys: images that it has a file of.
-        output: the file to make.
-        on_progress: called with (files done, files in all) now and then.
+        folder: the folder, and how to read it.
+        keys: images that have a map in it.
+        output: the file to write.
+        on_progress: called with (files read, all files) from time to time.
+        overwrite: remove an existing ``output`` once the first maps have been read.
 
     Returns:
         The finished file.
 
     Raises:
-        LabelMapError: no file of a sample is a label map, the keys are no keys, or ``output`` was
-            begun with other settings or files.
-        FileExistsError: ``output`` exists.
-        OSError: the disk fails; finished shards are kept.
+        LabelMapError: none of a sample of files is a label map, the keys are invalid, or
+            ``output`` was begun with other settings or files.
+        FileExistsError: ``output`` exists and ``overwrite`` is false.
+        OSError: a disk error; finished shards are kept.
     """
-    form = _common_form(reading, keys)
+    form = _common_form(folder, keys)
     entries = form.top_k * form.grid[0] * form.grid[1]
+    if overwrite:
+        output.unlink(missing_ok=True)
     writer = LabelMapWriter(
         output,
-        classes=reading.classes,
+        classes=folder.classes,
         keys=keys,
         forms=[form],
-        source={"imported from": "ReLabel folder", "axes": reading.axes},
-        made_with={"labelkit": __version__, "folder": reading.name()},
+        source={"imported from": "ReLabel folder", "axes": folder.axes},
+        made_with={"labelkit": __version__, "folder": _as_text(folder.path.resolve().name)},
         shard_rows=max(1, min(SHARD_ROWS, SHARD_ENTRIES // entries)),
-        made_from=reading.made_from(keys),
+        made_from=folder.fingerprint(keys),
     )
     pending = writer.pending()
     done = len(writer.keys) - sum(shard.stop - shard.start for shard in pending)
     for shard in pending:
-        for own in _fill(writer, shard, form, reading):
+        for read in _fill(writer, shard, form, folder):
             if on_progress:
-                on_progress(done + own, len(writer.keys))
+                on_progress(done + read, len(writer.keys))
         done += shard.stop - shard.start
     return writer.finalize()
 
 
-def _common_form(reading: Reading, keys: Sequence[str]) -> MapForm:
-    """The form of most maps of an even sample; raises if it holds none."""
+def _common_form(folder: RelabelFolder, keys: Sequence[str]) -> MapForm:
+    """The most frequent form in an even sample of the maps; raises if there are no maps in it."""
     shapes: Counter[tuple[int, ...]] = Counter()
     reasons: list[str] = []
     ordered = sorted(keys)
-    for at in np.unique(np.linspace(0, len(ordered) - 1, SAMPLE).astype(int)):
+    for position in evenly_spaced(len(ordered), SAMPLE):
         try:
-            shapes[reading.entries(ordered[at])[0].shape] += 1
+            shapes[folder.read(ordered[position])[0].shape] += 1
         except LabelMapError as error:
-            reasons.append(f"{map_path(ordered[at])}: {error}")
+            reasons.append(f"{map_path(ordered[position])}: {error}")
     if not shapes:
         raise LabelMapError(
-            f"{reading.folder}: of {len(reasons)} files looked at, none is a label map. The first "
-            f"is {reasons[0]}"
+            f"{folder.path}: none of {len(reasons)} sampled files is a label map. The first one is "
+            f"{reasons[0]}"
         )
     ((top_k, rows, columns), _), *_ = shapes.most_common(1)
-    return MapForm(top_k=top_k, grid=(rows, columns), scores=reading.scores)
+    return MapForm(top_k=top_k, grid=(rows, columns), scores=folder.scores)
 
 
-def _fill(writer: LabelMapWriter, shard: Shard, form: MapForm, reading: Reading) -> Iterator[int]:
-    """Read and commit the maps of one shard; yields how many files are read, now and then."""
+def _fill(
+    writer: LabelMapWriter, shard: Shard, form: MapForm, folder: RelabelFolder
+) -> Iterator[int]:
+    """Read and commit the maps of one shard; yields from time to time how many files are read."""
     number = shard.stop - shard.start
     shape = (number, form.top_k, *form.grid)
     index, score = np.empty(shape, np.uint32), np.empty(shape, np.float32)
     unreadable: dict[str, str] = {}
-    for at, key in enumerate(writer.keys[shard.start : shard.stop]):
-        count = at - len(unreadable)
+    for position, key in enumerate(writer.keys[shard.start : shard.stop]):
+        count = position - len(unreadable)
         try:
-            index[count], score[count] = reading.entries_of(key, form)
+            index[count], score[count] = folder.read(key, form)
         except LabelMapError as error:
             unreadable[key] = f"{map_path(key)}: {error}"
-        if not at % EVERY:
-            yield at
+        if not position % PROGRESS_EVERY:
+            yield position
     count = number - len(unreadable)
     writer.commit(shard, [LabelMaps(index[:count], score[:count])], unreadable)
     yield number
 
 
 def _as_text(name: str) -> str:
-    """A file name, which need not be text, as text."""
+    """A file name as valid text, whatever bytes it holds."""
     return os.fsencode(name).decode(errors="backslashreplace")
 
 
-def _other_shape(found: tuple[int, ...], expected: tuple[int, ...]) -> str:
-    maps = [f"{top_k} classes a cell on a grid of {h}x{w}" for top_k, h, w in (found, expected)]
-    return f"it has {maps[0]}, most files have {maps[1]}: convert it from a folder of its own"
+def _wrong_shape(found: tuple[int, ...], expected: tuple[int, ...]) -> str:
+    maps = [f"{top_k} classes per cell on a {h}x{w} grid" for top_k, h, w in (found, expected)]
+    return f"has {maps[0]}, but most files have {maps[1]}: convert it from a separate folder"

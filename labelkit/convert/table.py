@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labelkit.convert.assembly import NodeTable
-from labelkit.convert.plain_file import require_plain_file
 from labelkit.errors import TreeFileError
-from labelkit.files import replace_file
+from labelkit.files import replace_file, require_regular_file
 from labelkit.wording import clipped
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ def read_csv_tree(path: str | Path) -> SemanticTree:
         OSError: the file cannot be read.
     """
     path = Path(path)
-    require_plain_file(path, TreeFileError)
+    require_regular_file(path, TreeFileError)
     columns = _read_columns(path)
     missing = [name for name in ("id", "parent") if name not in columns]
     if missing:

@@ -1,4 +1,5 @@
 from .form import MapForm as MapForm
+from .form_checks import check_maps as check_maps
 from .joining import merge as merge
 from .label_map import Background as Background, LabelMap as LabelMap, LabelMaps as LabelMaps
 from .map_batch import MapBatch as MapBatch, ProbabilityBatch as ProbabilityBatch

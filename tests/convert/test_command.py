@@ -1,4 +1,4 @@
-"""``labelkit convert``: in by suffix, out by suffix, and never over a file unasked."""
+"""``labelkit convert`` for trees: formats by suffix, and no file is replaced unasked."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["graphml", "csv", "pth", "pt", "json"])
-def test_there_and_back(suffix: str) -> None:
+def test_a_converted_tree_converts_back(suffix: str) -> None:
     PETS.save("pets.json")
     there = labelkit("convert", "pets.json", "-o", f"other.{suffix}")
     assert there.code == 0, there.text
@@ -35,8 +35,8 @@ def test_there_and_back(suffix: str) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["graphml", "csv", "pth", "dot"])
-def test_the_next_command_works_as_it_stands(tmp_path: Path, suffix: str) -> None:
-    """It names no file that is there, and a folder with a blank in its name is one word."""
+def test_the_next_command_runs_as_printed(tmp_path: Path, suffix: str) -> None:
+    """It replaces no file, and a folder with a space in its name is quoted."""
     folder = tmp_path / "my trees"
     folder.mkdir()
     PETS.save(folder / "a pet's.json")
@@ -62,7 +62,7 @@ def test_a_file_name_cannot_steer_the_terminal(tmp_path: Path) -> None:
     assert run.out.count("\ufffd[31mpets\ufffd.csv") == 2
 
 
-def test_numbers_and_nouns_agree() -> None:
+def test_singular_and_plural() -> None:
     taxonomy = Taxonomy.from_parents({"cat": "animal", "dog": "animal"})
     SemanticTree.build(ClassList.of(["cat", "dog"]), taxonomy).save("flat.json")
     assert ", 1 level, " in labelkit("convert", "flat.json", "-o", "flat.csv").text
@@ -70,7 +70,7 @@ def test_numbers_and_nouns_agree() -> None:
     tree.save("tree.json")
     run = labelkit("convert", "tree.json", "-o", "tree.pth")
     assert ", 2 levels, " in run.text
-    assert f"{len(tree.inner)} inner node is a class like any other" in run.text
+    assert f"{len(tree.inner)} inner node becomes a class like any other" in run.text
 
 
 def test_dot_goes_out_only() -> None:
@@ -79,29 +79,29 @@ def test_dot_goes_out_only() -> None:
     assert out.code == 0
     assert "Next: dot -Tsvg pets.dot -o pets.svg" in out.text
     back = labelkit("convert", "pets.dot", "-o", "back.json")
-    assert (back.code, ".dot is only written" in back.text) == (2, True)
+    assert (back.code, "pets.dot must end in one of" in back.text) == (2, True)
 
 
-def test_a_file_that_is_there_stays_unless_it_is_to_be_replaced(tmp_path: Path) -> None:
+def test_an_existing_file_is_replaced_only_with_overwrite(tmp_path: Path) -> None:
     PETS.save("pets.json")
     (tmp_path / "pets.csv").write_text("mine")
     refused = labelkit("convert", "pets.json", "-o", "pets.csv")
-    assert refused.code == 1
-    assert "pets.csv is there: give another name, or --overwrite" in refused.text
+    assert refused.code == 2
+    assert "pets.csv exists: choose another name, or pass --overwrite" in refused.text
     assert (tmp_path / "pets.csv").read_text() == "mine"
     assert labelkit("convert", "pets.json", "-o", "pets.csv", "--overwrite").code == 0
     assert (tmp_path / "pets.csv").read_text().startswith("index,id")
 
 
-def test_wrong_names_are_wrong_usage() -> None:
+def test_wrong_names_are_usage_errors() -> None:
     PETS.save("pets.json")
     unknown = labelkit("convert", "pets.json", "-o", "pets.xml")
     assert (unknown.code, ".graphml" in unknown.text) == (2, True)
     nowhere = labelkit("convert", "pets.json", "-o", "nowhere/pets.csv")
-    assert (nowhere.code, "no folder 'nowhere'" in nowhere.text) == (2, True)
+    assert (nowhere.code, "no such folder: nowhere" in nowhere.text) == (2, True)
 
 
-def test_what_a_format_cannot_hold_is_one_line(tmp_path: Path) -> None:
+def test_a_tree_that_a_format_cannot_hold_is_refused_in_one_line(tmp_path: Path) -> None:
     tree_with_levels().save("zoo.json")
     refused = labelkit("convert", "zoo.json", "-o", "zoo.pth")
     assert refused.code == 1

@@ -127,9 +127,9 @@ def test_half_a_file_is_refused_by_name(tmp_path: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize("suffix", BOTH_WAYS)
-def test_a_missing_file_and_a_folder_are_the_systems_errors(tmp_path: Path, suffix: str) -> None:
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path, suffix: str) -> None:
     with pytest.raises(FileNotFoundError):
         import_tree(tmp_path / f"none{suffix}")
     (tmp_path / f"folder{suffix}").mkdir()
-    with pytest.raises(OSError, match="folder"):
+    with pytest.raises(TreeFileError, match="is a folder, expected a file"):
         import_tree(tmp_path / f"folder{suffix}")

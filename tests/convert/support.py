@@ -1,4 +1,4 @@
-"""Folders of loose label maps, and label-map files, to be converted."""
+"""ReLabel folders and label-map files to convert."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def write_classes(folder: Path) -> Path:
 
 
 def loose_tensor(seed: int = 0, top_k: int = 3, grid: tuple[int, int] = (4, 6)) -> torch.Tensor:
-    """A tensor (2, K, H, W) as ReLabel publishes it, rows first."""
+    """A tensor (2, K, H, W) as in ReLabel's files, rows first."""
     form = MapForm(top_k=top_k, grid=grid)
     maps = random_maps(np.random.default_rng(seed), 1, form, len(CLASSES))
     return torch.from_numpy(np.stack([maps.score[0], maps.index[0].astype(np.float32)]))
