@@ -61,6 +61,11 @@ device_option = click.option(
     show_default=True,
     help="auto, cpu, cuda, cuda:1, …",
 )
+recipe_device_option = click.option(
+    "--device",
+    metavar="NAME",
+    help="auto, cpu, cuda, cuda:1, … [default: the recipe's run.device]",
+)
 workers_option = click.option(
     "--workers",
     type=click.IntRange(0),

@@ -1,16 +1,20 @@
-"""``labelkit train``: a recipe in, a trained student and its log out."""
+"""``labelkit train``: train the student that a recipe describes."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import click
 
+from labelkit.cli.options import FILE, output_option, quiet_option, recipe_device_option
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from rich.console import Console
 
-    from labelkit.train import EpochRecord, Event, Outcome, Recipe, RunStarted
+    from labelkit.train import EpochRecord, Event, Recipe, RunStarted, TrainingResult
 
 EPILOG = """\b
 Examples:
@@ -21,23 +25,30 @@ Examples:
 
 
 @click.command(epilog=EPILOG)
-@click.argument("recipe", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("recipe", type=FILE)
 @click.option(
     "--set",
     "changes",
     multiple=True,
     metavar="TABLE.FIELD=VALUE",
-    help="Change a field of the recipe; may be given again. VALUE is TOML, or plain text.",
+    help="Change a field of the recipe; repeatable. VALUE is TOML or plain text.",
 )
-@click.option("-o", "--output", metavar="FOLDER", help="The same as --set run.output=FOLDER.")
-@click.option("--device", help="The same as --set run.device=…: auto, cpu, cuda, cuda:1, …")
-def command(recipe: Path, changes: tuple[str, ...], output: str | None, device: str | None) -> None:
-    """Train a timm model as the TOML file RECIPE says.
+@output_option(
+    "Folder for the log and the checkpoints. [default: the recipe's run.output]",
+    required=False,
+    folder=True,
+)
+@recipe_device_option
+@quiet_option
+def command(
+    recipe: Path, changes: tuple[str, ...], output: Path | None, device: str | None
+) -> None:
+    """Train a timm model as described by RECIPE, a TOML file.
 
-    Labels are hard, semantic softmax over a tree, or label maps pooled over each random crop. After
-    every epoch the output folder holds log.jsonl (one line an epoch), last.pt and best.safetensors.
-    Interrupted, the same command goes on, and ends with the same numbers. Relative paths start at
-    the current directory.
+    The labels are hard, semantic softmax over a tree, or label maps pooled over each random crop.
+    After every epoch, the output folder has log.jsonl (one line per epoch), last.pt and
+    best.safetensors. After an interruption, the same command resumes the run, with the same results
+    as without one. Relative paths start at the current directory.
     """
     from labelkit.train import read_recipe
 
@@ -45,45 +56,54 @@ def command(recipe: Path, changes: tuple[str, ...], output: str | None, device: 
         loaded = read_recipe(recipe, changes)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--set") from error
-    loaded = _with_run(loaded, output, device)
-    _train(loaded)
+    _train(_with_options(loaded, output, device))
 
 
-def _with_run(recipe: Recipe, output: str | None, device: str | None) -> Recipe:
-    """The recipe with another output folder or device, where one was asked for."""
+def _with_options(recipe: Recipe, output: Path | None, device: str | None) -> Recipe:
+    """The recipe with the output folder and the device of the command line, if given."""
     from msgspec.structs import replace
 
-    given = {"output": output, "device": device}
-    return replace(recipe, run=replace(recipe.run, **{k: v for k, v in given.items() if v}))
+    run = recipe.run
+    if output is not None:
+        run = replace(run, output=str(output))
+    if device is not None:
+        run = replace(run, device=device)
+    return replace(recipe, run=run)
 
 
 def _train(recipe: Recipe) -> None:
-    from rich.console import Console
+    from labelkit.cli.output import console, plain_table, print_lines, print_table
 
-    console = Console()
-    with console.status("Loading torch and timm, opening the data"):
+    screen = console()
+    with screen.status("Loading torch and timm, opening the data"):
         from labelkit.train import train
-    with _Display(console) as display:
-        outcome = train(recipe, on_event=display.show)
-    _report(console, recipe, outcome)
+    with _Display(screen) as display:
+        result = train(recipe, on_event=display.show)
+    metrics = tuple(result.best.metrics)
+    table = plain_table("epoch", numbers=("train loss", *metrics))
+    for name, record in (("best", result.best), ("last", result.records[-1])):
+        values = (f"{value:.4g}" for value in record.metrics.values())
+        table.add_row(f"{name}: {record.epoch}", f"{record.train_loss:.4f}", *values)
+    print_table(screen, table)
+    print_lines(screen, _next_steps(recipe, result))
 
 
 class _Display:
-    """A line for every epoch and, on a terminal, a bar for the one in progress."""
+    """One line per epoch and, in a terminal, a progress bar for the current epoch."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, screen: Console) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-        self.console = console
+        self.screen = screen
         self.epochs = 0
         self.bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("loss {task.fields[loss]:.4f}  {task.fields[rate]:,.0f} images/s"),
-            console=console,
+            console=screen,
             transient=True,
-            disable=not console.is_terminal,
+            disable=screen.quiet or not screen.is_terminal,
         )
         self.bar = self.bars.add_task("", total=None, loss=0.0, rate=0.0, visible=False)
 
@@ -95,15 +115,16 @@ class _Display:
         self.bars.stop()
 
     def show(self, event: Event) -> None:
-        """Show what the library reports."""
+        """Show one event of the training loop."""
+        from labelkit.cli.output import print_lines
         from labelkit.train import EpochRecord, RunStarted
 
         if isinstance(event, RunStarted):
             self.epochs = event.epochs
-            self._print(_beginning(event))
+            print_lines(self.screen, _start_lines(event))
         elif isinstance(event, EpochRecord):
             self.bars.update(self.bar, visible=False)
-            self._print(_epoch_line(event, self.epochs))
+            print_lines(self.screen, [_epoch_line(event, self.epochs)])
         else:
             self.bars.update(
                 self.bar,
@@ -115,35 +136,27 @@ class _Display:
                 visible=True,
             )
 
-    def _print(self, line: str) -> None:
-        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-
-def _beginning(event: RunStarted) -> str:
+def _start_lines(event: RunStarted) -> Iterator[str]:
     train, val = event.images
-    line = (
-        f"{event.classes}; {train:,} images to train on, {val:,} to evaluate on; "
+    yield (
+        f"{event.classes}; {train:,} training images, {val:,} evaluation images; "
         f"{event.parameters / 1e6:.2f} M parameters on {event.device}"
     )
-    lines = [line]
     if event.data_classes < len(event.classes):
         inner = len(event.classes) - event.data_classes
-        lines.append(
-            f"Outputs: {event.data_classes:,} classes and {inner:,} inner nodes of the tree"
-        )
+        yield f"Outputs: {event.data_classes:,} classes and {inner:,} inner nodes of the tree"
     if event.folders < event.data_classes:
-        lines.append(
-            f"Only {event.folders:,} of the {event.data_classes:,} classes have a folder of images"
-        )
+        yield f"Only {event.folders:,} of the {event.data_classes:,} classes have image folders"
     if event.measure != "top1":
-        lines.append(
-            "No top-1: the classes stand on several levels of the tree, each a softmax of its own"
+        yield (
+            "No top-1 accuracy: the classes are on several levels of the tree, and each level has "
+            "a separate softmax"
         )
     if event.done == event.epochs:
-        lines.append(f"All {event.epochs} epochs are done already")
+        yield f"All {event.epochs} epochs are already done"
     elif event.done:
-        lines.append(f"Going on after epoch {event.done}")
-    return "\n".join(lines)
+        yield f"Resuming after epoch {event.done}"
 
 
 def _epoch_line(record: EpochRecord, epochs: int) -> str:
@@ -154,26 +167,15 @@ def _epoch_line(record: EpochRecord, epochs: int) -> str:
     )
 
 
-def _report(console: Console, recipe: Recipe, outcome: Outcome) -> None:
-    """The best and the last epoch, what lies where, and how to load it."""
-    from rich.table import Table
-
-    table = Table("epoch", "train loss", *outcome.best.metrics)
-    for name, record in (("best", outcome.best), ("last", outcome.records[-1])):
-        values = (f"{value:.4g}" for value in record.metrics.values())
-        table.add_row(f"{name}: {record.epoch}", f"{record.train_loss:.4f}", *values)
-    console.print(table)
-    weights = outcome.output / "best.safetensors"
-    load = f"timm.create_model({recipe.model.name!r}, num_classes={len(outcome.classes)}"
-    lines = [
-        f"{weights}: the epoch with the best {outcome.measure}; class list in its metadata",
-        f"{outcome.output / 'last.pt'}: to go on from; {outcome.output / 'log.jsonl'}: every epoch",
-        f"Load it: {load}, checkpoint_path={str(weights)!r})",
-    ]
-    if outcome.inner:
-        lines.append(
-            f"{outcome.inner:,} of its outputs are inner nodes of the tree (SemanticTree.inner): "
-            "leave them out where you rank classes"
+def _next_steps(recipe: Recipe, result: TrainingResult) -> Iterator[str]:
+    """What each file is for, and how to load the student."""
+    weights = result.output / "best.safetensors"
+    yield f"{weights}: the epoch with the best {result.measure}; class list in its metadata"
+    yield f"{result.output / 'last.pt'}: to resume from; {result.output / 'log.jsonl'}: every epoch"
+    load = f"timm.create_model({recipe.model.name!r}, num_classes={len(result.classes)}"
+    yield f"Load it: {load}, checkpoint_path={str(weights)!r})"
+    if result.inner:
+        yield (
+            f"{result.inner:,} of its outputs are inner nodes of the tree (SemanticTree.inner): "
+            "exclude them when you rank classes"
         )
-    for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)

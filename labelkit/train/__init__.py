@@ -1,6 +1,6 @@
 """Train a timm model from a recipe: hard labels, semantic softmax, or pooled label maps.
 
-Reading a recipe loads no tensors; everything else does, when it is first asked for.
+Reading a recipe loads no tensors; everything else does, on first use.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""Checkpoints: ``last.pt``, from which a run goes on, and ``best.safetensors``, the student."""
+"""What a run writes: ``log.jsonl``, ``last.pt`` to resume from, and ``best.safetensors``."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from labelkit.errors import TrainingError, first_line
 from labelkit.files import replace_file
 from labelkit.hierarchy import ClassList
 from labelkit.train.recipe import recipe_fields
-from labelkit.train.records import EpochRecord
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
@@ -26,20 +25,69 @@ if TYPE_CHECKING:
 
 FORMAT = "labelkit-checkpoint"
 VERSION = 1
-ANEW = "Take another folder (-o), or delete this one to begin anew"
+START_AGAIN = "Choose another folder (-o), or delete this one to start again"
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRecord:
+    """A finished epoch: one line of ``log.jsonl``.
+
+    Attributes:
+        epoch: from 1.
+        train_loss: mean over the epoch's updates.
+        lr: the learning rate of the last update.
+        metrics: values on the val folder, by name; accuracies in percent.
+        seconds: duration of training and evaluation.
+        images_per_second: speed of training.
+    """
+
+    epoch: int
+    train_loss: float
+    lr: float
+    metrics: dict[str, float]
+    seconds: float
+    images_per_second: float
+
+
+class EpochLog:
+    """``log.jsonl``: one JSON object per line and epoch, on disk before ``append`` returns.
+
+    It starts with the epochs of the checkpoint and replaces the old file: an epoch that was logged
+    but is not in the checkpoint runs again, and must not be logged twice.
+    """
+
+    def __init__(self, path: Path, records: Sequence[EpochRecord] = ()) -> None:
+        self.path = path
+        self.records = list(records)
+        self._write()
+
+    def append(self, record: EpochRecord) -> None:
+        """Add one epoch."""
+        self.records.append(record)
+        self._write()
+
+    def _write(self) -> None:
+        # A few hundred short lines: rewriting them all keeps the file complete at any moment.
+        lines = b"".join(msgspec.json.encode(record) + b"\n" for record in self.records)
+        replace_file(self.path, lines)
+
+
+def best_record(records: Sequence[EpochRecord], measure: str) -> EpochRecord:
+    """The earliest epoch with the highest value of a metric."""
+    return max(records, key=lambda record: record.metrics[measure])
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A run after a whole epoch.
+    """A run after a complete epoch.
 
-    No random state is kept: all randomness follows from the seed and the epoch's number. The
-    schedule follows from the number of updates.
+    It has no random state: all randomness follows from the seed and the epoch's number, and the
+    schedule from the number of updates.
 
     Attributes:
-        recipe: the fields that decide the run's numbers, by dotted name.
+        recipe: the fields that determine the run's results, by dotted name.
         classes: the class list of the student's outputs.
-        labels: the digest of the tree or label maps that the labels come from; may be empty.
+        labels: the digest of the tree or label maps that give the labels; empty for hard labels.
         records: all epochs so far.
         model: the student's ``state_dict``.
         optimizer: the optimizer's ``state_dict``.
@@ -54,11 +102,11 @@ class Checkpoint:
 
     @property
     def epoch(self) -> int:
-        """How many epochs are done."""
+        """The number of finished epochs."""
         return len(self.records)
 
     def save(self, path: Path) -> None:
-        """Write the file, whole or not at all; ``torch.load(path, weights_only=True)`` reads it.
+        """Write the file atomically; ``torch.load(path, weights_only=True)`` reads it.
 
         Raises:
             OSError: the file cannot be written.
@@ -83,30 +131,33 @@ class Checkpoint:
         """Raise unless this checkpoint belongs to the recipe, the class list and the labels.
 
         Raises:
-            TrainingError: the recipe has changed, and the message names the first such field; or
-                the tree or the label maps have.
+            TrainingError: the recipe has changed, and the message names the first changed field; or
+                the tree or the label maps have changed.
             ClassListMismatch: the class list has changed.
         """
-        wanted = recipe_fields(recipe)
-        for name in sorted(wanted.keys() | self.recipe.keys()):
-            ours, theirs = self.recipe.get(name), wanted.get(name)
-            if ours != theirs:
+        fields = recipe_fields(recipe)
+        for name in sorted(fields.keys() | self.recipe.keys()):
+            before, now = self.recipe.get(name), fields.get(name)
+            if before != now:
                 raise TrainingError(
-                    f"{path} was trained with {name} = {ours!r}, the recipe has {theirs!r}. {ANEW}"
+                    f"{path} was trained with {name} = {before!r}, the recipe has {now!r}. "
+                    f"{START_AGAIN}"
                 )
-        self.classes.require_equal(classes, ours=str(path), theirs="the recipe's data", hint=ANEW)
+        self.classes.require_equal(
+            classes, ours=str(path), theirs="the recipe's data", hint=START_AGAIN
+        )
         if self.labels != labels:
             raise TrainingError(
-                f"{path} was trained with other labels over the same classes: the tree or the "
-                f"label maps that the recipe names have changed since. Restore the file. {ANEW}"
+                f"{path} was trained with other labels for the same classes: the recipe's tree or "
+                f"label-map file has changed since. Restore that file. Or: {START_AGAIN.lower()}"
             )
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
-    """Read ``last.pt``, with tensors on the CPU and no code from the file run.
+    """Read ``last.pt``, with tensors on the CPU and without running code from the file.
 
     Raises:
-        TrainingError: the file is damaged, or no checkpoint of a version known here.
+        TrainingError: the file is damaged, or not a checkpoint of a known version.
         FileNotFoundError: no such file.
     """
     source = Path(path)
@@ -115,10 +166,10 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     try:
         return _parse(torch.load(source, map_location="cpu", weights_only=True))
     except Exception as error:
-        # Damaged pickles and zips raise a dozen types; the user needs one line and a way out.
+        # Damaged pickles and zips raise a dozen types of errors.
         raise TrainingError(
-            f"{source} is no {FORMAT} of version {VERSION}, or damaged ({first_line(error)}). "
-            "Delete it to begin anew"
+            f"{source} is damaged or not a {FORMAT} of version {VERSION} ({first_line(error)}). "
+            "Delete it to start again"
         ) from error
 
 
@@ -128,7 +179,7 @@ def _parse(content: dict[str, Any]) -> Checkpoint:
     classes = ClassList.of(content["classes"], content["classes_name"])
     records = msgspec.convert(content["records"], tuple[EpochRecord, ...])
     if classes.digest != content["classes_digest"]:
-        raise ValueError(f"its class list has the digest {classes.digest[:6]}")
+        raise ValueError("the class list does not match its digest")
     return Checkpoint(
         recipe=content["recipe"],
         classes=classes,
@@ -145,9 +196,9 @@ def save_student(
     """Write weights as safetensors, with the class list and its digest in the metadata.
 
     Args:
-        path: the file to make or to replace.
+        path: the file to create or replace.
         model: a ``state_dict``.
-        classes: the class list of its outputs; ``classes`` in the metadata is a JSON list.
+        classes: the class list of its outputs, a JSON list in the metadata.
         facts: more metadata.
 
     Raises:
@@ -161,6 +212,6 @@ def save_student(
         "classes": msgspec.json.encode(list(classes)).decode(),
         "classes_digest": classes.digest,
     }
-    # Cloned, since safetensors refuses tensors that share memory.
+    # Cloned, since safetensors rejects tensors that share memory.
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.items()}
     replace_file(path, lambda temporary: save_file(tensors, temporary, metadata))

@@ -1,6 +1,6 @@
-"""Evaluation: named metrics over a loader, which know nothing of logs.
+"""Evaluation: named metrics over all batches.
 
-Legend: B batch, C classes.
+# B batch, C classes
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class Metric(Protocol):
-    """What sums up predictions over batches, as all of ``labelkit.metrics`` do."""
+    """Accumulates predictions over batches, as all classes of ``labelkit.metrics`` do."""
 
     def update(self, logits: Tensor, target: Tensor) -> None:
-        """Take in a batch: logits (B, C) and class indices (B,)."""
+        """Count a batch: logits (B, C) and class indices (B,)."""
         ...
 
     def compute(self) -> float:
@@ -40,7 +40,7 @@ class MeanLoss:
 
     @torch.no_grad()
     def update(self, logits: Tensor, target: Tensor) -> None:
-        """Take in a batch: logits (B, C) and class indices (B,)."""
+        """Count a batch: logits (B, C) and class indices (B,)."""
         self._sum += float(self.loss(logits, target)) * len(logits)
         self._count += len(logits)
 
@@ -48,7 +48,7 @@ class MeanLoss:
         """The mean over all samples.
 
         Raises:
-            ValueError: there were none.
+            ValueError: no samples were counted.
         """
         if not self._count:
             raise ValueError("no samples were counted: call update(logits, target) first")
@@ -60,13 +60,13 @@ def evaluate(
 ) -> Iterator[tuple[str, float]]:
     """Run a model over all batches, then yield each metric's name and value.
 
-    The model answers in eval mode and without gradients, in float32, on its own device; afterwards
-    it is in the mode that it was in.
+    The model runs in eval mode, without gradients, on its device; the metrics get float32 logits.
+    Afterwards the model is back in its previous mode.
 
     Args:
-        model: gives logits (B, C) for images (B, 3, S, S).
+        model: maps images (B, 3, S, S) to logits (B, C).
         batches: images and class indices (B,).
-        metrics: new ones, by name.
+        metrics: new metrics, by name.
 
     Raises:
         ValueError: there were no batches, or a class outside the logits' columns.
@@ -78,9 +78,9 @@ def evaluate(
         with torch.no_grad():
             for images, target in batches:
                 logits = model(images.to(device, non_blocking=True)).float()
-                target_there = target.to(device, non_blocking=True)
+                device_target = target.to(device, non_blocking=True)
                 for metric in metrics.values():
-                    metric.update(logits, target_there)
+                    metric.update(logits, device_target)
     finally:
         model.train(was_training)
     for name, metric in metrics.items():

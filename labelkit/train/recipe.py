@@ -1,12 +1,31 @@
-"""What a training recipe holds, field by field. Loads no tensors."""
+"""A training recipe: its fields, and how to read it from a TOML file. Loads no tensors."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias, cast
+import difflib
+import re
+import tomllib
+from pathlib import Path
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    TypeAlias,
+    cast,
+    get_args,
+    get_origin,
+)
 
 import msgspec
 
-from labelkit.data.target_options import TargetOptions
+from labelkit.data import TargetOptions
+from labelkit.errors import RecipeError
+from labelkit.files import read_utf8
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
@@ -23,16 +42,17 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 class Data(_Section, frozen=True):
-    """The images, and what is done to them.
+    """The images and their augmentation.
 
     Attributes:
         train: folder with one folder of images per class.
-        val: likewise, for the evaluation after each epoch.
-        image_size: side in pixels of the square that the model sees.
-        crop_scale: smallest and largest share of the image's area that a training crop takes.
-        crop_pct: in evaluation, ``image_size`` over the side that the short side is resized to.
-        hflip: probability of a mirrored training crop.
-        workers: processes that read images; 0 reads in the training process. Changes no number.
+        val: the same, for the evaluation after each epoch.
+        image_size: side of the model's square input, in pixels.
+        crop_scale: smallest and largest area of a training crop, as a fraction of the image's.
+        crop_pct: in evaluation, ``image_size`` divided by the short side after resizing.
+        hflip: probability of mirroring a training crop.
+        workers: processes that read images; 0 reads in the training process. It does not change the
+            results.
     """
 
     train: Text
@@ -50,7 +70,7 @@ class Data(_Section, frozen=True):
 
 
 class HardLabels(_Section, frozen=True, tag_field="kind", tag="hard"):
-    """Cross-entropy with each image's folder as its class; the class list is the train folders'."""
+    """Cross-entropy with the class of each image's folder; the train folders are the class list."""
 
     label_smoothing: Smoothing = 0.0
 
@@ -59,7 +79,7 @@ class SemanticSoftmaxLabels(_Section, frozen=True, tag_field="kind", tag="semant
     """One softmax per level of a tree; the class list is the tree's.
 
     Attributes:
-        tree: a file made by ``labelkit build-tree``; it must hold every folder's name.
+        tree: a file made by ``labelkit build-tree``; it must contain the name of every folder.
         label_smoothing: spread within each level.
         level_weights: ``paper``, ``uniform``, or one number per level from the roots down.
     """
@@ -74,12 +94,12 @@ class LabelMapLabels(_Section, frozen=True, tag_field="kind", tag="label-maps"):
 
     Attributes:
         maps: a file made by ``labelkit relabel`` from the train folder.
-        label: of the crop or of the whole image, soft or its strongest class; or the folder's own.
-            ``labelkit.data.TargetOptions`` tells of each.
-        original: share of the folder's own label, from 0 to 1.
-        temperature: what pooled logits are divided by, from 0.001 to 1000.
+        label: of the crop or of the whole image, soft or only the strongest class; or the original
+            label. ``labelkit.data.TargetOptions`` describes each.
+        original: weight of the original label, from 0 to 1.
+        temperature: divides pooled logits, from 0.001 to 1000.
         method: pool logits (``relabel``) or probabilities.
-        absent: what cells count as that do not store a class.
+        absent: the value of a class in cells that do not store it.
     """
 
     maps: Text
@@ -93,12 +113,12 @@ class LabelMapLabels(_Section, frozen=True, tag_field="kind", tag="label-maps"):
         self.options()
 
     def options(self) -> TargetOptions:
-        """The same as the data set takes it.
+        """The same options, as ``LabelMapDataset`` takes them.
 
         Raises:
-            ValueError: a value out of its range; the message names it.
+            ValueError: a value is out of range; the message names it.
         """
-        # The words are checked there, where the message lists them.
+        # TargetOptions checks the words and lists the valid ones.
         label, method, absent = cast("Any", (self.label, self.method, self.absent))
         return TargetOptions(
             label=label,
@@ -117,8 +137,8 @@ class Model(_Section, frozen=True):
 
     Attributes:
         name: of a timm model.
-        pretrained: begin with timm's weights for that name; the classifier is always new.
-        kwargs: anything else that the model takes, such as ``drop_rate`` or ``img_size``.
+        pretrained: start from timm's weights for that name; the classifier is always new.
+        kwargs: other arguments of the model, such as ``drop_rate`` or ``img_size``.
     """
 
     name: Text
@@ -131,10 +151,10 @@ class Optimizer(_Section, frozen=True):
 
     Attributes:
         name: of a timm optimizer, such as ``sgd``, ``adamw`` or ``lamb``.
-        lr: the peak learning rate, for the recipe's own batch size.
-        weight_decay: left off biases and norms, as timm does.
-        momentum: where the optimizer has one.
-        kwargs: anything else that it takes, such as ``betas``.
+        lr: the peak learning rate, for the recipe's batch size.
+        weight_decay: not applied to biases and norms, as in timm.
+        momentum: for optimizers that have one.
+        kwargs: other arguments of the optimizer, such as ``betas``.
     """
 
     name: Text
@@ -148,12 +168,12 @@ class Schedule(_Section, frozen=True):
     """``timm.scheduler.create_scheduler_v2(...)``, stepped after every update.
 
     Attributes:
-        name: how the learning rate falls.
-        epochs: passes over the train folder.
-        warmup_epochs: of these, how many the rate takes to rise.
-        warmup_lr: where it starts from.
-        min_lr: where it ends.
-        kwargs: anything else that the schedule takes, such as ``decay_rate``.
+        name: the shape of the learning rate's decay.
+        epochs: passes over the train folder, including warm-up.
+        warmup_epochs: epochs in which the learning rate rises.
+        warmup_lr: the learning rate at the start of the warm-up.
+        min_lr: the learning rate at the end.
+        kwargs: other arguments of the schedule, such as ``decay_rate``.
     """
 
     epochs: Count
@@ -165,13 +185,13 @@ class Schedule(_Section, frozen=True):
 
 
 class Run(_Section, frozen=True):
-    """How the training is run.
+    """How to run the training.
 
     Attributes:
         batch_size: images per update.
-        seed: of the weights, the order, the crops and drop-out.
-        output: folder for the log and the checkpoints. ``runs/<the recipe's name>`` unless given.
-        device: ``auto`` takes a GPU where there is one; else torch's names.
+        seed: of the weights, the order, the crops and dropout.
+        output: folder for the log and the checkpoints; ``runs/<the recipe's name>`` by default.
+        device: ``auto``, which is a GPU if there is one, or a torch device.
         precision: ``bfloat16`` runs the forward pass under autocast.
     """
 
@@ -193,14 +213,148 @@ class Recipe(_Section, frozen=True):
     run: Run
 
 
-# Where a run happens, not what it computes: these may change between two halves of one run.
+# Fields that do not change what a run computes, and so may change when it resumes.
 FREE_FIELDS = frozenset({"data.workers", "run.device", "run.output"})
 
 
 def recipe_fields(recipe: Recipe) -> dict[str, object]:
-    """Every field that decides a run's numbers, by its dotted name, as JSON values."""
+    """The fields that determine a run's results, by dotted name, as JSON values."""
     tables: dict[str, dict[str, object]] = msgspec.json.decode(msgspec.json.encode(recipe))
     fields = {
         f"{table}.{name}": value for table, body in tables.items() for name, value in body.items()
     }
     return {name: value for name, value in fields.items() if name not in FREE_FIELDS}
+
+
+_Tables = dict[str, Any]
+
+
+def read_recipe(path: str | os.PathLike[str], changes: Iterable[str] = ()) -> Recipe:
+    """Read and check a recipe.
+
+    Relative paths in a recipe start at the current directory, as on the command line.
+
+    Args:
+        path: the TOML file.
+        changes: ``table.field=value`` each, applied in order; values that are not valid TOML are
+            taken as plain text.
+
+    Raises:
+        RecipeError: not TOML, or a field is missing, unknown or invalid; the message names it.
+        ValueError: a change does not have the form ``table.field=value``.
+        FileNotFoundError: no such file.
+
+    >>> read_recipe("missing.toml", ["run.seed:1"])
+    Traceback (most recent call last):
+    ValueError: expected table.field=value, such as run.seed=1, got 'run.seed:1'
+    """
+    parsed = [_parse_change(change) for change in changes]
+    source = Path(path)
+    if not source.exists():
+        raise FileNotFoundError(f"no such recipe: {source}")
+    try:
+        tables: _Tables = tomllib.loads(read_utf8(source, RecipeError))
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{source} is not valid TOML: {error}") from error
+    for names, value in parsed:
+        _set(tables, names, value)
+    try:
+        recipe = msgspec.convert(tables, Recipe)
+    except msgspec.ValidationError as error:
+        raise RecipeError(f"{source}: {_explain(tables, str(error))}") from None
+    if recipe.run.output:
+        return recipe
+    run = msgspec.structs.replace(recipe.run, output=f"runs/{source.stem}")
+    return msgspec.structs.replace(recipe, run=run)
+
+
+def _parse_change(change: str) -> tuple[list[str], object]:
+    name, equals, text = change.partition("=")
+    names = name.strip().split(".")
+    if not equals or not all(names):
+        raise ValueError(f"expected table.field=value, such as run.seed=1, got {change!r}")
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return names, text
+    return names, parsed["value"] if len(parsed) == 1 else text
+
+
+def _set(tables: _Tables, names: list[str], value: object) -> None:
+    for name in names[:-1]:
+        inner = tables.setdefault(name, {})
+        if not isinstance(inner, dict):
+            raise RecipeError(f"cannot set {'.'.join(names)}: {name} is not a table")
+        tables = inner
+    tables[names[-1]] = value
+
+
+def _explain(tables: _Tables, message: str) -> str:
+    """A msgspec error in the recipe's terms: the field, what was found, what was expected."""
+    problem, _, where = message.partition(" - at `$")
+    place = where.rstrip("`").lstrip(".")
+    field = re.search(r"field `(\w+)`", problem)
+    if "unknown field" in problem and field:
+        known = _known_fields(tables, place)
+        near = difflib.get_close_matches(field[1], known, n=1)
+        suggestion = f" Did you mean {near[0]}?" if near else ""
+        return f"{_table(place)} has no field {field[1]}, only {', '.join(known)}.{suggestion}"
+    if "missing" in problem and field:
+        kinds = f": one of {', '.join(_kinds())}" if field[1] == "kind" else ""
+        return f"{_table(place)} needs the field {field[1]}{kinds}"
+    if place == "labels.kind":
+        return f"labels.kind is {_at(tables, place)!r}, expected one of {', '.join(_kinds())}"
+    if problem.startswith("Invalid enum value"):
+        return f"{place} is {_at(tables, place)!r}, expected {_choices(tables, place)}"
+    if problem.startswith("Expected"):
+        expected = re.sub(r", got .*", "", problem).replace("`", "").lower()
+        return f"{place} is {_at(tables, place)!r}, {expected}"
+    return f"{place}: {problem}"
+
+
+def _table(place: str) -> str:
+    return f"[{place}]" if place else "the recipe"
+
+
+def _kinds() -> list[str]:
+    return [str(kind.__struct_config__.tag) for kind in get_args(Labels)]
+
+
+def _known_fields(tables: _Tables, place: str) -> list[str]:
+    return [field.name for field in msgspec.structs.fields(_section(tables, place))]
+
+
+def _section(tables: _Tables, place: str) -> type[msgspec.Struct]:
+    """The type of one table of the recipe, or of the whole recipe."""
+    kinds = dict(zip(_kinds(), get_args(Labels), strict=True))
+    match place:
+        case "":
+            return Recipe
+        case "labels":
+            return kinds[tables["labels"]["kind"]]
+        case _:
+            return next(f.type for f in msgspec.structs.fields(Recipe) if f.name == place)
+
+
+def _choices(tables: _Tables, place: str) -> str:
+    """The valid values of a field."""
+    table, _, name = place.partition(".")
+    fields = msgspec.structs.fields(_section(tables, table))
+    kind = next(field.type for field in fields if field.name == name)
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(get_args(kind))}"
+    words = next(part for part in get_args(kind) if get_origin(part) is Literal)
+    return f"{', '.join(get_args(words))} or a list of numbers"
+
+
+def _at(tables: _Tables, place: str) -> object:
+    """The value at a dotted name, such as ``data.crop_scale[1]``."""
+    value: Any = tables
+    for name in re.findall(r"\w+", place):
+        value = value[int(name) if isinstance(value, list) else name]
+    return value
+
+
+def without_dotdot(path: str) -> str:
+    """The same path without ``..`` in it, with links followed, for readable messages."""
+    return str(Path(path).resolve()) if ".." in Path(path).parts else path

@@ -1,6 +1,6 @@
-"""What each kind of labels brings: a class list, training targets, losses and metrics.
+"""The task that each kind of labels defines: class list, data sets, losses and metrics.
 
-Legend: B batch, C classes.
+# B batch, C classes
 """
 
 from __future__ import annotations
@@ -17,35 +17,40 @@ from labelkit.hierarchy import ClassList, SemanticTree
 from labelkit.label_maps import LabelMapFile
 from labelkit.losses import SemanticSoftmaxLoss, SoftTargetCrossEntropy
 from labelkit.metrics import SemanticAccuracy, TopKAccuracy
+from labelkit.train.data import FolderSamples, folder_classes, make_transforms, open_folder
 from labelkit.train.evaluation import MeanLoss, Metric
-from labelkit.train.files import without_detours
-from labelkit.train.folders import FolderSamples, folder_classes, make_transforms, open_folder
-from labelkit.train.recipe import HardLabels, LabelMapLabels, Recipe, SemanticSoftmaxLabels
+from labelkit.train.recipe import (
+    HardLabels,
+    LabelMapLabels,
+    Recipe,
+    SemanticSoftmaxLabels,
+    without_dotdot,
+)
 
 if TYPE_CHECKING:
     from torchvision.datasets import ImageFolder
     from torchvision.transforms import v2
 
 NEW_MAPS = (
-    "Make maps over the data set's own classes: labelkit relabel DATA --classes DATA -o MAPS. "
-    "Folders with plain names, not ids such as n01440764, need --names too: labelkit match-names"
+    "Make label maps for the data set's classes: labelkit relabel DATA --classes DATA -o MAPS. "
+    "Folders with plain names, not ids such as n01440764, also need --names: labelkit match-names"
 )
-NEW_TREE = "Build the tree from a list that holds them: labelkit build-tree CLASSES -o TREE"
-SAME_FOLDERS = "Training and evaluation need the same class folders"
+NEW_TREE = "Build the tree from a list that includes them: labelkit build-tree CLASSES -o TREE"
+SAME_FOLDERS = "Training and evaluation data need the same class folders"
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """All that a training loop needs to know of the labels.
+    """Everything that depends on the kind of labels.
 
     Attributes:
         classes: the class list of the student's outputs.
-        train_set: yields an image and what ``loss`` takes as its target: (), or (C,).
+        train_set: yields an image and its target for ``loss``: (), or (C,).
         val_set: yields an image and its class index.
         loss: of logits (B, C) and the batch's targets.
         val_loss: of logits (B, C) and class indices (B,), without smoothing.
-        labels: the digest of the file that the labels come from; empty for hard labels.
-        tree: where the labels have one.
+        labels: the digest of the tree or label maps that give the labels; empty for hard labels.
+        tree: the tree of semantic-softmax labels, else None.
     """
 
     classes: ClassList
@@ -58,48 +63,48 @@ class Task:
 
     @property
     def measure(self) -> str:
-        """The metric that tells which epoch was best."""
-        return "top1" if self._rivals else "semantic_accuracy"
+        """The metric that decides which epoch is best."""
+        return "top1" if self._ranked else "semantic_accuracy"
 
     def metrics(self) -> dict[str, Metric]:
         """New metrics for one evaluation.
 
         ``loss``; ``top1`` and, with more than five classes, ``top5``; ``semantic_accuracy`` for a
-        tree. Each level of a tree is a softmax of its own, so that logits of different levels
-        cannot be ranked: there is no top-k accuracy unless all the data's classes are on one level.
+        tree. Each level of a tree has a separate softmax, so logits of different levels cannot be
+        compared: there is top-k accuracy only if all classes of the data are on one level.
         """
         metrics: dict[str, Metric] = {"loss": MeanLoss(self.val_loss)}
-        if rivals := self._rivals:
-            metrics["top1"] = TopKAccuracy(1, rivals)
-            if len(rivals) > 5:
-                metrics["top5"] = TopKAccuracy(5, rivals)
+        if ranked := self._ranked:
+            metrics["top1"] = TopKAccuracy(1, ranked)
+            if len(ranked) > 5:
+                metrics["top5"] = TopKAccuracy(5, ranked)
         if self.tree is not None:
             metrics["semantic_accuracy"] = SemanticAccuracy(self.tree)
         return metrics
 
     @property
     def inner(self) -> int:
-        """How many of the classes are inner nodes of the tree."""
+        """The number of classes that are inner nodes of the tree."""
         return len(self.tree.inner) if self.tree else 0
 
     @property
-    def _rivals(self) -> list[int]:
-        """The data's classes, if one softmax holds them all; else none."""
+    def _ranked(self) -> list[int]:
+        """The classes that top-k accuracy ranks: the data's, if they share one softmax, or none."""
         if self.tree is None:
             return list(range(len(self.classes)))
-        own = np.flatnonzero(self.tree.is_data_class)
-        return own.tolist() if len(np.unique(self.tree.level[own])) == 1 else []
+        classes = np.flatnonzero(self.tree.is_data_class)
+        return classes.tolist() if len(np.unique(self.tree.level[classes])) == 1 else []
 
 
 def build_task(recipe: Recipe) -> Task:
-    """Open the data that a recipe names, and check that its class lists fit.
+    """Open the data that a recipe names, and check that its class lists match.
 
     Raises:
         RecipeError: a file that the recipe names does not exist.
-        DatasetError: a folder is missing, or empty.
-        ClassListMismatch: a folder is no class of the list; the message says the way out.
+        DatasetError: a folder is missing or empty.
+        ClassListMismatch: a folder is not in the class list; the message says what to do.
         TreeFileError: the tree file is damaged.
-        LabelMapError: the label-map file is damaged, or lacks an image.
+        LabelMapError: the label-map file is damaged, or an image is missing from it.
     """
     transforms = make_transforms(recipe.data, recipe.model.name)
     train = open_folder(recipe.data.train, "data.train")
@@ -135,10 +140,10 @@ def _semantic_softmax(
     labels: SemanticSoftmaxLabels, train: ImageFolder, val: ImageFolder, transforms: _Transforms
 ) -> Task:
     try:
-        tree = SemanticTree.load(without_detours(labels.tree))
+        tree = SemanticTree.load(without_dotdot(labels.tree))
     except FileNotFoundError:
         raise RecipeError(
-            f"labels.tree: no file {labels.tree!r}. Make it: labelkit build-tree "
+            f"labels.tree: no such file: {labels.tree!r}. Make it with labelkit build-tree "
             f"{train.root} -o {labels.tree}"
         ) from None
     try:
@@ -160,13 +165,13 @@ def _label_maps(
     labels: LabelMapLabels, train: ImageFolder, val: ImageFolder, transforms: _Transforms
 ) -> Task:
     try:
-        maps = LabelMapFile.open(without_detours(labels.maps))
+        maps = LabelMapFile.open(without_dotdot(labels.maps))
     except FileNotFoundError:
         raise RecipeError(
-            f"labels.maps: no file {labels.maps!r}. Make it: labelkit relabel {train.root} "
-            f"--classes {train.root} -o {labels.maps}"
+            f"labels.maps: no such file: {labels.maps!r}. Make it with labelkit relabel "
+            f"{train.root} --classes {train.root} -o {labels.maps}"
         ) from None
-    # The val folders first: another class list is the likelier mistake than another data set.
+    # Check the val folders first: a wrong class list is a likelier mistake than a wrong data set.
     val_set = FolderSamples(val, maps.classes, transforms[1], hint=NEW_MAPS)
     return Task(
         maps.classes,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from tests.train.shapes import draw_folders
+from tests.train.support import draw_folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Evaluation agrees with a plain loop and leaves the model as it was."""
+"""Evaluation agrees with a plain loop and restores the mode of the model."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def batches() -> list[tuple[Tensor, Tensor]]:
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_metrics_are_those_of_all_samples_at_once_in_eval_mode(training: bool) -> None:  # noqa: FBT001
-    """A last batch of one sample weighs one sample."""
+def test_metrics_equal_those_of_one_batch_in_eval_mode(training: bool) -> None:  # noqa: FBT001
+    """A last batch of one sample counts as one sample."""
     model = nn.Sequential(nn.Linear(3, 5), nn.Dropout(0.5)).train(training)
     metrics = {"loss": MeanLoss(nn.CrossEntropyLoss()), "top1": TopKAccuracy(1)}
     found = dict(evaluate(model, batches(), metrics))
@@ -36,24 +36,24 @@ def test_metrics_are_those_of_all_samples_at_once_in_eval_mode(training: bool) -
     images, target = (torch.cat(parts) for parts in zip(*batches(), strict=True))
     logits = model[0](images).detach()
     assert found["loss"] == pytest.approx(float(nn.functional.cross_entropy(logits, target)))
-    right = (logits.argmax(1) == target).float().mean()
-    assert found["top1"] == pytest.approx(100 * float(right))
+    correct = (logits.argmax(1) == target).float().mean()
+    assert found["top1"] == pytest.approx(100 * float(correct))
 
 
-def test_a_model_that_fails_is_left_in_its_mode() -> None:
+def test_a_failing_model_returns_to_its_mode() -> None:
     model = nn.Linear(4, 5).train()
     with pytest.raises(RuntimeError):
         list(evaluate(model, batches(), {}))
     assert model.training
 
 
-def test_no_samples_have_no_mean() -> None:
+def test_the_mean_loss_of_no_samples_is_an_error() -> None:
     with pytest.raises(ValueError, match="no samples"):
         MeanLoss(nn.CrossEntropyLoss()).compute()
 
 
-def test_a_student_carries_its_class_list(tmp_path: Path) -> None:
-    """Tied weights too, which safetensors alone would refuse."""
+def test_a_saved_student_has_its_class_list(tmp_path: Path) -> None:
+    """Also with tied weights, which safetensors rejects."""
     import json
 
     from safetensors import safe_open

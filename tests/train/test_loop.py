@@ -1,4 +1,4 @@
-"""Real runs: every kind of labels learns, and neither workers nor interruptions change a number."""
+"""Real runs: all kinds of labels learn, and workers and interruptions change no results."""
 
 from __future__ import annotations
 
@@ -21,70 +21,66 @@ from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy
 from labelkit.losses import SemanticSoftmaxLoss
 from labelkit.train import (
     EpochRecord,
-    Outcome,
     RunStarted,
     StepRecord,
+    TrainingResult,
     build_task,
     read_recipe,
     train,
 )
-from tests.train.shapes import recipe_text, save_maps, save_tree
+from tests.train.support import recipe_text, save_maps, save_tree
 
 if TYPE_CHECKING:
     from labelkit.train import Event
 
 
-def run(folder: Path, text: str, *changes: str, name: str = "run") -> Outcome:
+def run(folder: Path, text: str, *changes: str, name: str = "run") -> TrainingResult:
     path = folder / "recipe.toml"
     path.write_text(text)
     return train(read_recipe(path, [f"run.output={folder / name}", *changes]))
 
 
-def numbers(outcome: Outcome) -> list[EpochRecord]:
-    """All that a repeated run must give again: everything but the clock."""
-    return [replace(record, seconds=0, images_per_second=0) for record in outcome.records]
+def numbers(result: TrainingResult) -> list[EpochRecord]:
+    """Everything that a repeated run must reproduce: all fields but the times."""
+    return [replace(record, seconds=0, images_per_second=0) for record in result.records]
 
 
 def test_hard_labels_are_learned(tmp_path: Path, photos: Path) -> None:
-    """Three classes, so chance is 33 %; the log holds each epoch once, as it was returned."""
-    outcome = run(tmp_path, recipe_text(photos, epochs=4))
-    assert outcome.best.metrics["top1"] > 80
-    assert outcome.records[-1].train_loss < outcome.records[0].train_loss
+    """Three classes, so chance is 33 %; the log has each returned epoch once."""
+    result = run(tmp_path, recipe_text(photos, epochs=4))
+    assert result.best.metrics["top1"] > 80
+    assert result.records[-1].train_loss < result.records[0].train_loss
     lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
-    assert [EpochRecord(**json.loads(line)) for line in lines] == list(outcome.records)
-    assert "top5" not in outcome.best.metrics
+    assert [EpochRecord(**json.loads(line)) for line in lines] == list(result.records)
+    assert "top5" not in result.best.metrics
 
 
-def test_semantic_softmax_is_learned_on_a_tree_with_inner_classes(
-    tmp_path: Path, photos: Path
-) -> None:
-    """Folders meet the tree's classes by name: the tree's order is not the folders'."""
+def test_semantic_softmax_is_learned_on_a_tree_of_two_levels(tmp_path: Path, photos: Path) -> None:
+    """Folders match the tree's classes by name: the tree's order is not the folders'."""
     tree = save_tree(tmp_path / "tree.json")
     labels = f'kind = "semantic-softmax"\ntree = "{tree}"\nlabel_smoothing = 0.1'
-    outcome = run(tmp_path, recipe_text(photos, labels, epochs=4))
-    assert outcome.measure == "semantic_accuracy"
-    assert set(outcome.best.metrics) == {"loss", "semantic_accuracy"}
-    assert outcome.best.metrics["semantic_accuracy"] > 80
-    assert outcome.classes.ids == ("thing", "sky", "nothing", "leaf", "apple")
+    result = run(tmp_path, recipe_text(photos, labels, epochs=4))
+    assert result.measure == "semantic_accuracy"
+    assert set(result.best.metrics) == {"loss", "semantic_accuracy"}
+    assert result.best.metrics["semantic_accuracy"] > 80
+    assert result.classes.ids == ("thing", "sky", "nothing", "leaf", "apple")
 
 
-def test_classes_that_share_a_level_are_ranked_without_the_inner_nodes(
-    tmp_path: Path, photos: Path
-) -> None:
-    """Inner nodes stand before the classes here: the classes' places differ from the folders'."""
+def test_top_1_ranks_classes_of_one_level_without_inner_nodes(tmp_path: Path, photos: Path) -> None:
+    """Inner nodes precede the classes here, so class indices differ from folder positions."""
     taxonomy = Taxonomy.from_edges([("apple", "thing"), ("leaf", "thing"), ("sky", "nothing")])
     classes = ClassList.of(["apple", "leaf", "sky"])
     tree = SemanticTree.build(classes, taxonomy, inner_levels="all").ordered_by_level()
     assert list(tree.classes) == ["thing", "apple", "leaf", "sky"]
     tree.save(tmp_path / "tree.json")
     labels = f'kind = "semantic-softmax"\ntree = "{tmp_path / "tree.json"}"'
-    outcome = run(tmp_path, recipe_text(photos, labels))
-    last = outcome.records[-1].metrics
+    result = run(tmp_path, recipe_text(photos, labels))
+    last = result.records[-1].metrics
     assert set(last) == {"loss", "top1", "semantic_accuracy"}
     assert last["top1"] > 60
 
 
-def test_the_weights_of_the_levels_are_the_recipes(tmp_path: Path, photos: Path) -> None:
+def test_the_recipe_sets_the_level_weights(tmp_path: Path, photos: Path) -> None:
     tree = save_tree(tmp_path / "tree.json")
     labels = f'kind = "semantic-softmax"\ntree = "{tree}"\nlevel_weights = '
     found = {}
@@ -95,13 +91,13 @@ def test_the_weights_of_the_levels_are_the_recipes(tmp_path: Path, photos: Path)
         found[weights] = loss.level_weights
     assert found == {'"paper"': (1.0, 5 / 3), '"uniform"': (1.0, 1.0), "[0, 2.5]": (0.0, 2.5)}
     (tmp_path / "recipe.toml").write_text(recipe_text(photos, labels + "[1.0]"))
-    with pytest.raises(RecipeError, match="labels: level_weights holds 1 weights, expected 2"):
+    with pytest.raises(RecipeError, match="labels: level_weights has 1 weights, expected 2"):
         build_task(read_recipe(tmp_path / "recipe.toml"))
 
 
 @pytest.mark.parametrize("kind", ["hard", "semantic-softmax", "label-maps"])
-def test_folders_meet_the_class_list_by_name(tmp_path: Path, photos: Path, kind: str) -> None:
-    """The tree's and the file's orders are not the folders'."""
+def test_folders_match_the_class_list_by_name(tmp_path: Path, photos: Path, kind: str) -> None:
+    """Neither the tree nor the file has its classes in the order of the folders."""
     labels = {
         "hard": 'kind = "hard"',
         "semantic-softmax": f'kind = "semantic-softmax"\ntree = "{tmp_path / "tree.json"}"',
@@ -121,14 +117,14 @@ def test_folders_meet_the_class_list_by_name(tmp_path: Path, photos: Path, kind:
 
 
 def test_label_maps_are_learned(tmp_path: Path, photos: Path) -> None:
-    """The val folders meet the file's classes by name: the file's order is not the folders'."""
+    """The val folders match the file's classes by name: the file's order is not the folders'."""
     maps = save_maps(tmp_path / "maps.h5", photos / "train")
-    outcome = run(tmp_path, recipe_text(photos, f'kind = "label-maps"\nmaps = "{maps}"', epochs=4))
-    assert outcome.best.metrics["top1"] > 80
+    result = run(tmp_path, recipe_text(photos, f'kind = "label-maps"\nmaps = "{maps}"', epochs=4))
+    assert result.best.metrics["top1"] > 80
 
 
 def test_a_recipe_chooses_the_label(tmp_path: Path, photos: Path) -> None:
-    """With its own label alone, a folder's class has all of the target; with half of it, half."""
+    """With the original label alone, its class has the whole target; with half of it, half."""
     maps = save_maps(tmp_path / "maps.h5", photos / "train")
     for more, least in (('label = "original"', 1.0), ("original = 0.5", 0.5)):
         text = recipe_text(photos, f'kind = "label-maps"\nmaps = "{maps}"\n{more}')
@@ -148,20 +144,20 @@ def test_workers_change_nothing(tmp_path: Path, photos: Path) -> None:
     assert numbers(alone) == numbers(shared)
 
 
-def test_another_seed_is_another_run(tmp_path: Path, photos: Path) -> None:
+def test_another_seed_gives_other_results(tmp_path: Path, photos: Path) -> None:
     text = recipe_text(photos, epochs=1)
     first, second = (run(tmp_path, text, f"run.seed={seed}", name=str(seed)) for seed in (1, 2))
     assert numbers(first) != numbers(second)
 
 
 class StoppedError(Exception):
-    """Stands for whatever ends a run in the middle of an epoch."""
+    """Represents anything that stops a run in the middle of an epoch."""
 
 
-def test_a_resumed_run_gives_the_numbers_of_an_uninterrupted_one(
+def test_a_resumed_run_gives_the_results_of_an_uninterrupted_one(
     tmp_path: Path, photos: Path
 ) -> None:
-    """Momentum, learning rate, drop-out, order and crops all go on where they were."""
+    """Momentum, learning rate, dropout, order and crops all continue."""
     text = recipe_text(photos, epochs=3)
     whole = run(tmp_path, text, name="whole")
 
@@ -202,8 +198,8 @@ train(read_recipe(sys.argv[1], ["run.output=" + sys.argv[2]]), on_event=die)
 """
 
 
-def test_a_killed_run_goes_on(tmp_path: Path, photos: Path) -> None:
-    """Killed with SIGKILL in the third epoch; the log then holds every epoch once."""
+def test_a_killed_run_resumes(tmp_path: Path, photos: Path) -> None:
+    """After SIGKILL in the third epoch and a second run, the log has every epoch once."""
     text = recipe_text(photos, epochs=4)
     whole = run(tmp_path, text, name="whole")
     arguments = [sys.executable, "-c", KILLED_RUN, tmp_path / "recipe.toml", tmp_path / "killed"]
@@ -211,7 +207,7 @@ def test_a_killed_run_goes_on(tmp_path: Path, photos: Path) -> None:
     assert killed.returncode == -signal.SIGKILL
     log = tmp_path / "killed" / "log.jsonl"
     assert len(log.read_text().splitlines()) == 2
-    # As if it had been killed between the log line of an epoch and its checkpoint.
+    # As if killed after an epoch's log line but before its checkpoint.
     log.write_text(log.read_text() + log.read_text().splitlines()[-1] + "\n")
     resumed = run(tmp_path, text, name="killed")
     assert numbers(resumed) == numbers(whole)
@@ -219,7 +215,7 @@ def test_a_killed_run_goes_on(tmp_path: Path, photos: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path, photos: Path) -> None:
-    """Nothing is written over: there is no checkpoint of damaged weights."""
+    """No checkpoint of broken weights is written."""
     with pytest.raises(TrainingError, match=r"the loss is nan in epoch 1.*optimizer\.lr"):
         run(tmp_path, recipe_text(photos), "optimizer.name=sgd", "optimizer.lr=1e30")
     assert not (tmp_path / "run" / "last.pt").exists()
@@ -232,31 +228,31 @@ def test_bfloat16_and_every_schedule_run(tmp_path: Path, photos: Path) -> None:
         assert run(tmp_path, text, *changes, name=name).records[-1].epoch == 1
 
 
-def test_the_rate_rises_and_falls_as_the_recipe_says(tmp_path: Path, photos: Path) -> None:
-    """Warm-up of one epoch of six updates from 0: its last update runs at 5/6 of the peak."""
-    outcome = run(tmp_path, recipe_text(photos, epochs=2), "schedule.warmup_epochs=1")
-    assert outcome.records[0].lr == pytest.approx(3e-3 * 5 / 6)
-    assert outcome.records[1].lr < 3e-3
+def test_the_learning_rate_follows_the_schedule_of_the_recipe(tmp_path: Path, photos: Path) -> None:
+    """After a warm-up from 0 over six updates, the last of them runs at 5/6 of the peak."""
+    result = run(tmp_path, recipe_text(photos, epochs=2), "schedule.warmup_epochs=1")
+    assert result.records[0].lr == pytest.approx(3e-3 * 5 / 6)
+    assert result.records[1].lr < 3e-3
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     return torch.load(folder / "last.pt", weights_only=True)["model"]
 
 
-def test_another_tree_over_the_same_classes_refuses_the_checkpoint(
-    tmp_path: Path, photos: Path
-) -> None:
+def test_a_changed_tree_over_the_same_classes_is_refused(tmp_path: Path, photos: Path) -> None:
     tree = save_tree(tmp_path / "tree.json")
     text = recipe_text(photos, f'kind = "semantic-softmax"\ntree = "{tree}"', epochs=1)
     run(tmp_path, text)
     flat = SemanticTree.load(tree)
     SemanticTree(flat.classes, flat.names, np.full(len(flat.classes), -1)).save(tree)
-    with pytest.raises(TrainingError, match=r"other labels over the same classes.*Take another"):
+    with pytest.raises(
+        TrainingError, match=r"other labels for the same classes.*choose another folder"
+    ):
         run(tmp_path, text)
 
 
-def test_a_changed_recipe_refuses_the_checkpoint(tmp_path: Path, photos: Path) -> None:
-    """Where a run happens may change between its halves; what it computes may not."""
+def test_a_changed_recipe_is_refused(tmp_path: Path, photos: Path) -> None:
+    """A resumed run may change its workers, but nothing that changes its results."""
     run(tmp_path, recipe_text(photos, epochs=1))
     run(tmp_path, recipe_text(photos, epochs=1), "data.workers=1")
     with pytest.raises(TrainingError, match=r"optimizer\.lr = 0\.003, the recipe has 0\.1"):

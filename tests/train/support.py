@@ -1,4 +1,4 @@
-"""Tiny image folders in which colour and shape tell the class, their tree, and their label maps."""
+"""Tiny image folders with one colour per class, a tree over them, and their label maps."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def draw_folders(root: Path, *, train: int = 24, val: int = 8, seed: int = 0) ->
 
 
 def save_tree(path: Path) -> Path:
-    """A tree of two levels: the three colours under two classes that have no folder."""
+    """A tree of two levels: the three colours below two classes that have no folder."""
     classes = ClassList.of(["thing", "sky", "nothing", "leaf", "apple"], "colours")
     SemanticTree.build(classes, Taxonomy.from_edges(EDGES)).save(path)
     return path
 
 
 def save_maps(path: Path, root: Path, classes: tuple[str, ...] = ("sky", "leaf", "apple")) -> Path:
-    """Label maps that see each train image's own class everywhere; another order than folders'."""
+    """Label maps with each image's class in every cell; the class list is not in folder order."""
     keys = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.png"))
     listed = ClassList.of(classes, "a teacher's colours")
     form = MapForm(top_k=1, grid=(3, 3))
@@ -56,7 +56,7 @@ def save_maps(path: Path, root: Path, classes: tuple[str, ...] = ("sky", "leaf",
 
 
 def recipe_text(root: Path, labels: str = 'kind = "hard"', *, epochs: int = 3) -> str:
-    """A recipe that learns the colours in seconds."""
+    """A recipe that learns the colours in a few seconds."""
     return f"""
 [data]
 train = "{root}/train"

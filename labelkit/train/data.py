@@ -1,0 +1,268 @@
+"""From folders of images to batches: samples, the student's crops, and seeded loading.
+
+The random crop of an image follows from (seed, epoch, image) alone. The sampler passes each image's
+random seed along with its position, so that neither the number of workers nor an interruption
+changes a crop.
+
+# B batch, C classes, S image side
+"""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torchvision.datasets import ImageFolder
+from torchvision.transforms import InterpolationMode, v2
+
+from labelkit.data import LabelMapDataset, read_image
+from labelkit.errors import ClassListMismatch, DatasetError, LabelkitError
+from labelkit.hierarchy import ClassList
+from labelkit.train.recipe import without_dotdot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from labelkit.train.recipe import Data
+
+Draw: TypeAlias = tuple[int, int]
+Batch: TypeAlias = tuple[Tensor, Tensor]
+Loader: TypeAlias = "DataLoader[Batch]"
+
+
+def open_folder(root: str, field: str) -> ImageFolder:
+    """A folder of class folders, read with labelkit's image reader.
+
+    Args:
+        root: the folder.
+        field: the field of the recipe that names it, for the message.
+
+    Raises:
+        DatasetError: no such folder, or a class folder without images.
+    """
+    if not Path(root).is_dir():
+        raise DatasetError(
+            f"{field}: no such folder: {root!r} (from {Path.cwd()}). Set it with --set {field}=PATH"
+        )
+    try:
+        return ImageFolder(
+            without_dotdot(root),
+            loader=load_image,  # pyright: ignore[reportArgumentType]
+        )
+    except FileNotFoundError as error:
+        raise DatasetError(
+            f"{field}: {root} needs one folder of images per class: {error}"
+        ) from None
+
+
+def folder_classes(folder: ImageFolder) -> ClassList:
+    """The names of a data set's class folders, in its order."""
+    return ClassList.of(folder.classes, f"folders of {folder.root}")
+
+
+def load_image(path: str) -> Tensor:
+    """An image as RGB, uint8 (3, H, W).
+
+    Raises:
+        DatasetError: the image cannot be read; the message names it.
+    """
+    try:
+        return read_image(path)
+    except DatasetError as error:
+        raise DatasetError(f"cannot read {path}: {error}. Repair or remove the file") from error
+
+
+class FolderSamples(Dataset[tuple[Tensor, Tensor]]):
+    """Images of a folder data set, each with its class's index in a class list, matched by name.
+
+    Args:
+        folder: the images; its class indices, which are positions among its folders, are not used.
+        classes: the class list of the student's outputs.
+        transform: a torchvision v2 pipeline.
+        hint: what to do if a folder is not in ``classes``.
+
+    Raises:
+        ClassListMismatch: folders are not in the class list; the message names the first ones.
+    """
+
+    def __init__(
+        self, folder: ImageFolder, classes: ClassList, transform: v2.Transform, *, hint: str
+    ) -> None:
+        missing = [name for name in folder.classes if name not in classes.index]
+        if missing:
+            more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+            raise ClassListMismatch(
+                f"{folder.root} has folders that are not in {classes}: "
+                f"{', '.join(missing[:3])}{more}. {hint}"
+            )
+        self.folder = folder
+        self.transform = transform
+        self.targets = [classes.index[name] for name in folder.classes]
+
+    def __len__(self) -> int:
+        return len(self.folder.samples)
+
+    def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
+        path, folder = self.folder.samples[position]
+        return self.transform(load_image(path)), torch.tensor(self.targets[folder])
+
+
+def make_transforms(data: Data, model_name: str) -> tuple[v2.Transform, v2.Transform]:
+    """A random pipeline for training, a fixed one for evaluation; both return floats (3, S, S).
+
+    Mean, standard deviation and interpolation are those of the timm model.
+    """
+    import timm
+    from timm.data.config import resolve_data_config
+
+    known = timm.get_pretrained_cfg(model_name)
+    config = resolve_data_config(pretrained_cfg=known.to_dict() if known else {})
+    interpolation = InterpolationMode(config["interpolation"])
+    size = data.image_size
+    to_floats = [
+        v2.ToDtype(torch.float32, scale=True),
+        v2.Normalize(list(config["mean"]), list(config["std"])),
+    ]
+    training: list[v2.Transform] = [
+        v2.RandomResizedCrop(
+            size, scale=data.crop_scale, interpolation=interpolation, antialias=True
+        ),
+        v2.RandomHorizontalFlip(data.hflip),
+    ]
+    evaluation: list[v2.Transform] = [
+        v2.Resize(round(size / data.crop_pct), interpolation=interpolation, antialias=True),
+        v2.CenterCrop(size),
+    ]
+    return v2.Compose([v2.ToImage(), *training, *to_floats]), v2.Compose(
+        [v2.ToImage(), *evaluation, *to_floats]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class FailedSample:
+    """Why a sample could not be made: a value, since torch turns a worker's exception into text."""
+
+    error: LabelkitError
+
+
+class EpochSampler(Sampler[Draw]):
+    """(position, random seed) of every sample, in an order that follows from (seed, epoch).
+
+    Args:
+        count: number of samples in the data set.
+        seed: the run's seed.
+        shuffle: False keeps the order of the data set.
+    """
+
+    def __init__(self, count: int, seed: int, *, shuffle: bool) -> None:
+        self.count = count
+        self.seed = seed
+        self.shuffle = shuffle
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[Draw]:
+        order, draws = np.random.SeedSequence([self.seed, self.epoch]).spawn(2)
+        positions = range(self.count)
+        if self.shuffle:
+            positions = np.random.default_rng(order).permutation(self.count).tolist()
+        seeds = draws.generate_state(self.count, np.uint64).tolist()
+        return ((position, seeds[position]) for position in positions)
+
+
+class SeededSamples(Dataset[Any]):
+    """A data set indexed by (position, random seed) that leaves torch's random state unchanged."""
+
+    def __init__(self, samples: Dataset[Batch]) -> None:
+        self.samples = samples
+
+    def __getitem__(self, draw: Draw) -> Batch | FailedSample:
+        return _seeded(self.samples.__getitem__, draw)
+
+    def __getitems__(self, draws: Sequence[Draw]) -> Sequence[Batch | FailedSample]:
+        """The samples of one batch, as torch's loader requests them; targets are made together."""
+        if not isinstance(self.samples, LabelMapDataset):
+            return [self[draw] for draw in draws]
+        crops = [_seeded(self.samples.draw, draw) for draw in draws]
+        failures = [crop for crop in crops if isinstance(crop, FailedSample)]
+        if failures:
+            return failures
+        try:
+            return cast("list[Batch]", self.samples.complete(crops))
+        except LabelkitError as error:
+            return [FailedSample(error)]
+
+
+def _seeded(make: Callable[[int], Any], draw: Draw) -> Any:  # noqa: ANN401
+    """Call ``make`` on a position with the sample's random seed; a failure is returned."""
+    position, seed = draw
+    # Only the CPU's generator draws crops; torch.manual_seed would also reset a GPU's.
+    generator = torch.default_generator
+    state = generator.get_state()
+    try:
+        generator.manual_seed(seed)
+        return make(position)
+    except LabelkitError as error:
+        return FailedSample(error)
+    finally:
+        generator.set_state(state)
+
+
+def make_loader(
+    samples: Dataset[Batch],
+    sampler: EpochSampler,
+    *,
+    batch_size: int,
+    workers: int,
+    pin_memory: bool = False,
+) -> Loader:
+    """Batches (B, 3, S, S) and targets, (B,) or (B, C), in the sampler's order.
+
+    With a shuffling sampler, an incomplete last batch is dropped unless it is the only one: batch
+    norm and the loss would give it the same weight as the others.
+    """
+    return DataLoader(
+        SeededSamples(samples),
+        batch_size=batch_size,
+        sampler=sampler,
+        drop_last=sampler.shuffle and sampler.count > batch_size,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=pin_memory,
+        collate_fn=_collate,
+        # The loader draws a number whenever its workers start, which must not come from the
+        # generator of the student's dropout.
+        generator=torch.Generator(),
+        worker_init_fn=_ignore_interrupts,
+    )
+
+
+def iterate_batches(loader: Loader) -> Iterator[Batch]:
+    """The batches of one epoch.
+
+    Raises:
+        LabelkitError: a sample could not be made; the error is the data set's.
+    """
+    for batch in loader:
+        if isinstance(batch, FailedSample):
+            raise batch.error
+        yield batch
+
+
+def _collate(samples: list[Batch | FailedSample]) -> Batch | FailedSample:
+    failures = (sample for sample in samples if isinstance(sample, FailedSample))
+    return next(failures, None) or default_collate(samples)
+
+
+def _ignore_interrupts(worker: int) -> None:
+    """Ignore Ctrl-C, which the terminal sends to every process: the main one stops the workers."""
+    del worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
