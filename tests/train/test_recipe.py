@@ -143,7 +143,7 @@ LATE = {
     "model.name=vit_tiny_patch16_224": r"data.image_size: vit_.* 32x32 images .*img_size",
     "run.device=warp": r"torch cannot use the device 'warp'",
     "data.train=nowhere": r"data.train: no such folder: 'nowhere' .* --set data.train=PATH",
-    'labels={kind="label-maps", maps="m.h5"}': r"labels.maps: no such file: 'm.h5'.* labelkit relabel",
+    'labels={kind="label-maps", maps="m"}': r"labels.maps: no such file: 'm'. .*labelkit relabel",
     'labels={kind="semantic-softmax", tree="t"}': r"labels.tree: no such file: 't'. .*build-tree",
 }
 
