@@ -27,8 +27,8 @@ from torchvision.transforms.v2 import functional as VF
 
 from labelkit.data import list_images, read_image
 from labelkit.geometry import CropBox
-from labelkit.label_maps import LabelMap, LabelMapFile, LabelMapWriter, MapForm, pool
-from labelkit.label_maps.record import RecordCodec
+from labelkit.label_maps import LabelMap, LabelMapFile, LabelMapWriter, MapForm, RecordCodec, pool
+from labelkit.label_maps.file.reader import stored_rows
 from labelkit.relabel import Settings
 from labelkit.relabel.selection import select
 from labelkit.teachers import load_teacher, resize_grid
@@ -136,7 +136,7 @@ def speeds(folder: Path, plain: LabelMaps, maps: LabelMaps, path: Path) -> str:
     for target, *pair in zip(loose, plain.score, plain.index, strict=True):
         torch.save(torch.tensor(np.stack(pair), dtype=torch.float32), target)
     generator = np.random.default_rng(0)
-    stored = [row[1] for row in file.raw_rows()]
+    stored = [row[1] for row in stored_rows(file).unchecked()]
     reads = (
         lambda row: torch.load(loose[row]),
         file.at,

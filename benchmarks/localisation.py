@@ -24,8 +24,7 @@ from torchvision.transforms.v2 import functional as VF
 
 from labelkit.data import list_images, read_image
 from labelkit.geometry import CropBox
-from labelkit.label_maps import LabelMap, pool
-from labelkit.label_maps.record import RecordCodec
+from labelkit.label_maps import LabelMap, RecordCodec, pool
 from labelkit.relabel import Settings
 from labelkit.relabel.selection import select
 from labelkit.teachers import Teacher, load_teacher, resize_grid

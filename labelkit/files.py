@@ -20,7 +20,11 @@ _LINKS_UNSUPPORTED = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 def replace_file(
-    path: Path, content: bytes | Callable[[Path], object], *, sync: bool = True
+    path: Path,
+    content: bytes | Callable[[Path], object],
+    scratch: Path | None = None,
+    *,
+    sync: bool = True,
 ) -> None:
     """Write a file atomically: a reader sees the old content or the new, never a part of it.
 
@@ -30,6 +34,8 @@ def replace_file(
     Args:
         path: the file to create or replace.
         content: its bytes, or a function that writes the whole file to the path it is given.
+        scratch: a folder for the temporary file, used if it is on the same disk; the file's own
+            folder if None.
         sync: flush the file to the disk. False is for many small files, followed by one
             ``os.sync()``: until then a power failure may leave empty files.
 
@@ -38,7 +44,9 @@ def replace_file(
             unchanged and the error names it.
     """
     path = path.resolve()
-    temporary = _temporary(path.parent, path.name)
+    if scratch is None or scratch.stat().st_dev != path.parent.stat().st_dev:
+        scratch = path.parent
+    temporary = _temporary(scratch, path.name)
     try:
         _write(temporary, content, sync=sync)
         if path.exists():

@@ -1,10 +1,16 @@
-from .form import MapForm as MapForm
-from .form_checks import check_maps as check_maps
-from .joining import merge as merge
-from .label_map import Background as Background, LabelMap as LabelMap, LabelMaps as LabelMaps
+from .file.codec import check_maps as check_maps
+from .file.layout import first_difference as first_difference
+from .file.merge import merge as merge
+from .file.reader import DamagedRow as DamagedRow, LabelMapFile as LabelMapFile
+from .file.record import RecordCodec as RecordCodec
+from .file.writer import LabelMapWriter as LabelMapWriter, Shard as Shard
+from .label_map import (
+    Background as Background,
+    LabelMap as LabelMap,
+    LabelMaps as LabelMaps,
+    MapForm as MapForm,
+)
 from .map_batch import MapBatch as MapBatch, ProbabilityBatch as ProbabilityBatch
 from .pooling import pool as pool, pool_by_zoom as pool_by_zoom
 from .pooling_batch import pool_batch as pool_batch, pool_batch_by_zoom as pool_batch_by_zoom
 from .pooling_tokens import pool_tokens as pool_tokens
-from .reader import LabelMapFile as LabelMapFile
-from .writer import LabelMapWriter as LabelMapWriter, Shard as Shard

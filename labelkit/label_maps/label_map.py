@@ -1,13 +1,15 @@
-"""One image's label map, and those of many images.
+"""Label maps: of one image, of many images, and the form that all maps of a file share.
 
 Legend: N images, K entries per cell, H W grid, C classes, M classes and P patterns of a background.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
 import numpy as np
 
 if TYPE_CHECKING:
@@ -15,24 +17,69 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from labelkit.label_maps.form import MapForm
-
     _Join = Callable[[Sequence[NDArray[Any]]], NDArray[Any]]
+
+
+class MapForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What all maps of one kind in a file share.
+
+    Attributes:
+        selection: ``cell`` stores the K strongest classes of every cell, as published; ``image``
+            stores the K strongest classes of the image in all cells.
+        top_k: K.
+        grid: rows and columns, (H, W).
+        scores: the number type of stored logits; ``uint8`` divides the image's own range into 255
+            steps.
+        background: M, classes of the background; 0 for maps without one, where every class that a
+            cell does not store has logit 0, as published.
+        patterns: P, patterns over the grid that the background's classes share.
+        log_sum_exp: whether each cell stores the log-sum-exp of all its logits.
+        zoom: the input side over the side that the teacher was trained at; 0 if unknown.
+    """
+
+    selection: Literal["cell", "image"] = "cell"
+    top_k: int
+    grid: tuple[int, int]
+    scores: Literal["uint8", "float16", "float32"] = "uint8"
+    background: int = 0
+    patterns: int = 0
+    log_sum_exp: bool = False
+    zoom: float = 0.0
+
+    def check(self, num_classes: int) -> None:
+        """Raise unless this form is possible for ``num_classes`` classes.
+
+        Raises:
+            ValueError: a number is out of range; the message names it.
+        """
+        if not 1 <= self.top_k <= num_classes:
+            raise ValueError(f"top_k={self.top_k} is not between 1 and {num_classes} classes")
+        if min(self.grid) < 1:
+            raise ValueError(f"a grid of {self.grid[0]}x{self.grid[1]} has no cells")
+        free = num_classes - self.top_k if self.selection == "image" else num_classes
+        if not 0 <= self.background <= free:
+            raise ValueError(f"background={self.background} is not between 0 and {free} classes")
+        most = self.background if self.selection == "image" else 0
+        if not 0 <= self.patterns <= most:
+            raise ValueError(f"patterns={self.patterns} is not between 0 and {most}")
+        if not 0 <= self.zoom < math.inf:
+            raise ValueError(f"zoom={self.zoom} is not a finite number >= 0")
 
 
 @dataclass(frozen=True, eq=False)
 class Background:
-    """What stands in the cells that do not store a class.
+    """The logits of classes in the cells that do not store them.
 
-    There, class m of the M has ``logits[m] + sum_p coefficients[p, m] * patterns[p]``, and any
-    other class ``rest``. For N images at once each array has one more axis in front.
+    Class m of the M has ``logits[m] + sum_p coefficients[p, m] * patterns[p]`` there; any other
+    class has ``rest``. For N images, each array has one more axis in front.
 
     Attributes:
         classes: class indices (M,), ascending and distinct.
-        logits: the mean logit (M,) of each over the cells where it is not stored, float32.
-        rest: the mean logit of all other classes where they are not stored.
-        coefficients: how much of each pattern a class has (P, M), float32; None for no patterns.
-        patterns: (P, H, W), float32; None for none.
+        logits: each class's mean logit over the cells that do not store it (M,), float32.
+        rest: the mean logit of all other classes over the cells that do not store them.
+        coefficients: the weight of each pattern in each class (P, M), float32; None without
+            patterns.
+        patterns: (P, H, W), float32; None if there are none.
     """
 
     classes: NDArray[np.integer]
@@ -42,20 +89,20 @@ class Background:
     patterns: NDArray[np.float32] | None = None
 
     def fill(self, num_classes: int) -> NDArray[np.float32]:
-        """The mean logit that stands for each class where it is not stored: (C,), one image."""
+        """Every class's mean logit in the cells that do not store it: (C,), for one image."""
         fill = np.full(num_classes, self.rest, np.float32)
         fill[self.classes] = self.logits
         return fill
 
     def dense(self, num_classes: int, grid: tuple[int, int]) -> NDArray[np.float32]:
-        """All logits (C, H, W) as if nothing were stored, one image."""
+        """All logits (C, H, W) as if no cell stored any class, for one image."""
         dense = np.repeat(self.fill(num_classes), grid[0] * grid[1]).reshape(num_classes, *grid)
         if self.coefficients is not None and self.patterns is not None:
             dense[self.classes] += np.einsum("pm,phw->mhw", self.coefficients, self.patterns)
         return dense
 
     def image(self, number: int) -> Background:
-        """That of one image out of N."""
+        """The background of one of the N images."""
         rest = np.asarray(self.rest)[number]
         return Background(
             self.classes[number],
@@ -70,21 +117,21 @@ class Background:
 class LabelMap:
     """The strongest classes of every grid cell, with their logits.
 
-    Logits are the teacher's up to one constant a cell, which all classes of the cell share; no
-    softmax sees it.
+    Logits equal the teacher's up to one constant per cell, which all classes of the cell share and
+    no softmax sees.
 
     Attributes:
-        index: class indices (K, H, W), unsigned integers, distinct in a cell; with the selection
-            ``cell`` strongest first.
+        index: class indices (K, H, W), unsigned integers, distinct within a cell; with the
+            selection ``cell``, strongest first.
         score: their logits (K, H, W), float32.
-        background: what classes have where they are not stored; None is 0, as published.
+        background: the logits of classes where they are not stored; None means 0, as published.
         classes: the K classes, ascending, if all cells store the same ones; None if each cell has
             its own.
-        log_sum_exp: log of the sum of exponentials of all C logits of each cell (H, W); None if the
-            file does not keep it.
+        log_sum_exp: the log-sum-exp of all C logits of each cell (H, W); None if the file does not
+            store it.
 
     Raises:
-        ValueError: the two arrays do not have one shape (K, H, W).
+        ValueError: ``index`` and ``score`` do not share one shape (K, H, W).
     """
 
     index: NDArray[np.unsignedinteger]
@@ -117,7 +164,7 @@ class LabelMap:
         return np.take_along_axis(self.index, first, axis=0)[0]
 
     def dense(self, num_classes: int) -> NDArray[np.float32]:
-        """All logits (C, H, W), with the background where nothing is stored.
+        """All logits (C, H, W), with the background where a class is not stored.
 
         For pictures and tests; pooling does not need it.
         """
@@ -143,8 +190,8 @@ class LabelMaps:
         index: class indices: (N, K, H, W), strongest first, or with the selection ``image`` (N, K),
             ascending.
         score: logits (N, K, H, W).
-        background: of N images; None for maps without one.
-        log_sum_exp: (N, H, W); None if it is not kept.
+        background: of all N images; None for maps without one.
+        log_sum_exp: (N, H, W); None if it is not stored.
     """
 
     index: NDArray[np.integer]
@@ -174,7 +221,7 @@ class LabelMaps:
 
     @classmethod
     def stack(cls, maps: Sequence[LabelMap]) -> LabelMaps:
-        """The maps of some images side by side.
+        """Stack the maps of several images.
 
         Raises:
             ValueError: no maps, or maps of several forms.
@@ -186,23 +233,23 @@ class LabelMaps:
         return cls(
             np.stack(classes or [each.index for each in maps]),
             np.stack([each.score for each in maps]),
-            _backgrounds([each.background for each in maps], np.stack),
-            _arrays([each.log_sum_exp for each in maps], np.stack),
+            _join_backgrounds([each.background for each in maps], np.stack),
+            _join_arrays([each.log_sum_exp for each in maps], np.stack),
         )
 
     @classmethod
     def concatenate(cls, parts: Sequence[LabelMaps]) -> LabelMaps:
-        """The maps of several batches, one after the other; at least one, all of one form."""
+        """Concatenate the maps of several batches: at least one, all of one form."""
         return cls(
             np.concatenate([part.index for part in parts]),
             np.concatenate([part.score for part in parts]),
-            _backgrounds([part.background for part in parts], np.concatenate),
-            _arrays([part.log_sum_exp for part in parts], np.concatenate),
+            _join_backgrounds([part.background for part in parts], np.concatenate),
+            _join_arrays([part.log_sum_exp for part in parts], np.concatenate),
         )
 
     @classmethod
-    def none(cls, form: MapForm) -> LabelMaps:
-        """The maps of no images, in a form's shapes."""
+    def empty(cls, form: MapForm) -> LabelMaps:
+        """Maps of no images, with the shapes of a form."""
         size, grid = form.background, form.grid
         background = Background(
             np.empty((0, size), np.int64),
@@ -221,7 +268,7 @@ class LabelMaps:
 
 
 def _in_all_cells(classes: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """Classes (K,) as an array (K, H, W) that takes no memory; quicker than ``broadcast_to``."""
+    """Classes (K,) as a view (K, H, W) without a copy; faster than ``broadcast_to``."""
     index = np.ndarray(shape, classes.dtype, classes, 0, (classes.strides[0], 0, 0))
     index.flags.writeable = False
     return index
@@ -229,14 +276,14 @@ def _in_all_cells(classes: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]
 
 def _shape(label_map: LabelMap) -> tuple[object, ...]:
     """What maps of one form have in common."""
-    behind = label_map.background
-    size = None if behind is None else len(behind.classes)
-    patterns = 0 if behind is None or behind.patterns is None else len(behind.patterns)
-    kept = label_map.log_sum_exp is None
-    return label_map.index.shape, label_map.classes is None, size, patterns, kept
+    background = label_map.background
+    size = None if background is None else len(background.classes)
+    patterns = 0 if background is None or background.patterns is None else len(background.patterns)
+    has_log_sum_exp = label_map.log_sum_exp is not None
+    return label_map.index.shape, label_map.classes is None, size, patterns, has_log_sum_exp
 
 
-def _backgrounds(parts: Sequence[Background | None], join: _Join) -> Background | None:
+def _join_backgrounds(parts: Sequence[Background | None], join: _Join) -> Background | None:
     some = [part for part in parts if part is not None]
     if not some:
         return None
@@ -244,12 +291,12 @@ def _backgrounds(parts: Sequence[Background | None], join: _Join) -> Background 
         join([part.classes for part in some]),
         join([part.logits for part in some]),
         join([np.asarray(part.rest, np.float32) for part in some]),
-        _arrays([part.coefficients for part in some], join),
-        _arrays([part.patterns for part in some], join),
+        _join_arrays([part.coefficients for part in some], join),
+        _join_arrays([part.patterns for part in some], join),
     )
 
 
-def _arrays(
+def _join_arrays(
     parts: Sequence[NDArray[np.floating] | None], join: _Join
 ) -> NDArray[np.floating] | None:
     some = [part for part in parts if part is not None]

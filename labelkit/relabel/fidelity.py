@@ -21,8 +21,7 @@ from labelkit.data import list_images, read_image
 from labelkit.errors import DatasetError
 from labelkit.files import evenly_spaced
 from labelkit.geometry import CropBox
-from labelkit.label_maps import LabelMap, pool, pool_by_zoom
-from labelkit.label_maps.record import RecordCodec
+from labelkit.label_maps import LabelMap, RecordCodec, pool, pool_by_zoom
 from labelkit.relabel.maps import Settings
 from labelkit.relabel.predictions import native_grid
 from labelkit.relabel.selection import select

@@ -12,8 +12,7 @@ import msgspec
 
 from labelkit.data import list_images
 from labelkit.errors import LabelkitError, LabelMapError, first_line
-from labelkit.label_maps import LabelMapFile, LabelMaps, LabelMapWriter
-from labelkit.label_maps.identity import difference
+from labelkit.label_maps import LabelMapFile, LabelMaps, LabelMapWriter, first_difference
 from labelkit.relabel.batches import disk_failed
 from labelkit.relabel.maps import MapMaker, Settings
 from labelkit.teachers import Teacher
@@ -153,7 +152,7 @@ def _run(
 def _joined(parts: list[list[LabelMaps]], maker: MapMaker) -> list[LabelMaps]:
     """The maps of several batches, one item for each form."""
     if not parts:
-        return [LabelMaps.none(form) for form in maker.forms]
+        return [LabelMaps.empty(form) for form in maker.forms]
     return [LabelMaps.concatenate(each) for each in zip(*parts, strict=True)]
 
 
@@ -220,7 +219,7 @@ def _differences(file: LabelMapFile, maker: MapMaker, keys: list[str]) -> Iterat
         msgspec.json.decode(msgspec.json.encode({"settings": source, "the maps": forms}))
         for source, forms in ((file.attrs, file.forms), (maker.source, maker.forms))
     )
-    first = difference(there, now)
+    first = first_difference(there, now)
     if first:
         yield f"{first.name}: {first.first} there, {first.second} now"
     elif file.classes.ids != maker.classes.ids:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from labelkit.data import list_images, open_image
 from labelkit.errors import DatasetError
 from labelkit.files import evenly_spaced
-from labelkit.label_maps.checked_rows import DamagedRow
+from labelkit.label_maps import DamagedRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

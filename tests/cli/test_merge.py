@@ -93,4 +93,4 @@ def test_a_file_of_something_else_is_told(parts, tmp_path):
     (tmp_path / "c.h5").write_text("no maps")
     run = labelkit("merge", *parts, tmp_path / "c.h5", "-o", tmp_path / "m.h5")
     assert run.code == 1
-    assert "c.h5 is not a whole HDF5 file" in run.text
+    assert "c.h5 is not a complete HDF5 file" in run.text

@@ -63,7 +63,7 @@ def test_merge_refuses_a_pipe(tmp_path: Path) -> None:
     file = write_file(tmp_path / "a.h5")
     os.mkfifo(tmp_path / "b.h5")
     run = labelkit("merge", file.path, tmp_path / "b.h5", "-o", tmp_path / "m.h5")
-    assert (run.code, "b.h5 is no plain file" in run.text) == (1, True), run.text
+    assert (run.code, "b.h5 is not a regular file" in run.text) == (1, True), run.text
 
 
 READERS: dict[str, tuple[Callable[[Path], object], type[Exception]]] = {

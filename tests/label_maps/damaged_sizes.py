@@ -6,7 +6,7 @@ import zlib
 
 import h5py
 
-from labelkit.label_maps.layout import DATASETS
+from labelkit.label_maps.file.layout import DATASETS
 from tests.label_maps.file_surgery import COUNT, replace_records, stored_rows
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import h5py
 import numpy as np
 
-from labelkit.label_maps.layout import DATASETS, ROW
+from labelkit.label_maps.file.layout import DATASETS, ROW
 from tests.label_maps.file_surgery import replace_dataset
 
 

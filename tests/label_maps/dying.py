@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 STEPS = (
     (os, "mkdir"),
     (os, "link"),
+    (os, "replace"),
     (os, "fsync"),
     (os, "unlink"),
     (os, "rmdir"),

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from labelkit.label_maps.layout import ContentDigest
+from labelkit.label_maps.file.layout import ContentDigest
 
 COUNT = 24  # rows of the file that is damaged
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
+from labelkit import files
 from labelkit.errors import LabelMapError
 from labelkit.hierarchy import ClassList
 from labelkit.label_maps import LabelMapFile, LabelMapWriter, MapForm
@@ -40,7 +41,7 @@ CLASSES = ClassList.of([f"class {n}" for n in range(20)], "twenty")
 UNREADABLE = {"d/05.jpg": "torn", "d/11.jpg": "not an image"}
 
 
-def open_writer(path: Path) -> LabelMapWriter:
+def open_writer(path: Path, *, overwrite: bool = False) -> LabelMapWriter:
     """The writer that every process of a crash test opens."""
     return LabelMapWriter(
         path,
@@ -50,6 +51,7 @@ def open_writer(path: Path) -> LabelMapWriter:
         source={"teacher": "none"},
         made_with={"numpy": "any"},
         shard_rows=7,
+        overwrite=overwrite,
     )
 
 
@@ -58,7 +60,11 @@ def write_maps(path: Path) -> None:
     if path.exists():
         LabelMapFile.open(path).close()
         return
-    made = open_writer(path)
+    write_shards(open_writer(path))
+
+
+def write_shards(made: LabelMapWriter) -> None:
+    """Write the missing shards, and finish the file."""
     for shard in made.pending():
         keys = made.keys[shard.start : shard.stop]
         unreadable = {key: UNREADABLE[key] for key in keys if key in UNREADABLE}
@@ -110,14 +116,20 @@ def die_after(step: int, report: int) -> None:
 
     for owner, name in STEPS:
         setattr(owner, name, counted(getattr(owner, name)))
-    write_bytes = Path.write_bytes
+    write = files._write
 
-    def write_in_halves(path: Path, content: bytes) -> int:
-        write_bytes(path, content[: len(content) // 2])
-        count("half of Path.write_bytes")
-        return counted(write_bytes)(path, content)
+    def write_in_halves(
+        path: Path, content: bytes | Callable[[Path], object], *, sync: bool
+    ) -> None:
+        def halves(path: Path) -> None:
+            path.write_bytes(content[: len(content) // 2])
+            count("half of a file")
+            path.write_bytes(content)
+            count("a file")
 
-    Path.write_bytes = write_in_halves
+        write(path, halves if isinstance(content, bytes) else content, sync=sync)
+
+    files._write = write_in_halves
 
 
 def run(request: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 from labelkit.label_maps import Background, LabelMap, LabelMaps, MapForm
 
 if TYPE_CHECKING:
-    from labelkit.label_maps.codec import MapCodec
+    from labelkit.label_maps.file.codec import MapCodec
 
 _POOL = 300  # how many classes the cells of one image choose from: more than a palette holds
 
@@ -39,7 +39,7 @@ def random_maps(
     """
     images = [_random_classes(rng, form, num_classes, pool) for _ in range(count)]
     if not images:
-        return LabelMaps.none(form)
+        return LabelMaps.empty(form)
     index = np.stack([own for own, _ in images])
     score = rng.normal(3, spread, (count, form.top_k, *form.grid))
     if form.selection == "cell":

@@ -9,6 +9,7 @@ import numpy as np
 
 from labelkit.hierarchy import ClassList
 from labelkit.label_maps import Background, LabelMapFile, LabelMaps, LabelMapWriter, MapForm
+from labelkit.label_maps.file.reader import stored_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +24,7 @@ MADE_WITH = {"labelkit": "0.1.0", "torch": "2.5"}
 def maps_of(keys: Sequence[str], form: MapForm = FORM, seed: int = 0) -> LabelMaps:
     """The maps of some keys: always the same for the same key, form and seed."""
     maps = [_one(key, form, seed) for key in keys]
-    return LabelMaps.concatenate([LabelMaps.none(form), *maps])
+    return LabelMaps.concatenate([LabelMaps.empty(form), *maps])
 
 
 def _one(key: str, form: MapForm, seed: int) -> LabelMaps:
@@ -80,7 +81,7 @@ def damage(file: LabelMapFile, key: str) -> LabelMapFile:
     """The same file with one bit of a row's record turned."""
     position = file.position(key)
     assert position is not None
-    stored = list(file.raw_rows())[position][1]
+    stored = list(stored_rows(file).unchecked())[position][1]
     content = bytearray(file.path.read_bytes())
     place = content.index(stored) + len(stored) // 2
     content[place] ^= 1

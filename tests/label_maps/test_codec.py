@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from labelkit.label_maps import Background, LabelMap, LabelMaps, MapForm
-from labelkit.label_maps.codec import MapCodec
+from labelkit.label_maps.file.codec import MapCodec
 from tests.label_maps.map_forms import CLASS_COUNTS, map_forms
 from tests.label_maps.random_maps import decoded, random_maps
 
@@ -92,7 +92,7 @@ def test_a_record_gives_back_what_was_encoded_whatever_the_form(data):
 def test_no_images_make_no_records(form):
     """A shard whose images are all unreadable."""
     codec = MapCodec(form, 9)
-    assert codec.encode(LabelMaps.none(form)).shape == (0, codec.nbytes)
+    assert codec.encode(LabelMaps.empty(form)).shape == (0, codec.nbytes)
 
 
 def test_class_ids_above_65535_survive():

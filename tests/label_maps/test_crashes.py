@@ -20,7 +20,10 @@ import numpy as np
 import pytest
 
 from labelkit.label_maps import LabelMapFile
-from tests.label_maps.killable_writer import CLASSES, UNREADABLE, open_writer
+from labelkit.label_maps.file.reader import stored_rows
+from tests.label_maps.dying import deaths
+from tests.label_maps.killable_writer import CLASSES, UNREADABLE, open_writer, write_shards
+from tests.label_maps.small_files import make
 
 CRASHES = int(os.environ.get("LABELKIT_CRASHES", "20"))
 ROOT = Path(__file__).parents[2]
@@ -85,7 +88,7 @@ def content(path: Path) -> dict[str, tuple]:
 def rows(path: Path) -> dict[bytes, tuple[bytes, int]]:
     """The record as it stands and the checksum of every key."""
     with LabelMapFile.open(path) as file:
-        return {key: (stored, crc32) for key, stored, crc32 in file.raw_rows()}
+        return {key: (stored, crc32) for key, stored, crc32 in stored_rows(file).unchecked()}
 
 
 def check_what_is_left(
@@ -156,8 +159,8 @@ def test_killed_after_any_step_of_a_run_the_next_one_goes_on(writers, undisturbe
         "fsync",
         "unlink",
         "rmdir",
-        "half of Path.write_bytes",
-        "Path.write_bytes",
+        "half of a file",
+        "a file",
         "Group.create_dataset",
         "File.close",
     }
@@ -219,3 +222,42 @@ def test_two_writers_that_die_after_any_step_leave_nothing_half(writers, undistu
         assert content(path) == undisturbed.content
         shutil.rmtree(path.parent)
     assert deaths > 20
+
+
+def test_killed_at_any_step_of_overwriting_the_old_file_stays_until_the_new_one_is_complete(
+    tmp_path, undisturbed
+):
+    """The next run resumes from the finished shards, and leaves nothing but the new file."""
+    path = tmp_path / "out" / "maps.h5"
+    path.parent.mkdir()
+    old = make(tmp_path / "old.h5", ["old.jpg"]).path.read_bytes()
+
+    def overwrite() -> None:
+        write_shards(open_writer(path, overwrite=True))
+
+    places, resumed = set(), 0
+    path.write_bytes(old)
+    for _ in deaths(overwrite):
+        is_old = path.read_bytes() == old
+        places.add(is_old)
+        assert is_old or content(path) == undisturbed.content
+        LabelMapFile.open(path).check_rows()
+        resumed += is_old and len(open_writer(path, overwrite=True).pending()) < 2
+        overwrite()
+        assert content(path) == undisturbed.content
+        assert [file.name for file in path.parent.iterdir()] == ["maps.h5"]
+        path.write_bytes(old)
+    assert places == {True, False}
+    assert resumed > 10
+    assert content(path) == undisturbed.content
+
+
+def test_an_existing_file_is_refused_unless_overwriting(tmp_path):
+    path = make(tmp_path / "maps.h5", ["old.jpg"]).path
+    with pytest.raises(FileExistsError, match=r"maps\.h5 exists: choose another name"):
+        open_writer(path)
+    with LabelMapFile.open(path) as old:
+        write_shards(open_writer(path, overwrite=True))
+        assert list(old) == ["old.jpg"]  # an open reader keeps the file that it opened
+        assert old["old.jpg"].top_k
+    assert len(LabelMapFile.open(path)) == 14 - len(UNREADABLE)

@@ -12,7 +12,7 @@ import pytest
 from labelkit.errors import LabelMapError
 from labelkit.hierarchy import ClassList
 from labelkit.label_maps import LabelMapFile, MapForm
-from labelkit.label_maps.layout import VERSION
+from labelkit.label_maps.file.layout import VERSION
 from tests.label_maps.file_surgery import header_of, seal
 from tests.label_maps.random_maps import bits
 from tests.label_maps.small_files import CLASSES, MADE_WITH, SOURCE, damage, make, maps_of
@@ -91,7 +91,7 @@ def test_a_file_of_one_form_gives_its_map_at_once(path, tmp_path):
             assert found.score.tobytes() == only.score.tobytes()
     several = make(tmp_path / "several.h5", KEYS, FORMS)
     for take in (lambda: several["~"], lambda: several.at(0)):
-        with pytest.raises(LabelMapError, match=r"3 maps of each image: take maps\(\)"):
+        with pytest.raises(LabelMapError, match=r"3 maps per image: use maps\(\)"):
             take()
 
 
@@ -111,7 +111,7 @@ def test_a_file_of_no_rows_opens(path):
         assert list(written) == written.missing([])
         assert written.unreadable == unreadable
         assert written.missing(["a", ""]) == ["a", ""]
-        with pytest.raises(LabelMapError, match="has no label map for 'a': it is empty"):
+        with pytest.raises(LabelMapError, match="has no label map for 'a': the file has no rows"):
             written.maps("a")
         written.check_rows()
 
@@ -158,7 +158,9 @@ def test_a_changed_bit_in_a_row_is_told_where_it_is_read(path):
     position = damaged.position("b/03.jpg")
     damaged["b/02.jpg"]
     for read in (lambda: damaged["b/03.jpg"], lambda: damaged.at(position), damaged.check_rows):
-        with pytest.raises(LabelMapError, match=rf"row {position} \(b/03.jpg\): .*Copy the file"):
+        with pytest.raises(
+            LabelMapError, match=rf"row {position} \(b/03.jpg\) is damaged: .*Copy the file"
+        ):
             read()
 
 
@@ -169,7 +171,7 @@ def test_an_own_mapping_of_keys_to_rows_is_not_believed(path):
         rows = file["rows"][()]
         rows["crc32"][[2, 3]] = rows["crc32"][[3, 2]]
         file["rows"][...] = rows
-    with pytest.raises(LabelMapError, match="not those that the header sums up"):
+    with pytest.raises(LabelMapError, match="keys or checksums do not match the header's digest"):
         LabelMapFile.open(path)
 
 
@@ -177,18 +179,18 @@ def test_torn_and_foreign_files_are_refused(path, tmp_path):
     content = small(path).path.read_bytes()
     torn = tmp_path / "torn.h5"
     torn.write_bytes(content[: len(content) // 2])
-    with pytest.raises(LabelMapError, match="not a whole HDF5 file"):
+    with pytest.raises(LabelMapError, match="not a complete HDF5 file"):
         LabelMapFile.open(torn)
     foreign = tmp_path / "foreign.h5"
     with h5py.File(foreign, "w") as file:
         file["x"] = 1
-    with pytest.raises(LabelMapError, match="not one of label maps"):
+    with pytest.raises(LabelMapError, match="not a label-map file"):
         LabelMapFile.open(foreign)
     with pytest.raises(FileNotFoundError, match="no such file"):
         LabelMapFile.open(tmp_path / "none.h5")
     os.mkfifo(tmp_path / "pipe.h5")
     for odd in (tmp_path / "pipe.h5", tmp_path):
-        with pytest.raises(LabelMapError, match="is no plain file"):
+        with pytest.raises(LabelMapError, match="is not a regular file"):
             LabelMapFile.open(odd)
 
 

@@ -37,12 +37,12 @@ def test_a_file_that_another_program_writes_is_to_be_waited_for(tmp_path: Path) 
         with pytest.raises(LabelMapError, match=message):
             LabelMapFile.open(path)
         writer.communicate()
-    with pytest.raises(LabelMapError, match="not one of label maps"):
+    with pytest.raises(LabelMapError, match="not a label-map file"):
         LabelMapFile.open(path)
 
 
 def test_a_file_that_this_program_has_open_is_to_be_closed(tmp_path: Path) -> None:
     path = make(tmp_path / "maps.h5", ["a.jpg"]).path
-    with h5py.File(path, "r+"), pytest.raises(LabelMapError, match="in this program already"):
+    with h5py.File(path, "r+"), pytest.raises(LabelMapError, match="already open in this program"):
         LabelMapFile.open(path)
     assert len(LabelMapFile.open(path)) == 1

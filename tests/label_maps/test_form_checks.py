@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from labelkit.label_maps import LabelMaps, MapForm
-from labelkit.label_maps.codec import MapCodec
+from labelkit.label_maps.file.codec import MapCodec
 from tests.label_maps.random_maps import random_maps
 
 CELL = MapForm(top_k=2, grid=(3, 4), background=3, log_sum_exp=True)
@@ -45,7 +45,7 @@ def test_maps_of_the_form_are_taken(form):
 def test_logits_that_steps_cannot_reach_are_refused(field, number):
     maps = maps_of(CELL)
     changed = replace(maps, **{field: with_one(getattr(maps, field), number)})
-    assert "not a finite number" in refusal(CELL, changed)
+    assert "is not finite, or too large" in refusal(CELL, changed)
 
 
 @pytest.mark.parametrize("field", ["score", "log_sum_exp"])
@@ -54,7 +54,7 @@ def test_logits_that_half_floats_cannot_hold_are_refused(field):
     fits = replace(maps, **{field: with_one(getattr(maps, field), -65_504)})
     assert len(MapCodec(HALF, CLASSES).encode(fits)) == 3
     too_large = replace(maps, **{field: with_one(getattr(maps, field), -65_505)})
-    assert "does not fit the type" in refusal(HALF, too_large)
+    assert "too large for the number type that stores it" in refusal(HALF, too_large)
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf, 2.0**101])
@@ -63,7 +63,7 @@ def test_backgrounds_that_steps_cannot_reach_are_refused(field, number):
     maps = maps_of(IMAGE)
     part = with_one(getattr(maps.background, field), number)
     changed = replace(maps, background=replace(maps.background, **{field: part}))
-    assert "not a finite number" in refusal(IMAGE, changed)
+    assert "is not finite, or too large" in refusal(IMAGE, changed)
 
 
 @pytest.mark.parametrize(
@@ -111,21 +111,21 @@ def test_a_background_of_a_class_outside_the_list_is_refused(number):
     maps = maps_of(CELL)
     classes = np.sort(with_one(maps.background.classes, number), axis=1)
     changed = replace(maps, background=replace(maps.background, classes=classes))
-    assert "the background's classes do not ascend" in refusal(CELL, changed)
+    assert "the background's classes are not ascending" in refusal(CELL, changed)
 
 
 @pytest.mark.parametrize("order", [np.s_[:, ::-1], np.s_[:, [0, 0]]])
 def test_the_classes_of_an_image_ascend_each_once(order):
     maps = maps_of(IMAGE)
     changed = replace(maps, index=maps.index[order])
-    assert "the classes of an image do not ascend" in refusal(IMAGE, changed)
+    assert "the classes of an image are not ascending" in refusal(IMAGE, changed)
 
 
 @pytest.mark.parametrize("order", [np.s_[:, ::-1], np.s_[:, [0, 0, 1]]])
 def test_the_classes_of_a_background_ascend_each_once(order):
     maps = maps_of(CELL)
     background = replace(maps.background, classes=maps.background.classes[order])
-    assert "the background's classes do not ascend" in refusal(
+    assert "the background's classes are not ascending" in refusal(
         CELL, replace(maps, background=background)
     )
 
@@ -136,19 +136,19 @@ def test_a_class_is_stored_or_in_the_background():
     classes = maps.background.classes.copy()
     classes[-1] = np.sort(np.r_[classes[-1, 1:], maps.index[-1, 0]])
     changed = replace(maps, background=replace(maps.background, classes=classes))
-    assert "classes stored and in the background do not ascend" in refusal(IMAGE, changed)
+    assert "classes stored and in the background are not ascending" in refusal(IMAGE, changed)
 
 
 def test_parts_that_the_form_does_not_have_are_refused():
     whole, plain, image = maps_of(CELL), maps_of(PLAIN), maps_of(IMAGE)
     bare = replace(image.background, coefficients=None, patterns=None)
     refusals = {
-        "log-sum-exp is missing": (CELL, replace(whole, log_sum_exp=None)),
-        "log-sum-exp is too many": (PLAIN, replace(plain, log_sum_exp=whole.log_sum_exp)),
+        "log_sum_exp is missing": (CELL, replace(whole, log_sum_exp=None)),
+        "unexpected log_sum_exp": (PLAIN, replace(plain, log_sum_exp=whole.log_sum_exp)),
         "a background of 3 classes is missing": (CELL, replace(whole, background=None)),
         "expected (3, 0)": (PLAIN, replace(plain, background=whole.background)),
-        "do not fit a form of 1 patterns": (IMAGE, replace(image, background=bare)),
-        "do not fit a form of 0 patterns": (
+        "do not match a form of 1 patterns": (IMAGE, replace(image, background=bare)),
+        "do not match a form of 0 patterns": (
             CELL,
             replace(whole, background=replace(image.background, classes=whole.background.classes)),
         ),
@@ -157,8 +157,8 @@ def test_parts_that_the_form_does_not_have_are_refused():
         assert message in refusal(form, maps)
     for field in ("coefficients", "patterns"):
         half = replace(image.background, **{field: None})
-        assert "do not fit a form of 1" in refusal(IMAGE, replace(image, background=half))
-        assert "do not fit a form of 0" in refusal(
+        assert "do not match a form of 1" in refusal(IMAGE, replace(image, background=half))
+        assert "do not match a form of 0" in refusal(
             CELL, replace(whole, background=replace(half, classes=whole.background.classes))
         )
 
@@ -168,8 +168,8 @@ def test_parts_that_the_form_does_not_have_are_refused():
     [
         ({"top_k": 0}, "top_k=0 is not between 1 and 9"),
         ({"top_k": 10}, "top_k=10 is not between 1 and 9"),
-        ({"grid": (0, 4)}, "a grid of 0x4 cells"),
-        ({"grid": (3, -1)}, "a grid of 3x-1 cells"),
+        ({"grid": (0, 4)}, "a grid of 0x4 has no cells"),
+        ({"grid": (3, -1)}, "a grid of 3x-1 has no cells"),
         ({"background": -1}, "background=-1 is not between 0 and 9"),
         ({"background": 10}, "background=10 is not between 0 and 9"),
         ({"selection": "image", "background": 8}, "background=8 is not between 0 and 7"),
@@ -183,7 +183,9 @@ def test_parts_that_the_form_does_not_have_are_refused():
 )
 def test_forms_that_no_maps_can_have_are_refused(changes, message):
     form = MapForm(**({"top_k": 2, "grid": (3, 4)} | changes))
-    with pytest.raises(ValueError, match=r"is not between|holds nothing|no ratio") as caught:
+    with pytest.raises(
+        ValueError, match=r"is not between|has no cells|not a finite number"
+    ) as caught:
         MapCodec(form, CLASSES)
     assert message in str(caught.value)
 
@@ -207,4 +209,4 @@ def test_a_cell_has_its_strongest_class_first_and_none_twice():
     rising = replace(maps, score=maps.score[:, ::-1])
     assert "do not descend" in refusal(PLAIN, rising)
     twice = replace(maps, index=maps.index[:, [0, 0]])
-    assert "stands twice in a cell" in refusal(PLAIN, twice)
+    assert "duplicate class in a cell" in refusal(PLAIN, twice)

@@ -9,7 +9,7 @@ from hypothesis import given, settings, strategies as st
 
 from labelkit.geometry import CropBox
 from labelkit.label_maps import Background, LabelMap, MapForm, pool
-from labelkit.label_maps.codec import MapCodec
+from labelkit.label_maps.file.codec import MapCodec
 from labelkit.targets import SparseLogits
 from tests.label_maps.random_maps import random_map, random_maps
 from tests.oracles.pooling import pooled_logits, pooled_target

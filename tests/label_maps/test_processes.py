@@ -179,7 +179,7 @@ def test_a_closed_file_that_was_replaced_is_not_read_on(path):
     with pytest.raises(FileNotFoundError, match="no such file"):
         written.at(0)
     make(path, KEYS, seed=1).close()
-    with pytest.raises(LabelMapError, match="has changed since it was opened: open it anew"):
+    with pytest.raises(LabelMapError, match="has changed since it was opened: open it again"):
         written.at(0)
     with pytest.raises(LabelMapError, match="has changed since"):
         written.position(KEYS[0])

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from labelkit.label_maps import LabelMap, LabelMaps, MapForm
-from labelkit.label_maps.codec import MapCodec
-from labelkit.label_maps.record import RecordCodec
+from labelkit.label_maps import LabelMap, LabelMaps, MapForm, RecordCodec
+from labelkit.label_maps.file.codec import MapCodec
 from tests.label_maps.map_forms import CLASS_COUNTS, map_forms
 from tests.label_maps.random_maps import random_maps
 from tests.label_maps.test_codec import assert_same
@@ -158,10 +157,10 @@ def test_a_damaged_packed_map_of_cells_is_refused():
         "a range from 1.0 to 0.0": at(record, 4, bytes(4)),
         "3.4e\\+38 among": at(record, 4, LARGE),
         "a palette of 257 classes": at(record, size, b"\x01\x01"),
-        "a place outside the palette of 2": at(record, places, b"\x02"),
-        "classes that do not ascend within the list of 5": at(record, palette + 1, b"\x04"),
-        "do not ascend within": at(record, palette + 1, b"\x00"),
-        "class 255 of a list of 5": at(record, size, bytes(4) + b"\xff" + bytes(7)),
+        "an index outside the palette of 2": at(record, places, b"\x02"),
+        "classes are not ascending or not in the list of 5": at(record, palette + 1, b"\x04"),
+        "not ascending or not in the list of": at(record, palette + 1, b"\x00"),
+        "class 255 in a list of 5": at(record, size, bytes(4) + b"\xff" + bytes(7)),
     }
     for message, damaged in wrong.items():
         with pytest.raises(ValueError, match=message):
@@ -181,10 +180,10 @@ def test_a_damaged_map_of_an_image_is_refused():
         "3.4e\\+38 among": at(record, 16, LARGE),
         "nan among": at(record, 20, NAN),
         "3.4e\\+38 among ": at(record, 20, LARGE),
-        "do not ascend|class 9": at(record, 31, outside),
-        "do not ascend|class 9 ": at(record, 35, outside),
-        "do not ascend": at(record, 31, equal),
-        "do not ascend ": at(record, 35, equal),
+        "not ascending|class 9": at(record, 31, outside),
+        "not ascending|class 9 ": at(record, 35, outside),
+        "not ascending": at(record, 31, equal),
+        "not ascending ": at(record, 35, equal),
     }
     for message, damaged in wrong.items():
         with pytest.raises(ValueError, match=message.strip()):
@@ -212,7 +211,7 @@ def test_floats_that_are_not_finite_are_refused():
     ],
 )
 def test_records_that_no_reader_should_make_room_for_are_refused(forms):
-    with pytest.raises(ValueError, match="maps an image"):
+    with pytest.raises(ValueError, match="maps per image"):
         RecordCodec(forms, 9)
 
 

@@ -11,6 +11,7 @@ import pytest
 from labelkit.errors import LabelMapError
 from labelkit.hierarchy import ClassList
 from labelkit.label_maps import LabelMapFile, MapForm
+from labelkit.label_maps.file.reader import stored_rows
 from tests.label_maps.dying import deaths
 from tests.label_maps.small_files import FORM, SOURCE, damage, make, maps_of, writer_of
 
@@ -41,8 +42,8 @@ def test_old_rows_are_not_encoded_anew(tmp_path):
     """They hold other scores than a run of today would give."""
     old = make(tmp_path / "old.h5", OLD, seed=1)
     grown = make(tmp_path / "new.h5", OLD + NEW, reuse=old)
-    rows = {row[0].decode(): row for row in grown.raw_rows()}
-    assert [rows[key] for key in OLD] == list(old.raw_rows())
+    rows = {row[0].decode(): row for row in stored_rows(grown).unchecked()}
+    assert [rows[key] for key in OLD] == list(stored_rows(old).unchecked())
     assert set(rows) == {*OLD, *NEW}
 
 

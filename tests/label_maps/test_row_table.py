@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from labelkit.hierarchy import ClassList
-from labelkit.label_maps import LabelMapFile, MapForm, row_table
-from labelkit.label_maps.hdf5 import Rows, write_file
-from labelkit.label_maps.layout import FORMAT, VERSION, Header, row_crc32
-from labelkit.label_maps.record import RecordCodec
-from labelkit.label_maps.row_table import RowTable
+from labelkit.label_maps import LabelMapFile, MapForm, RecordCodec
+from labelkit.label_maps.file import rows as row_table
+from labelkit.label_maps.file.hdf5_writer import FileContent, RowStream, write_file
+from labelkit.label_maps.file.layout import FORMAT, VERSION, Header, row_crc32
+from labelkit.label_maps.file.rows import RowTable
 from tests.label_maps.random_maps import random_maps
 
 CLASSES = ClassList.of(["a", "b", "c"])
@@ -26,8 +26,8 @@ def write_keys(path, keys):
     header = Header(FORMAT, VERSION, (FORM,), "abc", CLASSES.digest, {}, {})
     stream = ((key, stored, row_crc32(key, record)) for key in map(str.encode, keys))
     size = sum(map(len, map(str.encode, keys)))
-    rows = Rows(stream, len(keys), size, len(keys) * len(stored))
-    write_file(path, header, CLASSES, rows, {})
+    rows = RowStream(stream, len(keys), size, len(keys) * len(stored))
+    write_file(path, FileContent(header, CLASSES, rows, {}))
     return path
 
 

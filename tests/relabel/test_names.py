@@ -17,6 +17,7 @@ from labelkit.data import LabelMapDataset, TargetOptions
 from labelkit.errors import ClassListError, ClassListMismatch, LabelMapError
 from labelkit.hierarchy import ClassList
 from labelkit.label_maps import LabelMapFile, LabelMaps, LabelMapWriter, merge
+from labelkit.label_maps.file.reader import stored_rows
 from labelkit.relabel import Settings, relabel, verify
 from labelkit.relabel.batches import ResizedImages
 from labelkit.relabel.predictions import Predictions
@@ -88,7 +89,7 @@ def test_the_maps_are_those_of_the_nouns(photos: Path, teacher: Teacher) -> None
     by_hand = Settings(sizes=(96,), batch_size=1, workers=0, classes=ClassList.of(SYNSETS.values()))
     relabel(photos, teacher, photos.with_name("wnids.h5"), by_hand)
     named, wnids = (LabelMapFile.open(photos.with_name(f"{n}.h5")) for n in ("named", "wnids"))
-    assert [*named.raw_rows()] == [*wnids.raw_rows()]
+    assert [*stored_rows(named).unchecked()] == [*stored_rows(wnids).unchecked()]
     assert (named.classes, [*wnids.classes]) == (CLASSES, [*SYNSETS.values()])
     assert named.attrs["synsets"] == SYNSETS
     assert {**named.attrs, "synsets": None} == {**wnids.attrs, "synsets": None}

@@ -25,6 +25,7 @@ from labelkit.errors import (
 from labelkit.geometry import CropBox
 from labelkit.hierarchy import ClassList, Taxonomy, project
 from labelkit.label_maps import LabelMap, LabelMapFile, MapForm, pool
+from labelkit.label_maps.file.reader import stored_rows
 from labelkit.relabel import Settings, relabel
 from labelkit.teachers import load_teacher
 from tests.command import labelkit
@@ -361,7 +362,9 @@ def test_a_damaged_old_row_is_made_anew_and_told(teacher, photos, tmp_path):
     relabel(photos, teacher, old, Settings(sizes=(96,), batch_size=1))
     whole = old.read_bytes()
     with LabelMapFile.open(old) as file:
-        (record,) = [row[1] for row in file.raw_rows() if row[0] == b"things/coffee.png"]
+        (record,) = [
+            row[1] for row in stored_rows(file).unchecked() if row[0] == b"things/coffee.png"
+        ]
     content = bytearray(whole)
     content[content.index(record) + len(record) // 2] ^= 0xFF
     old.write_bytes(content)
@@ -374,4 +377,4 @@ def test_a_damaged_old_row_is_made_anew_and_told(teacher, photos, tmp_path):
     old.write_bytes(whole[: len(whole) // 2])
     run = labelkit("relabel", photos, "-o", tmp_path / "x.h5", *asked)
     assert run.code == 1
-    assert "old.h5 is not a whole HDF5 file" in run.text
+    assert "old.h5 is not a complete HDF5 file" in run.text

@@ -1,6 +1,6 @@
-"""A row's record: the records of one image's maps, one after the other, compressed.
+"""A row's record: the encoded maps of one image, concatenated and compressed.
 
-Legend: N images, R bytes of a record.
+Legend: N images, R bytes of a plain record.
 """
 
 from __future__ import annotations
@@ -11,61 +11,65 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from labelkit.label_maps.codec import MapCodec
+from labelkit.label_maps.file.codec import MapCodec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from labelkit.label_maps.form import MapForm
-    from labelkit.label_maps.label_map import LabelMaps
+    from labelkit.label_maps.label_map import LabelMaps, MapForm
 
 _COMPRESSION_LEVEL = 6
 _MEMORY_LEVEL = 9
-# What decoding takes is a few times as much.
+# Decoding takes a few times as much memory.
 _LARGEST = 1 << 22
 _MOST_FORMS = 64
 
 
 class RecordCodec:
-    """The label maps of an image, one for each form, to one record and back.
+    """Encode the label maps of an image, one of each form, as one record, and decode it.
 
     Args:
-        forms: of the maps, in their order; at least one.
+        forms: the forms of the maps, in order; at least one.
         num_classes: length of the class list.
 
     Attributes:
         nbytes: bytes of a plain record, R.
 
     Raises:
-        ValueError: no forms or more than 64, a form that such a class list cannot have, or records
-            of more than 4 MiB.
+        ValueError: no forms or more than 64, a form that is impossible for such a class list, or
+            records of more than 4 MiB.
     """
 
     def __init__(self, forms: Sequence[MapForm], num_classes: int) -> None:
         if not 1 <= len(forms) <= _MOST_FORMS:
-            raise ValueError(f"{len(forms)} maps an image, expected 1 to {_MOST_FORMS}")
+            raise ValueError(f"{len(forms)} maps per image, expected 1 to {_MOST_FORMS}")
         self._codecs = [MapCodec(form, num_classes) for form in forms]
         ends = list(accumulate((codec.nbytes for codec in self._codecs), initial=0))
         self._slices = [slice(*pair) for pair in pairwise(ends)]
         self.nbytes = ends[-1]
         if self.nbytes > _LARGEST:
             raise ValueError(
-                f"{len(forms)} maps an image take {self.nbytes:,} bytes, expected {_LARGEST:,} at "
-                "most"
+                f"{len(forms)} maps per image take {self.nbytes:,} bytes, expected at most "
+                f"{_LARGEST:,}"
             )
         self._breaks = [
-            place.start + at
+            place.start + offset
             for place, codec in zip(self._slices, self._codecs, strict=True)
-            for at in ((0, *codec.breaks) if place.start else codec.breaks)
+            for offset in ((0, *codec.breaks) if place.start else codec.breaks)
         ]
 
+    @property
+    def longest_stored(self) -> int:
+        """The most bytes that a compressed record can take."""
+        return self.nbytes + self.nbytes // 8 + 1024
+
     def encode(self, maps: Sequence[LabelMaps]) -> NDArray[np.uint8]:
-        """The plain records (N, R) of N images, whose maps of each form are given.
+        """Encode N images as plain records (N, R), given their maps of each form.
 
         Raises:
-            ValueError: maps that are not of their form, or of another number of images.
+            ValueError: the maps do not match the forms, or differ in the number of images.
         """
         if len(maps) != len(self._codecs):
             raise ValueError(f"maps of {len(maps)} forms, expected {len(self._codecs)}")
@@ -75,27 +79,20 @@ class RecordCodec:
         return np.concatenate(parts, axis=1)
 
     def decode(self, records: NDArray[np.uint8]) -> tuple[LabelMaps, ...]:
-        """The maps of plain records (N, R), of each form those of all N images.
+        """Decode plain records (N, R): for each form, the maps of all N images.
 
         Raises:
             ValueError: a record is damaged.
         """
-        return tuple(codec.decode(part) for codec, part in self.split(records))
-
-    def split(self, records: NDArray[np.uint8]) -> list[tuple[MapCodec, NDArray[np.uint8]]]:
-        """The part of plain records that holds the maps of each form, with its codec.
-
-        Raises:
-            ValueError: records of another length.
-        """
-        self._require_length(records.shape[1])
+        if records.shape[1] != self.nbytes:
+            raise ValueError(f"a record of {records.shape[1]} bytes, expected {self.nbytes}")
         pairs = zip(self._codecs, self._slices, strict=True)
-        return [(codec, records[:, place]) for codec, place in pairs]
+        return tuple(codec.decode(records[:, place]) for codec, place in pairs)
 
     def compress(self, record: bytes) -> bytes:
-        """A plain record as it stands in the file: one zlib stream.
+        """A plain record as the file stores it: one zlib stream.
 
-        Bytes of another kind begin a new deflate block, with a Huffman code of its own.
+        A new deflate block, with its own Huffman code, begins wherever the kind of bytes changes.
         """
         stream = zlib.compressobj(_COMPRESSION_LEVEL, memLevel=_MEMORY_LEVEL)
         ends = [0, *self._breaks, len(record)]
@@ -106,10 +103,10 @@ class RecordCodec:
         return b"".join(parts)
 
     def expand(self, stored: bytes) -> bytes:
-        """A plain record from what stands in the file.
+        """The plain record of a compressed one.
 
         Raises:
-            ValueError: not one zlib stream of a record.
+            ValueError: not exactly one zlib stream of one record.
         """
         stream = zlib.decompressobj()
         try:
@@ -120,12 +117,3 @@ class RecordCodec:
         if len(record) != self.nbytes or more or not stream.eof or stream.unused_data:
             raise ValueError("not one compressed record")
         return record
-
-    def _require_length(self, nbytes: int) -> None:
-        if nbytes != self.nbytes:
-            raise ValueError(f"a record of {nbytes} bytes, expected {self.nbytes}")
-
-    @property
-    def longest_stored(self) -> int:
-        """The most bytes that a record can take in the file."""
-        return self.nbytes + self.nbytes // 8 + 1024

@@ -1,4 +1,4 @@
-"""Join label-map files that were made in parts into one, without encoding a row anew."""
+"""Merge label-map files that were made in parts, without encoding any row again."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from labelkit.errors import LabelMapError
-from labelkit.label_maps.hdf5 import Rows
-from labelkit.label_maps.identity import difference, identity
-from labelkit.label_maps.whole_file import publish_whole, require_free, write_checked
+from labelkit.label_maps.file.hdf5_writer import FileContent, RowStream, publish, require_available
+from labelkit.label_maps.file.layout import first_difference, identity
+from labelkit.label_maps.file.reader import LabelMapFile, stored_rows
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator, Sequence
 
-    from labelkit.label_maps.layout import Header
-    from labelkit.label_maps.reader import LabelMapFile
-    from labelkit.label_maps.row_table import StoredRow
+    from labelkit.label_maps.file.layout import Header
+    from labelkit.label_maps.file.rows import StoredRow
 
 _STRIDE = 256
 _KEY = itemgetter(0)
@@ -34,49 +33,57 @@ def merge(
     *,
     overwrite: bool = False,
 ) -> LabelMapFile:
-    """Join the rows of several files of one source into one file.
+    """Merge the rows of several files of one source into one file.
 
-    Rows are copied as they stand, after a look at each one's checksum and content. The file is the
-    same, byte for byte, whatever the order of ``files``. Memory stays flat. An image that one file
-    could not read has a row if another file has one; of two reasons the first by alphabet stays.
+    Rows are copied unchanged after a check of their checksum and content, in constant memory. The
+    result is the same, byte for byte, whatever the order of ``files``. An image that one file could
+    not read gets the row of a file that could; if none could, the alphabetically first reason is
+    kept.
 
     Args:
         files: at least one.
-        output: the file to make.
-        on_progress: called with (rows read, rows in all) every now and then.
+        output: the file to write.
+        on_progress: called regularly with (rows read, rows in total).
         overwrite: replace an existing ``output`` once the new file is complete.
 
     Raises:
         ValueError: no files.
-        LabelMapError: files that differ in classes, forms or source; imports of folders of
-            other names; different rows of one key; a damaged row. No file is made then.
+        LabelMapError: the files differ in classes, forms or source; they were imported from folders
+            of different names; two have different rows for one key; or a row is damaged. No file is
+            written then.
         FileExistsError: ``output`` exists and ``overwrite`` is false.
         OSError: the disk is full or refuses.
     """
+    if not files:
+        raise ValueError("no files to merge")
     output = Path(output).absolute()
-    require_free(output, overwrite=overwrite)
+    require_available(output, overwrite=overwrite)
     for file in files:
-        _require_alike(files[0], file)
+        _require_same_source(files[0], file)
     _require_one_folder(files)
-    header = _common_header([file.header for file in files])
-    unreadable = _unreadable(files)
-    count, key_bytes, record_bytes = _measure(files)
-    rows = Rows(_copied(files, on_progress), count, key_bytes, record_bytes)
-    return publish_whole(
-        output,
-        lambda path: write_checked(path, header, files[0].classes, rows, unreadable),
-        overwrite=overwrite,
+    content = FileContent(
+        header=_common_header([file.header for file in files]),
+        classes=files[0].classes,
+        rows=RowStream(_merged_rows(files, on_progress), *_measure(files)),
+        unreadable=_unreadable(files),
     )
+    try:
+        published = publish(output, content, overwrite=overwrite)
+    except OSError as error:
+        raise OSError(f"cannot write to {output.parent}: {error.strerror or error}") from error
+    if not published:
+        require_available(output)
+    return LabelMapFile.open(output)
 
 
-def _require_alike(first: LabelMapFile, second: LabelMapFile) -> None:
-    """Raise unless rows of both files can stand in one."""
+def _require_same_source(first: LabelMapFile, second: LabelMapFile) -> None:
+    """Raise unless rows of both files may be stored in one."""
     if first.classes != second.classes:
         raise LabelMapError(
-            f"{first.path} and {second.path} are of different class lists: {first.classes} and "
-            f"{second.classes}. Make both over one list"
+            f"{first.path} and {second.path} have different class lists, {first.classes} and "
+            f"{second.classes}: make both over one list"
         )
-    found = difference(identity(first.header), identity(second.header))
+    found = first_difference(identity(first.header), identity(second.header))
     if found is None:
         return
     if found.name.startswith("source."):
@@ -93,7 +100,7 @@ def _require_alike(first: LabelMapFile, second: LabelMapFile) -> None:
 
 
 def _require_one_folder(files: Sequence[LabelMapFile]) -> None:
-    """Raise where files were imported from folders of other names: nothing else tells teachers."""
+    """Raise if files were imported from folders of different names: only those show the teacher."""
     imported = [
         file for file in files if "imported from" in file.attrs and "folder" in file.made_with
     ]
@@ -101,14 +108,14 @@ def _require_one_folder(files: Sequence[LabelMapFile]) -> None:
         names = [each.made_with["folder"] for each in (imported[0], file)]
         if names[0] != names[1]:
             raise LabelMapError(
-                f"{imported[0].path} and {file.path} were imported from folders of other names, "
-                f"{names[0]!r} and {names[1]!r}: they may be of two teachers. If they are of one, "
-                "give the folders one name and convert them again"
+                f"{imported[0].path} and {file.path} were imported from folders of different "
+                f"names, {names[0]!r} and {names[1]!r}, so they may come from two teachers. If one "
+                "teacher made both, give the folders one name and convert them again"
             )
 
 
 def _common_header(headers: Sequence[Header]) -> Header:
-    """What all files say; where wording is free, the same whatever the order of the files."""
+    """The header of the merged file; it does not depend on the order of the files."""
     named = sorted({header.classes_name for header in headers} - {""})
     made_with = {
         name: value
@@ -124,29 +131,29 @@ def _common_header(headers: Sequence[Header]) -> Header:
 
 
 def _spelling(header: Header) -> bytes:
-    """How a header writes what identifies it; equal values may be written in two ways."""
+    """The exact JSON of a header's identity; equal values may have two spellings."""
     return msgspec.json.encode(identity(header))
 
 
 def _unreadable(files: Sequence[LabelMapFile]) -> dict[str, str]:
-    """Images that no file has a row of, with the reason."""
-    told: dict[str, str] = {}
+    """Images that no file has a row for, key -> reason."""
+    reasons: dict[str, str] = {}
     for file in files:
         for key, reason in file.unreadable.items():
             if not any(key in other for other in files):
-                told[key] = min(told.get(key, reason), reason)
-    return told
+                reasons[key] = min(reasons.get(key, reason), reason)
+    return reasons
 
 
 def _measure(files: Sequence[LabelMapFile]) -> tuple[int, int, int]:
-    """How many rows there will be, and the bytes of their keys and of their records.
+    """The number of merged rows, and the bytes of their keys and of their records.
 
     Raises:
-        LabelMapError: two files have different rows of one key.
+        LabelMapError: two files have different rows for one key.
     """
 
     def entries(number: int, file: LabelMapFile) -> Iterator[tuple[bytes, int, int, int]]:
-        for key, size, crc32 in file.entries():
+        for key, size, crc32 in stored_rows(file).entries():
             yield key, number, size, crc32
 
     count, key_bytes, record_bytes = 0, 0, 0
@@ -164,25 +171,25 @@ def _measure(files: Sequence[LabelMapFile]) -> tuple[int, int, int]:
 def _contradiction(first: LabelMapFile, second: LabelMapFile, key: bytes) -> LabelMapError:
     return LabelMapError(
         f"{first.path} and {second.path} have different maps of "
-        f"{key.decode(errors='replace')!r}: they cannot both be right. "
-        "labelkit verify --sample tells which one is of your image"
+        f"{key.decode(errors='replace')!r}, so one of them is wrong. "
+        "Find out which with labelkit verify --sample"
     )
 
 
-def _copied(
+def _merged_rows(
     files: Sequence[LabelMapFile], on_progress: Callable[[int, int], None] | None
 ) -> Iterator[tuple[bytes, bytes, int]]:
-    """The rows of all files in the order of their keys, each key once, as they stand.
+    """The rows of all files in the order of their keys, unchanged, each key once.
 
-    One map may be compressed in two ways: the shorter one counts, of equally long ones the first
-    by its bytes.
+    One record may have been compressed in two ways: the shorter one is taken, of equally long ones
+    the first by its bytes.
 
     Raises:
-        LabelMapError: a damaged row, or two files with different rows of one key and checksum.
+        LabelMapError: a damaged row, or different rows for one key with the same checksum.
     """
 
     def numbered(number: int, file: LabelMapFile) -> Iterator[tuple[bytes, int, StoredRow]]:
-        for row in file.checked_rows():
+        for row in stored_rows(file).checked():
             yield row.key, number, row
 
     report = on_progress or (lambda _done, _total: None)

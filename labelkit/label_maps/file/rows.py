@@ -5,22 +5,26 @@ Legend: N rows.
 
 from __future__ import annotations
 
+import os
+import stat
 import struct
+import weakref
 from bisect import bisect_left, bisect_right
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 
-from labelkit.label_maps.checks import read_exactly
-from labelkit.label_maps.layout import MAX_KEY_BYTES, ROW, ContentDigest
+from labelkit.errors import LabelMapError
+from labelkit.label_maps.file.layout import MAX_KEY_BYTES, ROW, ContentDigest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from labelkit.label_maps.checks import Column
+    from labelkit.label_maps.file.validation import Column
 
 _BLOCK = 4096
 _SAMPLES = 1 << 16
@@ -28,8 +32,88 @@ _PAIR = struct.Struct("<QQIQQI")
 _FIRST = struct.Struct("<QQI")
 
 
+class OpenFile:
+    """A file that stays open for reading, and is never mistaken for another one at its path.
+
+    Any thread can read it at any offset. It is reopened on demand after ``close``.
+
+    Args:
+        path: a regular file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        LabelMapError: not a regular file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._closing: weakref.finalize[..., Self] | None = None
+        self._signature: tuple[int, ...] | None = None
+        self._open()
+
+    @property
+    def descriptor(self) -> int:
+        """The file descriptor.
+
+        Raises:
+            LabelMapError: the file was closed, and its path leads to another file now.
+        """
+        if self._closing is None:
+            self._open()
+        return self._descriptor
+
+    @property
+    def unchanged(self) -> int:
+        """The file descriptor, after a check that nobody has written to the file.
+
+        Raises:
+            LabelMapError: somebody has.
+        """
+        descriptor = self.descriptor
+        if _signature(os.fstat(descriptor)) != self._signature:
+            raise file_changed(self._path)
+        return descriptor
+
+    def is_at_its_path(self) -> bool:
+        """Whether the path still leads to this very file, unchanged."""
+        return _signature(self._path.stat()) == self._signature
+
+    def close(self) -> None:
+        """Close the file in this process."""
+        if self._closing is not None:
+            self._closing()
+        self._closing = None
+
+    def _open(self) -> None:
+        """Open the file; other threads see the descriptor only after it is known to be right."""
+        try:
+            # Without O_NONBLOCK, opening a named pipe would block.
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except FileNotFoundError:
+            raise FileNotFoundError(f"no such file: {self._path}") from None
+        status = os.fstat(descriptor)
+        signature = _signature(status)
+        if not stat.S_ISREG(status.st_mode) or self._signature not in {None, signature}:
+            os.close(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise LabelMapError(f"{self._path} is not a regular file")
+            raise file_changed(self._path)
+        self._signature, self._descriptor = signature, descriptor
+        self._closing = weakref.finalize(self, os.close, descriptor)
+
+
+def file_changed(path: Path) -> LabelMapError:
+    """The error for a file that was replaced or written to while it was open."""
+    return LabelMapError(f"{path} has changed since it was opened: open it again")
+
+
+def _signature(status: os.stat_result) -> tuple[int, ...]:
+    """What changes when a file is written to or replaced."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
 class StoredRow(NamedTuple):
-    """A row as bytes: its key, its record as it stands in the file, plain, and its CRC-32."""
+    """A row as bytes: its key, its record as stored and plain, and its CRC-32."""
 
     key: bytes
     stored: bytes
@@ -38,10 +122,10 @@ class StoredRow(NamedTuple):
 
 
 class RowTable:
-    """The rows of an open file: keys, and where records lie.
+    """The rows of an open file: their keys, and the positions of their records.
 
     Args:
-        columns: where keys, records and rows lie.
+        columns: the positions of keys, records and rows.
 
     Attributes:
         count: rows, N.
@@ -54,6 +138,16 @@ class RowTable:
         self._stride = max(16, -(-self.count // _SAMPLES))
         self._samples: list[bytes] = []
 
+    @property
+    def key_bytes(self) -> int:
+        """Bytes of all keys."""
+        return self._keys.size
+
+    @property
+    def record_bytes(self) -> int:
+        """Bytes of all records, as stored."""
+        return self._records.size
+
     def check(self, descriptor: int, unreadable: bytes) -> str:
         """Read all keys once; a sample of them stays in memory.
 
@@ -61,7 +155,7 @@ class RowTable:
             The digest of the file's content.
 
         Raises:
-            ValueError: keys that do not ascend, or rows that do not fill their columns.
+            ValueError: the keys do not ascend, or the rows do not fill their columns.
         """
         digest = ContentDigest()
         samples: list[bytes] = []
@@ -81,7 +175,7 @@ class RowTable:
         return digest.hexdigest(unreadable)
 
     def position(self, descriptor: int, key: bytes) -> int | None:
-        """The row of a key; None if there is none."""
+        """The row number of a key; None if there is none."""
         place = bisect_right(self._samples, key) - 1
         if place < 0:
             return None
@@ -104,12 +198,12 @@ class RowTable:
         return _split(blob, rows["key_end"], begin)
 
     def stream(self, descriptor: int) -> Iterator[bytes]:
-        """The keys of all rows, block by block."""
+        """The keys of all rows, read block by block."""
         for start in range(0, self.count, _BLOCK):
             yield from self.keys(descriptor, start, min(start + _BLOCK, self.count))
 
     def entries(self, descriptor: int) -> Iterator[tuple[bytes, int, int]]:
-        """Each row's key, the size of its record as it stands in the file, and its CRC-32."""
+        """Each row's key, the size of its stored record, and its CRC-32."""
         key_end = record_end = 0
         for _, rows, blob in self._blocks(descriptor, 0):
             keys = _split(blob, rows["key_end"], key_end)
@@ -119,10 +213,10 @@ class RowTable:
             key_end, record_end = int(rows["key_end"][-1]), int(ends[-1])
 
     def row(self, descriptor: int, position: int, longest: int) -> tuple[bytes, bytes, int]:
-        """A row's key, its record as it stands in the file, and its CRC-32.
+        """A row's key, its stored record, and its CRC-32.
 
         Raises:
-            ValueError: a record of more than ``longest`` bytes, or a row that reaches outside.
+            ValueError: a record of more than ``longest`` bytes, or a row outside its columns.
         """
         if position:
             content = read_exactly(
@@ -139,22 +233,12 @@ class RowTable:
             and 0 < record_end - record_start <= longest
             and record_end <= self._records.size
         ):
-            raise ValueError("its record is not where it should be")
+            raise ValueError("its record has an impossible position or size")
         key = read_exactly(descriptor, key_end - key_start, self._keys.offset + key_start)
         record = read_exactly(
             descriptor, record_end - record_start, self._records.offset + record_start
         )
         return key, record, crc32
-
-    @property
-    def key_bytes(self) -> int:
-        """Bytes of all keys."""
-        return self._keys.size
-
-    @property
-    def record_bytes(self) -> int:
-        """Bytes of all records, as they stand in the file."""
-        return self._records.size
 
     def _blocks(
         self, descriptor: int, key_end: int
@@ -165,7 +249,7 @@ class RowTable:
             key_end = int(rows["key_end"][-1])
 
     def _read_rows(self, descriptor: int, start: int, stop: int) -> tuple[int, NDArray[np.void]]:
-        """Where the keys of rows ``start`` to ``stop`` - 1 begin, and the rows."""
+        """Rows ``start`` to ``stop`` - 1, and the offset at which their keys begin."""
         first = max(start - 1, 0)
         content = read_exactly(
             descriptor, (stop - first) * ROW.itemsize, self._rows.offset + first * ROW.itemsize
@@ -178,8 +262,27 @@ class RowTable:
         _require_ascending(ends, begin, "keys")
         end = int(ends[-1])
         if end > self._keys.size or end - begin > len(rows) * MAX_KEY_BYTES:
-            raise ValueError("its keys are not where they should be")
+            raise ValueError("its keys have impossible positions or sizes")
         return read_exactly(descriptor, end - begin, self._keys.offset + begin)
+
+
+def read_exactly(descriptor: int, size: int, offset: int) -> bytes:
+    """Bytes of an open file, from any thread or process.
+
+    Raises:
+        ValueError: the file ends earlier.
+        OSError: the disk fails.
+    """
+    content = os.pread(descriptor, size, offset)
+    if len(content) == size:
+        return content
+    parts = [content]  # a read of more than 2 GiB comes in pieces
+    while parts[-1]:
+        done = sum(map(len, parts))
+        parts.append(os.pread(descriptor, size - done, offset + done))
+        if done + len(parts[-1]) == size:
+            return b"".join(parts)
+    raise ValueError("the file ends too early")
 
 
 def _require_ascending(ends: NDArray[np.unsignedinteger], begin: int, name: str) -> None:
@@ -193,7 +296,7 @@ def _split(blob: bytes, ends: NDArray[np.unsignedinteger], begin: int) -> list[b
 
 
 def _ascend(blob: bytes, ends: NDArray[np.unsignedinteger], begin: int) -> bool:
-    """Whether keys hold no NUL and each is above the one before."""
+    """Whether the keys are in ascending order and none contains NUL."""
     content = np.frombuffer(blob, np.uint8)
     lengths = np.diff(ends.astype(np.int64), prepend=begin)
     if not content.all() or lengths.max() > MAX_KEY_BYTES:

@@ -1,0 +1,1 @@
+"""The label-map file: layout, codec, reader, writer, merge and reuse."""

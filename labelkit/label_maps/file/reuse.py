@@ -1,0 +1,94 @@
+"""The rows that a new file copies unchanged from an older one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from labelkit.errors import LabelMapError
+from labelkit.label_maps.file.layout import FieldDifference, first_difference, identity
+from labelkit.label_maps.file.reader import DamagedRow, stored_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from labelkit.hierarchy import ClassList
+    from labelkit.label_maps.file.layout import Header
+    from labelkit.label_maps.file.reader import LabelMapFile
+
+
+class ReusedRows:
+    """The rows of an older file whose images are still in the data set, each read and checked.
+
+    Opening the older file has checked its header, class list, keys and checksums, so a damaged
+    record affects only its own row.
+
+    Args:
+        old: the older file; None for no rows.
+        keys: all images of the new file.
+        header: the header of the new file.
+        classes: the class list of the new file.
+
+    Attributes:
+        keys: the keys of intact rows.
+        damaged: the keys of rows with damaged content -> reason; ascending.
+
+    Raises:
+        LabelMapError: ``old`` has maps of another source or form or has changed since it was
+            opened, or its disk fails.
+    """
+
+    def __init__(
+        self, old: LabelMapFile | None, keys: Sequence[str], header: Header, classes: ClassList
+    ) -> None:
+        self._old = old
+        self.keys: frozenset[str] = frozenset()
+        self.damaged: dict[str, str] = {}
+        if old is None:
+            return
+        _require_same_source(old, header, classes)
+        wanted = frozenset(keys)
+        common = (key for key in old if key in wanted)
+        intact: list[str] = []
+        for key, fault in zip(common, stored_rows(old).faults(wanted), strict=True):
+            if fault is None:
+                intact.append(key)
+            elif isinstance(fault, DamagedRow):
+                self.damaged[key] = fault.reason
+            else:
+                raise fault
+        self.keys = frozenset(intact)
+
+    @property
+    def digest(self) -> str:
+        """The digest of the older file; empty without one."""
+        return "" if self._old is None else self._old.digest
+
+    def sizes(self) -> Iterator[tuple[bytes, int]]:
+        """Each row's key, and the size of its stored record in bytes."""
+        if self._old is not None:
+            for key, size, _ in stored_rows(self._old).entries():
+                if key.decode() in self.keys:
+                    yield key, size
+
+    def rows(self) -> Iterator[tuple[bytes, bytes, int]]:
+        """Each row as (key, stored record, CRC-32), checked once more.
+
+        Raises:
+            LabelMapError: a row has been damaged since.
+        """
+        if self._old is not None:
+            for row in stored_rows(self._old).checked(self.keys):
+                yield row.key, row.stored, row.crc32
+
+
+def _require_same_source(old: LabelMapFile, header: Header, classes: ClassList) -> None:
+    """Raise unless rows of a file may be stored under a header."""
+    found = first_difference(identity(old.header), identity(header))
+    if old.classes != classes:
+        found = FieldDifference("class list", str(old.classes), str(classes))
+    if found:
+        raise LabelMapError(
+            f"{old.path} cannot be reused: its {found.name} is {found.first!r}, "
+            f"here it is {found.second!r}. Repeat the settings that it was made with, such as "
+            "--teacher, --classes, --names and --size"
+        )

@@ -1,0 +1,345 @@
+"""Write label maps so that no finished work is ever lost: shards by a fixed plan, then one file.
+
+An HDF5 file whose writer is killed may never open again, so no file is appended to. A shard is
+written under a unique temporary name, closed, read back, flushed to disk and published by a hard
+link (the first writer wins); only then a marker records it. The next run reads the markers and
+resumes with the missing shards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import os
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import pairwise
+from operator import itemgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from labelkit.errors import LabelMapError
+from labelkit.files import file_sha256, publish_file
+from labelkit.label_maps.file.hdf5_writer import FileContent, RowStream, publish
+from labelkit.label_maps.file.layout import (
+    FORMAT,
+    VERSION,
+    Header,
+    check_key,
+    first_difference,
+    identity,
+    require_room,
+    row_crc32,
+)
+from labelkit.label_maps.file.reader import LabelMapFile, stored_rows
+from labelkit.label_maps.file.record import RecordCodec
+from labelkit.label_maps.file.reuse import ReusedRows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from labelkit.hierarchy import ClassList
+    from labelkit.label_maps.label_map import LabelMaps, MapForm
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Consecutive keys of the plan, ``start`` to ``stop`` - 1, whose rows one commit writes."""
+
+    number: int
+    start: int
+    stop: int
+
+
+class _Marker(msgspec.Struct, frozen=True):
+    plan: str
+    sha256: str
+
+
+class LabelMapWriter:
+    """Write the label maps of one data set, shard by shard, from one or many processes.
+
+    Args:
+        path: the finished file; until then, shards are kept next to it in ``<path>.parts``.
+        classes: the class list of the indices.
+        keys: the key of every image of the data set, in any order.
+        forms: the form of each map of an image.
+        source: how the maps are made, as JSON values; shards of different sources never mix.
+        made_with: further facts for the file, such as versions; not part of its identity.
+        shard_rows: images per shard; an interruption costs at most one shard per process.
+        reuse: a file of the same classes, forms and source: its intact rows for ``keys`` are copied
+            unchanged. Images that it could not read, and those with damaged rows, are made again.
+        made_from: a digest of files that the maps are made from; like ``reuse`` it distinguishes
+            shards, but is not stored in the file.
+        overwrite: let ``finalize`` replace an existing file, which stays readable until then.
+
+    Attributes:
+        keys: the images that need maps, in the order of the shards; ``damaged`` ones come last.
+        damaged: the images whose row in ``reuse`` is damaged, key -> reason.
+
+    Raises:
+        LabelMapError: keys repeat or point outside the data set's folder; existing shards belong to
+            another plan; ``reuse`` differs in its classes, forms or source, or its disk fails; the
+            source or class list is too long for a file.
+        ValueError: a form is impossible for the class list.
+        FileExistsError: ``path`` exists and ``overwrite`` is false.
+    """
+
+    def __init__(  # noqa: PLR0913 -- each is a separate fact of the file
+        self,
+        path: str | os.PathLike[str],
+        *,
+        classes: ClassList,
+        keys: Sequence[str],
+        forms: Sequence[MapForm],
+        source: dict[str, Any],
+        made_with: dict[str, Any] | None = None,
+        shard_rows: int = 1024,
+        reuse: LabelMapFile | None = None,
+        made_from: str = "",
+        overwrite: bool = False,
+    ) -> None:
+        self.path = Path(path).absolute()
+        self.parts = self.path.with_name(self.path.name + ".parts")
+        self.classes = classes
+        self._overwrite = overwrite
+        self._codec = RecordCodec(forms, len(classes))
+        every = sorted(keys, key=check_key)
+        for key, following in pairwise(every):
+            if key == following:
+                raise LabelMapError(f"duplicate key {key!r} in the data set")
+        self.header = Header(
+            format=FORMAT,
+            version=VERSION,
+            maps=tuple(forms),
+            classes_name=classes.name,
+            classes_digest=classes.digest,
+            source=source,
+            made_with=_common(made_with or {}, reuse),
+        )
+        require_room(self.header, classes)
+        self._reused = ReusedRows(reuse, every, self.header, classes)
+        self.damaged = self._reused.damaged
+        known = self._reused.keys.union(self.damaged)
+        new = [key for key in every if key not in known]
+        self.keys = [*new, *self.damaged]
+        self._new = len(new)
+        self.shards = _split([range(len(new)), range(len(new), len(self.keys))], shard_rows)
+        self._claim_parts(
+            {
+                "header": identity(self.header),
+                "keys": hashlib.sha256("\0".join(every).encode()).hexdigest(),
+                "count": len(every),
+                "shard_rows": shard_rows,
+                "reuse": self._reused.digest,
+                "made_from": made_from,
+            }
+        )
+
+    def pending(self) -> list[Shard]:
+        """The shards that no writer has committed yet, in order."""
+        return [shard for shard in self.shards if self._marker(shard) is None]
+
+    def commit(self, shard: Shard, maps: Sequence[LabelMaps], unreadable: dict[str, str]) -> None:
+        """Write one whole shard and publish it.
+
+        Args:
+            shard: one of ``pending()``.
+            maps: for each form, the maps of the shard's keys in order, without unreadable images.
+            unreadable: the shard's keys without a map, key -> reason.
+
+        Raises:
+            ValueError: the maps do not match their form, or rows are missing.
+            OSError: the disk is full or the folder is gone; committed shards are unaffected.
+        """
+        keys = [key for key in self.keys[shard.start : shard.stop] if key not in unreadable]
+        records = self._codec.encode(maps)
+        if len(keys) != len(records):
+            raise ValueError(f"{len(records)} maps for the shard's {len(keys)} readable images")
+        rows = [
+            (key, self._codec.compress(record), row_crc32(key, record))
+            for key, record in zip(map(check_key, keys), map(bytes, records), strict=True)
+        ]
+        self._publish_shard(shard, rows, unreadable)
+
+    def finalize(self) -> LabelMapFile:
+        """Join all shards into the finished file, check it, and remove the shards.
+
+        Raises:
+            LabelMapError: a shard is missing or damaged; a damaged one is removed, to be made
+                again.
+            FileExistsError: the file has appeared meanwhile.
+        """
+        self._require_available()
+        missing = self.pending()
+        if missing:
+            raise LabelMapError(
+                f"{self.path}: {len(missing)} of {len(self.shards)} shards have not been made yet"
+            )
+        for shard in self.shards:
+            self._check_shard(shard)
+        unreadable: dict[str, str] = {}
+        count = key_bytes = record_bytes = 0
+        for file in self._open_shards(self.shards):
+            unreadable |= file.unreadable
+            count += len(file)
+            key_bytes += stored_rows(file).key_bytes
+            record_bytes += file.record_bytes
+        for key, size in self._reused.sizes():
+            count, key_bytes, record_bytes = count + 1, key_bytes + len(key), record_bytes + size
+        streams = (*self._made_rows(), self._reused.rows())
+        merged = heapq.merge(*streams, key=itemgetter(0))
+        content = self._content(RowStream(merged, count, key_bytes, record_bytes), unreadable)
+        overwrite = self._overwrite
+        if not self._published(
+            lambda: publish(self.path, content, scratch=self.parts, overwrite=overwrite)
+        ):
+            self._require_available()
+        self._remove_parts()
+        return LabelMapFile.open(self.path)
+
+    def _remove_parts(self) -> None:
+        """Remove the shards: markers first and the plan last, so that a kill does no harm."""
+        with suppress(OSError):
+            for pattern in ("[0-9]*.json", "[0-9]*.h5"):
+                for file in self.parts.glob(pattern):
+                    file.unlink(missing_ok=True)
+        shutil.rmtree(self.parts, ignore_errors=True)
+
+    def _publish_shard(
+        self, shard: Shard, rows: list[tuple[bytes, bytes, int]], unreadable: dict[str, str]
+    ) -> None:
+        target = self.parts / f"{shard.number:06d}.h5"
+        self._remove_stale(shard, target)
+        key_bytes = sum(len(key) for key, _, _ in rows)
+        record_bytes = sum(len(record) for _, record, _ in rows)
+        content = self._content(RowStream(rows, len(rows), key_bytes, record_bytes), unreadable)
+        self._published(lambda: publish(target, content))
+        marker = msgspec.json.encode(_Marker(self._plan_of(shard), file_sha256(target)))
+        self._published(lambda: publish_file(target.with_suffix(".json"), marker))
+
+    def _content(self, rows: RowStream, unreadable: dict[str, str]) -> FileContent:
+        return FileContent(self.header, self.classes, rows, unreadable)
+
+    def _claim_parts(self, plan: dict[str, Any]) -> None:
+        """Create the folder of shards, or check that the existing one has the same plan."""
+        self._require_available()
+        encoded = msgspec.json.encode(plan, order="deterministic")
+        self._plan = hashlib.sha256(encoded).hexdigest()
+        self.parts.mkdir(parents=True, exist_ok=True)
+        file = self.parts / "plan.json"
+        if not file.exists() and any(self.parts.glob("*.h5")):
+            raise LabelMapError(f"{self.parts} has lost its plan.json: remove the folder")
+        self._published(lambda: publish_file(file, encoded))
+        found = first_difference(
+            msgspec.json.decode(file.read_bytes()), msgspec.json.decode(encoded)
+        )
+        if found:
+            raise LabelMapError(
+                f"{self.parts} holds shards made with other settings "
+                f"({found.name}: {found.first} there, {found.second} now). "
+                "Repeat the first command to resume, or remove the folder to start over"
+            )
+
+    def _require_available(self) -> None:
+        if os.path.lexists(self.path) and not self._overwrite:
+            raise FileExistsError(f"{self.path} exists: choose another name, or overwrite it")
+
+    def _published(self, publish: Callable[[], bool]) -> bool:
+        """Publish a file; if the disk fails, say how much is safe already."""
+        try:
+            return publish()
+        except OSError as error:
+            done = len(self.shards) - len(self.pending())
+            raise OSError(
+                f"cannot write to {self.path.parent}: {error.strerror or error}. "
+                f"{done} of {len(self.shards)} shards are kept; fix the disk and run the same "
+                "command again"
+            ) from error
+
+    def _marker(self, shard: Shard) -> _Marker | None:
+        file = self.parts / f"{shard.number:06d}.json"
+        try:
+            marker = msgspec.json.decode(file.read_bytes(), type=_Marker)
+        except FileNotFoundError:
+            return None
+        except msgspec.DecodeError as error:
+            raise LabelMapError(f"{file} is damaged ({error}): remove it and run again") from error
+        return marker if marker.plan == self._plan_of(shard) else None
+
+    def _plan_of(self, shard: Shard) -> str:
+        """What distinguishes a shard's marker from those of other plans or other damaged rows."""
+        if shard.start < self._new:
+            return self._plan
+        keys = self.keys[shard.start : shard.stop]
+        return hashlib.sha256("\0".join([self._plan, *keys]).encode()).hexdigest()
+
+    def _check_shard(self, shard: Shard) -> None:
+        file = self.parts / f"{shard.number:06d}.h5"
+        marker = self._marker(shard)
+        if marker is None or not self._is_complete(shard, file, marker.sha256):
+            file.unlink(missing_ok=True)
+            file.with_suffix(".json").unlink(missing_ok=True)
+            raise LabelMapError(
+                f"shard {file} was damaged after it was written, and has been removed. "
+                "Run the same command again to recreate it"
+            )
+
+    def _remove_stale(self, shard: Shard, target: Path) -> None:
+        """Remove what blocks a shard's name: an incomplete shard, or one of another plan."""
+        if self._marker(shard) is None:
+            target.with_suffix(".json").unlink(missing_ok=True)
+        if not self._is_complete(shard, target):
+            target.unlink(missing_ok=True)
+
+    def _is_complete(self, shard: Shard, path: Path, sha256: str = "") -> bool:
+        """Whether a file holds all of a shard's images, as this writer makes them."""
+        if not path.is_file() or (sha256 and file_sha256(path) != sha256):
+            return False
+        try:
+            with LabelMapFile.open(path) as file:
+                if not sha256:
+                    file.check_rows()
+                return (
+                    identity(file.header) == identity(self.header)
+                    and file.classes == self.classes
+                    and sorted([*file, *file.unreadable], key=check_key)
+                    == self.keys[shard.start : shard.stop]
+                )
+        except LabelMapError:
+            return False
+
+    def _made_rows(self) -> Iterator[Iterator[tuple[bytes, bytes, int]]]:
+        """The rows of all shards as two ascending streams: of new images, and of damaged rows."""
+        for damaged in (False, True):
+            shards = [shard for shard in self.shards if (shard.start >= self._new) == damaged]
+            yield (
+                row for file in self._open_shards(shards) for row in stored_rows(file).unchecked()
+            )
+
+    def _open_shards(self, shards: Sequence[Shard]) -> Iterator[LabelMapFile]:
+        for shard in shards:
+            with LabelMapFile.open(self.parts / f"{shard.number:06d}.h5") as file:
+                yield file
+
+
+def _split(runs: Sequence[range], shard_rows: int) -> list[Shard]:
+    """The shards of several runs of keys.
+
+    No shard crosses from one run to the next, so that those of new images stay valid if more rows
+    are found damaged later.
+    """
+    parts = [
+        run[start : start + shard_rows] for run in runs for start in range(0, len(run), shard_rows)
+    ]
+    return [Shard(number, part.start, part.stop) for number, part in enumerate(parts)]
+
+
+def _common(made_with: dict[str, Any], reuse: LabelMapFile | None) -> dict[str, Any]:
+    """The facts that are also true of the rows copied from ``reuse``."""
+    if reuse is None:
+        return made_with
+    return {name: value for name, value in made_with.items() if reuse.made_with.get(name) == value}
