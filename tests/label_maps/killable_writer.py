@@ -119,7 +119,7 @@ def die_after(step: int, report: int) -> None:
     write = files._write
 
     def write_in_halves(
-        path: Path, content: bytes | Callable[[Path], object], *, sync: bool
+        path: Path, content: bytes | Callable[[Path], object], *, sync: bool = True
     ) -> None:
         def halves(path: Path) -> None:
             path.write_bytes(content[: len(content) // 2])
