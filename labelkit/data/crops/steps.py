@@ -56,8 +56,10 @@ def _random_crop(step: v1.RandomCrop, image: Any, tracker: CropTracker) -> Track
     if step.pad_if_needed:
         # As in torchvision, both sides are measured after the explicit padding.
         height, width = _padded_size(image, step.padding)
-        paddings += [[step.size[1] - width, 0]] if width < step.size[1] else []
-        paddings += [[0, step.size[0] - height]] if height < step.size[0] else []
+        if width < step.size[1]:
+            paddings.append([step.size[1] - width, 0])
+        if height < step.size[0]:
+            paddings.append([0, step.size[0] - height])
     for padding in paddings:
         image, tracker = apply("pad", image, tracker, padding, step.fill, step.padding_mode)
     height, width = step.size
@@ -129,8 +131,10 @@ def _padded_size(image: Any, padding: Any) -> tuple[int, int]:  # noqa: ANN401
 
 
 _MOVING: dict[type, Move] = {
-    v1.CenterCrop: lambda step, *pair: apply("center_crop", *pair, step.size),
-    v1.Pad: lambda step, *pair: apply("pad", *pair, step.padding, step.fill, step.padding_mode),
+    v1.CenterCrop: lambda step, image, tracker: apply("center_crop", image, tracker, step.size),
+    v1.Pad: lambda step, image, tracker: apply(
+        "pad", image, tracker, step.padding, step.fill, step.padding_mode
+    ),
     v1.RandomAffine: _random_affine,
     v1.RandomCrop: _random_crop,
     v1.RandomHorizontalFlip: _flip("hflip"),
@@ -138,8 +142,8 @@ _MOVING: dict[type, Move] = {
     v1.RandomResizedCrop: _random_resized_crop,
     v1.RandomRotation: _random_rotation,
     v1.RandomVerticalFlip: _flip("vflip"),
-    v1.Resize: lambda step, *pair: apply(
-        "resize", *pair, step.size, step.interpolation, step.max_size, step.antialias
+    v1.Resize: lambda step, image, tracker: apply(
+        "resize", image, tracker, step.size, step.interpolation, step.max_size, step.antialias
     ),
 }
 
