@@ -78,7 +78,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON t
 
 
 def _set_quiet(context: click.Context, _option: click.Parameter, quiet: bool) -> None:  # noqa: FBT001 -- click's own signature
-    context.meta[_QUIET] = quiet
+    context.meta[_QUIET] = quiet or is_quiet()  # of a group, for its subcommands
 
 
 quiet_option = click.option(

@@ -36,10 +36,12 @@ def command(context: click.Context, *, as_json: bool) -> None:
     """List teacher cards and families of timm models; `teachers check NAME` measures one.
 
     A map is exact if its mean equals the model's logits to within 1e-4 of their spread. Otherwise
-    it is approximate, and files made with it say so. Models that predict from a class token or have
-    no grid are refused.
+    it is approximate, and files made with it record that. Models that predict from a class token or
+    have no grid are refused.
     """
     if context.invoked_subcommand is not None:
+        if as_json:
+            raise click.UsageError(f"put --json after {context.invoked_subcommand}")
         return
 
     from dataclasses import asdict
@@ -83,7 +85,7 @@ def command(context: click.Context, *, as_json: bool) -> None:
 @json_option
 @quiet_option
 def check_command(name: str, size: int | None, device: str, *, force: bool, as_json: bool) -> None:
-    """Load the teacher NAME and measure it: grid, cost, and whether its map is exact.
+    """Measure the teacher NAME: grid, cost, and gap.
 
     NAME is a card's name, the path of a card (.toml), or a timm model, whose weights timm
     downloads. The prediction for a golden image is compared with the one in the card. The exit code

@@ -53,8 +53,8 @@ _NORMS = (nn.LayerNorm, *_ROOT_MEAN_SQUARE)
 class SplitModel(Protocol):
     """A classifier in two steps, like every timm model: ``forward`` runs one after the other.
 
-    A model may say more about itself, all of it optional: ``output_fmt`` is ``"NHWC"`` if features
-    come last; ``num_prefix_tokens`` counts the tokens before those of the grid.
+    A model may have two more attributes: ``output_fmt``, which is ``"NHWC"`` if features come last,
+    and ``num_prefix_tokens``, the number of tokens before those of the grid.
     """
 
     def forward_features(self, x: Tensor, /) -> object:
@@ -242,7 +242,7 @@ def head_map(
     Args:
         model: contains the head's normalisations.
         head: features in the model's layout to (n, C).
-        whole: the features of whole images, as the head takes them.
+        whole: the features of whole images, in the model's layout.
         features: the same features, by position.
         forced: feed each token to a head that reads a class token.
 

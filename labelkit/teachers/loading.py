@@ -1,4 +1,4 @@
-"""From a name, a card or a module to a teacher: timm builds the model, the card says the rest."""
+"""Load a teacher from a card, from the name of a timm model, or from a module."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-def load_teacher(  # noqa: PLR0913 -- which, where, and how it computes
+def load_teacher(  # noqa: PLR0913 -- what to load, where, and how it computes
     name_or_card: str | TeacherCard,
     *,
     device: str = "auto",

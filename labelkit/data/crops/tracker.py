@@ -1,7 +1,7 @@
 """The map from a transformed image's pixels back to the original image, and how each step moves it.
 
-``CropTracker`` goes through a pipeline as images do. The kernels in the second half say how each
-geometric function of torchvision v2 moves it; they are registered when this module is imported.
+``CropTracker`` goes through a pipeline as images do. The kernels in the second half of this file
+move it, one for each geometric function of torchvision v2; importing this module registers them.
 Without a kernel, torchvision would silently pass the tracker through, and the targets would be
 wrong, so functions whose result is not one box raise.
 

@@ -1,4 +1,4 @@
-"""An image whose pixels say where they come from."""
+"""An image whose pixels encode their position."""
 
 from __future__ import annotations
 
