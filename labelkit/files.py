@@ -122,15 +122,36 @@ def read_utf8(path: Path, error: type[LabelkitError], hint: str = "Save the file
         OSError: the file cannot be read.
     """
     require_regular_file(path, error)
-    content = path.read_bytes()
+    text = decode_utf8(path.read_bytes(), path, error, hint)
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def decode_utf8(
+    content: bytes,
+    source: str | Path,
+    error: type[LabelkitError],
+    hint: str = "Save the file as UTF-8",
+) -> str:
+    """Text without its byte order mark; line endings are kept.
+
+    Args:
+        content: the bytes of a text file.
+        source: where they come from, for messages.
+        error: what to raise for bytes that are not text.
+        hint: what the user should do about it.
+
+    Raises:
+        LabelkitError: of type ``error``: not valid UTF-8.
+    """
     if _looks_like_utf16(content):
-        raise error(f"{path} looks like UTF-16: save it as UTF-8 (in Excel: CSV UTF-8)")
+        raise error(f"{source} looks like UTF-16: save it as UTF-8 (in Excel: CSV UTF-8)")
     try:
-        text = content.decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
         line = content.count(b"\n", 0, problem.start) + 1
-        raise error(f"{path}, line {line}: not valid UTF-8 ({problem.reason}). {hint}") from problem
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+        raise error(
+            f"{source}, line {line}: not valid UTF-8 ({problem.reason}). {hint}"
+        ) from problem
 
 
 def require_regular_file(path: Path, error: type[LabelkitError]) -> None:

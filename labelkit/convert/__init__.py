@@ -1,6 +1,6 @@
 """Trees and label maps to and from other projects' formats.
 
-Trees: ``.pth``, GraphML, DOT, CSV and networkx. Label maps: ReLabel's folders of ``.pt`` files, and
+Trees: the published ``.pth``, and CSV. Label maps: ReLabel's folders of ``.pt`` files, and
 one image's as ``.npz``.
 """
 

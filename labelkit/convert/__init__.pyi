@@ -1,14 +1,7 @@
 from .formats import (
-    READABLE as READABLE,
-    WRITABLE as WRITABLE,
+    TREE_FORMATS as TREE_FORMATS,
     export_tree as export_tree,
     import_tree as import_tree,
-)
-from .graphs import (
-    read_graphml as read_graphml,
-    to_networkx as to_networkx,
-    write_dot as write_dot,
-    write_graphml as write_graphml,
 )
 from .published import read_published as read_published, write_published as write_published
 from .relabel_export import (

@@ -16,26 +16,27 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, cast
 
-from labelkit.convert.assembly import NodeTable
+from labelkit.convert.assembly import imported_tree
 from labelkit.errors import TreeFileError
 from labelkit.files import replace_file, require_regular_file
+from labelkit.hierarchy import NodeTable
 
 if TYPE_CHECKING:
     from labelkit.hierarchy import SemanticTree
 
 LARGEST = 2**28  # bytes; a tree of 21,843 classes has about 2 million
 KEYS = ("class_list", "child_2_parent", "class_tree_list", "class_description")
-BEGINNINGS = (b"PK", b"\x80")  # of a zip, and of a pickle
-WAY_OUT = "Ask for the file again, or build the tree: labelkit build-tree"
+BEGINNINGS = (b"PK", b"\x80")  # of a zip and a pickle
+REMEDY = "Get another copy of the file, or build the tree: labelkit build-tree"
 
 
 def write_published(tree: SemanticTree, path: str | Path) -> None:
     """Write a tree as the published code expects it; the same tree gives the same bytes.
 
-    Inner nodes become classes like any others, since the layout has no word for them.
+    Inner nodes become ordinary classes, since the layout does not distinguish them.
 
     Raises:
-        TreeFileError: the tree's levels are not depths, which is all that the layout can say.
+        TreeFileError: the tree's levels are not depths, which the layout cannot represent.
         OSError: the file cannot be written.
     """
     import torch
@@ -44,13 +45,12 @@ def write_published(tree: SemanticTree, path: str | Path) -> None:
     if unequal.size:
         at = int(unequal[0])
         raise TreeFileError(
-            f"{path}: the published layout takes a class's depth for its level, but "
-            f"{tree.classes[at]!r} has depth {tree.depth[at]} and level {tree.level[at]}. Write "
-            ".graphml or .csv, which keep both"
+            f"{path}: the published layout uses depths as levels, but {tree.classes[at]!r} has "
+            f"depth {tree.depth[at]} and level {tree.level[at]}. Write .csv, which keeps both"
         )
     ids = tree.classes.ids
     parent = tree.parent.tolist()
-    # A pickle writes the same string object once and an equal one again: keep one of each.
+    # A pickle writes the same object once but equal strings each time: keep one of each.
     one = {text: text for text in (*ids, *tree.names)}
     content = {
         "class_list": [one[node] for node in ids],
@@ -72,10 +72,10 @@ def write_published(tree: SemanticTree, path: str | Path) -> None:
 def read_published(path: str | Path) -> SemanticTree:
     """Read a published tree; nothing in it is executed and everything is checked.
 
-    ``child_2_parent`` may lead over ids that are no classes, and may leave classes out.
+    ``child_2_parent`` may contain ids that are not classes, and may leave classes out.
 
     Raises:
-        TreeFileError: no such file, damaged, too large, or it contradicts itself.
+        TreeFileError: not such a file, damaged, too large, or inconsistent.
         OSError: the file cannot be read.
     """
     path = Path(path)
@@ -89,7 +89,7 @@ def read_published(path: str | Path) -> SemanticTree:
         which = f", {missing[0]!r} is missing" if missing else ""
         _refuse(path, f"class_description has {len(described)} entries for {len(ids)} ids{which}")
     names = [described[node] for node in ids]
-    tree = NodeTable(ids, names, parents).tree(path)
+    tree = imported_tree(path, NodeTable(ids, names, parents))
     above = _string_dict(path, content["child_2_parent"], "child_2_parent")
     _compare(path, tree, above)
     return tree
@@ -104,16 +104,16 @@ def _load(path: Path) -> dict[str, object]:
         content: object = None
         if size <= LARGEST:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of pickle protocols that torch does not write
+                warnings.simplefilter("ignore")  # about pickle protocols that torch does not write
                 content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
     except Exception as error:
-        # Damaged zips and hostile pickles raise a dozen types, whose texts are torch's own: a bare
-        # number, or the advice to load such a file without care.
-        raise TreeFileError(f"{path} {_unloadable(path, error)}. {WAY_OUT}") from error
+        # Damaged zips and malicious pickles raise a dozen types with torch's own messages: a bare
+        # number, or the advice to load the file without safety checks.
+        raise TreeFileError(f"{path} {_unloadable(path, error)}. {REMEDY}") from error
     if size > LARGEST:
-        _refuse(path, f"it holds {size:,} bytes, more than the {LARGEST:,} that a tree can need")
+        _refuse(path, f"it contains {size:,} bytes, more than the {LARGEST:,} that a tree can need")
     if not isinstance(content, dict) or not set(KEYS) <= set(content):
         found = ", ".join(map(repr, list(content)[:8])) if isinstance(content, dict) else ""
         _refuse(
@@ -125,19 +125,19 @@ def _load(path: Path) -> dict[str, object]:
 
 
 def _unloadable(path: Path, error: Exception) -> str:
-    """Why torch would not load a file, in our own words."""
+    """Why torch did not load a file, without torch's own message."""
     with path.open("rb") as file:
         known = file.read(2).startswith(BEGINNINGS)
     if known and isinstance(error, pickle.UnpicklingError):
         return (
-            "holds objects that are no plain lists, numbers and texts: refused, since loading such "
+            "contains objects other than lists, numbers and strings: refused, since loading such "
             "a file could run code"
         )
-    return "is no torch file, or a damaged one" if known else "is no torch file"
+    return "is not a torch file, or damaged" if known else "is not a torch file"
 
 
 def _size(path: Path) -> int:
-    """What a file holds once it is unpacked, in bytes, as far as it says so."""
+    """The size of a file's unpacked content in bytes, as stated by the file itself."""
     size = path.stat().st_size
     if not zipfile.is_zipfile(path):
         return size
@@ -150,7 +150,7 @@ def _strings(path: Path, value: object, what: str) -> list[str]:
         _refuse(path, f"{what} is a {type(value).__name__}, expected a list")
     for at, text in enumerate(cast("list[object]", value)):
         if not isinstance(text, str):
-            _refuse(path, f"{what}[{at}] is a {type(text).__name__}, expected a text")
+            _refuse(path, f"{what}[{at}] is a {type(text).__name__}, expected a string")
     return cast("list[str]", value)
 
 
@@ -164,7 +164,7 @@ def _string_dict(path: Path, value: object, what: str) -> dict[str, str]:
 
 
 def _chains(path: Path, value: object, ids: list[str]) -> list[list[int]]:
-    """Each class's chain, made sure to be the class followed by its parent's chain."""
+    """Each class's chain, checked to be the class followed by its parent's chain."""
     if not isinstance(value, list) or len(cast("list[object]", value)) != len(ids):
         found = (
             f"{len(cast('list[object]', value))} chains" if isinstance(value, list) else "no list"
@@ -172,25 +172,25 @@ def _chains(path: Path, value: object, ids: list[str]) -> list[list[int]]:
         _refuse(path, f"class_tree_list has {found} for {len(ids)} ids")
     chains = cast("list[list[int]]", value)
     for at, chain in enumerate(chains):
-        whole = isinstance(chain, list) and all(type(step) is int for step in chain)
-        if not whole or not chain or chain[0] != at:
-            _refuse(path, f"class_tree_list[{at}] is no list of indices that begins with {at}")
+        valid = isinstance(chain, list) and all(type(step) is int for step in chain)
+        if not valid or not chain or chain[0] != at:
+            _refuse(path, f"class_tree_list[{at}] is not a list of indices that begins with {at}")
         if len(chain) > 1 and not 0 <= chain[1] < len(ids):
-            _refuse(path, f"class_tree_list[{at}] leads to {chain[1]}, of {len(ids)} classes")
+            _refuse(path, f"class_tree_list[{at}] leads to {chain[1]}, expected one of {len(ids)} classes")
     for at, chain in enumerate(chains):
         if len(chain) > 1 and chain[1:] != chains[chain[1]]:
             _refuse(
                 path,
                 f"class_tree_list[{at}] is {_brief(chain)}, but its parent's is "
-                f"{_brief(chains[chain[1]])}: a chain is the class and then its parent's chain",
+                f"{_brief(chains[chain[1]])}: a chain is a class followed by its parent's chain",
             )
     return chains
 
 
 def _compare(path: Path, tree: SemanticTree, above: dict[str, str]) -> None:
-    """Refuse a ``child_2_parent`` that leads a class to another class than its chain does."""
+    """Refuse a ``child_2_parent`` that leads a class to a different parent than its chain does."""
     ids, places = tree.classes.ids, tree.classes.index
-    nearest: dict[str, str] = {}  # id that is no class -> the class above it
+    nearest: dict[str, str] = {}  # id that is not a class -> the closest class above it
     for node, parent in zip(ids, tree.parent.tolist(), strict=True):
         if node not in above:
             continue
@@ -198,7 +198,7 @@ def _compare(path: Path, tree: SemanticTree, above: dict[str, str]) -> None:
         up = above[node]
         while up and up not in places and up not in nearest:
             passed.append(up)
-            nearest[up] = ""  # where it stays if the ids run in a circle
+            nearest[up] = ""  # the final value if the ids form a cycle
             up = above.get(up, "")
         found = up if up in places else nearest.get(up, "")
         nearest.update(dict.fromkeys(passed, found))
@@ -217,4 +217,4 @@ def _brief(chain: list[int]) -> str:
 
 
 def _refuse(path: Path, what: str) -> NoReturn:
-    raise TreeFileError(f"{path} is no published tree: {what}. {WAY_OUT}")
+    raise TreeFileError(f"{path} is not a published tree: {what}. {REMEDY}")

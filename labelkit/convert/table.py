@@ -8,16 +8,17 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labelkit.convert.assembly import NodeTable
+from labelkit.convert.assembly import imported_tree
 from labelkit.errors import TreeFileError
-from labelkit.files import replace_file, require_regular_file
+from labelkit.files import decode_utf8, replace_file, require_regular_file
+from labelkit.hierarchy import NodeTable
 from labelkit.wording import clipped
 
 if TYPE_CHECKING:
     from labelkit.hierarchy import SemanticTree
 
 COLUMNS = ("index", "id", "name", "parent", "depth", "level", "inner")
-LONGEST = 131_072  # characters in a cell, which is as far as Python's csv module reads
+LONGEST = 131_072  # characters in a cell, the limit of Python's csv module
 QUOTABLE = re.compile(r'[,"\r\n]')
 TRUTH = {"true": True, "1": True, "false": False, "0": False, "": False}
 
@@ -25,10 +26,10 @@ TRUTH = {"true": True, "1": True, "false": False, "0": False, "": False}
 def write_csv_tree(tree: SemanticTree, path: str | Path) -> None:
     """Write one row per class: index, id, name, the parent's id, depth, level, inner.
 
-    A class without a parent has an empty cell there. The tree's ``source`` is not kept.
+    The parent of a root is an empty cell. The tree's ``source`` is not kept.
 
     Raises:
-        TreeFileError: an id or a name is no Unicode text, or too long for a cell.
+        TreeFileError: an id or a name is not valid Unicode, or too long for a cell.
         OSError: the file cannot be written.
     """
     ids = tree.classes.ids
@@ -49,14 +50,16 @@ def write_csv_tree(tree: SemanticTree, path: str | Path) -> None:
         content = "".join(lines).encode()
     except UnicodeEncodeError as error:
         near = error.object[max(0, error.start - 20) : error.start + 20]
-        raise TreeFileError(f"{path}: no Unicode text near {near!r}. Rename that class") from error
+        raise TreeFileError(
+            f"{path}: invalid Unicode near {near!r}. Rename that class"
+        ) from error
     replace_file(Path(path), content)
 
 
 def _quoted(cell: str | int) -> str:
-    """A cell as CSV, in quotes where it needs them.
+    """A cell as CSV, quoted if necessary.
 
-    Python's own writer leaves a carriage return bare, which its reader takes for the row's end.
+    Python's own writer does not quote a carriage return, which its reader takes for a row's end.
     """
     text = str(cell)
     return '"' + text.replace('"', '""') + '"' if QUOTABLE.search(text) else text
@@ -67,19 +70,20 @@ def _refuse_long(tree: SemanticTree, path: str | Path) -> None:
         for what, text in (("id", node), ("name", name)):
             if len(text) > LONGEST:
                 raise TreeFileError(
-                    f"{path}: the {what} of the class {clipped(node)} has {len(text):,} "
-                    f"characters, a cell of CSV has {LONGEST:,} at most. Shorten it, or write .json"
+                    f"{path}: the {what} of class {clipped(node)} has {len(text):,} characters, "
+                    f"but a cell of CSV at most {LONGEST:,}. Shorten it, or write .json"
                 )
 
 
 def read_csv_tree(path: str | Path) -> SemanticTree:
-    """Read a table with the columns ``id`` and ``parent``, and perhaps others of ours.
+    """Read a table with the columns ``id`` and ``parent``, and optionally the other ``COLUMNS``.
 
-    ``name`` is the id where the column is missing. Rows stand in the order of the class list unless
-    ``index`` says otherwise. ``depth`` is checked. Other columns do not count.
+    ``name`` defaults to the id. Rows are in the order of the class list unless ``index`` says
+    otherwise. ``depth`` is checked. Other columns are ignored.
 
     Raises:
-        TreeFileError: no such table, or its rows make no tree; the message names the line or id.
+        TreeFileError: not such a table, or its rows do not form a tree; the message names the line
+            or the id.
         OSError: the file cannot be read.
     """
     path = Path(path)
@@ -88,12 +92,12 @@ def read_csv_tree(path: str | Path) -> SemanticTree:
     missing = [name for name in ("id", "parent") if name not in columns]
     if missing:
         raise TreeFileError(
-            f"{path} has no column {missing[0]!r}, only {', '.join(columns)}. A table of another "
-            f"kind may be a taxonomy: labelkit build-tree --taxonomy {path.name}"
+            f"{path} has no column {missing[0]!r}, only {', '.join(columns)}. A different table "
+            f"may be a taxonomy: labelkit build-tree --taxonomy {path.name}"
         )
     ids = columns["id"]
     try:
-        table = NodeTable(
+        nodes = NodeTable(
             ids=ids,
             names=columns.get("name", ids),
             parents=columns["parent"],
@@ -104,24 +108,24 @@ def read_csv_tree(path: str | Path) -> SemanticTree:
         )
     except ValueError as error:
         raise TreeFileError(
-            f"{path}: index, depth and level are whole numbers ({error}). Correct the column, or "
-            "take it out"
+            f"{path}: index, depth and level must be integers ({error}). Correct the column, or "
+            "remove it"
         ) from error
     except KeyError as error:
-        raise TreeFileError(f"{path}: inner is true or false, not {error}. Correct it") from error
-    return table.tree(path)
+        raise TreeFileError(f"{path}: inner is {error}, expected true or false") from error
+    return imported_tree(path, nodes)
 
 
 def _read_columns(path: Path) -> dict[str, list[str]]:
-    """Each column's cells, by the header's names."""
+    """Each column's cells, by the names in the header."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-        # No white space is taken off and quoted line breaks are kept: names come back as they were.
+        # Whitespace and quoted line breaks are kept, so that names come back as they were.
+        text = decode_utf8(path.read_bytes(), path, TreeFileError)
         reader = csv.reader(io.StringIO(text, newline=""), strict=True)
         header = [name.strip() for name in next(reader, [])]
         if not any(header) or len(set(header)) < len(header):
             raise TreeFileError(
-                f"{path}, line 1 must name its columns, each once, such as {','.join(COLUMNS)}"
+                f"{path}, line 1 must name every column once, such as {','.join(COLUMNS)}"
             )
         rows: list[list[str]] = []
         for row in reader:
@@ -131,17 +135,13 @@ def _read_columns(path: Path) -> dict[str, list[str]]:
                 raise TreeFileError(
                     f"{path}, line {reader.line_num} has {len(row)} cells, the header {len(header)}"
                 )
-    except UnicodeDecodeError as error:
-        raise TreeFileError(
-            f"{path} is no text in UTF-8 ({error.reason} at byte {error.start}). Save it as UTF-8"
-        ) from error
     except csv.Error as error:
-        way_out = (
-            "Is a quote never closed? Shorten that name if there is none"
+        remedy = (
+            "Is a quote unclosed? Otherwise shorten that name"
             if "field limit" in str(error)
-            else "Quotes within cells are doubled"
+            else "Inside a quoted cell, write each quote twice"
         )
-        raise TreeFileError(f"{path} is no CSV: {error}. {way_out}") from error
+        raise TreeFileError(f"{path} is not valid CSV: {error}. {remedy}") from error
     if not rows:
-        raise TreeFileError(f"{path} has no rows: give it one per class")
+        raise TreeFileError(f"{path} has no rows: write one per class")
     return dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))

@@ -1,6 +1,6 @@
 """Class lists, WordNet, taxonomies and the semantic tree. Loads no tensors.
 
-Class lists need nothing but the standard library; numpy is loaded with the first tree.
+Class lists load neither numpy nor torch; numpy is loaded with the first tree.
 """
 
 import lazy_loader

@@ -5,24 +5,33 @@ from .class_sources import (
     identify as identify,
     read_class_list as read_class_list,
 )
+from .coarsening import (
+    Coarsening as Coarsening,
+    coarsen as coarsen,
+    coarsen_to_ancestors as coarsen_to_ancestors,
+    coarsen_to_depth as coarsen_to_depth,
+)
 from .distances import (
     DistanceKind as DistanceKind,
     distance_table as distance_table,
     hierarchical_distance as hierarchical_distance,
     lowest_common_ancestor as lowest_common_ancestor,
 )
-from .granularity import Coarsening as Coarsening
-from .parent_rules import Rule as Rule
+from .node_table import NodeTable as NodeTable
 from .projection import Projection as Projection, project as project
-from .taxonomy import Taxonomy as Taxonomy
-from .taxonomy_files import read_taxonomy as read_taxonomy
+from .taxonomy import Rule as Rule, Taxonomy as Taxonomy
+from .taxonomy_files.reading import read_taxonomy as read_taxonomy
 from .tree import SemanticTree as SemanticTree
 from .tree_file import is_tree_file as is_tree_file
 from .wordnet.copies import open_wordnet as open_wordnet
+from .wordnet.graph import class_names as class_names
 from .wordnet.name_file import (
     ClassNames as ClassNames,
     read_name_file as read_name_file,
     write_name_file as write_name_file,
 )
-from .wordnet.names import NameMatch as NameMatch, match_names as match_names, settled as settled
-from .wordnet.noun_graph import class_names as class_names
+from .wordnet.names import (
+    NameMatch as NameMatch,
+    match_names as match_names,
+    settled as settled,
+)

@@ -18,10 +18,10 @@ class ClassList:
     """Class ids in the order of a model's outputs.
 
     Ids are wnids such as ``n01440764`` or any other names; they must be unique and free of line
-    breaks. ``name`` is for messages only and is no part of the identity.
+    breaks. ``name`` is for messages only and does not affect equality or the digest.
 
     Raises:
-        ClassListError: no ids, an id twice, an empty id, or an id with a line break.
+        ClassListError: no ids, a duplicate id, an empty id, or an id with a line break.
 
     >>> ClassList.of(["cat", "dog"]).digest[:6]
     '3a450e'
@@ -31,7 +31,7 @@ class ClassList:
     name: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
-        # A folder's name may hold bytes that are no text: they must not break what prints it.
+        # A folder's name may contain invalid UTF-8, which must not break what prints it.
         object.__setattr__(self, "name", self.name.encode(errors="replace").decode())
         if not self.ids:
             raise ClassListError(f"class list {self.name or '(unnamed)'} is empty")
@@ -41,11 +41,11 @@ class ClassList:
             if not class_id or class_id.splitlines() != [class_id]:
                 raise ClassListError(
                     f"class {position} of {self.name or 'the list'} is {class_id!r}: "
-                    "an id is one non-empty line"
+                    "an id must be one non-empty line"
                 )
             if class_id in seen:
                 raise ClassListError(
-                    f"class id {class_id!r} stands twice in {self.name or 'the list'} "
+                    f"duplicate class id {class_id!r} in {self.name or 'the list'} "
                     f"(positions {self.ids.index(class_id)} and {position}): remove one"
                 )
             seen.add(class_id)
@@ -58,20 +58,20 @@ class ClassList:
             ClassListError: as for the class itself.
         """
         if isinstance(ids, str):
-            raise ClassListError(f"{ids!r} is one id: give a list of ids")
+            raise ClassListError(f"{ids!r} is a single id: pass a list of ids")
         return cls(tuple(ids), name)
 
     def _text(self, class_id: object) -> str:
-        """An id as plain text, whatever subclass of it came, such as numpy's."""
+        """An id as a plain ``str``, even if it is of a subclass such as numpy's."""
         if not isinstance(class_id, str):
             raise ClassListError(
-                f"{class_id!r} in {self.name or 'the list'} is no id: an id is text"
+                f"{class_id!r} in {self.name or 'the list'} is not an id: ids are text"
             )
         try:
             class_id.encode()
         except UnicodeEncodeError:
             raise ClassListError(
-                f"{class_id!r} in {self.name or 'the list'} is not UTF-8: rename it"
+                f"{class_id!r} in {self.name or 'the list'} is not valid UTF-8: rename it"
             ) from None
         return str(class_id)
 
@@ -99,12 +99,12 @@ class ClassList:
         return f"{self.name or 'class list'} ({len(self):,} classes, digest {self.digest[:6]})"
 
     def require_equal(self, other: ClassList, *, ours: str, theirs: str, hint: str) -> None:
-        """Raise unless both lists hold the same ids in the same order.
+        """Raise unless both lists have the same ids in the same order.
 
         Args:
             other: the list to compare with.
-            ours: what this list belongs to, for the message.
-            theirs: what the other list belongs to.
+            ours: the owner of this list, for the message.
+            theirs: the owner of the other list.
             hint: what the user can do about a mismatch.
 
         Raises:

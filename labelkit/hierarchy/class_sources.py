@@ -1,4 +1,4 @@
-"""Where class lists come from: a text file, a folder of class folders, or a list known by name."""
+"""Read class lists: text files, folders of class folders, named lists; and synset definitions."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labelkit.errors import ClassListError, LabelkitError
+from labelkit.errors import ClassListError
+from labelkit.files import read_utf8
 from labelkit.hierarchy.class_list import ClassList
+from labelkit.hierarchy.tree_file import is_tree_file
 from labelkit.wording import clipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 SPLITS = frozenset({"test", "train", "val", "valid", "validation"})
-UTF_16 = "looks like UTF-16: save it as UTF-8 (in Excel: CSV UTF-8)"
 DEFINITIONS = "imagenet_synset_to_definition.txt"
-ONE_A_LINE = "a class list is a text file with one id a line"
-LONGEST_ID = 255  # characters, as long as a folder's name can be
+ONE_PER_LINE = "A class list is a text file with one id per line"
+LONGEST_ID = 255  # characters, the longest possible folder name
 JSON_START = re.compile(r'\s*(\{\s*["}]|\[\s*["{\[\]])')
 
 
 @dataclass(frozen=True)
 class NamedList:
-    """A published class list: what it is, the file in timm that holds it, and its identity."""
+    """A published class list: a description, its file in timm, and its length and digest."""
 
     about: str
     file: str
@@ -82,23 +83,23 @@ NAMED_LISTS = {
 
 
 def read_class_list(source: str | Path) -> ClassList:
-    """Read a class list from wherever it stands.
+    """Read a class list from a file, a folder or a name.
 
-    A *text file* holds one id a line, in UTF-8. White space around an id, blank lines and lines
-    that begin with ``#`` do not count; a byte order mark and any line ends are fine.
+    A *text file* holds one id per line, in UTF-8. Whitespace around an id, blank lines and lines
+    that start with ``#`` are ignored; a byte order mark and any line endings are accepted.
 
     A *folder* of class folders gives their names, sorted as torchvision's ``ImageFolder`` sorts
-    them. Folders whose names begin with a dot are passed over.
+    them. Folders whose names start with a dot are skipped.
 
     A *named list* is a key of ``NAMED_LISTS``. A string that is one always means the list: write
-    ``./imagenet-1k`` (or give a ``Path``) for a file or a folder of that name.
+    ``./imagenet-1k`` (or pass a ``Path``) for a file or a folder of that name.
 
-    A *tree file* of labelkit gives the tree's own classes, without inner nodes that were added.
+    A *tree file* of labelkit gives the tree's data classes, without inner nodes.
 
     Raises:
         FileNotFoundError: no such file, folder or named list; the message lists the names.
-        ClassListError: the ids are empty, repeated, or not text; the file is a table, JSON or a
-            name file; or a folder holds no classes.
+        ClassListError: the ids are empty, duplicate, or not text; the file is a table, JSON or a
+            name file; or a folder contains no class folders.
         TreeFileError: a tree file is damaged or of another version.
         OSError: the file or folder cannot be read.
     """
@@ -117,26 +118,15 @@ def read_class_list(source: str | Path) -> ClassList:
 
 
 def identify(classes: ClassList) -> str:
-    """The named list with exactly these ids in this order; an empty string if there is none."""
+    """The name of the named list with the same ids in the same order; empty if there is none."""
     matches = (name for name, known in NAMED_LISTS.items() if known.digest == classes.digest)
     return next(matches, "")
 
 
-def _timm_file(file: str) -> Path | None:
-    """The path of a file in timm's ``data/_info``, which holds ImageNet's facts; None without it.
-
-    timm keeps them as text files; importing timm for them would take six seconds.
-    """
-    spec = importlib.util.find_spec("timm")
-    folders = (spec.submodule_search_locations if spec else None) or []
-    paths = (Path(folder, "data", "_info", file) for folder in folders)
-    return next((path for path in paths if path.is_file()), None)
-
-
 def definitions(ids: Iterable[str]) -> dict[str, str]:
-    """The definitions of the ids that have one: ImageNet's 21,844 synsets, from timm's data.
+    """WordNet's definitions of ImageNet's 21,844 synsets, from timm's data files.
 
-    They are for people to read, so an id without one is left out, and so are all of them where
+    They are for people to read, so ids without a definition are left out, and so are all of them if
     timm is not installed or lacks the file.
 
     >>> definitions(["n02111889", "my cat"])
@@ -152,102 +142,81 @@ def definitions(ids: Iterable[str]) -> dict[str, str]:
     return {wnid: found[wnid] for wnid in wanted if wnid in found}
 
 
+def _timm_file(file: str) -> Path | None:
+    """The path of a file in timm's ``data/_info`` folder; None if it is not installed.
+
+    The files are plain text; importing timm to read them would take six seconds.
+    """
+    spec = importlib.util.find_spec("timm")
+    folders = (spec.submodule_search_locations if spec else None) or []
+    paths = (Path(folder, "data", "_info", file) for folder in folders)
+    return next((path for path in paths if path.is_file()), None)
+
+
 def _read_named(name: str) -> ClassList:
     known = NAMED_LISTS[name]
     path = _timm_file(known.file)
     if path is None:
         raise ClassListError(
-            f"{name} stands in timm's data/_info/{known.file}, which is not installed: "
-            "install timm 1.0.20 or newer, or give the ids as a text file"
+            f"{name} is in timm's data/_info/{known.file}, which is not installed: "
+            "install timm 1.0.20 or newer, or pass the ids as a text file"
         )
-    return _checked(
-        ClassList.of(_lines(read_text(path, ClassListError, ONE_A_LINE)).values(), name), known
-    )
-
-
-def _checked(classes: ClassList, known: NamedList) -> ClassList:
+    classes = ClassList.of(_lines(read_utf8(path, ClassListError)).values(), name)
     if classes.digest != known.digest:
         raise ClassListError(
-            f"timm's {known.file} holds {len(classes):,} classes with the digest "
-            f"{classes.digest[:6]}, {classes.name} has {known.length:,} with {known.digest[:6]}: "
-            "install another timm, or give the ids as a text file"
+            f"timm's {known.file} has {len(classes):,} classes with digest {classes.digest[:6]}, "
+            f"expected the {known.length:,} classes of {name} with digest {known.digest[:6]}: "
+            "install another timm, or pass the ids as a text file"
         )
     return classes
 
 
 def _read_file(path: Path) -> ClassList:
-    """The ids of a text file, or a tree's own classes."""
-    text = read_text(path, ClassListError, ONE_A_LINE)
-    if text.lstrip().startswith("{"):
-        from labelkit.hierarchy.tree_file import is_tree_file, read_tree
+    """The ids of a text file, or the data classes of a tree file."""
+    text = read_utf8(path, ClassListError, ONE_PER_LINE)
+    if text.lstrip().startswith("{") and is_tree_file(path):
+        from labelkit.hierarchy.tree import SemanticTree  # numpy, which other lists do not need
 
-        if is_tree_file(path):
-            return read_tree(path).data_classes
+        return SemanticTree.load(path).data_classes
     lines = _lines(text)
     _refuse_other_files(path, text, lines)
     first: dict[str, int] = {}
     for number, class_id in lines.items():
         if len(class_id) > LONGEST_ID:
             raise ClassListError(
-                f"{path}, line {number} has {len(class_id):,} characters and is no class id "
-                f"({clipped(class_id)}): {ONE_A_LINE}"
+                f"{path}, line {number} has {len(class_id):,} characters, too many for a class id "
+                f"({clipped(class_id)}). {ONE_PER_LINE}"
             )
         if first.setdefault(class_id, number) != number:
             raise ClassListError(
-                f"class id {clipped(class_id)} stands twice in {path} (lines {first[class_id]} and "
+                f"duplicate class id {clipped(class_id)} in {path} (lines {first[class_id]} and "
                 f"{number}): remove one"
             )
     return ClassList.of(lines.values(), path.name)
 
 
-def looks_like_utf16(content: bytes) -> bool:
-    """Whether bytes begin as UTF-16 does: with its mark, or with a NUL in every second place."""
-    start = content[: len(content) // 2 * 2][:64]
-    marked = start.startswith((b"\xff\xfe", b"\xfe\xff"))
-    return marked or (bool(start) and not (any(start[::2]) and any(start[1::2])))
-
-
-def read_text(path: Path, refused: type[LabelkitError], way_out: str) -> str:
-    """A text file, with line feeds for whatever ends its lines and without a byte order mark.
-
-    Raises:
-        LabelkitError: of the type ``refused``: it is no text in UTF-8.
-        OSError: the file cannot be read.
-    """
-    content = path.read_bytes()
-    if looks_like_utf16(content):
-        raise refused(f"{path} {UTF_16}")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise refused(
-            f"{path} is no text in UTF-8 ({error.reason} at byte {error.start}): {way_out}"
-        ) from error
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
 def _lines(text: str) -> dict[int, str]:
-    """The ids by their line numbers, without blank lines and comments."""
+    """The ids by line number, without blank lines and comments."""
     lines = ((number, line.strip()) for number, line in enumerate(text.split("\n"), start=1))
     return {number: line for number, line in lines if line and not line.startswith("#")}
 
 
 def _refuse_other_files(path: Path, text: str, lines: dict[int, str]) -> None:
-    """Refuse JSON, name files and tables, whose lines would all pass for ids."""
+    """Refuse JSON, name files and tables, whose lines would all look like ids."""
     if JSON_START.match(text):
-        what, instead = "JSON", f"A taxonomy goes with --taxonomy {path}"
+        what, instead = "JSON", f"For a taxonomy, pass --taxonomy {path}"
     elif (heading := next(iter(lines.values()), "")).startswith("class\twnid"):
-        what = "a name file of match-names"
-        instead = f"Give the list that it was made from, and --names {path}"
+        what = "a name file from match-names"
+        instead = f"Pass the list that it was made from, and --names {path}"
     elif number := next((at for at, line in lines.items() if "\t" in line), 0):
         what = f"a table with tabs (line {number})"
-        instead = f"A taxonomy goes with --taxonomy {path}; else keep the column with the ids only"
+        instead = f"For a taxonomy, pass --taxonomy {path}; otherwise keep only the column of ids"
     elif path.suffix.lower() == ".csv" and ("," in heading or ";" in heading):
         what = "a table with several columns"
-        instead = f"A taxonomy goes with --taxonomy {path}; else keep the column with the ids only"
+        instead = f"For a taxonomy, pass --taxonomy {path}; otherwise keep only the column of ids"
     else:
         return
-    raise ClassListError(f"{path} is {what}, and {ONE_A_LINE}. {instead}")
+    raise ClassListError(f"{path} is {what}. {ONE_PER_LINE}. {instead}")
 
 
 def _read_folder(path: Path) -> ClassList:
@@ -257,11 +226,11 @@ def _read_folder(path: Path) -> ClassList:
         )
     if not names:
         raise ClassListError(
-            f"{path} holds no folders: give the folder that holds one folder per class"
+            f"{path} contains no folders: pass a folder that contains one folder per class"
         )
     if SPLITS.issuperset(names):
         raise ClassListError(
-            f"{path} holds {', '.join(names)}, which are parts of a data set and no classes: "
-            f"give one of them, such as {path / names[0]}"
+            f"{path} contains {', '.join(names)}, which are splits of a data set, not classes: "
+            f"pass one of them, such as {path / names[0]}"
         )
     return ClassList.of(names, path.resolve().name)

@@ -1,7 +1,7 @@
-"""How far apart two classes are in a tree: for pairs, or as a table if one is asked for.
+"""Distances between classes in a tree: for pairs, or as a table.
 
-Above the roots of a tree with several roots one more node is imagined, at depth -1, so that any two
-classes have something in common.
+A tree with several roots gets a virtual node above them, at depth -1, so that any two classes have
+a common ancestor.
 """
 
 # C classes, P pairs in any shape
@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from labelkit.hierarchy.arrays import IntArray, read_only
-from labelkit.hierarchy.forest import Children
+from labelkit.hierarchy.forest import Children, IntArray, read_only
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -26,7 +25,7 @@ DistanceKind: TypeAlias = Literal["height", "path", "lca_depth"]
 def lowest_common_ancestor(
     tree: SemanticTree, first: npt.ArrayLike, second: npt.ArrayLike
 ) -> IntArray:
-    """The deepest class that is above both classes or one of them; -1 where there is none.
+    """The deepest common ancestor, where a class is its own ancestor; -1 if there is none.
 
     Args:
         tree: C classes.
@@ -37,7 +36,7 @@ def lowest_common_ancestor(
         Class indices of the broadcast shape.
 
     Raises:
-        ValueError: an index is no class, or the shapes do not fit.
+        ValueError: an index is out of range, or the shapes do not broadcast.
     """
     left, right = np.broadcast_arrays(_indices(first, tree), _indices(second, tree))
     depth = np.append(tree.depth, -1)
@@ -47,30 +46,31 @@ def lowest_common_ancestor(
     for power, jump in enumerate(jumps):
         deep = np.where(gap >> power & 1, jump[deep], deep)
     for jump in reversed(jumps):
-        apart = jump[shallow] != jump[deep]
-        shallow, deep = np.where(apart, jump[shallow], shallow), np.where(apart, jump[deep], deep)
+        differ = jump[shallow] != jump[deep]
+        shallow = np.where(differ, jump[shallow], shallow)
+        deep = np.where(differ, jump[deep], deep)
     return read_only(np.where(shallow == deep, shallow, jumps[0][shallow]))
 
 
 def hierarchical_distance(
     tree: SemanticTree, first: npt.ArrayLike, second: npt.ArrayLike, kind: DistanceKind = "height"
 ) -> IntArray:
-    """How far apart classes are, pair by pair.
+    """The distance between classes, pair by pair.
 
     Args:
         tree: C classes.
         first: class indices, of any shape.
         second: class indices, of a shape that broadcasts with the first.
-        kind: ``"height"``: that of the lowest common ancestor, which is the longest way from there
-            down to any class: 0 for a leaf and itself. ``"path"``: how many steps lie between the
-            two. ``"lca_depth"``: the depth of the lowest common ancestor, which is no distance but
-            what both share: the deeper, the closer; -1 where they share nothing.
+        kind: ``"height"``: the height of the lowest common ancestor, which is the length of the
+            longest path from there down to a leaf: 0 for a leaf and itself. ``"path"``: the number
+            of steps between the two. ``"lca_depth"``: the depth of the lowest common ancestor,
+            which is a similarity: the deeper, the closer; -1 if there is none.
 
     Returns:
         Integers of the broadcast shape.
 
     Raises:
-        ValueError: an index is no class, the shapes do not fit, or there is no such kind.
+        ValueError: an index is out of range, the shapes do not broadcast, or the kind is unknown.
 
     Source: the height is the hierarchical distance of a mistake in Bertinetto et al. 2020 (arXiv
     1912.09393), section 2, after Deng et al. 2010.
@@ -95,11 +95,11 @@ def distance_table(
     """``hierarchical_distance`` between all classes: (C, C), in the narrowest signed type.
 
     11,221 classes take 126 MB. The type is as narrow as the values allow: widen it with ``astype``
-    before you multiply. A tree with inner nodes has rows and columns for them, too: the data's own
-    are ``table[numpy.ix_(tree.is_data_class, tree.is_data_class)]``.
+    before multiplying. A tree with inner nodes has rows and columns for them, too; those of the
+    data classes are ``table[numpy.ix_(tree.is_data_class, tree.is_data_class)]``.
 
     Raises:
-        ValueError: there is no such kind.
+        ValueError: the kind is unknown.
     """
     if kind not in {"height", "path", "lca_depth"}:
         raise ValueError(f"kind is {kind!r}: expected 'height', 'path' or 'lca_depth'")
@@ -107,7 +107,7 @@ def distance_table(
     widest = int(max(shared.max(), 2 * (tree.depth.max() + 1)))
     table = np.empty((len(tree.classes),) * 2, dtype=np.min_scalar_type(-widest - 1))
     members, start, end = _descendants(tree)
-    # What a class shares with others, its parent shares with them too, its own descendants aside.
+    # A class and its parent have the same common ancestors with all but the class's descendants.
     for at in members.tolist():
         above = int(tree.parent[at])
         table[at] = shared[-1] if above < 0 else table[above]
@@ -124,18 +124,18 @@ def _indices(classes: npt.ArrayLike, tree: SemanticTree) -> IntArray:
     indices = np.asarray(classes)
     if indices.size and not np.issubdtype(indices.dtype, np.integer):
         raise ValueError(
-            f"class indices are {indices.dtype}, not integers: take tree.classes.index[ID]"
+            f"class indices are {indices.dtype}, expected integers such as tree.classes.index[ID]"
         )
     if indices.size and (indices.min() < 0 or indices.max() >= len(tree.classes)):
         raise ValueError(
-            f"class indices run from {indices.min()} to {indices.max()}, expected 0 to "
+            f"class indices range from {indices.min()} to {indices.max()}, expected 0 to "
             f"{len(tree.classes) - 1}"
         )
     return indices.astype(np.int64)
 
 
 def _jumps(tree: SemanticTree, longest: int) -> list[IntArray]:
-    """1, 2, 4, ... steps up from each class, -1 above the roots, until ``longest`` is passed."""
+    """The ancestors 1, 2, 4, ... steps up, -1 above the roots, up to ``longest`` steps."""
     jumps = [np.append(tree.parent, -1)]
     while 2 ** len(jumps) <= longest:
         jumps.append(jumps[-1][jumps[-1]])
@@ -143,15 +143,15 @@ def _jumps(tree: SemanticTree, longest: int) -> list[IntArray]:
 
 
 def _heights(tree: SemanticTree) -> IntArray:
-    """The height of each class, and of the node above all roots: (C + 1,)."""
+    """The height of each class, and of the virtual node above all roots: (C + 1,)."""
     return np.append(tree.height, tree.height.max() + 1)
 
 
 def _descendants(tree: SemanticTree) -> tuple[IntArray, IntArray, IntArray]:
-    """The classes in an order that has each class's descendants, itself first, side by side.
+    """The classes in depth-first order, in which each class and its descendants are contiguous.
 
     Returns:
-        The classes (C,); where each class's own part begins (C,); and where it ends (C,).
+        The classes (C,), and the start (C,) and end (C,) of each class's slice.
     """
     below = Children.of(tree.parent)
     order: list[int] = []

@@ -1,17 +1,17 @@
-"""From one class list to another: which classes of a model stand for which of a data set."""
+"""Map the classes of one list to those of another: a teacher's classes to a data set's."""
 
 # S source classes (a teacher's), T target classes (a data set's)
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from labelkit.hierarchy.arrays import IntArray, read_only
-from labelkit.hierarchy.forest import nearest
+from labelkit.hierarchy.forest import IntArray, nearest, read_only
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Projection:
-    """Where the classes of one list go in another.
+    """A map from the classes of one list to those of another.
 
     Attributes:
         source: S classes.
         target: T classes.
-        index: (S,) the target class of each source class, -1 where it has none.
+        index: (S,) the target class of each source class, -1 if it has none.
     """
 
     source: ClassList
@@ -42,24 +42,24 @@ class Projection:
 
     @cached_property
     def unused(self) -> tuple[str, ...]:
-        """The source classes that no target class takes in."""
+        """The source classes without a target class."""
         return tuple(self.source[at] for at in np.flatnonzero(self.index < 0).tolist())
 
     @cached_property
     def missing(self) -> tuple[str, ...]:
-        """The target classes for which the source has nothing: their sums are 0."""
+        """The target classes without a source class: their sums are 0."""
         without = np.bincount(self.index[self.index >= 0], minlength=len(self.target)) == 0
         return tuple(self.target[at] for at in np.flatnonzero(without).tolist())
 
     def sum_probabilities(self, probabilities: npt.ArrayLike) -> npt.NDArray[np.floating]:
-        """Probabilities of the source classes (..., S) as those of the target classes (..., T).
+        """Turn probabilities of the source classes (..., S) into those of the target (..., T).
 
-        Each target class gets the sum over its source classes. What belongs to ``unused`` classes
-        is left out, so that the sum may be below 1: it is the teacher's belief that the image shows
-        a class of the data set at all.
+        Each target class gets the sum of its source classes. The probability of ``unused`` classes
+        is dropped, so the total may be below 1: it is the probability, by the teacher, that the
+        image shows any class of the data set.
 
         Raises:
-            ValueError: the last axis has not S entries.
+            ValueError: the last axis does not have S entries.
         """
         given = np.asarray(probabilities)
         if given.ndim == 0 or given.shape[-1] != len(self.source):
@@ -73,16 +73,16 @@ class Projection:
 def project(source: ClassList, target: ClassList, taxonomy: Taxonomy | None = None) -> Projection:
     """Find each class of a teacher in the class list of a data set.
 
-    A class goes to the class with its own id. Where the data set is coarser, it goes to the first
-    of the data set's classes that its chain of parents meets (``taxonomy.parent``); if the chain
-    meets none, to the one that is the fewest steps up by any of its parents, the first such in
-    their order. Nothing goes down: a teacher's dog is no data set's Samoyed.
+    A class goes to the class with the same id. If the data set is coarser, it goes to the first
+    class of the data set on its chain of parents (``taxonomy.parent``); if there is none on the
+    chain, to the one the fewest steps up through any parents, and of several the first in the order
+    of the parents. Classes never go down: a teacher's dog is not a data set's Samoyed.
 
     Args:
         source: the teacher's classes.
         target: the data set's classes.
-        taxonomy: what is a kind of what; None finds equal ids only. Ids that it does not know are
-            found by equality.
+        taxonomy: the children and parents; None matches equal ids only. Ids that it does not know
+            are matched by equality.
     """
     index = np.array([target.index.get(class_id, -1) for class_id in source], dtype=np.int64)
     if taxonomy is not None:
@@ -95,20 +95,21 @@ def project(source: ClassList, target: ClassList, taxonomy: Taxonomy | None = No
             node = taxonomy.index.get(source[at])
             if node is not None:
                 by_chain = int(place[above[node]])
-                index[at] = by_chain if by_chain >= 0 else _climb(taxonomy, node, place)
+                index[at] = by_chain if by_chain >= 0 else _search_up(taxonomy, node, place)
     return Projection(source, target, read_only(index))
 
 
-def _climb(taxonomy: Taxonomy, node: int, place: IntArray) -> int:
-    """The target class fewest steps above a node by any of its parents, -1 for none."""
+def _search_up(taxonomy: Taxonomy, node: int, place: IntArray) -> int:
+    """The target class the fewest steps above a node through any parents, -1 if there is none."""
     start, parents = taxonomy.parents_start, taxonomy.parents
-    ways = [node]
+    queue = deque([node])
     seen = {node}
-    for step in ways:  # grows while it is read: nearest first
-        for above in parents[start[step] : start[step + 1]].tolist():
+    while queue:
+        at = queue.popleft()
+        for above in parents[start[at] : start[at + 1]].tolist():
             if place[above] >= 0:
                 return int(place[above])
             if above not in seen:
                 seen.add(above)
-                ways.append(above)
+                queue.append(above)
     return -1

@@ -1,51 +1,66 @@
-"""The semantic tree: which class of a list lies under which other, and at what depth."""
+"""The semantic tree: a class list in which each class has at most one parent."""
 
-# C classes (with inner nodes that were added, if any), L levels
+# C classes (with inner nodes, if any), L levels, M inner nodes
 
 from __future__ import annotations
 
 import hashlib
+import numbers
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
 import numpy as np
 
-from labelkit.hierarchy.arrays import IntArray, read_only
+from labelkit import __version__
+from labelkit.errors import ClassListError, TreeFileError
 from labelkit.hierarchy.class_list import ClassList
-from labelkit.hierarchy.forest import Mask, by_depth, depths, heights, totals_below
-from labelkit.hierarchy.tree_checks import check_texts, checked_inner, checked_level
+from labelkit.hierarchy.forest import (
+    IntArray,
+    Mask,
+    by_depth,
+    depths,
+    heights,
+    read_only,
+    restrict,
+    totals_below,
+)
+from labelkit.hierarchy.node_table import NodeTable
+from labelkit.hierarchy.splits import choose_inner_nodes
+from labelkit.hierarchy.tree_file import REBUILD, TreeDocument, read_document, write_document
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Hashable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from labelkit.hierarchy.granularity import Coarsening
+    import networkx as nx
+
     from labelkit.hierarchy.taxonomy import Taxonomy
 
 
-def _none() -> IntArray:
+def _empty() -> IntArray:
     return read_only([])
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SemanticTree:
-    """A class list with each class's nearest ancestor that is a class itself.
+    """A class list with each class's nearest ancestor that is itself a class.
 
     All arrays are read-only int64.
 
     Attributes:
         classes: C ids, in the order of a model's outputs.
         names: C names, for people.
-        parent: (C,) the index of the parent class, -1 for a class with no class above it.
+        parent: (C,) the index of the parent class, -1 for a root.
         source: how the tree was made.
-        inner: ascending indices of those of the C that are inner nodes: no classes of the data, but
-            added for the sake of more levels. Empty for most trees.
-        level: (C,) in which level's softmax each class stands. Left out, it is the class's depth.
+        inner: (M,) the ascending indices of inner nodes: nodes that are not classes of the data but
+            were added for more levels. Empty for most trees.
+        level: (C,) the level whose softmax each class belongs to; by default the class's depth.
 
     Raises:
-        ValueError: lengths differ, a parent is no class, classes run in a cycle, a class does not
-            stand on a deeper level than its parent, or a level is empty.
+        ValueError: lengths differ, a parent is out of range, classes form a cycle, a class is not
+            on a deeper level than its parent, or a level is empty.
 
     >>> from labelkit.hierarchy import Taxonomy
     >>> taxonomy = Taxonomy.from_edges([("tabby", "cat"), ("cat", "mammal"), ("mammal", "animal")])
@@ -60,36 +75,29 @@ class SemanticTree:
     names: tuple[str, ...]
     parent: IntArray
     source: Mapping[str, str] = field(default_factory=dict[str, str])
-    inner: IntArray = field(default_factory=_none)
-    level: IntArray = field(default_factory=_none)
+    inner: IntArray = field(default_factory=_empty)
+    level: IntArray = field(default_factory=_empty)
 
     def __post_init__(self) -> None:
         count = len(self.classes)
         if not count == len(self.names) == len(self.parent):
             raise ValueError(
                 f"{count} classes, {len(self.names)} names and {len(self.parent)} parents: "
-                "a tree has one of each per class"
+                "expected one name and one parent per class"
             )
-        check_texts(self.names, self.source)
+        _check_texts(self.names, self.source)
         object.__setattr__(self, "names", tuple(map(str, self.names)))
-        parent = read_only(self.parent)
-        if parent.min() < -1 or parent.max() >= count:
-            at = int(np.argmax((parent < -1) | (parent >= count)))
-            raise ValueError(
-                f"the parent of {self.classes[at]!r} is {parent[at]}: "
-                f"expected the index of one of {count} classes, or -1"
-            )
-        object.__setattr__(self, "parent", parent)
+        object.__setattr__(self, "parent", _checked_parent(self.parent, self.classes))
         object.__setattr__(self, "source", dict(self.source))
-        object.__setattr__(self, "inner", checked_inner(self.inner, self.classes))
+        object.__setattr__(self, "inner", _checked_inner(self.inner, self.classes))
         level = (
-            checked_level(self.level, self.parent, self.classes) if len(self.level) else self.depth
+            _checked_level(self.level, self.parent, self.classes) if len(self.level) else self.depth
         )
         object.__setattr__(self, "level", level)
         _ = self.depth  # refuses a cycle
 
     def __reduce__(self) -> tuple[type[SemanticTree], tuple[object, ...]]:
-        # Through the constructor: numpy forgets that an array is read-only when it is copied.
+        # Through the constructor, since a copied numpy array is writable again.
         fields = self.classes, self.names, self.parent, self.source, self.inner, self.level
         return type(self), fields
 
@@ -99,104 +107,261 @@ class SemanticTree:
         return f"SemanticTree({self.classes}{inner}; classes by level {counts})"
 
     @classmethod
+    def of(
+        cls,
+        ids: Iterable[str],
+        parent: Sequence[int] | IntArray,
+        *,
+        names: Iterable[str] | None = None,
+        source: Mapping[str, str] | None = None,
+        inner: Sequence[int] | IntArray = (),
+        level: Sequence[int] | IntArray = (),
+    ) -> SemanticTree:
+        """A tree from plain lists; its class list is named by ``source["class_list"]``.
+
+        Args:
+            ids: C ids, in the order of a model's outputs.
+            parent: C indices, -1 for a root.
+            names: C names; the ids if None.
+            source: how the tree was made.
+            inner: the indices of inner nodes, ascending.
+            level: C levels; the depths if empty.
+
+        Raises:
+            ClassListError: the ids are not a class list.
+            ValueError: as for the class itself.
+        """
+        source = source or {}
+        name = _list_name(source.get("class_list", ""), has_inner=len(inner) > 0)
+        classes = ClassList.of(ids, name)
+        return cls(
+            classes=classes,
+            names=classes.ids if names is None else tuple(names),
+            parent=read_only(parent),
+            source=source,
+            inner=read_only(inner),
+            level=read_only(level),
+        )
+
+    @classmethod
     def build(
         cls, classes: ClassList, taxonomy: Taxonomy, *, inner_levels: int | Literal["all"] = 0
     ) -> SemanticTree:
-        """Place every class under the first class that its chain of parents meets on the way up.
+        """Place every class below the first class on its chain of parents in a taxonomy.
 
-        Each node of the taxonomy has one parent (the one its rule picked), so each class has one
-        chain; nodes that are no classes are passed over.
+        Each node of the taxonomy has one parent (the one chosen by its rule), so each class has one
+        chain; nodes that are not classes are skipped.
 
-        A list such as ImageNet-1k, in which no class lies under another, so has a single level.
-        With ``inner_levels`` nodes of the taxonomy that are no classes are added behind the
-        classes: those that part the classes into ever more groups of like size (see
+        A list such as ImageNet-1k, in which no class is an ancestor of another, thus has a single
+        level. With ``inner_levels``, nodes of the taxonomy that are not classes are appended to the
+        classes: nodes that separate the classes into more and more groups of similar size (see
         ``choose_inner_nodes``). A model then needs ``len(tree.classes)`` outputs, the first of
         which are the classes as before.
 
-        - If no class lies under another, all classes stand together in the last level, so that
-          their softmax is the usual one. A class that no inner node of a level covers has no target
-          there.
-        - Else levels are depths, as without inner nodes, and there may be more of them.
+        - If no class is an ancestor of another, all classes share the last level, so that their
+          softmax is the usual one. A class below no inner node of a level has no target there.
+        - Otherwise levels are depths, as without inner nodes, and there may be more of them.
 
         Args:
             classes: the class list.
-            taxonomy: what is a kind of what.
-            inner_levels: how many levels of inner nodes to add at most. 0 adds none; ``"all"`` adds
-                every node with classes in two branches or more, by depth.
+            taxonomy: the children and parents.
+            inner_levels: the maximum number of levels of inner nodes to add. 0 adds none; ``"all"``
+                adds every node with classes in at least two branches, by depth.
 
         Raises:
-            ClassListError: the taxonomy does not know some of the classes.
+            ClassListError: the taxonomy does not contain some of the classes.
             ValueError: ``inner_levels`` is negative or another word.
 
-        Source: Ridnik et al. 2021, section 3.2.1, for trees without added nodes; reproduces the
+        Source: Ridnik et al. 2021, section 3.2.1, for trees without inner nodes; reproduces the
         tree published with it.
         """
-        from labelkit.hierarchy.tree_building import build_tree
+        levels = _checked_inner_levels(inner_levels)
+        nodes = taxonomy.nodes(classes)
+        parent = restrict(taxonomy.parent, nodes)
+        source = {**taxonomy.source, "labelkit": __version__}
+        if classes.name:
+            source["class_list"] = classes.name
+        if levels == 0:
+            return cls(classes, _names(taxonomy, nodes), parent, source)
+        chosen = choose_inner_nodes(taxonomy.parent, taxonomy.ids, nodes, levels)
+        together = np.concatenate([nodes, chosen.nodes])
+        all_parents = restrict(taxonomy.parent, together)
+        level = depths(all_parents)
+        if (parent < 0).all():
+            inner = level[len(nodes) :] if levels is None else chosen.level
+            level = np.append(np.full(len(nodes), inner.max(initial=-1) + 1), inner)
+        return cls.of(
+            [*classes, *(taxonomy.ids[node] for node in chosen.nodes.tolist())],
+            all_parents,
+            names=_names(taxonomy, together),
+            source=source | {"inner_levels": str(inner_levels)},
+            inner=np.arange(len(nodes), len(together)),
+            level=level,
+        )
 
-        return build_tree(classes, taxonomy, inner_levels)
+    @classmethod
+    def from_nodes(cls, nodes: NodeTable, source: Mapping[str, str] | None = None) -> SemanticTree:
+        """A tree from a table of its nodes.
+
+        Args:
+            nodes: ids, parents and perhaps more.
+            source: how the tree was made.
+
+        Raises:
+            ClassListError: the ids are not a class list.
+            ValueError: a parent is missing, the nodes do not form a tree, or a depth contradicts
+                the parents; the message names the ids.
+        """
+        ordered = nodes.in_class_order()
+        if any(level >= len(ordered.ids) for level in ordered.level):
+            raise ValueError("levels must be numbered from 0 without a gap")
+        tree = cls.of(
+            ordered.ids,
+            ordered.parent_rows(),
+            names=ordered.names,
+            source=source,
+            inner=np.flatnonzero(ordered.inner),
+            level=ordered.level,
+        )
+        for node, stated, depth in zip(ordered.ids, ordered.depth, tree.depth, strict=False):
+            if stated != depth:
+                raise ValueError(
+                    f"{node!r} has the depth {stated}, but {depth} by its parents. Correct it, or "
+                    "remove the depths"
+                )
+        return tree
+
+    @classmethod
+    def from_networkx(cls, graph: nx.DiGraph[Hashable]) -> SemanticTree:
+        """A tree from a directed graph with one edge from each child to its parent.
+
+        The inverse of ``to_networkx``; graphs of others need no attributes. A node's ``name`` (or
+        ``label``) is its name, the node's text by default. ``index`` is its position in the class
+        list, the order of the graph by default. ``level`` and ``inner`` are kept, and ``depth`` is
+        checked. Text attributes of the graph become the tree's ``source``.
+
+        Args:
+            graph: the nodes become ids as text.
+
+        Raises:
+            ClassListError: two nodes have the same text, or a node's text is not an id.
+            ValueError: the graph is empty, undirected or a multigraph, a node has several parents,
+                nodes form a cycle, or attributes contradict the edges; the message names the nodes.
+        """
+        given = {str(key): value for key, value in graph.graph.items() if isinstance(value, str)}
+        default = {"taxonomy": "networkx graph", "rule": "as in the graph"}
+        return cls.from_nodes(NodeTable.from_networkx(graph), given or default)
+
+    def to_networkx(self) -> nx.DiGraph[str]:
+        """A graph with one node per class, in order, and one edge from each child to its parent.
+
+        Nodes are ids with the attributes ``index``, ``name``, ``depth``, ``level`` and ``inner``
+        (whether it is an inner node). The graph's attributes are the tree's ``source``.
+        """
+        import networkx as nx
+
+        graph: nx.DiGraph[str] = nx.DiGraph()
+        graph.graph.update(self.source)
+        ids = self.classes.ids
+        depth, level, is_class = self.depth.tolist(), self.level.tolist(), self.is_data_class
+        for at, node in enumerate(ids):
+            graph.add_node(
+                node,
+                index=at,
+                name=self.names[at],
+                depth=depth[at],
+                level=level[at],
+                inner=not is_class[at],
+            )
+        graph.add_edges_from(
+            (ids[at], ids[above]) for at, above in enumerate(self.parent.tolist()) if above >= 0
+        )
+        return graph
 
     @classmethod
     def load(cls, path: str | Path) -> SemanticTree:
-        """Read a tree file, checking everything in it.
+        """Read a tree file and check everything in it.
 
         Raises:
-            TreeFileError: the file is no tree, damaged, or of another version.
+            TreeFileError: not a tree file, damaged, or of another version.
             OSError: the file cannot be read.
         """
-        from labelkit.hierarchy.tree_file import read_tree
-
-        return read_tree(path)
+        document = read_document(path)
+        try:
+            tree = cls.of(
+                document.classes,
+                document.parent,
+                names=document.names,
+                source=document.source,
+                inner=document.inner or (),
+                level=document.level or (),
+            )
+        except (ClassListError, ValueError) as error:
+            raise TreeFileError(f"{path} is damaged: {error}. {REBUILD}") from error
+        if document.digest != tree.classes.digest:
+            raise TreeFileError(
+                f"{path} is damaged: it gives the digest {document.digest[:64]} for its classes, "
+                f"which have {tree.classes.digest}. {REBUILD}"
+            )
+        return tree
 
     def save(self, path: str | Path) -> None:
-        """Write the tree as JSON, whole or not at all; a file that is there is replaced.
+        """Write the tree as JSON, atomically; an existing file is replaced.
 
         The same tree gives the same bytes.
 
         Raises:
             OSError: the file cannot be written.
         """
-        from labelkit.hierarchy.tree_file import write_tree
-
-        write_tree(self, path)
+        document = TreeDocument(
+            classes=list(self.classes),
+            names=list(self.names),
+            parent=self.parent.tolist(),
+            digest=self.classes.digest,
+            source=dict(self.source),
+            inner=self.inner.tolist() or msgspec.UNSET,
+            level=msgspec.UNSET if np.array_equal(self.level, self.depth) else self.level.tolist(),
+        )
+        write_document(document, path)
 
     @cached_property
     def depth(self) -> IntArray:
-        """How many classes lie above each class: (C,)."""
+        """The number of ancestors of each class: (C,)."""
         depth = depths(self.parent)
         if (depth < 0).any():
             at = int(np.argmax(depth < 0))
-            for _ in depth:  # a class may hang below the circle: so many steps up lead into it
+            for _ in depth:  # a class may hang below the cycle: this many steps up lead into it
                 at = int(self.parent[at])
             above = int(self.parent[at])
             raise ValueError(
-                f"class {self.classes[at]!r} lies under itself, by way of {self.classes[above]!r}"
+                f"class {self.classes[at]!r} is its own ancestor, through {self.classes[above]!r}"
             )
         return depth
 
     @cached_property
     def height(self) -> IntArray:
-        """Steps from each class down to its deepest descendant, 0 for a leaf: (C,)."""
+        """The length of the longest path from each class down to a leaf, 0 for a leaf: (C,)."""
         return heights(self.parent, self.depth)
 
     @cached_property
     def classes_below(self) -> IntArray:
-        """The number of classes anywhere below each class, inner nodes not counted: (C,)."""
+        """The number of data classes among each class's descendants: (C,)."""
         count = self.is_data_class.astype(np.int64)
         return read_only(totals_below(self.parent, self.depth, count) - count)
 
     @cached_property
     def levels(self) -> tuple[IntArray, ...]:
-        """For each level the indices of its classes, ascending: L arrays."""
+        """The indices of the classes on each level, ascending: L arrays."""
         return tuple(by_depth(self.level))
 
     @cached_property
     def counts(self) -> tuple[int, ...]:
-        """How many classes each level has, from the top: L numbers."""
+        """The number of classes on each level, from the top: L numbers."""
         return tuple(np.bincount(self.level).tolist())
 
     @cached_property
     def chain_table(self) -> IntArray:
-        """The member of each class's chain at each level, -1 where it has none: (C, L)."""
+        """The member of each class's chain on each level, -1 if there is none: (C, L)."""
         table = np.full((len(self.classes), len(self.counts)), -1, dtype=np.int64)
         for number, nodes in enumerate(self.levels):
             below = nodes[self.parent[nodes] >= 0]
@@ -209,31 +374,31 @@ class SemanticTree:
     def digest(self) -> str:
         """SHA-256 of the classes, parents, inner nodes and levels, in hexadecimal.
 
-        Names and the source do not count: trees with one digest give the same losses.
+        Names and the source are not included: trees with equal digests give equal losses.
         """
         parts = [self.classes.digest.encode()]
-        for numbers in (self.parent, self.inner, self.level):
-            parts += [len(numbers).to_bytes(8, "little"), numbers.astype("<i8").tobytes()]
+        for values in (self.parent, self.inner, self.level):
+            parts += [len(values).to_bytes(8, "little"), values.astype("<i8").tobytes()]
         return hashlib.sha256(b"".join(parts)).hexdigest()
 
     @cached_property
     def is_data_class(self) -> Mask:
-        """Which of the classes are the data's own, and no inner nodes that were added: (C,)."""
-        own = np.ones(len(self.classes), dtype=bool)
-        own[self.inner] = False
-        own.flags.writeable = False
-        return own
+        """Which of the classes are classes of the data, not inner nodes: (C,)."""
+        mask = np.ones(len(self.classes), dtype=bool)
+        mask[self.inner] = False
+        mask.flags.writeable = False
+        return mask
 
     @cached_property
     def data_classes(self) -> ClassList:
-        """The classes of the data: all but the inner nodes that were added."""
+        """The classes of the data: all but the inner nodes."""
         if not len(self.inner):
             return self.classes
         ids = (self.classes[at] for at in np.flatnonzero(self.is_data_class).tolist())
         return ClassList.of(ids, self.source.get("class_list", ""))
 
     def chain(self, class_: str | int) -> IntArray:
-        """The indices of a class's ancestors from the topmost down, then its own: (depth + 1,).
+        """The indices of a class's ancestors, root first, followed by the class: (depth + 1,).
 
         Args:
             class_: an id or an index.
@@ -249,50 +414,10 @@ class SemanticTree:
             upwards.append(at)
         return read_only(upwards[::-1])
 
-    def at_depth(self, depth: int) -> Coarsening:
-        """Coarse classes for the data: each class's ancestor at this depth, or itself if shallower.
-
-        Depth 0 keeps the roots only. See ``Coarsening`` for how to label a data set with them.
-
-        Raises:
-            ValueError: the depth is negative.
-
-        Source: the label granularities of Hong et al. 2023 (arXiv 2303.16887), section 4.
-        """
-        from labelkit.hierarchy.granularity import cut_at_depth
-
-        return cut_at_depth(self, depth)
-
-    def coarsen(self, number_of_classes: int) -> Coarsening:
-        """Coarse classes of about equal size: at most so many, as many as whole splits give.
-
-        From the roots down, the group with the most classes is split into its parts until the next
-        split would make too many. So every such cut refines every smaller one. A class that has
-        others below it stays as a group of its own where it is split from them.
-
-        Raises:
-            ValueError: the tree has more roots than that.
-        """
-        from labelkit.hierarchy.granularity import cut_to_size
-
-        return cut_to_size(self, number_of_classes)
-
-    def ancestor(self, ids: Iterable[str]) -> Coarsening:
-        """These classes as the coarse ones: each class goes to itself or the nearest one above.
-
-        Classes under none of them are ``left_out``.
-
-        Raises:
-            ClassListError: the tree has no such id, or an id stands twice.
-        """
-        from labelkit.hierarchy.granularity import cut_at_ancestors
-
-        return cut_at_ancestors(self, ids)
-
     def ordered_by_level(self) -> SemanticTree:
-        """The same tree over a re-ordered class list: level 0 first, each level a contiguous slice.
+        """The same tree over a reordered class list: level 0 first, each level a contiguous slice.
 
-        Its class list is another one than ours: targets and model outputs must follow it.
+        The class list is a different one: targets and model outputs must follow it.
         """
         order = np.concatenate(self.levels)
         place = np.empty(len(order) + 1, dtype=np.int64)
@@ -300,17 +425,79 @@ class SemanticTree:
         name = self.data_classes.name or "class list"
         if self.source.get("order") != "level":
             name += ", ordered by level"
-        ids = (self.classes[at] for at in order.tolist())
-        return SemanticTree(
-            classes=ClassList.of(ids, list_name(name, inner=len(self.inner))),
-            names=tuple(self.names[at] for at in order.tolist()),
-            parent=place[self.parent[order]],
+        return SemanticTree.of(
+            (self.classes[at] for at in order.tolist()),
+            place[self.parent[order]],
+            names=(self.names[at] for at in order.tolist()),
             source={**self.source, "class_list": name, "order": "level"},
             inner=np.sort(place[self.inner]),
             level=self.level[order],
         )
 
 
-def list_name(name: str, *, inner: int) -> str:
-    """What to call a class list of this name with so many inner nodes behind it."""
-    return f"{name or 'class list'} + inner" if inner else name
+def _list_name(name: str, *, has_inner: bool) -> str:
+    """The name of a class list that may have inner nodes appended."""
+    return f"{name or 'class list'} + inner" if has_inner else name
+
+
+def _names(taxonomy: Taxonomy, nodes: IntArray) -> tuple[str, ...]:
+    return tuple(taxonomy.names[node] for node in nodes.tolist())
+
+
+def _checked_inner_levels(inner_levels: int | Literal["all"]) -> int | None:
+    """The maximum number of levels, None for all."""
+    if inner_levels == "all":
+        return None
+    if not isinstance(inner_levels, numbers.Integral) or inner_levels < 0:
+        raise ValueError(f"inner_levels is {inner_levels!r}, expected 'all' or an integer >= 0")
+    return int(inner_levels)
+
+
+def _check_texts(names: Sequence[str], source: Mapping[str, str]) -> None:
+    wrong = [name for name in names if not isinstance(name, str)]
+    if wrong:
+        raise ValueError(f"the name {wrong[0]!r} is not text")
+    for key, value in source.items():
+        if {str} != {type(key), type(value)}:
+            raise ValueError(f"source: {key!r} is {value!r}, expected text")
+
+
+def _checked_parent(parent: IntArray, classes: ClassList) -> IntArray:
+    parent = read_only(parent)
+    if parent.min() < -1 or parent.max() >= len(classes):
+        at = int(np.argmax((parent < -1) | (parent >= len(classes))))
+        raise ValueError(
+            f"the parent of {classes[at]!r} is {parent[at]}: expected the index of one of "
+            f"{len(classes)} classes, or -1"
+        )
+    return parent
+
+
+def _checked_inner(inner: IntArray, classes: ClassList) -> IntArray:
+    inner = read_only(inner)
+    if len(inner) and (inner[0] < 0 or inner[-1] >= len(classes) or (np.diff(inner) < 1).any()):
+        raise ValueError(
+            f"inner nodes must be unique, ascending indices of the {len(classes)} classes"
+        )
+    if len(inner) == len(classes):
+        raise ValueError("all classes are inner nodes: at least one must be a class of the data")
+    return inner
+
+
+def _checked_level(level: IntArray, parent: IntArray, classes: ClassList) -> IntArray:
+    level = read_only(level)
+    if len(level) != len(classes):
+        raise ValueError(f"{len(level)} levels for {len(classes)} classes, expected one per class")
+    out_of_range = level.min() < 0 or level.max() >= len(level)
+    if out_of_range or not np.bincount(level).all():
+        raise ValueError("levels must be numbered from 0 without a gap")
+    below = np.flatnonzero(parent >= 0)
+    wrong = below[level[below] <= level[parent[below]]]
+    if wrong.size:
+        at = int(wrong[0])
+        raise ValueError(
+            f"class {classes[at]!r} is on level {level[at]} and its parent "
+            f"{classes[int(parent[at])]!r} on level {level[parent[at]]}: a class must be on a "
+            "deeper level than its parent"
+        )
+    return level

@@ -1,5 +1,1 @@
-"""Taxonomies that stand in files: edge lists, tables from coarse to fine, nested JSON."""
-
-from labelkit.hierarchy.taxonomy_files.reading import Form, read_taxonomy
-
-__all__ = ["Form", "read_taxonomy"]
+"""Taxonomies in files: edge lists, tables from coarse to fine, nested JSON."""

@@ -8,20 +8,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from labelkit.errors import TaxonomyError
-from labelkit.hierarchy.taxonomy_files.graph import FileGraph
+from labelkit.hierarchy.taxonomy_files.forms import FileGraph
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from labelkit.hierarchy.taxonomy_files.table import Table
+    from labelkit.hierarchy.taxonomy_files.forms import Table
 
 ROOT = -1
-FEW = 3  # rows from which on a first column without any repeat is taken for no rank
+FEW = 3  # with this many rows, a first column without repetition is not taken for a rank
 
 
 @dataclass
 class PathNodes:
-    """The nodes above the classes, each known by the path of cells that leads to it."""
+    """The nodes above the classes, each identified by the path of cells that leads to it."""
 
     texts: list[str] = field(default_factory=list[str])
     paths: list[str] = field(default_factory=list[str])
@@ -30,7 +30,7 @@ class PathNodes:
     ends: dict[tuple[str, ...], int] = field(default_factory=dict[tuple[str, ...], int])
 
     def end_of(self, cells: tuple[str, ...]) -> int:
-        """The node at the end of a row's cells, made if need be; empty cells are passed over."""
+        """The node at the end of a row's cells, created if necessary; empty cells are skipped."""
         node = self.ends.get(cells)
         if node is not None:
             return node
@@ -50,22 +50,22 @@ class PathNodes:
         return child
 
 
-def columns_graph(table: Table, columns: Sequence[str] | None, *, stated: bool) -> FileGraph:
-    """Every class under the cells before it.
+def columns_graph(table: Table, columns: Sequence[str] | None, *, explicit: bool) -> FileGraph:
+    """Every class below the cells to its left.
 
     Args:
-        table: the rows, the header among them.
+        table: the rows, including the header.
         columns: the columns to read, from coarse to fine; None for all.
-        stated: whether the user said that the table is one of columns.
+        explicit: whether the user said that the table has this form.
 
     Raises:
-        TaxonomyError: a column is missing or named twice, or its name stands in it again; a class
-            id is empty, stands twice or at two places, or a node's path is another node's id; or
-            the table is one of columns by its looks alone, and its first column has no cell twice.
+        TaxonomyError: a column is missing, duplicate, or contains its own name; a class id is
+            empty, duplicate or at two places, or a node's path is another node's id; or the form
+            was not given and the first column has no repeated cell.
     """
     picked = _picked(table, columns)
-    _refuse_data_on_top(table, picked)
-    if not stated:
+    _refuse_missing_header(table, picked)
+    if not explicit:
         _refuse_numbered(table)
     rows = list(map(operator.itemgetter(*picked), table.rows[1:]))
     inner = PathNodes()
@@ -74,7 +74,7 @@ def columns_graph(table: Table, columns: Sequence[str] | None, *, stated: bool) 
     cells: tuple[str, ...] = ()
     above = ROOT
     for number, row in enumerate(rows):
-        if row[:-1] != cells:  # neighbours mostly share them, and comparing is less than hashing
+        if row[:-1] != cells:  # neighbours usually share them, and comparing is faster than hashing
             cells = row[:-1]
             above = inner.end_of(cells)
         class_id = row[-1]
@@ -82,7 +82,7 @@ def columns_graph(table: Table, columns: Sequence[str] | None, *, stated: bool) 
             _refuse_repeat(table, rows, seen[class_id], number)
         classes[class_id] = above
     if "" in seen:
-        raise _without_class(table, seen[""], picked[-1], stated=stated)
+        raise _without_class(table, seen[""], picked[-1], explicit=explicit)
     ids = _inner_ids(table, inner, classes)
     names = {node: text for node, text in zip(ids, inner.texts, strict=True) if node != text}
     above_of = [*ids, None]  # ROOT finds the last
@@ -97,13 +97,14 @@ def _shown(columns: list[str]) -> str:
 
 
 def _picked(table: Table, columns: Sequence[str] | None) -> list[int]:
-    """The positions of the columns to read, in their order."""
+    """The positions of the columns to read, in order."""
     header = table.first
-    twice = [name for name, count in Counter(header).items() if count > 1 or not name]
-    if twice:
-        what = f"{twice[0]!r} twice" if twice[0] else "an empty name"
+    wrong = [name for name, count in Counter(header).items() if count > 1 or not name]
+    if wrong:
+        what = f"the duplicate name {wrong[0]!r}" if wrong[0] else "an empty name"
         raise TaxonomyError(
-            f"{table.path}, line {table.lines[0]} has {what} in its header: name every column once"
+            f"{table.path}, line {table.lines[0]} has {what} in its header: give every column its "
+            "own name"
         )
     missing = [name for name in columns or () if name not in header]
     if missing:
@@ -113,22 +114,22 @@ def _picked(table: Table, columns: Sequence[str] | None) -> list[int]:
     return [header.index(name) for name in columns or header]
 
 
-def _refuse_data_on_top(table: Table, picked: list[int]) -> None:
-    """Refuse a heading one of whose cells stands in its own column again, as those of data do."""
+def _refuse_missing_header(table: Table, picked: list[int]) -> None:
+    """Refuse a header with a cell that is repeated in its own column, as cells of data are."""
     for column in picked:
         cells = list(map(operator.itemgetter(column), table.rows))
-        heading = cells[0]
-        if cells.count(heading) > 1:
-            again = table.lines[cells.index(heading, 1)]
+        name = cells[0]
+        if cells.count(name) > 1:
+            again = table.lines[cells.index(name, 1)]
             raise TaxonomyError(
-                f"{table.path}, line {table.lines[0]} looks like data, since {heading!r} stands in "
-                f"the same column on line {again}: add a heading with the ranks, or give that "
-                "column another name"
+                f"{table.path}, line {table.lines[0]} looks like data, since {name!r} is repeated "
+                f"in the same column on line {again}: add a header with the ranks, or rename that "
+                "column"
             )
 
 
 def _refuse_numbered(table: Table) -> None:
-    """Refuse a first column that differs in every row, as numbers and keys do but no rank."""
+    """Refuse a first column that differs in every row, as numbers and keys do but no rank does."""
     seen: set[str] = set()
     for row in table.rows[1:]:
         if row[0] in seen:
@@ -138,52 +139,52 @@ def _refuse_numbered(table: Table) -> None:
         first, *others = table.first
         picked = ",".join(others if len(others) <= 3 else [others[0], "...", others[-1]])
         raise TaxonomyError(
-            f"{table.path}: column {first!r} differs in every row, so it is no coarsest rank: "
-            f"choose the columns with --columns {picked}, or state the form (--form columns)"
+            f"{table.path}: column {first!r} differs in every row, so it is not a coarse rank: "
+            f"choose the columns with --columns {picked}, or pass the form (--form columns)"
         )
 
 
-def _without_class(table: Table, row: int, column: int, *, stated: bool) -> TaxonomyError:
+def _without_class(table: Table, row: int, column: int, *, explicit: bool) -> TaxonomyError:
     empty = (
         f"{table.path}, line {table.lines[row + 1]}: the last column {table.first[column]!r} is "
         "empty. "
     )
-    if stated:
+    if explicit:
         return TaxonomyError(empty + "Fill it in, or remove the line")
     return TaxonomyError(
-        f"{empty}The heading has no child and parent, so this was read as a table of columns: fill "
-        "the cell in, or for an edge list name two columns child and parent"
+        f"{empty}The header has no child and parent, so this was read as a table of columns: fill "
+        "in the cell, or for an edge list name two columns child and parent"
     )
 
 
 def _refuse_repeat(table: Table, rows: list[tuple[str, ...]], before: int, number: int) -> None:
-    """Refuse a class that was seen before, unless only the columns left out tell the rows apart."""
+    """Refuse a class that was seen before, unless the rows differ only in columns left out."""
     class_id = rows[number][-1]
     lines = f"lines {table.lines[before + 1]} and {table.lines[number + 1]}"
     if table.rows[before + 1] == table.rows[number + 1]:
-        raise TaxonomyError(f"{table.path}: {class_id!r} stands twice ({lines}). Remove one line")
+        raise TaxonomyError(f"{table.path}: duplicate class {class_id!r} ({lines}). Remove one")
     one, other = (tuple(filter(None, rows[at][:-1])) for at in (before, number))
     if one != other:
         raise TaxonomyError(
-            f"{table.path}: the class {class_id!r} stands at two places ({lines}): "
-            f"{' > '.join(one) or 'on top'}, and {' > '.join(other) or 'on top'}. Class ids must "
-            "be unique: correct one line, or make a last column of ids that differ"
+            f"{table.path}: class {class_id!r} is at two places ({lines}): "
+            f"{' > '.join(one) or 'the root'}, and {' > '.join(other) or 'the root'}. Class ids "
+            "must be unique: correct one line, or add a last column of unique ids"
         )
 
 
 def _inner_ids(table: Table, inner: PathNodes, classes: dict[str, int]) -> list[str]:
-    """Each inner node's text where nothing else has it, and its path where something does."""
+    """Each inner node's text if it is unique, and otherwise its path."""
     uses = Counter(inner.texts)
     ids: list[str] = []
     taken = set(classes)
     for text, path in zip(inner.texts, inner.paths, strict=True):
         node = text if uses[text] == 1 and text not in classes else path
         if node in classes and path == text:
-            node = f"/{text}"  # on top, over a class of that name: its path alone is no other id
+            node = f"/{text}"  # a root with the name of a class, whose path equals its text
         if node in taken:
             raise TaxonomyError(
-                f"{table.path}: two nodes would have the id {node!r}, since a cell holds a '/'. "
-                "Write that cell with another sign"
+                f"{table.path}: two nodes would have the id {node!r}, since a cell contains a '/'. "
+                "Replace that character"
             )
         taken.add(node)
         ids.append(node)

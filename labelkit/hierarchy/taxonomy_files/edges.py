@@ -1,4 +1,4 @@
-"""Edge lists: one (child, parent) pair a line."""
+"""Edge lists: one (child, parent) pair per line."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from labelkit.errors import TaxonomyError
-from labelkit.hierarchy.taxonomy_files.graph import FileGraph, Parents
+from labelkit.hierarchy.taxonomy_files.forms import FileGraph, Parents
 
 if TYPE_CHECKING:
-    from labelkit.hierarchy.taxonomy_files.table import Table
+    from labelkit.hierarchy.taxonomy_files.forms import Table
 
-
-# A heading's words without blanks and the like; ids go with ids, names with names.
+# The words of a header, without spaces and the like; ids go with ids, names with names.
 PARENT_WORDS = ("parent", "parentid", "parentclass", "parentname")
-# Headings of edges whose direction is anyone's guess: they are no edge, and none is read from them.
-OTHER_HEADINGS = (
+# Headers of edge lists whose direction is ambiguous: they are not edges, and none are read.
+AMBIGUOUS_HEADERS = (
     ("from", "to"),
     ("source", "target"),
     ("hyponym", "hypernym"),
@@ -25,7 +24,7 @@ OTHER_HEADINGS = (
 
 
 class EdgeColumns(NamedTuple):
-    """Where the child, the parent and the name stand in a row; no name where there is no column."""
+    """The columns of the child, the parent and the name; no name if there is no such column."""
 
     child: int
     parent: int
@@ -33,12 +32,12 @@ class EdgeColumns(NamedTuple):
 
 
 def edge_columns(first: list[str]) -> EdgeColumns | None:
-    """The columns that a table's first row names; None if it is no header of an edge list.
+    """The columns that a table's first row names; None if it is not the header of an edge list.
 
     >>> edge_columns(["Parent Name", "rank", "name"])
     EdgeColumns(child=2, parent=0, name=None)
     """
-    header = _heading(first)
+    header = _words(first)
     for parent in PARENT_WORDS:
         for child in _child_words(parent):
             if parent in header and child in header:
@@ -48,12 +47,12 @@ def edge_columns(first: list[str]) -> EdgeColumns | None:
     return None
 
 
-def _heading(first: list[str]) -> list[str]:
+def _words(first: list[str]) -> list[str]:
     return [re.sub(r"[\s_-]", "", cell.casefold()) for cell in first]
 
 
 def _child_words(parent: str) -> list[str]:
-    """What the child's column may be called beside the parent's, the surest first."""
+    """Possible names of the child's column given the parent's, the most certain first."""
     what = parent.removeprefix("parent")
     return [f"child{what}", "child", *([what] if what else []), "id", "name"]
 
@@ -62,9 +61,8 @@ def edges_graph(table: Table) -> FileGraph:
     """Every child's parents, in the order of the lines.
 
     Raises:
-        TaxonomyError: a line without a child, a child that is its own parent, both a root and
-            under a parent, or has two names; or columns that no header explains, or one that does
-            not say which of them is the child.
+        TaxonomyError: a line without a child; a child that is its own parent, both a root and below
+            a parent, or has two names; or columns without a header that says which is the child.
     """
     columns = edge_columns(table.first)
     body = slice(0 if columns is None else 1, None)
@@ -86,35 +84,34 @@ def edges_graph(table: Table) -> FileGraph:
     if len(parents) < len(children):
         parents = _several_parents(table, children, above, lines)
     names = {} if at.name is None else _names(table, at.name, children, rows, lines)
-    return FileGraph(parents, names, _read_as(table.first, at, has_heading=columns is not None))
+    return FileGraph(parents, names, _read_as(table.first, at, has_header=columns is not None))
 
 
-def _read_as(first: list[str], at: EdgeColumns, *, has_heading: bool) -> str:
+def _read_as(first: list[str], at: EdgeColumns, *, has_header: bool) -> str:
     child, parent = (
-        word if has_heading and cell.casefold() == word else f"{word} {cell or '(none)'}"
+        word if has_header and cell.casefold() == word else f"{word} {cell or '(none)'}"
         for word, cell in (("child", first[at.child]), ("parent", first[at.parent]))
     )
-    if not has_heading:
-        return f"edges without a heading: the first row is {child}, {parent}"
+    if not has_header:
+        return f"edges without a header: the first row is {child}, {parent}"
     name = "" if at.name is None else f", {first[at.name]}"
     return f"edges: {child}, {parent}{name}"
 
 
 def _without_header(table: Table) -> EdgeColumns:
-    heading = set(_heading(table.first))
-    if any(map(heading.issuperset, OTHER_HEADINGS)):
-        found = ", ".join(map(repr, table.first[:8]))
+    header = set(_words(table.first))
+    found = ", ".join(map(repr, table.first[:8]))
+    if any(map(header.issuperset, AMBIGUOUS_HEADERS)):
         raise TaxonomyError(
-            f"{table.path}, line {table.lines[0]} is a heading, {found}, but does not say which "
-            "column holds the child and which the parent: name the columns child and parent"
+            f"{table.path}, line {table.lines[0]} is a header, {found}, but does not say which "
+            "column is the child and which the parent: name the columns child and parent"
         )
     words = {"child", "id", *PARENT_WORDS}.union(*map(_child_words, PARENT_WORDS))
-    known = (words - {"name", "class"}) & heading
+    known = (words - {"name", "class"}) & header
     if len(table.first) != 2 or known:
-        found = ", ".join(map(repr, table.first[:8]))
         raise TaxonomyError(
             f"{table.path}, line {table.lines[0]} begins with {found}, which does not say which "
-            "column holds the child and which the parent: put a line 'child' and 'parent' on top"
+            "column is the child and which the parent: add a header 'child' and 'parent'"
         )
     return EdgeColumns(child=0, parent=1, name=None)
 
@@ -129,8 +126,8 @@ def _several_parents(
         before = first.setdefault(child, line)
         if before != line and bool(row) != bool(up):
             raise TaxonomyError(
-                f"{table.path}: {child!r} has a parent on one of the lines {before} and {line}, "
-                "and none on the other. Remove one of both"
+                f"{table.path}: {child!r} has a parent on one of the lines {before} and {line} but "
+                "not on the other. Remove one of them"
             )
         if up:
             row.append(up)
@@ -141,15 +138,15 @@ def _names(
     table: Table, column: int, children: list[str], rows: list[list[str]], lines: list[int]
 ) -> dict[str, str]:
     names: dict[str, str] = {}
-    said: dict[str, int] = {}
+    first: dict[str, int] = {}
     for line, child, row in zip(lines, children, rows, strict=True):
         name = row[column]
         if not name:
             continue
         if names.setdefault(child, name) != name:
             raise TaxonomyError(
-                f"{table.path}: {child!r} is named {names[child]!r} on line {said[child]} and "
+                f"{table.path}: {child!r} is named {names[child]!r} on line {first[child]} and "
                 f"{name!r} on line {line}. Give it one name"
             )
-        said.setdefault(child, line)
+        first.setdefault(child, line)
     return names

@@ -8,30 +8,29 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 
 from labelkit.errors import TaxonomyError
-from labelkit.hierarchy.taxonomy_files.graph import FileGraph, is_one_line
+from labelkit.hierarchy.taxonomy_files.forms import FileGraph
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-Item: TypeAlias = object  # whatever JSON can hold
-Trail: TypeAlias = "tuple[Trail, str] | None"  # the way down to an item, its last step first
+Item: TypeAlias = object  # any JSON value
+Trail: TypeAlias = "tuple[Trail, str] | None"  # the path to an item, last step first
 
 PLAIN = 'Labels within labels look like {"animal": {"cat": {}, "dog": ["spitz"]}}'
 LABEL_KEYS = ("LabelName", "id", "name")
 CHILDREN_KEYS = ("Subcategory", "children")
-IN_QUOTES = ". Put the number in quotes"
-LEFT_OUT = "Part"  # parts of a thing, in Open Images' hierarchy, and no kinds of it
+LEFT_OUT = "Part"  # parts of an object in Open Images' hierarchy, which are not its children
 
 
 class RepeatedKeyError(ValueError):
-    """One JSON object has a key twice, of which a decoder would keep one without a word."""
+    """A JSON object has a duplicate key, of which a decoder would silently keep one."""
 
 
 class Place(NamedTuple):
-    """One label where it stands: its name if it has one, and what is below it.
+    """One occurrence of a label: its name if it has one, and the items below it.
 
-    ``at`` leads to the label itself, and ``trail`` to what is below.
+    ``at`` is the path to the label itself, ``trail`` the path to the items below.
     """
 
     label: Item
@@ -43,7 +42,7 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Nested:
-    """One file's labels on their way into a graph."""
+    """The labels of one file while they are collected into a graph."""
 
     path: Path
     has_nodes: bool
@@ -51,7 +50,7 @@ class Nested:
     names: dict[str, str] = field(default_factory=dict[str, str])
 
     def error(self, trail: Trail, what: str) -> TaxonomyError:
-        """A refusal that says where in the file."""
+        """An error with the place in the file."""
         steps: list[str] = []
         while trail is not None:
             trail, step = trail
@@ -60,11 +59,14 @@ class Nested:
         return TaxonomyError(f"{self.path}, at ${''.join(reversed(shown))}: {what}")
 
     def add(self, place: Place, above: str | None) -> str:
-        """Note a label, its parent and its name, after a look at the label's text."""
+        """Check a label, and add it with its parent and its name."""
         label, name = place.label, place.name
-        if not isinstance(label, str) or not is_one_line(label := label.strip()):
-            what = f"{_shown(label)} is no label: each is one non-empty line of text"
-            raise self.error(place.at, what + IN_QUOTES * _is_number(label))
+        if not isinstance(label, str) or not _is_one_line(label := label.strip()):
+            raise self.error(
+                place.at,
+                f"{_shown(label)} is not a label: labels are one non-empty line of text"
+                f"{_quote_hint(label)}",
+            )
         row = self.parents.setdefault(label, [])
         if above is not None:
             row.append(above)
@@ -75,7 +77,7 @@ class Nested:
         return label
 
     def places(self, item: Item, trail: Trail) -> Iterator[Place]:
-        """The labels that stand right below one, or on top."""
+        """The labels directly below one, or at the top."""
         if item is None:
             return
         if isinstance(item, list):
@@ -87,12 +89,12 @@ class Nested:
                     yield from self._object(cast("dict[str, Item]", entry), step)
                 else:
                     what = f"{_shown(entry)} is neither a label nor an object"
-                    raise self.error(step, what + IN_QUOTES * _is_number(entry))
+                    raise self.error(step, f"{what}{_quote_hint(entry)}")
         elif isinstance(item, dict) and (trail is None or not self.has_nodes):
             yield from self._object(cast("dict[str, Item]", item), trail)
         else:
-            way_out = "Children stand in a list" if self.has_nodes else PLAIN
-            raise self.error(trail, f"{_shown(item)} holds no labels. {way_out}")
+            remedy = "Children must be a list" if self.has_nodes else PLAIN
+            raise self.error(trail, f"{_shown(item)} contains no labels. {remedy}")
 
     def _object(self, item: dict[str, Item], trail: Trail) -> Iterator[Place]:
         if self.has_nodes:
@@ -106,13 +108,13 @@ class Nested:
         key = next((key for key in LABEL_KEYS if key in item), None)
         if key is None:
             raise self.error(
-                trail, f"an object without {', '.join(LABEL_KEYS)}: {_shown(item)}. Give it an id"
+                trail, f"an object without {', '.join(LABEL_KEYS)}: {_shown(item)}. Add an id"
             )
         for other, value in item.items():
             if other not in (*CHILDREN_KEYS, LEFT_OUT) and isinstance(value, (dict, list)):
                 raise self.error(
                     trail,
-                    f"{other!r} is unknown: call it 'children' if it holds kinds, or remove it",
+                    f"unknown key {other!r}: call it 'children' if it holds children, or remove it",
                 )
         held = [key for key in CHILDREN_KEYS if key in item]
         if len(held) > 1:
@@ -120,26 +122,26 @@ class Nested:
         below = item[held[0]] if held else None
         name = item.get("name") if key != "name" else None
         if name is not None and not isinstance(name, str):
-            what = f"the name {_shown(name)} is no text"
-            raise self.error((trail, ".name"), what + IN_QUOTES * _is_number(name))
+            what = f"the name {_shown(name)} is not text"
+            raise self.error((trail, ".name"), f"{what}{_quote_hint(name)}")
         down = (trail, f".{held[0]}") if held else trail
         return Place(item[key], name, below, (trail, f".{key}"), down)
 
 
 def nested_graph(path: Path, text: str) -> FileGraph:
-    """Every label's parents, in the order of the places where it stands.
+    """Every label's parents, in the order of the label's places.
 
     Raises:
-        TaxonomyError: no JSON, nested too deep for its decoder, a key twice in one object, or
-            something that is no label.
+        TaxonomyError: invalid JSON, nested too deep for its decoder, a duplicate key in an object,
+            or a value that is not a label.
     """
     top = _decode(path, text)
-    nested = Nested(path, has_nodes=_is_node(top))
+    nested = Nested(path, has_nodes=_has_nodes(top))
     if isinstance(top, dict) and top.get("format") == "labelkit-tree":
         raise TaxonomyError(
-            f"{path} is a labelkit tree and no taxonomy: load it with SemanticTree.load"
+            f"{path} is a labelkit tree, not a taxonomy: load it with SemanticTree.load"
         )
-    # Depth first with a stack of our own, since a chain may be longer than Python's.
+    # Depth first with an explicit stack, since a chain may be longer than Python's.
     stack: list[tuple[str | None, Iterator[Place]]] = [(None, nested.places(top, None))]
     while stack:
         above, places = stack[-1]
@@ -155,25 +157,25 @@ def nested_graph(path: Path, text: str) -> FileGraph:
 def _shape(top: Item, nested: Nested) -> str:
     if not nested.has_nodes:
         return "labels within labels"
-    first = _first_object(top)
-    return "Open Images" if "LabelName" in first else "nodes with children"
+    return "Open Images" if "LabelName" in _first_object(top) else "nodes with children"
 
 
 def _decode(path: Path, text: str) -> Item:
     try:
         return json.loads(text, object_pairs_hook=_distinct)
     except json.JSONDecodeError as error:
-        raise TaxonomyError(f"{path}, line {error.lineno} is no JSON: {error.msg}") from error
+        raise TaxonomyError(f"{path}, line {error.lineno}: invalid JSON: {error.msg}") from error
     except RepeatedKeyError as error:
         raise TaxonomyError(
-            f"{path}: one object has the key {error} twice, and one of both would be lost. Join "
-            "them, or make a list of objects"
+            f"{path}: an object has the duplicate key {error}, and one of the two would be lost. "
+            "Merge them, or use a list of objects"
         ) from error
     except ValueError as error:  # an integer of thousands of digits
-        raise TaxonomyError(f"{path} is no JSON that can be read: {error}") from error
+        raise TaxonomyError(f"{path}: unreadable JSON: {error}") from error
     except RecursionError as error:
         raise TaxonomyError(
-            f"{path} is nested too deep for JSON. Write it as an edge list, one child,parent a line"
+            f"{path} is nested too deep for JSON. Write it as an edge list, one child,parent per "
+            "line"
         ) from error
 
 
@@ -181,13 +183,15 @@ def _distinct(pairs: list[tuple[str, Item]]) -> dict[str, Item]:
     item = dict(pairs)
     if len(item) < len(pairs):
         seen: set[str] = set()
-        key = next(key for key, _ in pairs if key in seen or seen.add(key))
-        raise RepeatedKeyError(_shown(key))
+        for key, _ in pairs:
+            if key in seen:
+                raise RepeatedKeyError(_shown(key))
+            seen.add(key)
     return item
 
 
-def _is_node(top: Item) -> bool:
-    """Whether objects are nodes with a label inside, and not labels that lead to what is below."""
+def _has_nodes(top: Item) -> bool:
+    """Whether objects are nodes that contain a label, rather than labels that lead to others."""
     item = _first_object(top)
     return (
         "LabelName" in item
@@ -196,12 +200,21 @@ def _is_node(top: Item) -> bool:
     )
 
 
-def _is_number(item: Item) -> bool:
-    return isinstance(item, (int, float)) and not isinstance(item, bool)
+def _quote_hint(item: Item) -> str:
+    """A hint for error messages if the item is a number; else empty."""
+    is_number = isinstance(item, (int, float)) and not isinstance(item, bool)
+    return ". Put the number in quotes" if is_number else ""
+
+
+def _is_one_line(text: str) -> bool:
+    """Whether a text can be an id: not empty, no line breaks, and valid Unicode."""
+    if text.splitlines() != [text]:
+        return False
+    return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _first_object(top: Item) -> dict[str, Item]:
-    """The top itself, or the first in a list that is no plain label; empty if it is no object."""
+    """The top itself, or the first item of a list that is not a plain label; else empty."""
     if isinstance(top, list):
         entries = cast("list[Item]", top)
         top = next((entry for entry in entries if not isinstance(entry, str)), None)

@@ -1,1 +1,1 @@
-"""WordNet: the nouns that come with labelkit, and any other copy. Loads no tensors."""
+"""WordNet: the noun synsets included in labelkit, other copies, and names matched to synsets."""

@@ -1,9 +1,9 @@
-"""The file in which a user says which noun each class name means.
+"""Name files: the tab-separated file in which a user chooses the synset of each class name.
 
-Lines of ``class TAB wnid TAB note`` in UTF-8, one for each class. A wnid of ``?`` waits for a
-choice; the candidates follow as comments, which begin with ``#``. ``under`` and a wnid make the
-class a new kind of that noun. The note is for people only. Cells may stand in quotes, as
-spreadsheets write those that hold a quote or a comma.
+Lines of ``class TAB wnid TAB note`` in UTF-8, one per class. A wnid of ``?`` is still to be chosen;
+the candidates follow as comments, which start with ``#``. ``under`` and a wnid make the class a new
+child of that synset. Notes are for people only. Cells may be quoted, as spreadsheets quote those
+that contain a quote or a comma.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labelkit.errors import TaxonomyError
-from labelkit.files import replace_file
+from labelkit.files import read_utf8, replace_file
 from labelkit.hierarchy.class_list import ClassList
-from labelkit.hierarchy.class_sources import definitions, read_text
+from labelkit.hierarchy.class_sources import definitions
+from labelkit.hierarchy.wordnet.graph import packaged_graph
 from labelkit.hierarchy.wordnet.names import match_names, settled
-from labelkit.hierarchy.wordnet.noun_graph import noun_graph
-from labelkit.wording import clipped
+from labelkit.wording import clipped, counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,24 +29,24 @@ if TYPE_CHECKING:
 
 UNDECIDED = "?"
 UNDER = "under"
-WITHOUT_NOUN = "write 'under' and the wnid of what it is a kind of, such as under n07557434 (dish)"
-SUGGESTED = 5  # nouns for a word that stands where a wnid should
+NO_SYNSET = "write 'under' and the wnid of a more general synset, such as under n07557434 (dish)"
+SUGGESTED = 5  # synsets for a word in place of a wnid
 QUOTED = re.compile(r'"((?:[^"]|"")*)"')
-HEADING = "class\twnid\tnote"
+HEADER = "class\twnid\tnote"
 EXPLANATION = """\
-# What each class name means in WordNet 3.0. Put a wnid in place of every ?: one of those below it,
-# or any other noun's. Where WordNet has no word for a class, or another class has taken it, write
-# 'under' and the wnid of what it is a kind of. Notes and lines that begin with # do not count.
+# The meaning of each class name in WordNet 3.0. Replace every ? with a wnid: one of those below it,
+# or that of any other noun. If WordNet has no word for a class, or another class already has it,
+# write 'under' and the wnid of a more general synset. Notes and lines that start with # are ignored.
 """
 
 
 @dataclass(frozen=True)
 class ClassNames:
-    """What class names mean.
+    """The synsets of class names.
 
     Attributes:
-        synsets: class -> the wnid of the noun that it is.
-        under: class -> the wnid of the noun that it is a kind of.
+        synsets: class -> the wnid of its synset.
+        under: class -> the wnid of the synset that it is a child of.
         name: the file, for messages only.
     """
 
@@ -58,59 +58,66 @@ class ClassNames:
         """The taxonomy with these classes in it, under their own names.
 
         Raises:
-            TaxonomyError: the taxonomy has no such noun, or another node with a class's name.
+            TaxonomyError: the taxonomy has no such synset, or another node has a class's name.
         """
         return taxonomy.with_children(self.under).with_ids(self.synsets)
 
     def synsets_of(self, classes: ClassList) -> dict[str, str]:
-        """The wnid by which a teacher's answers find each class: class -> noun.
+        """The wnid that each class has in a teacher's class list: class -> wnid.
 
-        Classes that are no names but wnids themselves are left out.
+        Classes that are wnids themselves are left out.
 
         Raises:
-            TaxonomyError: a class is only under a noun, so that no teacher has anything for it, or
-                it is neither in the file nor a wnid; the message names such classes.
+            TaxonomyError: a class is only a child of a synset, so that no teacher knows it, or it
+                is neither in the file nor a wnid; the message names such classes.
         """
         under = [class_id for class_id in classes if class_id in self.under]
         if under:
             raise TaxonomyError(
-                f"{self.name} puts {_some(under, classes)} under a noun, which places it in a "
-                "tree; a teacher has nothing for it. Write, in a copy of the file, a noun that the "
-                "teacher knows, without 'under', or leave the class out of --classes"
+                f"{self.name} places {_some(under, classes)} under a synset. That is enough for a "
+                "tree, but no teacher predicts it. In a copy of the file, write a synset that the "
+                "teacher knows, without 'under', or remove the class from --classes"
             )
-        known = noun_graph().index
+        known = packaged_graph().index
         absent = [each for each in classes if each not in self.synsets and each not in known]
         if absent:
             raise TaxonomyError(
-                f"{self.name} says nothing of {_some(absent, classes)}: add a line 'class TAB "
-                "wnid' for each, or begin a new file: labelkit match-names CLASSES -o NEW"
+                f"{self.name} does not contain {_some(absent, classes)}: add a line 'class TAB "
+                "wnid' for each, or create a new file: labelkit match-names CLASSES -o NEW"
             )
         return {each: self.synsets[each] for each in classes if each in self.synsets}
 
 
 def _some(class_ids: Sequence[str], classes: ClassList) -> str:
-    """How many classes of a list are meant, and the first of them."""
-    shown = ", ".join(map(clipped, class_ids[:5])) + ", ..." * (len(class_ids) > 5)
+    """The number of classes of a list, and the first of them."""
+    shown = ", ".join(map(clipped, class_ids[:5])) + (", ..." if len(class_ids) > 5 else "")
     return f"{len(class_ids):,} of the {len(classes):,} classes of {classes.name} ({shown})"
 
 
-def write_name_file(path: str | Path, matches: Sequence[NameMatch]) -> None:
-    """Write a new name file: settled classes with their wnid, all others with ``?``.
+def write_name_file(
+    path: str | Path, matches: Sequence[NameMatch], *, overwrite: bool = False
+) -> None:
+    """Write a name file: settled classes with their wnid, all others with ``?``.
+
+    Args:
+        path: the file to write.
+        matches: the classes and their candidates.
+        overwrite: whether to replace an existing file and any choices made in it.
 
     Raises:
-        FileExistsError: the file is there; it may hold a user's choices, so it stays as it is.
-        TaxonomyError: a class begins with ``#``, holds a tab or has blanks around it, so that no
-            line can name it.
+        FileExistsError: the file exists and ``overwrite`` is false.
+        TaxonomyError: a class starts with ``#``, contains a tab or has whitespace around it, so
+            that no line can name it.
         OSError: the file cannot be written.
     """
-    if Path(path).exists():
+    if Path(path).exists() and not overwrite:
         raise FileExistsError(
-            f"{path} is there and may hold choices made by hand: it stays as it is. Give another "
-            "name, or remove it first"
+            f"{path} exists and may contain choices made by hand: choose another name, or remove "
+            "it first"
         )
     chosen = settled(matches)
     meanings = definitions(candidate.wnid for match in matches for candidate in match.candidates)
-    lines = [EXPLANATION + HEADING]
+    lines = [EXPLANATION + HEADER]
     for match in matches:
         _check_class(match.class_id, path)
         wnid = chosen.get(match.class_id, UNDECIDED)
@@ -123,24 +130,25 @@ def write_name_file(path: str | Path, matches: Sequence[NameMatch]) -> None:
 def _check_class(class_id: str, path: str | Path) -> None:
     if class_id.startswith("#") or "\t" in class_id:
         raise TaxonomyError(
-            f"class {class_id!r} begins with # or holds a tab, so it cannot stand in {path}: "
+            f"class {class_id!r} starts with # or contains a tab, which {path} cannot represent: "
             "rename it"
         )
     if class_id != class_id.strip():
         raise TaxonomyError(
-            f"class {class_id!r} begins or ends with a blank, which {path} cannot keep: rename it"
+            f"class {class_id!r} starts or ends with whitespace, which {path} cannot represent: "
+            "rename it"
         )
 
 
 def _line(*cells: str) -> str:
-    """Cells with tabs between, in quotes where they hold any, as spreadsheets have it."""
+    """Cells joined by tabs, quoted as spreadsheets do if they contain a quote."""
     return "\t".join('"' + cell.replace('"', '""') + '"' if '"' in cell else cell for cell in cells)
 
 
 def _cells(line: str) -> list[str]:
-    """A line's cells, out of their quotes and without blanks around.
+    """A line's cells, without their quotes and surrounding whitespace.
 
-    A quote that does not go with another at the cell's other end belongs to the text.
+    A quote without a match at the other end of the cell is part of the text.
     """
     quoted = ((cell, QUOTED.fullmatch(cell)) for cell in map(str.strip, line.split("\t")))
     return [found[1].replace('""', '"').strip() if found else cell for cell, found in quoted]
@@ -149,13 +157,10 @@ def _cells(line: str) -> list[str]:
 def _note(match: NameMatch, wnid: str) -> str:
     if wnid != UNDECIDED:
         return f"{match.candidates[0].how}: {' < '.join(match.candidates[0].chain)}"
-    hows = dict.fromkeys(candidate.how for candidate in match.candidates)
-    count = len(match.candidates)
-    if not count:
-        return f"0 candidates: {WITHOUT_NOUN}"
-    return f"{count} candidate{'' if count == 1 else 's'}" + (
-        f", by {', '.join(hows)}" * bool(hows)
-    )
+    count = counted(len(match.candidates), "candidate", "candidates")
+    if not match.candidates:
+        return f"{count}: {NO_SYNSET}"
+    return f"{count}, by {', '.join(dict.fromkeys(each.how for each in match.candidates))}"
 
 
 def _comment(candidate: Candidate, meaning: str | None) -> str:
@@ -164,69 +169,72 @@ def _comment(candidate: Candidate, meaning: str | None) -> str:
 
 
 def read_name_file(path: str | Path) -> ClassNames:
-    """Read what each class name means, in the order of the file.
+    """Read the synset of each class name, in the order of the file.
 
     Raises:
-        TaxonomyError: a line is malformed, a wnid is no noun of WordNet 3.0, a class or the wnid of
-            one stands twice, or a ``?`` is left; the message names file, line and class.
+        TaxonomyError: a line is malformed, a wnid is not a noun synset of WordNet 3.0, a class or
+            the wnid of one is duplicate, or a ``?`` is left; the message names file, line and
+            class.
         OSError: the file cannot be read.
     """
-    lines = read_text(Path(path), TaxonomyError, "save it as UTF-8").split("\n")
     names = ClassNames({}, {}, str(path))
     class_of: dict[str, str] = {}
     undecided: list[str] = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_utf8(Path(path), TaxonomyError).split("\n"), start=1):
         cells = _cells(line)
         if not any(cells) or cells[0].startswith("#") or cells[:2] == ["class", "wnid"]:
             continue
         where = f"{path}, line {number}"
         class_id, under, wnid = _row(cells, where)
         if class_id in names.synsets or class_id in names.under:
-            raise TaxonomyError(f"{where}: class {class_id!r} stands twice: keep one")
+            raise TaxonomyError(f"{where}: duplicate class {class_id!r}: remove one")
         (names.under if under else names.synsets)[class_id] = wnid
         if wnid == UNDECIDED:
             undecided.append(class_id)
         elif not under and class_of.setdefault(wnid, class_id) != class_id:
             raise TaxonomyError(
-                f"{where}: {class_id!r} and {class_of[wnid]!r} are both {wnid}: a noun can be one "
-                f"class only, give one of them another, or write 'under {wnid}' for a kind of it"
+                f"{where}: {class_id!r} and {class_of[wnid]!r} are both {wnid}, but a synset can "
+                f"be only one class: change one, or write 'under {wnid}' to make it a child"
             )
     if undecided:
-        shown = ", ".join(undecided[:5]) + (", ..." if len(undecided) > 5 else "")
-        raise TaxonomyError(
-            f"{path}: {len(undecided):,} of {len(names.synsets) + len(names.under):,} classes "
-            f"still have a ? for a wnid ({shown}): put a wnid in place of each, or 'under' "
-            "and a wnid"
-        )
+        raise TaxonomyError(_still_undecided(names, undecided))
     return names
 
 
+def _still_undecided(names: ClassNames, undecided: list[str]) -> str:
+    shown = ", ".join(undecided[:5]) + (", ..." if len(undecided) > 5 else "")
+    return (
+        f"{names.name}: {len(undecided):,} of {len(names.synsets) + len(names.under):,} classes "
+        f"still have a ? for a wnid ({shown}): replace each with a wnid, or with 'under' and a wnid"
+    )
+
+
 def _row(cells: list[str], where: str) -> tuple[str, bool, str]:
-    """The class, whether it is a kind of a noun and not the noun itself, and the noun's wnid."""
+    """The class, whether it is a child of a synset rather than the synset itself, and the wnid."""
     class_id, *rest = cells
     if not class_id or not rest:
         line = "\t".join(cells)
-        raise TaxonomyError(f"{where}: not 'class TAB wnid TAB note': {line[:60]!r}")
+        raise TaxonomyError(f"{where}: expected 'class TAB wnid TAB note', found {line[:60]!r}")
     word, _, after = rest[0].partition(" ")
     under = word == UNDER
     wnid = after.strip() if under else rest[0]
-    if wnid not in noun_graph().index and (under or wnid != UNDECIDED):
-        raise TaxonomyError(f"{where}: class {clipped(class_id)} {_no_wnid(wnid, under=under)}")
+    if wnid not in packaged_graph().index and (under or wnid != UNDECIDED):
+        raise TaxonomyError(f"{where}: class {clipped(class_id)} {_not_a_wnid(wnid, under=under)}")
     return class_id, under, wnid
 
 
-def _no_wnid(word: str, *, under: bool) -> str:
-    """What is wrong with a word that stands where a wnid should, and which nouns it may mean."""
+def _not_a_wnid(word: str, *, under: bool) -> str:
+    """What is wrong with a word in place of a wnid, and the synsets that it may mean."""
     word = " ".join(word.split())
-    nouns = match_names(ClassList.of([word]))[0].candidates if word else ()
-    if not nouns:
+    synsets = match_names(ClassList.of([word]))[0].candidates if word else ()
+    if not synsets:
         return (
-            f"has the wnid {clipped(word)}, which is no noun of WordNet 3.0: a wnid is n and eight "
-            "digits"
+            f"has the wnid {clipped(word)}, which is not a noun synset of WordNet 3.0: a wnid is n "
+            "and eight digits"
         )
-    shown = (f"{each.wnid} ({' < '.join(each.chain[:3])})" for each in nouns[:SUGGESTED])
-    more = f", or {len(nouns) - SUGGESTED} more" if len(nouns) > SUGGESTED else ""
+    shown = (f"{each.wnid} ({' < '.join(each.chain[:3])})" for each in synsets[:SUGGESTED])
+    more = f", or {len(synsets) - SUGGESTED} more" if len(synsets) > SUGGESTED else ""
     return (
-        f"has the word {clipped(word)} where a wnid belongs: write {'under and ' * under}the wnid "
-        f"that is meant, such as {', '.join(shown)}{more}"
+        f"has the word {clipped(word)} in place of a wnid: write "
+        f"{'under and ' if under else ''}the wnid that you mean, such as {', '.join(shown)}{more}"
     )

@@ -1,28 +1,54 @@
-"""Plain English class names matched to WordNet 3.0's nouns: candidates to choose from."""
+"""Match plain English class names to WordNet 3.0's noun synsets: candidates to choose from.
+
+``scripts/make_noun_lemmas.py`` packs the lemmas from WordNet's own ``index.noun`` and ``noun.exc``.
+The file is one line of ASCII, ``labelkit-noun-lemmas 1 N L S E``, and a zlib stream that holds, in
+this order:
+
+    L x uint8    senses per lemma
+    S x uint32   senses as synset positions in the packaged graph (little endian)
+    L + E lines  the lemmas, sorted; then the irregular plurals, each with its singulars, separated
+                 by spaces (UTF-8, joined by line feeds)
+"""
+
+# N synsets of the packaged graph, L lemmas, S senses, E irregular plurals
 
 from __future__ import annotations
 
 import functools
 import re
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from labelkit.hierarchy.class_sources import definitions
-from labelkit.hierarchy.wordnet.noun_graph import ParentTable, noun_graph
-from labelkit.hierarchy.wordnet.noun_lemmas import letters, noun_lemmas
+from labelkit.hierarchy.forest import IntArray, read_only, row_starts
+from labelkit.hierarchy.wordnet.graph import (
+    DATA,
+    ParentTable,
+    packaged_graph,
+    read_packed,
+    split_content,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from labelkit.hierarchy.class_list import ClassList
 
-How: TypeAlias = Literal["whole name", "singular", "spelled together", "first word", "last word"]
-HOWS: tuple[How, ...] = get_args(How)  # the strongest first
-SURE: tuple[How, ...] = ("whole name", "singular")
+MAGIC = b"labelkit-noun-lemmas"
+VERSION = 1
 
+MatchKind: TypeAlias = Literal[
+    "whole name", "singular", "spelled together", "first word", "last word"
+]
+MATCH_KINDS: tuple[MatchKind, ...] = get_args(MatchKind)  # the strongest first
+CERTAIN: tuple[MatchKind, ...] = ("whole name", "singular")
+
+SEPARATORS = re.compile(r"[\s_-]+")
 WORDS = re.compile(r"[^\s_\-/,()&]+")
-# What a plural ends with and its singular instead, of morphy(7WN), and the f of knives.
+# Endings of plurals and of their singulars, from morphy(7WN), and the f of knives.
 ENDINGS = (
     ("s", ""),
     ("ses", "s"),
@@ -40,15 +66,17 @@ ENDINGS = (
 class Candidate:
     """A synset that a class name may mean.
 
-    ``lemma`` is the word that fits, as WordNet has it. ``how`` says what it fits: the whole name,
-    the name made singular, either of them but for a separator that one of both lacks, or only the
-    name's first or last words. ``chain`` holds the first lemmas from
-    the synset itself up to the root, for people to tell one sense from another.
+    Attributes:
+        wnid: the synset.
+        lemma: the word that matches, as WordNet has it.
+        how: what it matches: the whole name, the name's singular, one of these except for a
+            separator that only one of them has, or only the first or last words of the name.
+        chain: first lemmas from the synset up to the root, so that people can tell senses apart.
     """
 
     wnid: str
     lemma: str
-    how: How
+    how: MatchKind
     chain: tuple[str, ...]
 
 
@@ -56,8 +84,8 @@ class Candidate:
 class NameMatch:
     """A class and its candidates, the strongest first.
 
-    Among those that fit equally well ImageNet's synsets come first, then all in the order of
-    WordNet's senses.
+    Of equally strong candidates, ImageNet's synsets come first; the rest is in WordNet's order of
+    senses.
     """
 
     class_id: str
@@ -67,22 +95,22 @@ class NameMatch:
 def match_names(classes: ClassList) -> tuple[NameMatch, ...]:
     """Find the noun synsets that each class name may mean, in the order of the list.
 
-    Case does not count, and which separator parts two words, so that ``Pickup-Truck`` is
-    ``pickup_truck``. Senses of the whole name come first, then those of its singular, then what has
-    the same letters, but its words together or apart: "cup cake" may be ``cupcake``, but "the
-    rapist" is no ``therapist``. Only a name that has neither of the first two is matched by its
-    last words, as many as WordNet knows: "aquarium fish" is a fish, or so it seems. Senses of the
-    words before go first where they are a kind of those: "maple tree" may be a maple. A wnid
-    matches itself. A name may have many candidates, or none; ``settled`` says which need no choice.
+    Case and the kind of separator are ignored: ``Pickup-Truck`` is ``pickup_truck``. Senses of the
+    whole name come first, then those of its singular, then lemmas with the same letters but other
+    word boundaries, which are never settled: "cup cake" may be ``cupcake``, but "the rapist" is
+    hardly ``therapist``. Only a name that has neither of the first two is matched by its last words, as
+    many as WordNet knows: "aquarium fish" is probably a fish. Senses of the words before them come
+    first if they are descendants of those: "maple tree" may be a maple. A wnid matches itself. A
+    name may have many candidates, or none; ``settled`` returns those that need no choice.
 
-    Image data sets are mostly about what ImageNet shows, too: of equally strong candidates its
-    synsets come first. Without timm, whose files say which those are, senses keep their order.
+    Image data sets mostly show what ImageNet shows: of equally strong candidates its synsets come
+    first. Without timm, whose files list them, senses keep their order.
     """
     found = [(class_id, _candidates(class_id)) for class_id in classes]
     shown = definitions(candidate.wnid for _, candidates in found for candidate in candidates)
 
     def rank(candidate: Candidate) -> tuple[int, bool]:
-        return HOWS.index(candidate.how), candidate.wnid not in shown
+        return MATCH_KINDS.index(candidate.how), candidate.wnid not in shown
 
     return tuple(NameMatch(class_id, tuple(sorted(each, key=rank))) for class_id, each in found)
 
@@ -90,20 +118,20 @@ def match_names(classes: ClassList) -> tuple[NameMatch, ...]:
 def settled(matches: Iterable[NameMatch]) -> dict[str, str]:
     """Class -> wnid for the classes that need no choice.
 
-    Those have one candidate, by their whole name or its singular with the same words, that no other
-    of them has too.
+    These have exactly one candidate, by the whole name or its singular, and share it with no other
+    such class.
     """
     only = {
         match.class_id: match.candidates[0].wnid
         for match in matches
-        if len(match.candidates) == 1 and match.candidates[0].how in SURE
+        if len(match.candidates) == 1 and match.candidates[0].how in CERTAIN
     }
     count = Counter(only.values())
     return {class_id: wnid for class_id, wnid in only.items() if count[wnid] == 1}
 
 
 def _candidates(name: str) -> tuple[Candidate, ...]:
-    graph = noun_graph()
+    graph = packaged_graph()
     if name in graph.index:
         at = graph.index[name]
         return (Candidate(name, graph.lemmas[at], "whole name", chain_of_names(name)),)
@@ -114,8 +142,8 @@ def _candidates(name: str) -> tuple[Candidate, ...]:
     return tuple(found.values())
 
 
-def _senses(name: str) -> Iterator[tuple[int, str, How]]:
-    """The synsets that fit a name, the strongest first, with the lemma and what it fits."""
+def _senses(name: str) -> Iterator[tuple[int, str, MatchKind]]:
+    """The synsets that match a name, the strongest first, with the lemma and what it matches."""
     words: list[str] = WORDS.findall(name)
     whole = [*_spelled([name], "whole name"), *_spelled(singulars("_".join(words)), "singular")]
     yield from whole
@@ -133,33 +161,33 @@ def _senses(name: str) -> Iterator[tuple[int, str, How]]:
             return
 
 
-def _spelled(forms: Iterable[str], how: How) -> Iterator[tuple[int, str, How]]:
-    """The synsets of the lemmas that are one of the forms, and how each lemma fits the name."""
-    lemmas = noun_lemmas()
+def _spelled(forms: Iterable[str], how: MatchKind) -> Iterator[tuple[int, str, MatchKind]]:
+    """The synsets of the lemmas spelled like one of the forms, and how each lemma matches."""
+    lemmas = packaged_lemmas()
     for form in forms:
         words = _words(form)
         for at in lemmas.spelled(form):
             lemma = lemmas.lemmas[at]
-            apart = how in SURE and _words(lemma) != words
+            other_words = how in CERTAIN and _words(lemma) != words
             for synset in lemmas.senses(at):
-                yield synset, lemma, "spelled together" if apart else how
+                yield synset, lemma, "spelled together" if other_words else how
 
 
 def _words(text: str) -> list[str]:
-    """The words between a text's separators, as letters and digits alone."""
+    """The words between a text's separators, as letters and digits only."""
     return [word for word in map(letters, WORDS.findall(text)) if word]
 
 
 def singulars(name: str) -> list[str]:
-    """What a name may be the plural of, by WordNet's exceptions or else by the ends of words.
+    """The possible singulars of a name, by WordNet's exceptions or else by word endings.
 
-    Only its last word changes. The results need not be words: "bus" gives "bu".
+    Only the last word changes. The results need not be words: "bus" gives "bu".
 
     >>> singulars("field_mice"), singulars("French_fries"), singulars("glass")
     (['field_mouse'], ['french_frie', 'french_fry'], [])
     """
     plain = name.casefold()
-    exceptions = noun_lemmas().singulars
+    exceptions = packaged_lemmas().singulars
     if plain in exceptions:
         return list(exceptions[plain])
     before, separator, last = plain.rpartition("_")
@@ -175,9 +203,9 @@ def singulars(name: str) -> list[str]:
 def chain_of_names(wnid: str) -> tuple[str, ...]:
     """First lemmas from a synset up to its root, by ImageNet's parents.
 
-    A name such as Felix, which is no kind of anything, goes on with what it is an instance of.
+    A name such as Felix, which has no hypernym, continues with its instance hypernym.
     """
-    graph = noun_graph()
+    graph = packaged_graph()
     return tuple(graph.lemmas[at] for at in _chain(graph.index[wnid]))
 
 
@@ -191,7 +219,7 @@ def _chain(synset: int) -> list[int]:
 
 
 def _above(at: int) -> int | None:
-    graph = noun_graph()
+    graph = packaged_graph()
     parent = _imagenet_parents().get(graph.ids[at])
     if parent is not None:
         return graph.index[parent]
@@ -206,4 +234,83 @@ def _above(at: int) -> int | None:
 
 @functools.cache
 def _imagenet_parents() -> dict[str, str]:
-    return ParentTable.read().parent_of
+    return ParentTable.load().parent_of
+
+
+@dataclass(frozen=True, eq=False)
+class LemmaTable:
+    """Noun lemmas in lower case with underscores, as ``pickup_truck``, each with its senses.
+
+    Lemma ``i`` has the synset positions ``sense[sense_start[i]:sense_start[i + 1]]``, the most
+    frequent sense first. ``singulars`` holds WordNet's irregular plurals.
+    """
+
+    lemmas: tuple[str, ...]
+    sense_start: IntArray
+    sense: IntArray
+    singulars: dict[str, tuple[str, ...]]
+
+    @functools.cached_property
+    def _by_letters(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for at, key in enumerate(re.sub(r"[^a-z0-9\n]", "", "\n".join(self.lemmas)).split("\n")):
+            found.setdefault(key, []).append(at)
+        return found
+
+    def spelled(self, name: str) -> list[int]:
+        """The positions of the lemmas that equal a name, ignoring case and kind of separator.
+
+        Spaces, underscores and hyphens are equivalent. Only if no lemma matches that way are they
+        and all other marks ignored: "cup cake" is ``cupcake``, and "Crème brûlée" is
+        ``creme_brulee``.
+        """
+        alike = self._by_letters.get(letters(name), [])
+        words = SEPARATORS.sub("_", name.strip().casefold())
+        equal = [at for at in alike if self.lemmas[at].replace("-", "_") == words]
+        return equal or alike
+
+    def senses(self, at: int) -> list[int]:
+        """A lemma's synset positions in WordNet's order."""
+        return self.sense[self.sense_start[at] : self.sense_start[at + 1]].tolist()
+
+
+def letters(name: str) -> str:
+    """A name's letters and digits in lower case, without accents.
+
+    >>> letters("Jack-o'-Lantern"), letters("Crème brûlée")
+    ('jackolantern', 'cremebrulee')
+    """
+    decomposed = unicodedata.normalize("NFKD", name.casefold())
+    return "".join(sign for sign in decomposed if sign.isalnum())
+
+
+@functools.cache
+def packaged_lemmas() -> LemmaTable:
+    """The lemmas of WordNet 3.0 that are included in labelkit, read once per process."""
+    return load_lemmas(DATA / "noun_lemmas.bin")
+
+
+def load_lemmas(path: Path) -> LemmaTable:
+    """Read packed lemmas.
+
+    Raises:
+        TaxonomyError: the file is damaged or of another version.
+    """
+    return read_packed(path, MAGIC, VERSION, _unpack)
+
+
+def _unpack(content: bytes, numbers: list[int]) -> LemmaTable:
+    synsets, lemmas, senses, plurals = numbers
+    (counts, sense), lines = split_content(content, (("u1", lemmas), ("<u4", senses)))
+    starts = row_starts(counts)
+    if (len(lines), int(starts[-1])) != (lemmas + plurals, senses):
+        raise ValueError(f"it holds {len(lines)} lines")
+    if sense.max(initial=0) >= synsets:
+        raise ValueError("a sense is out of range")
+    rows = (line.split(" ") for line in lines[lemmas:])
+    return LemmaTable(
+        lemmas=tuple(lines[:lemmas]),
+        sense_start=starts,
+        sense=read_only(sense),
+        singulars={plural: tuple(singulars) for plural, *singulars in rows},
+    )

@@ -1,7 +1,7 @@
-"""WordNet 3.0's nouns as packed with labelkit: ids, hypernym pointers, first lemmas.
+"""WordNet 3.0's noun synsets as packed with labelkit: ids, hypernyms, first lemmas.
 
 ``scripts/make_noun_graph.py`` writes the file from WordNet's own ``data.noun``. It is one line of
-ASCII, ``labelkit-noun-graph 1 N H I``, and a zlib stream that holds, one after the other:
+ASCII, ``labelkit-noun-graph 1 N H I``, and a zlib stream that holds, in this order:
 
     N x uint8    hypernyms (``@``) per synset
     N x uint8    instance hypernyms (``@i``) per synset
@@ -16,15 +16,22 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
 
 from labelkit.errors import TaxonomyError
-from labelkit.hierarchy.arrays import IntArray, read_only, row_starts
-from labelkit.hierarchy.wordnet.packed_file import read_packed, split_content
+from labelkit.files import read_utf8
+from labelkit.hierarchy.forest import IntArray, read_only, row_starts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy.typing as npt
+
     from labelkit.hierarchy.class_list import ClassList
 
 MAGIC = b"labelkit-noun-graph"
@@ -32,13 +39,15 @@ VERSION = 1
 WORDNET_VERSION = "3.0"
 DATA = Path(__file__).with_name("data")
 
+Content = TypeVar("Content")
+
 
 @dataclass(frozen=True, eq=False)
 class SynsetGraph:
     """Noun synsets in WordNet's order, with their hypernyms in the order of ``data.noun``.
 
-    Synset ``i`` has the hypernyms ``hypernym[hypernym_start[i]:hypernym_start[i + 1]]``, and the
-    instance hypernyms (of names such as Einstein, which are no classes) likewise.
+    Synset ``i`` has the hypernyms ``hypernym[hypernym_start[i]:hypernym_start[i + 1]]``, and its
+    instance hypernyms (of names such as Einstein, which are not classes) likewise.
     """
 
     ids: tuple[str, ...]
@@ -48,7 +57,7 @@ class SynsetGraph:
     instance_start: IntArray
     instance_hypernym: IntArray
     version: str
-    """WordNet's version, such as ``3.0``; empty where a copy's licence does not name it."""
+    """WordNet's version, such as ``3.0``; empty if a copy's licence does not state it."""
 
     @functools.cached_property
     def index(self) -> dict[str, int]:
@@ -56,7 +65,7 @@ class SynsetGraph:
         return dict(zip(self.ids, range(len(self.ids)), strict=True))
 
     def hypernyms(self, wnid: str) -> tuple[str, ...]:
-        """The hypernyms of a noun in WordNet's order; none for a wnid that is not in the graph."""
+        """The hypernyms of a synset in WordNet's order; empty for an unknown wnid."""
         at = self.index.get(wnid)
         if at is None:
             return ()
@@ -65,12 +74,12 @@ class SynsetGraph:
 
 
 @functools.cache
-def noun_graph() -> SynsetGraph:
-    """The packaged graph of WordNet 3.0, read once per process."""
-    return read_noun_graph(DATA / "noun_graph.bin")
+def packaged_graph() -> SynsetGraph:
+    """The WordNet 3.0 that is included in labelkit, read once per process."""
+    return load_graph(DATA / "noun_graph.bin")
 
 
-def read_noun_graph(path: Path) -> SynsetGraph:
+def load_graph(path: Path) -> SynsetGraph:
     """Read a packed graph.
 
     Raises:
@@ -88,7 +97,7 @@ def _unpack(content: bytes, numbers: list[int]) -> SynsetGraph:
     if found != (2 * synsets, hypernyms, instances):
         raise ValueError(f"it holds {found} lines and pointers")
     if max(arrays[2].max(initial=0), arrays[3].max(initial=0)) >= synsets:
-        raise ValueError("a pointer leads outside")
+        raise ValueError("a pointer is out of range")
     return SynsetGraph(
         ids=tuple(lines[:synsets]),
         lemmas=tuple(lines[synsets:]),
@@ -102,26 +111,28 @@ def _unpack(content: bytes, numbers: list[int]) -> SynsetGraph:
 
 @dataclass(frozen=True)
 class ParentTable:
-    """ImageNet's one parent for each noun where it is not the first hypernym."""
+    """ImageNet's parent of each synset for which it is not the first hypernym."""
 
     parent_of: dict[str, str]
 
     @classmethod
-    def read(cls, path: Path = DATA / "imagenet_parent.tsv") -> ParentTable:
-        """Read tab-separated child and parent; the last line for a child counts.
+    def load(cls, path: Path = DATA / "imagenet_parent.tsv") -> ParentTable:
+        """Read tab-separated rows of child and parent; the last row of a child counts.
 
-        Lines that begin with ``#`` and the heading ``child parent`` are skipped.
+        Lines that start with ``#`` and the header ``child parent`` are skipped.
 
         Raises:
-            TaxonomyError: a line has not two columns.
+            TaxonomyError: a line does not have two columns.
         """
         parent_of: dict[str, str] = {}
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        for number, line in enumerate(read_utf8(path, TaxonomyError).splitlines(), start=1):
             columns = line.split("\t")
             if line.startswith("#") or columns == ["child", "parent"]:
                 continue
             if len(columns) != 2:
-                raise TaxonomyError(f"{path.name}, line {number}: not 'child TAB parent': {line!r}")
+                raise TaxonomyError(
+                    f"{path.name}, line {number}: expected 'child TAB parent', found {line!r}"
+                )
             parent_of[columns[0]] = columns[1]
         return cls(parent_of)
 
@@ -132,7 +143,7 @@ class ParentTable:
         return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
     def not_in(self, graph: SynsetGraph) -> list[tuple[str, str]]:
-        """The rows whose parent is no hypernym of the child in ``graph``: none for a good table."""
+        """The rows whose parent is not a hypernym of the child: none for a valid table."""
         return [
             (child, parent)
             for child, parent in self.parent_of.items()
@@ -141,9 +152,53 @@ class ParentTable:
 
 
 def class_names(classes: ClassList) -> tuple[str, ...]:
-    """Each class's first WordNet lemma, as ``great_white_shark``; its id where it is no wnid."""
-    graph = noun_graph()
+    """Each class's first WordNet lemma, as ``great_white_shark``; the id if it is not a wnid."""
+    graph = packaged_graph()
     index = graph.index
     return tuple(
         graph.lemmas[index[class_id]] if class_id in index else class_id for class_id in classes
     )
+
+
+def read_packed(
+    path: Path, magic: bytes, version: int, unpack: Callable[[bytes, list[int]], Content]
+) -> Content:
+    """Read a packed file: a line ``magic version number ...``, then a zlib stream.
+
+    Args:
+        path: the file.
+        magic: the first word of its first line.
+        version: the second; any other is refused.
+        unpack: turns the content of the stream and the other numbers of the line into the result,
+            and raises ValueError if they contradict each other.
+
+    Raises:
+        TaxonomyError: the file is damaged or of another version.
+    """
+    header, _, packed = path.read_bytes().partition(b"\n")
+    found, *numbers = header.split(b" ")
+    if [found, *numbers[:1]] != [magic, b"%d" % version]:
+        raise TaxonomyError(
+            f"{path.name} begins with {header[:40]!r}, expected '{magic.decode()} {version}': "
+            "reinstall labelkit"
+        )
+    try:
+        return unpack(zlib.decompress(packed), list(map(int, numbers[1:])))
+    except (ValueError, zlib.error) as error:
+        raise TaxonomyError(f"{path.name} is damaged ({error}): reinstall labelkit") from error
+
+
+def split_content(
+    content: bytes, sections: Sequence[tuple[str, int]]
+) -> tuple[list[npt.NDArray[np.integer]], list[str]]:
+    """The leading arrays of a packed file, given as type and length, and the lines after them.
+
+    Raises:
+        ValueError: the content ends early, or the lines are not valid UTF-8.
+    """
+    arrays: list[npt.NDArray[np.integer]] = []
+    offset = 0
+    for dtype, count in sections:
+        arrays.append(np.frombuffer(content, dtype, count, offset))
+        offset += arrays[-1].nbytes
+    return arrays, content[offset:].decode().split("\n")

@@ -1,4 +1,4 @@
-"""Cut a tree to fewer, coarser classes, and tell which fine class goes where."""
+"""Coarsen a tree: fewer, coarser classes, and the coarse class of each fine one."""
 
 # C classes of the fine tree, G coarse classes
 
@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from labelkit.errors import ClassListError
-from labelkit.hierarchy.arrays import IntArray, read_only
 from labelkit.hierarchy.class_list import ClassList
-from labelkit.hierarchy.forest import nearest
+from labelkit.hierarchy.forest import IntArray, nearest, read_only
 from labelkit.hierarchy.splits import Splits
 
 if TYPE_CHECKING:
@@ -24,15 +23,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Coarsening:
-    """Coarse classes for the classes of a tree.
+    """A map from the classes of a tree to coarser classes.
 
-    For whole arrays of targets: ``coarse.index[targets]``. For a data set that numbers its own
+    To convert an array of targets: ``coarse.index[targets]``. For a data set that numbers its class
     folders: ``ImageFolder(root, target_transform=coarse.for_folders(os.listdir(root)))``.
 
     Attributes:
         tree: the fine tree.
-        classes: the coarse classes, in the order in which the tree has them.
-        index: (C,) the coarse class of each class of the tree, -1 where it has none.
+        classes: the coarse classes, in the order of the tree.
+        index: (C,) the coarse class of each class of the tree, -1 if it has none.
     """
 
     tree: SemanticTree
@@ -46,111 +45,132 @@ class Coarsening:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """A name for each coarse class, as the tree has it: G strings."""
+        """The name of each coarse class, from the tree: G strings."""
         position = self.tree.classes.index
         return tuple(self.tree.names[position[coarse]] for coarse in self.classes)
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
-        """How many of the data's own classes each coarse class takes in: G numbers."""
-        own = self.index[self.tree.is_data_class]
-        return tuple(np.bincount(own[own >= 0], minlength=len(self.classes)).tolist())
+        """The number of data classes in each coarse class: G numbers."""
+        coarse = self.index[self.tree.is_data_class]
+        return tuple(np.bincount(coarse[coarse >= 0], minlength=len(self.classes)).tolist())
 
     @cached_property
     def left_out(self) -> tuple[str, ...]:
-        """The ids of the data's own classes that no coarse class takes in."""
+        """The ids of the data classes that belong to no coarse class."""
         without = np.flatnonzero(self.tree.is_data_class & (self.index < 0))
         return tuple(self.tree.classes[at] for at in without.tolist())
 
     def for_folders(self, folders: Iterable[str]) -> Callable[[int], int]:
-        """A ``target_transform`` for a data set of class folders, found by their names.
+        """A ``target_transform`` for a data set of class folders, matched by name.
 
         Args:
             folders: ids of classes of the tree, in any order and number. Sorted, as torchvision's
                 ``ImageFolder`` numbers them, they are the targets 0, 1, ...
 
         Returns:
-            The coarse class of a folder's number.
+            A function from a folder's number to its coarse class.
 
         Raises:
-            ClassListError: a folder is no class of the tree, or no coarse class takes it in.
+            ClassListError: a folder is not a class of the tree, or belongs to no coarse class.
         """
         ids = sorted(folders)
         unknown = [folder for folder in ids if folder not in self.tree.classes.index]
         if unknown:
             raise ClassListError(
-                f"{len(unknown):,} folders are no classes of the tree of {self.tree.classes}: "
+                f"{len(unknown):,} folders are not classes of the tree of {self.tree.classes}: "
                 f"{', '.join(map(repr, unknown[:3]))}"
             )
         labels = [int(self.index[self.tree.classes.index[folder]]) for folder in ids]
         without = [folder for folder, label in zip(ids, labels, strict=True) if label < 0]
         if without:
             raise ClassListError(
-                f"{len(without):,} folders lie under none of the coarse classes: "
-                f"{', '.join(map(repr, without[:3]))}. Leave them out, or add an ancestor of theirs"
+                f"{len(without):,} folders belong to none of the coarse classes: "
+                f"{', '.join(map(repr, without[:3]))}. Leave them out, or add one of their ancestors"
             )
         return labels.__getitem__
 
     def then(self, coarser: Coarsening) -> IntArray:
-        """(G,) the class of a coarser cut of the same tree for each of these classes.
+        """(G,) the class of a coarser coarsening of the same tree for each class of this one.
 
         Raises:
-            ValueError: the other is of another tree, or some class here is spread over several
-                of its classes.
+            ValueError: the other is of a different tree, or splits a class of this one.
         """
         if coarser.tree is not self.tree:
-            raise ValueError("the two are cuts of different trees")
+            raise ValueError("the two are coarsenings of different trees")
         position = self.tree.classes.index
         onto = coarser.index[[position[class_id] for class_id in self.classes]]
         inside = self.tree.is_data_class & (self.index >= 0)
         spread = np.flatnonzero(inside & (onto[self.index] != coarser.index))
         if spread.size:
             raise ValueError(
-                f"class {self.classes[int(self.index[spread[0]])]!r} is spread over several of "
-                "the other cut: it is not the coarser of the two"
+                f"the other coarsening splits class {self.classes[int(self.index[spread[0]])]!r}: "
+                "it is not the coarser of the two"
             )
         return read_only(onto)
 
 
-def cut_at_depth(tree: SemanticTree, depth: int) -> Coarsening:
-    """``SemanticTree.at_depth``; see there."""
-    if depth < 0:
-        raise ValueError(f"depth is {depth}, expected at least 0")
-    kept = (tree.depth == depth) | (tree.is_data_class & (tree.depth < depth))
-    return _coarsening(tree, np.flatnonzero(kept))
+def coarsen(tree: SemanticTree, number_of_classes: int) -> Coarsening:
+    """At most this many coarse classes of approximately equal size.
 
+    From the roots down, the group with the most classes is split into its children until the next
+    split would exceed the number. Each such coarsening therefore refines every smaller one. A class
+    with descendants remains a group of its own when they are split off.
 
-def cut_to_size(tree: SemanticTree, number_of_classes: int) -> Coarsening:
-    """``SemanticTree.coarsen``; see there."""
+    Raises:
+        ValueError: the tree has more roots than that.
+    """
     splits = Splits.of(tree.parent, tree.is_data_class, tree.classes.ids)
     roots = int(splits.groups[0])
     if number_of_classes < roots:
-        way_out = (
-            "ask for as many at least"
+        remedy = (
+            "ask for at least that many"
             if len(tree.inner)
             else "build it with inner nodes (inner_levels='all', build-tree --inner-levels all)"
         )
         raise ValueError(
-            f"the tree of {tree.classes} has {roots:,} roots, so it cannot be coarsened to "
-            f"{number_of_classes:,} classes: {way_out}"
+            f"the tree of {tree.classes} has {roots:,} roots and cannot be coarsened to "
+            f"{number_of_classes:,} classes: {remedy}"
         )
-    return _coarsening(tree, np.flatnonzero(splits.at_most(number_of_classes)))
+    return _onto(tree, np.flatnonzero(splits.at_most(number_of_classes)))
 
 
-def cut_at_ancestors(tree: SemanticTree, ids: Iterable[str]) -> Coarsening:
-    """``SemanticTree.ancestor``; see there."""
+def coarsen_to_depth(tree: SemanticTree, depth: int) -> Coarsening:
+    """Each class's ancestor at this depth, or the class itself if it is shallower.
+
+    Depth 0 keeps only the roots.
+
+    Raises:
+        ValueError: the depth is negative.
+
+    Source: the label granularities of Hong et al. 2023 (arXiv 2303.16887), section 4.
+    """
+    if depth < 0:
+        raise ValueError(f"depth is {depth}, expected at least 0")
+    kept = (tree.depth == depth) | (tree.is_data_class & (tree.depth < depth))
+    return _onto(tree, np.flatnonzero(kept))
+
+
+def coarsen_to_ancestors(tree: SemanticTree, ids: Iterable[str]) -> Coarsening:
+    """The given classes as the coarse ones: each class goes to itself or its closest ancestor.
+
+    Classes below none of them are ``left_out``.
+
+    Raises:
+        ClassListError: the tree has no such id, or an id is repeated.
+    """
     coarse = ClassList.of(ids, "ancestors")
     unknown = [class_id for class_id in coarse if class_id not in tree.classes.index]
     if unknown:
         raise ClassListError(
             f"the tree of {tree.classes} has no {', '.join(map(repr, unknown[:5]))}. For ids that "
-            "are no classes of the tree use labelkit.hierarchy.project"
+            "are not classes of the tree, use labelkit.hierarchy.project"
         )
-    return _coarsening(tree, np.array([tree.classes.index[class_id] for class_id in coarse]))
+    return _onto(tree, np.array([tree.classes.index[class_id] for class_id in coarse]))
 
 
-def _coarsening(tree: SemanticTree, nodes: IntArray) -> Coarsening:
-    """Every class goes to itself or to the first of ``nodes`` above it."""
+def _onto(tree: SemanticTree, nodes: IntArray) -> Coarsening:
+    """Map every class to itself or its closest ancestor among ``nodes``."""
     kept = np.zeros(len(tree.classes), dtype=bool)
     kept[nodes] = True
     place = np.full(len(kept) + 1, -1, dtype=np.int64)
