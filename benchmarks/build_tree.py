@@ -22,7 +22,6 @@ COMMAND = "python benchmarks/build_tree.py"
 LABELKIT = """
 import time
 from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy, read_class_list
-import labelkit.hierarchy.tree_building, labelkit.hierarchy.wordnet.taxonomies
 classes = read_class_list({name!r})
 start = time.perf_counter()
 tree = SemanticTree.build(classes, Taxonomy.wordnet())

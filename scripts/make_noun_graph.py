@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from labelkit.hierarchy.wordnet.dict_files import read_data_noun
-from labelkit.hierarchy.wordnet.noun_graph import DATA, MAGIC, VERSION, ParentTable, read_noun_graph
+from labelkit.hierarchy.wordnet.copies import read_data_noun
+from labelkit.hierarchy.wordnet.graph import DATA, MAGIC, VERSION, ParentTable, load_graph
 
 if TYPE_CHECKING:
-    from labelkit.hierarchy.wordnet.noun_graph import SynsetGraph
+    from labelkit.hierarchy.wordnet.graph import SynsetGraph
 
 
 def pack(graph: SynsetGraph) -> tuple[bytes, bytes]:
@@ -50,8 +50,8 @@ def main() -> None:
 
     header, content = pack(read_data_noun(arguments.dict_folder / "data.noun"))
     arguments.output.write_bytes(header + zlib.compress(content, 9))
-    graph = read_noun_graph(arguments.output)
-    strangers = ParentTable.read(arguments.table).not_in(graph)
+    graph = load_graph(arguments.output)
+    strangers = ParentTable.load(arguments.table).not_in(graph)
     for child, parent in strangers:
         print(f"{arguments.table.name}: {parent} is no hypernym of {child}", file=sys.stderr)
     print(

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from labelkit.hierarchy.wordnet.noun_graph import DATA, noun_graph
-from labelkit.hierarchy.wordnet.noun_lemmas import MAGIC, VERSION, read_noun_lemmas
+from labelkit.hierarchy.wordnet.graph import DATA, packaged_graph
+from labelkit.hierarchy.wordnet.names import MAGIC, VERSION, load_lemmas
 
 
 def read_index(folder: Path) -> dict[str, list[str]]:
@@ -46,7 +46,7 @@ def pack(folder: Path) -> tuple[bytes, bytes]:
     Raises:
         KeyError: a sense is no synset of the packaged graph: the folder is another WordNet's.
     """
-    position = noun_graph().index
+    position = packaged_graph().index
     index = read_index(folder)
     senses = [position[wnid] for lemma in sorted(index) for wnid in index[lemma]]
     plurals = sorted(read_exceptions(folder).items())
@@ -71,7 +71,7 @@ def main() -> None:
 
     header, content = pack(arguments.dict_folder)
     arguments.output.write_bytes(header + zlib.compress(content, 9))
-    found = read_noun_lemmas(arguments.output)
+    found = load_lemmas(arguments.output)
     print(
         f"{arguments.output}: {len(found.lemmas):,} lemmas, {len(found.sense):,} senses, "
         f"{len(found.singulars):,} irregular plurals, {arguments.output.stat().st_size:,} bytes"

@@ -11,18 +11,15 @@ import click
 
 from labelkit.cli.convert_maps import MapOptions, convert_maps, holds_label_maps, map_options
 from labelkit.cli.options import overwrite_option, quiet_option, require_writable
-from labelkit.convert import READABLE, WRITABLE
+from labelkit.convert import TREE_FORMATS
 from labelkit.wording import counted, file_size, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from labelkit.hierarchy import SemanticTree
 
-FORMATS = "\n".join(
-    f"  {suffix:<9} {description}{'' if suffix in READABLE else ' (written only)'}"
-    for suffix, description in WRITABLE.items()
-)
+FORMATS = "\n".join(f"  {suffix:<9} {about}" for suffix, about in TREE_FORMATS.items())
 EPILOG = f"""\b
 Formats of trees:
 {FORMATS}
@@ -69,22 +66,22 @@ def command(source: Path, output: Path, *, overwrite: bool, **given: Any) -> Non
     if holds_label_maps(source):
         convert_maps(source, output, options, overwrite=overwrite)
         return
-    _check_suffix(source, READABLE, "SOURCE")
+    _check_suffix(source, "SOURCE")
     if output.suffix.lower() in {".h5", ".hdf5"}:
         raise click.UsageError(
             f"{source} is a tree: a label-map file such as {output} is made from a ReLabel folder, "
             "or from photos with labelkit relabel"
         )
     options.require_only(set(), f"the tree {source}")
-    _check_suffix(output, WRITABLE, "--output")
+    _check_suffix(output, "--output")
     require_writable(output, overwrite=overwrite)
     _convert_tree(source, output)
 
 
-def _check_suffix(path: Path, known: Mapping[str, str], parameter: str) -> None:
-    if path.suffix.lower() not in known:
+def _check_suffix(path: Path, parameter: str) -> None:
+    if path.suffix.lower() not in TREE_FORMATS:
         raise click.BadParameter(
-            f"{path} must end in one of {', '.join(known)}", param_hint=parameter
+            f"{path} must end in one of {', '.join(TREE_FORMATS)}", param_hint=parameter
         )
 
 
@@ -105,7 +102,7 @@ def _summary(tree: SemanticTree, output: Path) -> Iterator[str]:
         yield f"{nodes} like any other in this format."
     yield (
         f"Wrote {printable(str(output))}: {printable(str(tree.classes))}, "
-        f"{counted(len(tree.counts), 'level', 'levels')}, {WRITABLE[suffix]}, "
+        f"{counted(len(tree.counts), 'level', 'levels')}, {TREE_FORMATS[suffix]}, "
         f"{file_size(output.stat().st_size)}"
     )
     yield f"Next: {shlex.join(map(printable, _next_command(output)))}"
@@ -116,8 +113,6 @@ def _next_command(output: Path) -> list[str]:
     match output.suffix.lower():
         case ".json":
             return ["labelkit", "inspect", str(output)]
-        case ".dot":
-            return ["dot", "-Tsvg", str(output), "-o", str(_unused(output.with_suffix(".svg")))]
         case _:
             back = _unused(output.with_suffix(".json"))
             return ["labelkit", "convert", str(output), "-o", str(back)]

@@ -1,4 +1,4 @@
-"""``labelkit match-names``: plain class names in, a file of WordNet ids to choose from out."""
+"""``labelkit match-names``: turn plain class names into a file of synsets to choose from."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from labelkit.hierarchy import read_class_list
+from labelkit.cli.options import (
+    json_option,
+    output_option,
+    overwrite_option,
+    quiet_option,
+    read_class_argument,
+    require_writable,
+)
 from labelkit.wording import printable
 
 if TYPE_CHECKING:
@@ -29,40 +36,78 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @click.argument("source", metavar="CLASSES")
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Name file to write (tab-separated text). A file that is there is never overwritten.",
-)
-def command(source: str, output: Path) -> None:
-    """Match plain English class names to WordNet's nouns.
+@output_option("Name file to write (tab-separated text).")
+@overwrite_option
+@json_option
+@quiet_option
+def command(source: str, output: Path, *, overwrite: bool, as_json: bool) -> None:
+    """Match plain English class names to WordNet synsets.
 
-    CLASSES is a text file with one name a line, a folder with one folder per class, or a named
-    list. A name with one meaning gets its WordNet id. For all others the file shows the candidates
-    below a question mark, for you to choose from; --names of build-tree and relabel takes it back.
+    CLASSES is a text file with one name per line, a folder with one folder per class, or a named
+    list. A name with one meaning gets its WordNet id. For all others, the file lists the candidates
+    below a question mark, for you to choose from; pass the file to build-tree and relabel as
+    --names.
     """
-    try:
-        classes = read_class_list(source)
-    except FileNotFoundError as error:
-        raise click.BadParameter(str(error), param_hint="CLASSES") from error
-    if not output.parent.is_dir():
-        raise click.BadParameter(f"no folder {str(output.parent)!r}", param_hint="--output")
+    require_writable(output, overwrite=overwrite)
+    classes = read_class_argument(source)
 
     from labelkit.hierarchy import match_names, settled, write_name_file
 
     matches = match_names(classes)
-    write_name_file(output, matches)
-    _summarise(matches, settled(matches), output)
-    for line in _next(
-        printable(source), printable(str(output)), len(matches) - len(settled(matches))
-    ):
-        click.echo(line)
+    write_name_file(output, matches, overwrite=overwrite)
+    chosen = settled(matches)
+    if as_json:
+        _print_json(matches, chosen, output)
+        return
+    _print_summary(matches, chosen, source, output)
+
+
+def _print_json(matches: Sequence[NameMatch], chosen: Mapping[str, str], output: Path) -> None:
+    from labelkit.cli.output import print_json
+
+    print_json(
+        {
+            "file": str(output),
+            "classes": len(matches),
+            "settled": dict(chosen),
+            "to_choose": {
+                match.class_id: [candidate.wnid for candidate in match.candidates]
+                for match in matches
+                if match.candidates and match.class_id not in chosen
+            },
+            "no_candidate": [match.class_id for match in matches if not match.candidates],
+        }
+    )
+
+
+def _print_summary(
+    matches: Sequence[NameMatch], chosen: Mapping[str, str], source: str, output: Path
+) -> None:
+    from labelkit.cli.output import console, facts, print_lines, print_table
+
+    without = [match.class_id for match in matches if not match.candidates]
+    undecided = [match for match in matches if match.candidates and match.class_id not in chosen]
+    rows = [
+        ("classes", f"{len(matches):,}"),
+        ("settled", f"{len(chosen):,} have one meaning"),
+        ("to choose", f"{len(undecided):,} have several, or match by some of their words only"),
+        ("no candidate", f"{len(without):,}{': ' if without else ''}{', '.join(without)}"),
+        ("file", str(output)),
+    ]
+    screen = console()
+    print_table(screen, facts(rows))
+    for match in undecided[:SHOWN_CLASSES]:
+        _print_match(match, screen)
+    if len(undecided) > SHOWN_CLASSES:
+        screen.print(
+            f"and {len(undecided) - SHOWN_CLASSES:,} more to choose in {printable(str(output))}"
+        )
+    to_choose = len(matches) - len(chosen)
+    print_lines(screen, _next(printable(source), printable(str(output)), to_choose))
 
 
 def _next(source: str, output: str, to_choose: int) -> Iterator[str]:
-    """What the name file is for, as commands."""
+    """The commands that use the name file."""
     images = source if Path(source).is_dir() else "DATA"
     yield f"Next: edit {shlex.quote(output)}, then" if to_choose else "Next:"
     for words in (
@@ -72,39 +117,12 @@ def _next(source: str, output: str, to_choose: int) -> Iterator[str]:
         yield f"  {shlex.join(['labelkit', *words])}"
 
 
-def _summarise(matches: Sequence[NameMatch], chosen: Mapping[str, str], output: Path) -> None:
-    from rich.console import Console
-    from rich.table import Table
+def _print_match(match: NameMatch, screen: Console) -> None:
     from rich.text import Text
 
-    without = [match.class_id for match in matches if not match.candidates]
-    undecided = [match for match in matches if match.candidates and match.class_id not in chosen]
-    table = Table.grid(padding=(0, 2))
-    rows = [
-        ("classes", f"{len(matches):,}"),
-        ("settled", f"{len(chosen):,} have one meaning"),
-        ("to choose", f"{len(undecided):,} have several, or fit by some of their words only"),
-        ("no candidate", f"{len(without):,}{': ' * bool(without)}{', '.join(without)}"),
-        ("file", str(output)),
-    ]
-    for label, value in rows:
-        table.add_row(Text(label, style="bold"), Text(printable(value), overflow="fold"))
-    console = Console(highlight=False, markup=False, soft_wrap=False)
-    console.print(table)
-    for match in undecided[:SHOWN_CLASSES]:
-        _show(match, console)
-    if len(undecided) > SHOWN_CLASSES:
-        console.print(
-            f"and {len(undecided) - SHOWN_CLASSES:,} more to choose in {printable(str(output))}"
-        )
-
-
-def _show(match: NameMatch, console: Console) -> None:
-    from rich.text import Text
-
-    console.print(Text(f"\n{printable(match.class_id)} ?", style="bold"))
+    screen.print(Text(f"\n{printable(match.class_id)} ?", style="bold"))
     for candidate in match.candidates[:SHOWN_CANDIDATES]:
         line = Text(f"  {candidate.wnid}  {candidate.how}: {' < '.join(candidate.chain)}")
-        console.print(line, no_wrap=True, overflow="ellipsis")
+        screen.print(line, no_wrap=True, overflow="ellipsis")
     if len(match.candidates) > SHOWN_CANDIDATES:
-        console.print(f"  and {len(match.candidates) - SHOWN_CANDIDATES} more")
+        screen.print(f"  and {len(match.candidates) - SHOWN_CANDIDATES} more")

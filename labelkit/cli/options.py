@@ -141,3 +141,20 @@ def read_classes(source: str | None, names: Path | None) -> tuple[ClassList | No
     except FileNotFoundError as error:
         raise click.UsageError(str(error)) from error
     return classes, {} if names is None else read_name_file(names).synsets_of(classes)
+
+
+def read_class_argument(source: str) -> ClassList:
+    """The class list of the argument CLASSES.
+
+    Raises:
+        click.UsageError: no such list, or an empty word.
+        LabelkitError: the list cannot be used; the message says why.
+    """
+    if not source.strip():
+        raise click.BadParameter("empty", param_hint="CLASSES")
+    from labelkit.hierarchy import read_class_list
+
+    try:
+        return read_class_list(source)
+    except FileNotFoundError as error:
+        raise click.BadParameter(str(error), param_hint="CLASSES") from error

@@ -1,4 +1,4 @@
-"""The options that say where a tree's taxonomy comes from."""
+"""The options that choose a tree's taxonomy."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     Command = Callable[..., object]
 
 
-class Origin(TypedDict):
-    """What the options say, by the names of a command's parameters."""
+class TaxonomyChoice(TypedDict):
+    """The values of the options, by the names of a command's parameters."""
 
     names: Path | None
     taxonomy: Path | None
@@ -34,103 +34,104 @@ OPTIONS: tuple[Callable[[Command], Command], ...] = (
     click.option(
         "--taxonomy",
         type=FILE,
-        help="A taxonomy of your own instead of WordNet: an edge list (child, parent), a table of "
-        "columns from coarse to fine, or nested JSON. Without CLASSES its leaves are the classes.",
+        help="Your own taxonomy instead of WordNet: an edge list (child, parent), a table of "
+        "columns from coarse to fine, or nested JSON. Without CLASSES, its leaves are the classes.",
     ),
     click.option(
         "--form",
         type=click.Choice(["edges", "columns", "nested"]),
-        help="What --taxonomy is, where suffix and heading leave a doubt.",
+        help="The form of --taxonomy, if suffix and header are ambiguous.",
     ),
     click.option(
-        "--columns", metavar="A,B,...", help="Columns of --taxonomy to use, coarse to fine."
+        "--columns", metavar="A,B,...", help="Columns of --taxonomy to use, from coarse to fine."
     ),
     click.option(
         "--wordnet",
         metavar="PATH|nltk",
-        help="Another copy of WordNet: its dict folder, or 'nltk' for NLTK's (fetched if missing).",
+        help="Another copy of WordNet: its dict folder, or 'nltk' for NLTK's (downloaded if it is "
+        "missing).",
     ),
     click.option(
         "--rule",
         type=click.Choice(["imagenet", "first", "shortest", "longest"]),
         help="Which of several parents to follow: ImageNet's own choice, the first one, or the one "
-        "with the shortest or longest way to a root. [default: imagenet; first with --taxonomy]",
+        "with the shortest or longest path to a root. [default: imagenet; first with --taxonomy]",
     ),
     click.option(
         "--parents",
         type=FILE,
-        help="A table (child, parent) of nodes that follow another of their parents than the rule "
-        "says.",
+        help="A table (child, parent) of nodes that follow another of their parents than --rule "
+        "chooses.",
     ),
 )
 
 
 def taxonomy_options(command: Command) -> Command:
-    """Give a command all of them; it takes them as ``**origin: Unpack[Origin]``."""
+    """Add all of them to a command, which takes them as ``**choice: Unpack[TaxonomyChoice]``."""
     for option in reversed(OPTIONS):
         command = option(command)
     return command
 
 
-def check_origin(origin: Origin) -> None:
-    """Raise unless the options go together.
+def check_choice(choice: TaxonomyChoice) -> None:
+    """Raise unless the options are compatible.
 
     Raises:
-        click.UsageError: they do not; the message says which.
+        click.UsageError: they are not; the message names them.
     """
-    if origin["taxonomy"] is None and (origin["form"] or origin["columns"]):
-        raise click.UsageError("--form and --columns tell how to read --taxonomy FILE: give it")
-    if origin["taxonomy"] and origin["wordnet"]:
-        raise click.UsageError("give --taxonomy or --wordnet: a tree has one taxonomy")
-    if origin["names"] and (origin["taxonomy"] or origin["wordnet"]):
-        raise click.UsageError("--names is for the WordNet that comes with labelkit")
-    if origin["taxonomy"] and origin["rule"] == "imagenet":
-        raise click.UsageError("--rule imagenet is for WordNet: --taxonomy takes the others")
+    if choice["taxonomy"] is None and (choice["form"] or choice["columns"]):
+        raise click.UsageError("--form and --columns need --taxonomy FILE, the file to read")
+    if choice["taxonomy"] and choice["wordnet"]:
+        raise click.UsageError("use just one of --taxonomy and --wordnet: a tree has one taxonomy")
+    if choice["names"] and (choice["taxonomy"] or choice["wordnet"]):
+        raise click.UsageError("--names works only with the WordNet that is included in labelkit")
+    if choice["taxonomy"] and choice["rule"] == "imagenet":
+        raise click.UsageError("--rule imagenet is for WordNet: use another rule with --taxonomy")
 
 
-def open_taxonomy(origin: Origin) -> Taxonomy:
-    """The taxonomy that the options ask for.
+def open_taxonomy(choice: TaxonomyChoice) -> Taxonomy:
+    """The taxonomy that the options choose.
 
     Raises:
-        LabelkitError: a file or a copy of WordNet cannot be read, or does not fit.
+        LabelkitError: a file or a copy of WordNet cannot be read, or does not match.
     """
-    taxonomy = _graph(origin)
-    if origin["parents"]:
-        taxonomy = taxonomy.with_parents(_chosen_parents(origin["parents"]))
-    if origin["names"]:
+    taxonomy = _graph(choice)
+    if choice["parents"]:
+        taxonomy = taxonomy.with_parents(_chosen_parents(choice["parents"]))
+    if choice["names"]:
         from labelkit.hierarchy import read_name_file
 
-        taxonomy = read_name_file(origin["names"]).place(taxonomy)
+        taxonomy = read_name_file(choice["names"]).place(taxonomy)
     return taxonomy
 
 
 def _chosen_parents(path: Path) -> dict[str, str]:
-    """The rows of a table of child and parent; an edge list in which each child stands once."""
+    """The rows of a table of child and parent, in which each child has one row."""
     from labelkit.errors import TaxonomyError
     from labelkit.hierarchy import read_taxonomy
 
     table = read_taxonomy(path, form="edges")
     rows = {node: table.parents_of(node) for node in table.ids}
-    twice = next((node for node, above in rows.items() if len(above) > 1), None)
-    if twice is not None:
-        raise TaxonomyError(f"{path}: {twice!r} has several parents here: choose one of them")
+    ambiguous = next((node for node, above in rows.items() if len(above) > 1), None)
+    if ambiguous is not None:
+        raise TaxonomyError(f"{path}: {ambiguous!r} has several parents here: choose one of them")
     return {node: above[0] for node, above in rows.items() if above}
 
 
-def _graph(origin: Origin) -> Taxonomy:
-    """WordNet or the user's own, with the rule's choice of parents."""
-    if origin["taxonomy"] is None:
+def _graph(choice: TaxonomyChoice) -> Taxonomy:
+    """WordNet or the user's own taxonomy, with the parents that the rule chooses."""
+    if choice["taxonomy"] is None:
         from labelkit.hierarchy import Taxonomy
 
-        word = origin["wordnet"]
+        word = choice["wordnet"]
         copy = Path(word) if word and word != "nltk" else word
-        return Taxonomy.wordnet(copy, rule=origin["rule"] or "imagenet")
+        return Taxonomy.wordnet(copy, rule=choice["rule"] or "imagenet")
     from labelkit.hierarchy import read_taxonomy
 
-    names = origin["columns"]
+    names = choice["columns"]
     columns = [name.strip() for name in names.split(",")] if names else None
     try:
-        taxonomy = read_taxonomy(origin["taxonomy"], form=origin["form"], columns=columns)
+        taxonomy = read_taxonomy(choice["taxonomy"], form=choice["form"], columns=columns)
     except ValueError as error:
         raise click.UsageError(f"{error} (--form, --columns)") from error
-    return taxonomy.with_rule(origin["rule"]) if origin["rule"] else taxonomy
+    return taxonomy.with_rule(choice["rule"]) if choice["rule"] else taxonomy

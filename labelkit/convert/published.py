@@ -176,7 +176,10 @@ def _chains(path: Path, value: object, ids: list[str]) -> list[list[int]]:
         if not valid or not chain or chain[0] != at:
             _refuse(path, f"class_tree_list[{at}] is not a list of indices that begins with {at}")
         if len(chain) > 1 and not 0 <= chain[1] < len(ids):
-            _refuse(path, f"class_tree_list[{at}] leads to {chain[1]}, expected one of {len(ids)} classes")
+            _refuse(
+                path,
+                f"class_tree_list[{at}] leads to {chain[1]}, expected one of {len(ids)} classes",
+            )
     for at, chain in enumerate(chains):
         if len(chain) > 1 and chain[1:] != chains[chain[1]]:
             _refuse(

@@ -50,9 +50,7 @@ def write_csv_tree(tree: SemanticTree, path: str | Path) -> None:
         content = "".join(lines).encode()
     except UnicodeEncodeError as error:
         near = error.object[max(0, error.start - 20) : error.start + 20]
-        raise TreeFileError(
-            f"{path}: invalid Unicode near {near!r}. Rename that class"
-        ) from error
+        raise TreeFileError(f"{path}: invalid Unicode near {near!r}. Rename that class") from error
     replace_file(Path(path), content)
 
 

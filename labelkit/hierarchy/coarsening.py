@@ -86,7 +86,7 @@ class Coarsening:
         if without:
             raise ClassListError(
                 f"{len(without):,} folders belong to none of the coarse classes: "
-                f"{', '.join(map(repr, without[:3]))}. Leave them out, or add one of their ancestors"
+                f"{', '.join(map(repr, without[:3]))}. Leave them out, or add an ancestor"
             )
         return labels.__getitem__
 

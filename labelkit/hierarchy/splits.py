@@ -130,9 +130,8 @@ def choose_inner_nodes(
     if levels is None:
         return InnerNodes(branching, read_only(np.zeros_like(branching)))
     nodes = np.concatenate([classes, branching])
-    splits = Splits.of(
-        restrict(parent, nodes), is_class[nodes], [ids[node] for node in nodes.tolist()]
-    )
+    positions: list[int] = nodes.tolist()
+    splits = Splits.of(restrict(parent, nodes), is_class[nodes], [ids[at] for at in positions])
     level = np.full(len(nodes), levels, dtype=np.int64)
     for number, step in enumerate(_steps(splits, min(levels, len(splits.node)))):
         level[splits.after(step) & (level == levels)] = number

@@ -107,7 +107,7 @@ class SemanticTree:
         return f"SemanticTree({self.classes}{inner}; classes by level {counts})"
 
     @classmethod
-    def of(
+    def of(  # noqa: PLR0913 -- the fields of a tree
         cls,
         ids: Iterable[str],
         parent: Sequence[int] | IntArray,
@@ -213,7 +213,7 @@ class SemanticTree:
                 the parents; the message names the ids.
         """
         ordered = nodes.in_class_order()
-        if any(level >= len(ordered.ids) for level in ordered.level):
+        if any(not 0 <= level < len(ordered.ids) for level in ordered.level):
             raise ValueError("levels must be numbered from 0 without a gap")
         tree = cls.of(
             ordered.ids,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import subprocess
 import sys
@@ -85,23 +86,37 @@ def test_names_cannot_steer_the_terminal(tmp_path: Path) -> None:
     assert "\ufffdnames.tsv" in run.out
 
 
-def test_a_file_that_is_there_is_never_overwritten(classes: Path) -> None:
+def test_an_existing_file_is_replaced_only_with_overwrite(classes: Path) -> None:
     output = classes.with_name("names.tsv")
     output.write_text("my own choices")
     run = labelkit("match-names", classes, "-o", output)
-    assert run.code == 1
-    assert "names.tsv is there and may hold choices made by hand: it stays as it is" in run.err
+    assert run.code == 2
+    assert "names.tsv exists: choose another name, or pass --overwrite" in run.err
     assert output.read_text() == "my own choices"
+    assert labelkit("match-names", classes, "-o", output, "--overwrite").code == 0
+    assert "clock\tn03046257\t" in output.read_text()
+
+
+def test_quiet_prints_nothing_and_json_prints_one_document(classes: Path) -> None:
+    quiet = labelkit("match-names", classes, "-o", classes.with_name("quiet.tsv"), "--quiet")
+    assert (quiet.code, quiet.out, quiet.err) == (0, "", "")
+    run = labelkit("match-names", classes, "-o", classes.with_name("names.tsv"), "--json")
+    facts = json.loads(run.out)
+    assert facts["classes"] == 6
+    assert facts["settled"] == {"clock": "n03046257"}
+    assert list(facts["to_choose"]) == ["apple", "maple_tree", "crane", "house"]
+    assert facts["to_choose"]["apple"] == ["n07739125", "n12633994"]
+    assert facts["no_candidate"] == ["bibimbap"]
 
 
 @pytest.mark.parametrize(
     ("source", "output", "message"),
     [
         ("nowhere.txt", "names.tsv", "no file, folder or named list"),
-        ("classes.txt", "nowhere/names.tsv", "no folder"),
+        ("classes.txt", "nowhere/names.tsv", "no such folder"),
     ],
 )
-def test_wrong_usage_is_told(source: str, output: str, message: str, classes: Path) -> None:
+def test_wrong_usage_is_refused(source: str, output: str, message: str, classes: Path) -> None:
     run = labelkit(
         "match-names", classes.with_name(source), "-o", classes.with_name("x").parent / output
     )

@@ -22,7 +22,7 @@ def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize("suffix", ["graphml", "csv", "pth", "pt", "json"])
+@pytest.mark.parametrize("suffix", ["csv", "pth", "pt", "json"])
 def test_a_converted_tree_converts_back(suffix: str) -> None:
     PETS.save("pets.json")
     there = labelkit("convert", "pets.json", "-o", f"other.{suffix}")
@@ -34,24 +34,22 @@ def test_a_converted_tree_converts_back(suffix: str) -> None:
     assert same(SemanticTree.load("back.json"), PETS)
 
 
-@pytest.mark.parametrize("suffix", ["graphml", "csv", "pth", "dot"])
+@pytest.mark.parametrize("suffix", ["csv", "pth"])
 def test_the_next_command_runs_as_printed(tmp_path: Path, suffix: str) -> None:
     """It replaces no file, and a folder with a space in its name is quoted."""
     folder = tmp_path / "my trees"
     folder.mkdir()
     PETS.save(folder / "a pet's.json")
-    for taken in ("a pet's-2.json", "a pet's.svg"):
-        (folder / taken).touch()
+    (folder / "a pet's-2.json").touch()
     run = labelkit("convert", folder / "a pet's.json", "-o", folder / f"a pet's.{suffix}")
     following = shlex.split(run.out.rpartition("Next: ")[2])
-    back = "a pet's-2.svg" if suffix == "dot" else "a pet's-3.json"
+    back = "a pet's-3.json"
     assert following[-3:] == [str(folder / f"a pet's.{suffix}"), "-o", str(folder / back)]
-    if suffix != "dot":
-        assert following[:2] == ["labelkit", "convert"]
-        assert labelkit(*following[1:]).code == 0
-        assert same(SemanticTree.load(folder / back), PETS)
-        inspect = labelkit(*following[1:], "--overwrite").out.rpartition("Next: ")[2]
-        assert shlex.split(inspect) == ["labelkit", "inspect", str(folder / back)]
+    assert following[:2] == ["labelkit", "convert"]
+    assert labelkit(*following[1:]).code == 0
+    assert same(SemanticTree.load(folder / back), PETS)
+    inspect = labelkit(*following[1:], "--overwrite").out.rpartition("Next: ")[2]
+    assert shlex.split(inspect) == ["labelkit", "inspect", str(folder / back)]
 
 
 def test_a_file_name_cannot_steer_the_terminal(tmp_path: Path) -> None:
@@ -73,15 +71,6 @@ def test_singular_and_plural() -> None:
     assert f"{len(tree.inner)} inner node becomes a class like any other" in run.text
 
 
-def test_dot_goes_out_only() -> None:
-    PETS.save("pets.json")
-    out = labelkit("convert", "pets.json", "-o", "pets.dot")
-    assert out.code == 0
-    assert "Next: dot -Tsvg pets.dot -o pets.svg" in out.text
-    back = labelkit("convert", "pets.dot", "-o", "back.json")
-    assert (back.code, "pets.dot must end in one of" in back.text) == (2, True)
-
-
 def test_an_existing_file_is_replaced_only_with_overwrite(tmp_path: Path) -> None:
     PETS.save("pets.json")
     (tmp_path / "pets.csv").write_text("mine")
@@ -96,7 +85,7 @@ def test_an_existing_file_is_replaced_only_with_overwrite(tmp_path: Path) -> Non
 def test_wrong_names_are_usage_errors() -> None:
     PETS.save("pets.json")
     unknown = labelkit("convert", "pets.json", "-o", "pets.xml")
-    assert (unknown.code, ".graphml" in unknown.text) == (2, True)
+    assert (unknown.code, ".csv" in unknown.text) == (2, True)
     nowhere = labelkit("convert", "pets.json", "-o", "nowhere/pets.csv")
     assert (nowhere.code, "no such folder: nowhere" in nowhere.text) == (2, True)
 
@@ -106,7 +95,7 @@ def test_a_tree_that_a_format_cannot_hold_is_refused_in_one_line(tmp_path: Path)
     refused = labelkit("convert", "zoo.json", "-o", "zoo.pth")
     assert refused.code == 1
     assert refused.err.count("\n") == 1
-    assert "Write .graphml or .csv, which keep both" in refused.err
+    assert "Write .csv, which keeps both" in refused.err
     assert not (tmp_path / "zoo.pth").exists()
 
 

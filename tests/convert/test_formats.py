@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from labelkit.convert import READABLE, WRITABLE, export_tree, import_tree
+from labelkit.convert import TREE_FORMATS, export_tree, import_tree
 from labelkit.errors import TreeFileError
 from labelkit.hierarchy import ClassList, SemanticTree
 from tests.convert.trees import PETS, named_tree, same, tree_with_levels
@@ -17,14 +17,14 @@ from tests.oracles.forests import Parents, forests
 if TYPE_CHECKING:
     from pathlib import Path
 
-BOTH_WAYS = sorted(READABLE)
+SUFFIXES = sorted(TREE_FORMATS)
 IDS = st.text(
     st.characters(codec="utf-8", exclude_categories=["Cc", "Zl", "Zp"]), min_size=1, max_size=4
 )
 NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), max_size=4)
 
 
-@pytest.mark.parametrize("suffix", BOTH_WAYS)
+@pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("list_name", ["imagenet-21k-p", None])
 def test_a_tree_comes_back_as_it_was(tmp_path: Path, suffix: str, list_name: str | None) -> None:
     tree = named_tree(list_name) if list_name else PETS
@@ -39,7 +39,7 @@ def test_a_tree_comes_back_as_it_was(tmp_path: Path, suffix: str, list_name: str
         assert path.read_bytes() == (tmp_path / f"again{suffix}").read_bytes()
 
 
-@given(forests(), st.data(), st.sampled_from(BOTH_WAYS))
+@given(forests(), st.data(), st.sampled_from(SUFFIXES))
 @settings(deadline=None, max_examples=100)
 def test_any_forest_comes_back(
     tmp_path_factory: pytest.TempPathFactory, parents: Parents, data: st.DataObject, suffix: str
@@ -53,7 +53,7 @@ def test_any_forest_comes_back(
     assert same(import_tree(path), tree)
 
 
-@pytest.mark.parametrize("suffix", [".json", ".graphml", ".csv"])
+@pytest.mark.parametrize("suffix", [".json", ".csv"])
 def test_levels_and_inner_nodes_are_kept(tmp_path: Path, suffix: str) -> None:
     tree = tree_with_levels()
     export_tree(tree, tmp_path / f"zoo{suffix}")
@@ -62,19 +62,19 @@ def test_levels_and_inner_nodes_are_kept(tmp_path: Path, suffix: str) -> None:
     assert back.data_classes == tree.data_classes
 
 
-def test_graphml_keeps_how_the_tree_was_made(tmp_path: Path) -> None:
-    export_tree(PETS, tmp_path / "pets.graphml")
-    assert import_tree(tmp_path / "pets.graphml").source == PETS.source
+def test_a_table_names_its_file_as_the_source(tmp_path: Path) -> None:
     export_tree(PETS, tmp_path / "pets.csv")
     assert import_tree(tmp_path / "pets.csv").source["taxonomy"] == "imported from pets.csv"
 
 
-def test_an_unknown_suffix_is_refused_with_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"'\.xml'.*\.json .*\.pth .*\.graphml .*\.csv .*\.dot "):
-        export_tree(PETS, tmp_path / "tree.xml")
-    with pytest.raises(ValueError, match=r"DOT is only written\. Trees can be read as \.json"):
-        import_tree(tmp_path / "tree.dot")
-    assert set(WRITABLE) - set(READABLE) == {".dot"}
+@pytest.mark.parametrize("suffix", [".xml", ".graphml", ".dot", ""])
+def test_an_unknown_suffix_is_refused_with_the_known_ones(tmp_path: Path, suffix: str) -> None:
+    for run in (lambda path: export_tree(PETS, path), import_tree):
+        with pytest.raises(
+            ValueError,
+            match=rf"suffix '\{suffix}'.*\.json .*\.pth .*\.csv" if suffix else "suffix ''",
+        ):
+            run(tmp_path / f"tree{suffix}")
     assert not list(tmp_path.iterdir())
 
 
@@ -82,29 +82,15 @@ def renamed(class_id: str, name: str) -> SemanticTree:
     return SemanticTree(ClassList.of(["a", class_id]), ("a", name), np.array([-1, 0]))
 
 
-@pytest.mark.parametrize("suffix", [".graphml", ".dot"])
-@pytest.mark.parametrize("sign", ["\x00", "\x08", "\x1b", "\ufffe", "\ud800"])
-def test_characters_that_xml_has_not_are_refused_with_the_id(
-    tmp_path: Path, suffix: str, sign: str
-) -> None:
-    trees = [renamed("b", f"n{sign}")]
-    if sign != "\ud800":  # which no class list holds
-        trees.append(renamed(f"b{sign}", "b"))
-    for tree in trees:
-        with pytest.raises(TreeFileError, match=r"the class 'b.* has the character"):
-            export_tree(tree, tmp_path / f"tree{suffix}")
-    assert not list(tmp_path.iterdir())
-
-
 def test_half_a_character_is_refused_in_a_table(tmp_path: Path) -> None:
-    with pytest.raises(TreeFileError, match=r"tree\.csv: no Unicode text near .*n\\ud800"):
+    with pytest.raises(TreeFileError, match=r"tree\.csv: invalid Unicode near .*n\\ud800"):
         export_tree(renamed("b", "n\ud800"), tmp_path / "tree.csv")
 
 
-@pytest.mark.parametrize("suffix", BOTH_WAYS)
+@pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize(
     "content",
-    [b"", b"\x00" * 50, b"PK\x03\x04 no zip", b"\x80\x02}q\x00.", b"<graphml>", b"id,parent\n"],
+    [b"", b"\x00" * 50, b"PK\x03\x04 no zip", b"\x80\x02}q\x00.", b"id,parent\n"],
 )
 def test_nonsense_is_refused_by_name(tmp_path: Path, suffix: str, content: bytes) -> None:
     path = tmp_path / f"nonsense{suffix}"
@@ -113,7 +99,7 @@ def test_nonsense_is_refused_by_name(tmp_path: Path, suffix: str, content: bytes
         import_tree(path)
 
 
-@pytest.mark.parametrize("suffix", BOTH_WAYS)
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_half_a_file_is_refused_by_name(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"half{suffix}"
     export_tree(PETS, path)
@@ -126,10 +112,10 @@ def test_half_a_file_is_refused_by_name(tmp_path: Path, suffix: str) -> None:
             import_tree(path)
 
 
-@pytest.mark.parametrize("suffix", BOTH_WAYS)
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path, suffix: str) -> None:
     with pytest.raises(FileNotFoundError):
         import_tree(tmp_path / f"none{suffix}")
     (tmp_path / f"folder{suffix}").mkdir()
-    with pytest.raises(TreeFileError, match="is a folder, expected a file"):
+    with pytest.raises(TreeFileError, match=rf"folder{suffix} is a folder, expected a file"):
         import_tree(tmp_path / f"folder{suffix}")

@@ -14,7 +14,6 @@ from labelkit.convert import (
     folder_record,
     import_tree,
     read_csv_tree,
-    read_graphml,
     read_published,
 )
 from labelkit.errors import LabelMapError, TreeFileError
@@ -43,7 +42,6 @@ COMMANDS = {
     "maps.h5": ("-o", "b", "--axes", "rows-first"),
     "tree.json": ("-o", "x.csv"),
     "tree.csv": ("-o", "x.json"),
-    "tree.graphml": ("-o", "x.json"),
     "tree.pth": ("-o", "x.json"),
 }
 
@@ -70,7 +68,6 @@ READERS: dict[str, tuple[Callable[[Path], object], type[Exception]]] = {
     "labelkit.json": (lambda path: folder_record(path.parent), LabelMapError),
     "a.json": (import_tree, TreeFileError),
     "a.csv": (read_csv_tree, TreeFileError),
-    "a.graphml": (read_graphml, TreeFileError),
     "a.pth": (read_published, TreeFileError),
 }
 

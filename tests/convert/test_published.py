@@ -112,21 +112,21 @@ LOOP.append(LOOP)
         ({"model": 1}, "it is a dict of 'model'"),
         (content(class_list=("cat", "pet", "car")), "class_list is a tuple"),
         (content(class_list=["cat", "pet", 3]), r"class_list\[2\] is a int"),
-        (content(class_list=["cat", "pet", "pet"]), "'pet' stands twice"),
+        (content(class_list=["cat", "pet", "pet"]), "duplicate class id 'pet'"),
         (content(class_list=["cat", "pet", ""]), "'' is missing"),
         (content(class_list=[], class_tree_list=[], class_description={}), "is empty"),
         (content(class_tree_list=[[0, 1], [1]]), "2 chains for 3 ids"),
         (content(class_tree_list={0: [0]}), "no list for 3 ids"),
-        (content(class_tree_list=[[0, 1], [1], [1]]), r"\[2\] is no list .* begins with 2"),
-        (content(class_tree_list=[[0, 1], [1], []]), r"class_tree_list\[2\] is no list"),
-        (content(class_tree_list=[[0, 1.0], [1], [2]]), r"class_tree_list\[0\] is no list"),
-        (content(class_tree_list=[[False, 1], [1], [2]]), r"class_tree_list\[0\] is no list"),
+        (content(class_tree_list=[[0, 1], [1], [1]]), r"\[2\] is not a list .* begins with 2"),
+        (content(class_tree_list=[[0, 1], [1], []]), r"class_tree_list\[2\] is not a list"),
+        (content(class_tree_list=[[0, 1.0], [1], [2]]), r"class_tree_list\[0\] is not a list"),
+        (content(class_tree_list=[[False, 1], [1], [2]]), r"class_tree_list\[0\] is not a list"),
         (content(class_tree_list=[[0, 3], [1], [2]]), r"class_tree_list\[0\] leads to 3"),
         (content(class_tree_list=[[0, -1], [1], [2]]), r"class_tree_list\[0\] leads to -1"),
         (content(class_tree_list=[[0, 1], [1, 2], [2]]), r"\[0, 1\], but its parent's is \[1, 2\]"),
         (content(class_tree_list=[[0, 0], [1], [2]]), r"\[0\] is \[0, 0\]"),
         (content(class_tree_list=[[0, 1], [1, 0], [2]]), r"\[0\] is \[0, 1\]"),
-        (content(class_tree_list=[LOOP, [1], [2]]), r"class_tree_list\[0\] is no list"),
+        (content(class_tree_list=[LOOP, [1], [2]]), r"class_tree_list\[0\] is not a list"),
         (content(class_description={"cat": "Cat", "pet": "Pet", "x": ""}), "'car' is missing"),
         (content(class_description=dict.fromkeys([*IDS, "x"], "")), "4 entries for 3"),
         (content(class_description={"cat": "Cat", "pet": "Pet", "car": None}), "is a NoneType"),
@@ -155,11 +155,11 @@ class Touch:
 
 
 def refused_as(path: Path, message: str) -> None:
-    """The whole refusal: what is wrong, the way out, and nothing of torch's own advice."""
+    """The whole message: what is wrong, what to do next, and nothing of torch's own advice."""
     with pytest.raises(TreeFileError) as caught:
         read_published(path)
     assert str(caught.value).startswith(f"{path} {message}")
-    assert str(caught.value).endswith(". Ask for the file again, or build the tree: labelkit "
+    assert str(caught.value).endswith(". Get another copy of the file, or build the tree: labelkit "
                                       "build-tree")  # fmt: skip
     assert str(caught.value).isprintable()
     assert not any(word in str(caught.value) for word in ("weights_only", "False", "trust"))
@@ -172,7 +172,7 @@ def test_a_text_file_is_no_torch_file(tmp_path: Path, text: bytes) -> None:
     """To torch itself the first is "101", and the second "pop from empty list"."""
     path = tmp_path / "tree.pth"
     path.write_bytes(text)
-    refused_as(path, "is no torch file. ")
+    refused_as(path, "is not a torch file. ")
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -180,7 +180,7 @@ def test_half_a_file_is_damaged(tmp_path: Path, *, zipped: bool) -> None:
     path = tmp_path / "tree.pth"
     torch.save(content(), path, _use_new_zipfile_serialization=zipped)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    refused_as(path, "is no torch file, or a damaged one. ")
+    refused_as(path, "is not a torch file, or damaged. ")
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -190,12 +190,12 @@ def test_nothing_in_a_file_is_executed(tmp_path: Path, *, zipped: bool) -> None:
     torch.save(value, path, _use_new_zipfile_serialization=zipped)
     refused_as(
         path,
-        "holds objects that are no plain lists, numbers and texts: refused, since loading such a "
+        "contains objects other than lists, numbers and strings: refused, since loading such a "
         "file could run code",
     )
     for protocol in (2, 4):
         path.write_bytes(pickle.dumps(value, protocol))
-        refused_as(path, "holds objects that are no plain lists, numbers and texts")
+        refused_as(path, "contains objects other than lists, numbers and strings")
     assert not (tmp_path / "touched").exists()
 
 

@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from labelkit.hierarchy.wordnet.noun_graph import SynsetGraph
+    from labelkit.hierarchy.wordnet.graph import SynsetGraph
 
 LICENCE = "  1 A small dictionary of our own.  \n  2 WordNet {} Copyright 2026 nobody.  \n"
 # lemmas: hypernyms and instance hypernyms (with @i before them) by first lemma, gloss

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -70,7 +71,7 @@ def test_ordering_by_level_is_said_loudly(folder: Path) -> None:
     (folder / "classes.txt").write_text("n02112826\nn02084071\n")
     result = build_tree("classes.txt", "-o", "tree.json", "--order", "level", folder=folder)
     assert result.returncode == 0
-    assert "The class list is re-ordered" in result.stdout
+    assert "The class list is reordered" in result.stdout
     tree = SemanticTree.load(folder / "tree.json")
     assert list(tree.classes) == ["n02084071", "n02112826"]
     assert tree.parent.tolist() == [-1, 0]
@@ -86,12 +87,13 @@ def test_inner_nodes_give_a_flat_list_levels_and_are_counted(folder: Path) -> No
     tree = SemanticTree.load(folder / "tree.json")
     assert tree.counts == (15, 19, 68, 123, 1000)
     assert tree.data_classes.name == "imagenet-1k"
-    result = build_tree("imagenet-1k", "--inner-levels", "2", "-o", "tree.json", folder=folder)
+    options = ["--inner-levels", "2", "-o", "tree.json", "--overwrite"]
+    assert build_tree("imagenet-1k", *options, folder=folder).returncode == 0
     assert len(SemanticTree.load(folder / "tree.json").counts) == 3
 
 
 def test_a_taxonomys_leaves_are_the_classes_unless_others_are_given(folder: Path) -> None:
-    options = ["--taxonomy", "pets.csv", "-o", "tree.json"]
+    options = ["--taxonomy", "pets.csv", "-o", "tree.json", "--overwrite"]
     assert build_tree(*options, folder=folder).returncode == 0
     tree = SemanticTree.load(folder / "tree.json")
     assert list(tree.classes) == ["cat", "dog"]
@@ -113,7 +115,8 @@ def test_a_taxonomys_leaves_are_the_classes_unless_others_are_given(folder: Path
 def test_a_table_of_parents_goes_before_the_rule(folder: Path) -> None:
     (folder / "all.txt").write_text("animal\npet\ncat\ndog\n")
     (folder / "mine.tsv").write_text("cat\tanimal\n")
-    options = ["all.txt", "--taxonomy", "pets.csv", "--parents", "mine.tsv", "-o", "tree.json"]
+    options = ["all.txt", "--taxonomy", "pets.csv", "--parents", "mine.tsv"]
+    options += ["-o", "tree.json", "--overwrite"]
     assert build_tree(*options, folder=folder).returncode == 0
     tree = SemanticTree.load(folder / "tree.json")
     assert [tree.classes[at] for at in tree.chain("cat")] == ["animal", "cat"]
@@ -128,7 +131,7 @@ def test_a_table_of_parents_goes_before_the_rule(folder: Path) -> None:
     (folder / "mine.tsv").write_text("animal\tcat\n")
     result = build_tree(*options, folder=folder)
     assert result.returncode == 1
-    assert "'cat' is no parent of 'animal' in pets.csv: it has none" in result.stderr
+    assert "'cat' is not a parent of 'animal' in pets.csv: it has none" in result.stderr
 
 
 def test_what_a_terminal_cannot_show_ends_no_command(folder: Path) -> None:
@@ -157,18 +160,35 @@ def test_plain_names_take_the_nouns_of_their_file(folder: Path) -> None:
     tree = SemanticTree.load(folder / "tree.json")
     assert tree.names == ("hound", "my dog", "carnivore")
     assert [tree.classes[at] for at in tree.chain("hound")] == ["my dog", "hound"]
-    result = build_tree("plain.txt", "-o", "tree.json", folder=folder)
+    result = build_tree("plain.txt", "-o", "other.json", folder=folder)
     assert "labelkit match-names" in result.stderr
 
 
-def test_an_old_tree_is_replaced_and_any_other_file_is_not(folder: Path) -> None:
-    for source in ("imagenet-1k", "photos"):
-        assert build_tree(source, "-o", "tree.json", folder=folder).returncode == 0
-    assert len(SemanticTree.load(folder / "tree.json").classes) == 3
-    result = build_tree("photos", "-o", "notes.json", folder=folder)
-    assert result.returncode == 1
-    assert result.stderr.startswith("Error: notes.json is there and is no labelkit tree")
-    assert (folder / "notes.json").read_text() == '{"mine": true}'
+@pytest.mark.parametrize("name", ["tree.json", "notes.json"])
+def test_an_existing_file_is_replaced_only_with_overwrite(folder: Path, name: str) -> None:
+    """A tree is as safe as any other file."""
+    if name == "tree.json":
+        assert build_tree("imagenet-1k", "-o", name, folder=folder).returncode == 0
+    before = (folder / name).read_bytes()
+    result = build_tree("photos", "-o", name, folder=folder)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert f"{name} exists: choose another name, or pass --overwrite" in result.stderr
+    assert (folder / name).read_bytes() == before
+    assert build_tree("photos", "-o", name, "--overwrite", folder=folder).returncode == 0
+    assert len(SemanticTree.load(folder / name).classes) == 3
+
+
+def test_quiet_prints_nothing_and_json_prints_one_document(folder: Path) -> None:
+    result = build_tree("photos", "-o", "quiet.json", "--quiet", folder=folder)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    assert len(SemanticTree.load(folder / "quiet.json").classes) == 3
+    result = build_tree("imagenet-1k", "--inner", "-o", "facts.json", "--json", folder=folder)
+    facts = json.loads(result.stdout)
+    tree = SemanticTree.load(folder / "facts.json")
+    assert facts["levels"] == [15, 19, 68, 123, 1000] == list(tree.counts)
+    assert (facts["classes"], facts["inner_nodes"], facts["roots"]) == (1000, 225, 18)
+    assert facts["class_list"]["digest"] == tree.classes.digest
+    assert facts["source"] == tree.source
 
 
 USAGE = {
@@ -176,11 +196,11 @@ USAGE = {
     "a name nearly right": (["imagenet1k", "-o", "t.json"], "Did you mean imagenet-1k?"),
     "no output": (["imagenet-1k"], "Missing option '-o'"),
     "no arguments": ([], "Missing option '-o'"),
-    "no classes": (["-o", "t.json"], "give CLASSES, or a --taxonomy whose leaves"),
+    "no classes": (["-o", "t.json"], "pass CLASSES, or a --taxonomy whose leaves"),
     "no number of levels": (["imagenet-1k", "--inner-levels", "0", "-o", "t.json"], "nor 'all'"),
     "a form without a file": (
         ["imagenet-1k", "--form", "edges", "-o", "t.json"],
-        "--taxonomy FILE",
+        "need --taxonomy FILE",
     ),
     "one column": (
         ["--taxonomy", "pets.csv", "--columns", "child", "-o", "t.json"],
@@ -188,7 +208,7 @@ USAGE = {
     ),
     "names for another taxonomy": (
         ["--taxonomy", "pets.csv", "--names", "names.txt", "-o", "t.json"],
-        "--names is for the WordNet that comes with labelkit",
+        "--names works only with the WordNet that is included in labelkit",
     ),
     "two taxonomies": (
         ["--taxonomy", "pets.csv", "--wordnet", "nltk", "-o", "t.json"],
@@ -198,14 +218,14 @@ USAGE = {
         ["--taxonomy", "pets.csv", "--rule", "imagenet", "-o", "t.json"],
         "--rule imagenet is for WordNet",
     ),
-    "output in no folder": (["imagenet-1k", "-o", "no/t.json"], "no folder 'no'"),
+    "output in no folder": (["imagenet-1k", "-o", "no/t.json"], "no such folder: no"),
     "output is a folder": (["imagenet-1k", "-o", "photos"], "is a directory"),
     "unknown order": (["imagenet-1k", "-o", "t.json", "--order", "x"], "'x' is not one of"),
 }
 FAILURES = {
-    "a class twice": (["twice.txt", "-o", "t.json"], "'n02084071' stands twice in twice.txt"),
-    "names beside ids": (["names.txt", "-o", "t.json"], "one a line and nothing beside them"),
-    "not wnids": ([".", "-o", "t.json"], "does not know 1 of the 1 ids"),
+    "a class twice": (["twice.txt", "-o", "t.json"], "duplicate class id 'n02084071' in twice.txt"),
+    "names beside ids": (["names.txt", "-o", "t.json"], "one per line and nothing else"),
+    "not wnids": ([".", "-o", "t.json"], "does not contain 1 of the 1 ids"),
 }
 
 

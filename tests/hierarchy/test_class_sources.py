@@ -41,7 +41,9 @@ def test_a_timm_whose_list_differs_is_refused(
     (folder / "imagenet_synsets.txt").write_text("n01440764\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(__import__("sys").modules, "timm", raising=False)
-    with pytest.raises(ClassListError, match=r"holds 1 classes .* imagenet-1k has 1,000"):
+    with pytest.raises(
+        ClassListError, match=r"has 1 classes .*expected the 1,000 classes of imagenet-1k"
+    ):
         read_class_list("imagenet-1k")
     with pytest.raises(ClassListError, match=r"imagenet12k_synsets\.txt.*install timm"):
         read_class_list("imagenet-12k")
@@ -71,16 +73,25 @@ def test_text_files_of_every_kind_read_the_same(content: bytes, tmp_path: Path) 
     [
         (b"", r"animals\.txt is empty"),
         (b"# only a comment\n\n", r"animals\.txt is empty"),
-        (b"cat\ndog\ncat\n", r"'cat' stands twice"),
-        (b"\x89HDF\r\n\x1a\n\x00\x00", r"no text in UTF-8"),
+        (b"cat\ndog\ncat\n", r"duplicate class id 'cat'"),
+        (b"\x89HDF\r\n\x1a\n\x00\x00", r"not valid UTF-8"),
         ("katze\nhündin".encode("utf-16"), r"looks like UTF-16: save it as UTF-8"),
         ("cat\ndog\n".encode("utf-16-le"), r"looks like UTF-16: save it as UTF-8"),
         (b"cat\n\nfox\ncat\n", r"animals\.txt \(lines 1 and 4\): remove one"),
-        (b"class\twnid\tnote\ncat\tn02121808\t\n", r"is a name file of .*--names .*animals\.txt$"),
+        (
+            b"class\twnid\tnote\ncat\tn02121808\t\n",
+            r"is a name file from .*--names .*animals\.txt$",
+        ),
         (b"cat\tanimal\ndog\tanimal\n", r"is a table with tabs \(line 1\).*--taxonomy .*animals"),
-        (b'{"animal": ["cat", "dog"]}', r"is JSON, and a class list is a text file with one id a"),
-        (b'[\n "cat",\n "dog"\n]', r"is JSON, and a class list is a text file"),
-        (b"cat" * 90_000 + b"\n", r"line 1 has 270,000 characters .*\('catcat.{34}'\.\.\.\):"),
+        (
+            b'{"animal": ["cat", "dog"]}',
+            r"is JSON\. A class list is a text file with one id per line",
+        ),
+        (b'[\n "cat",\n "dog"\n]', r"is JSON\. A class list is a text file"),
+        (
+            b"cat" * 90_000 + b"\n",
+            r"line 1 has 270,000 characters.*\('catcat.{34}'\.\.\.\)\. A class list",
+        ),
     ],
 )
 def test_what_is_no_class_list_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
@@ -118,7 +129,7 @@ def test_a_tree_gives_its_own_classes(tmp_path: Path) -> None:
     read = read_class_list(tmp_path / "tree.txt")
     assert (read, read.name) == (classes, "four")
     (tmp_path / "tree.txt").write_text('{"format": "labelkit-tree", "version": 1}')
-    with pytest.raises(TreeFileError, match=r"tree\.txt is no labelkit tree"):
+    with pytest.raises(TreeFileError, match=r"tree\.txt is not a labelkit tree"):
         read_class_list(tmp_path / "tree.txt")
 
 
@@ -137,14 +148,14 @@ def test_a_folder_gives_its_class_folders_as_torchvision_sorts_them(tmp_path: Pa
 
 def test_a_folder_without_class_folders_is_refused(tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").touch()
-    with pytest.raises(ClassListError, match="holds no folders"):
+    with pytest.raises(ClassListError, match="contains no folders"):
         read_class_list(tmp_path)
 
 
 def test_the_folder_above_the_splits_is_refused_with_a_hint(tmp_path: Path) -> None:
     for name in ["train", "val"]:
         (tmp_path / name).mkdir()
-    with pytest.raises(ClassListError, match=r"train, val, which are parts .* such as .*train$"):
+    with pytest.raises(ClassListError, match=r"train, val, which are splits .* such as .*train$"):
         read_class_list(tmp_path)
 
 
@@ -166,9 +177,9 @@ def test_a_name_means_the_list_and_a_path_means_the_folder(
 @pytest.mark.parametrize(
     ("ids", "message"),
     [
-        ("ab", "'ab' is one id: give a list of ids"),
-        ([1], "1 in the list is no id: an id is text"),
-        (["a\udcff"], "is not UTF-8: rename it"),
+        ("ab", "'ab' is a single id: pass a list of ids"),
+        ([1], "1 in the list is not an id: ids are text"),
+        (["a\udcff"], "is not valid UTF-8: rename it"),
     ],
 )
 def test_what_is_no_list_of_texts_is_refused(ids: list[str], message: str) -> None:

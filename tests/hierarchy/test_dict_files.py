@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from labelkit.errors import TaxonomyError
-from labelkit.hierarchy.wordnet.copies import open_wordnet
+from labelkit.hierarchy import open_wordnet
 from tests.hierarchy.small_wordnet import (
     ID,
     LICENCE,
@@ -23,7 +23,7 @@ from tests.hierarchy.small_wordnet import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from labelkit.hierarchy.wordnet.noun_graph import SynsetGraph
+    from labelkit.hierarchy.wordnet.graph import SynsetGraph
 
 
 def named(graph: SynsetGraph) -> dict[str, list[str]]:
@@ -66,27 +66,36 @@ def edited(old: str, new: str) -> bytes:
 
 
 DAMAGED = {
-    "torn within a gloss": (TEXT[:-8].encode(), rf"line {LINE['Laika']}: the file ends within it"),
-    "torn within pointers": (TEXT[: TEXT.index(" | it does")].encode(), "ends within it"),
+    "torn within a gloss": (
+        TEXT[:-8].encode(),
+        rf"line {LINE['Laika']}: the file is truncated here",
+    ),
+    "torn within pointers": (
+        TEXT[: TEXT.index(" | it does")].encode(),
+        "the file is truncated here",
+    ),
     "torn after a line": (
         "".join(TEXT.splitlines(keepends=True)[:-4]).encode(),
         rf"line {LINE['plant']}: n{ID['plant']} points to n{ID['herb']}, which is not",
     ),
     "a line cut short": (
         edited(" n 0000 | a small cat", "\n"),
-        rf"line {LINE['kitten']}: no synset of data.noun",
+        rf"line {LINE['kitten']}: not a synset of data.noun",
     ),
     "a pointer less than said": (
         edited(f" @ {ID['cat']} n 0000 | a small", " | a small"),
-        rf"line {LINE['kitten']}: no synset .* do not fit",
+        rf"line {LINE['kitten']}: not a synset .* do not match",
     ),
-    "no gloss": (edited(" | a small cat", ""), rf"line {LINE['kitten']}: no synset"),
-    "letters for numbers": (edited(" n 01 herb", " n zz herb"), rf"line {LINE['herb']}: no synset"),
-    "a short id": (edited(f"\n{ID['herb']} ", "\n123 "), rf"line {LINE['herb']}: no synset"),
-    "a blank line between": (edited("\n", "\n\n"), r"line 2: no synset"),
+    "no gloss": (edited(" | a small cat", ""), rf"line {LINE['kitten']}: not a synset"),
+    "letters for numbers": (
+        edited(" n 01 herb", " n zz herb"),
+        rf"line {LINE['herb']}: not a synset",
+    ),
+    "a short id": (edited(f"\n{ID['herb']} ", "\n123 "), rf"line {LINE['herb']}: not a synset"),
+    "a blank line between": (edited("\n", "\n\n"), r"line 2: not a synset"),
     "an id twice": (
         edited(f"\n{ID['herb']} ", f"\n{ID['pet']} "),
-        rf"line {LINE['herb']}: n{ID['pet']} stands in line {LINE['pet']} too",
+        rf"line {LINE['herb']}: n{ID['pet']} is also on line {LINE['pet']}",
     ),
     "a pointer to nowhere": (
         edited(f"@ {ID['cat']} n 0000 | a small", "@ 99999999 n 0000 | a small"),
@@ -107,11 +116,11 @@ DAMAGED = {
     ),
     "bytes that are no text": (
         data_noun().encode().replace(b"it barks", b"it \xff\xfe"),
-        rf"line {LINE['dog']}: no text in UTF-8",
+        rf"line {LINE['dog']}: not valid UTF-8",
     ),
-    "verbs": (data_noun().replace(" 03 n ", " 03 v ").encode(), "line 3: no synset"),
-    "empty": (b"", "holds no synsets"),
-    "a licence only": (LICENCE.encode(), "holds no synsets"),
+    "verbs": (data_noun().replace(" 03 n ", " 03 v ").encode(), "line 3: not a synset"),
+    "empty": (b"", "contains no synsets"),
+    "a licence only": (LICENCE.encode(), "contains no synsets"),
 }
 
 
@@ -120,5 +129,5 @@ def test_a_damaged_file_is_refused_by_name_and_line(
     content: bytes, message: str, tmp_path: Path
 ) -> None:
     folder = write_dict_folder(tmp_path / "own", content)
-    with pytest.raises(TaxonomyError, match=rf"data\.noun.*{message}.*Take a whole copy"):
+    with pytest.raises(TaxonomyError, match=rf"data\.noun.*{message}.*Use an intact copy"):
         open_wordnet(folder)

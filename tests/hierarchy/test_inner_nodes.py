@@ -121,16 +121,16 @@ def test_no_other_number_of_levels_is_taken(wrong: int) -> None:
 @pytest.mark.parametrize(
     ("inner", "level", "message"),
     [
-        ([2], [], "inner nodes must be ascending"),
-        ([1, 0], [], "inner nodes must be ascending"),
+        ([2], [], "inner nodes must be unique, ascending"),
+        ([1, 0], [], "inner nodes must be unique, ascending"),
         ([0, 1], [], "all classes are inner nodes"),
         ([], [0], "1 levels for 2 classes"),
         ([], [0, 2], "without a gap"),
         ([], [-1, 0], "without a gap"),
         ([], [0, 2**40], "without a gap"),
-        ([1, 1], [], "inner nodes must be ascending"),
-        ([], [0, 0], "'b' stands on level 0, its parent 'a' on 0"),
-        ([], [1, 0], "'b' stands on level 0, its parent 'a' on 1"),
+        ([1, 1], [], "inner nodes must be unique, ascending"),
+        ([], [0, 0], "'b' is on level 0 and its parent 'a' on level 0"),
+        ([], [1, 0], "'b' is on level 0 and its parent 'a' on level 1"),
     ],
 )
 def test_levels_and_inner_nodes_that_cannot_be_are_refused(
@@ -199,5 +199,5 @@ def test_copies_are_as_read_only_as_the_tree() -> None:
 def test_names_and_the_source_are_text(source: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="source: "):
         SemanticTree(ClassList.of([*"a"]), ("a",), np.array([-1]), source)
-    with pytest.raises(ValueError, match="None is no name"):
+    with pytest.raises(ValueError, match="the name None is not text"):
         SemanticTree(ClassList.of([*"a"]), (None,), np.array([-1]))  # type: ignore[arg-type]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from labelkit.hierarchy import ClassList, NameMatch, definitions, match_names
-from labelkit.hierarchy.wordnet.names import HOWS, settled
+from labelkit.hierarchy import ClassList, NameMatch, definitions, match_names, settled
+from labelkit.hierarchy.wordnet.names import MATCH_KINDS
 from tests.hierarchy.published_names import CIFAR_10, CIFAR_100, FOOD_101
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def test_only_candidates_of_one_strength_change_places(tmp_path: Path) -> None:
     moved = 0
     for before, after in zip(plain, match_names(classes), strict=True):
         groups: list[Candidate] = []
-        for how in HOWS:
+        for how in MATCH_KINDS:
             group = [each for each in before.candidates if each.how == how]
             groups += [each for each in group if each.wnid in seen]
             groups += [each for each in group if each.wnid not in seen]

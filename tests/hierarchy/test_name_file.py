@@ -14,10 +14,10 @@ from labelkit.hierarchy import (
     Taxonomy,
     match_names,
     read_name_file,
+    settled,
     write_name_file,
 )
-from labelkit.hierarchy.wordnet.name_file import WITHOUT_NOUN
-from labelkit.hierarchy.wordnet.names import settled
+from labelkit.hierarchy.wordnet.name_file import NO_SYNSET
 from tests.hierarchy.published_names import CIFAR_100
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def test_a_settled_class_has_its_wnid_and_others_wait_with_their_candidates(tmp_
         ["maple_tree", "?"],
     ]
     assert [row[2] for row in rows[3:]] == [
-        f"0 candidates: {WITHOUT_NOUN}",
+        f"0 candidates: {NO_SYNSET}",
         "4 candidates, by first word, last word",
     ]
     assert "such as under n07557434 (dish)" in rows[3][2]
@@ -76,7 +76,9 @@ def test_all_names_of_cifar_100_come_back_once_chosen(tmp_path: Path) -> None:
 def test_a_file_that_is_there_is_never_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "names.tsv"
     path.write_text("my own choices")
-    with pytest.raises(FileExistsError, match=r"names\.tsv is there.*stays as it is"):
+    with pytest.raises(
+        FileExistsError, match=r"names\.tsv exists and may contain choices made by hand"
+    ):
         written(tmp_path, NAMES)
     assert path.read_text() == "my own choices"
     assert list(tmp_path.iterdir()) == [path]
@@ -84,7 +86,7 @@ def test_a_file_that_is_there_is_never_overwritten(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["#1", "a\tb"])
 def test_a_class_that_no_line_can_hold_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(TaxonomyError, match=r"begins with # or holds a tab.*rename it"):
+    with pytest.raises(TaxonomyError, match=r"starts with # or contains a tab.*rename it"):
         written(tmp_path, [name])
     assert list(tmp_path.iterdir()) == []
 
@@ -93,7 +95,9 @@ def test_a_class_with_blanks_around_is_refused_since_reading_takes_them_off(
     tmp_path: Path,
 ) -> None:
     for name in (" dog", "dog\u3000"):
-        with pytest.raises(TaxonomyError, match=r"begins or ends with a blank, which .*rename it"):
+        with pytest.raises(
+            TaxonomyError, match=r"starts or ends with whitespace, which .*rename it"
+        ):
             written(tmp_path, [name])
     assert list(tmp_path.iterdir()) == []
 
@@ -122,7 +126,7 @@ def test_a_spreadsheet_may_save_the_file(quoting: Literal[0, 1], tmp_path: Path)
         csv.writer(file, dialect="excel-tab", quoting=quoting).writerows(rows)
     content = path.read_text()
     assert '"the ""big"" clock"\t' in content
-    assert content.startswith('"# What' if quoting else "# What")
+    assert content.startswith('"# The meaning' if quoting else "# The meaning")
     names = read_name_file(path)
     assert list(names.under) == [*QUOTED_NAMES, "apple", "bibimbap"]
     assert names.synsets == {"clock": "n03046257"}
@@ -167,28 +171,34 @@ def test_files_edited_with_any_tool_read_the_same(content: bytes, tmp_path: Path
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("a\t?\nb\t?\nc\tn02121808\n", r"2 of 3 classes still have a \? .*\(a, b\): put a wnid"),
+        (
+            "a\t?\nb\t?\nc\tn02121808\n",
+            r"2 of 3 classes still have a \? .*\(a, b\): replace each with a wnid",
+        ),
         ("".join(f"c{at}\t?\n" for at in range(9)), r"9 of 9 .*\(c0, c1, c2, c3, c4, \.\.\.\)"),
-        ("cat\tn99999999\n", r"line 1: class 'cat' has the wnid 'n99999999', which is no noun"),
-        ("cat\tanimal\n", r"line 1: class 'cat' has the word 'animal' where a wnid belongs"),
+        (
+            "cat\tn99999999\n",
+            r"line 1: class 'cat' has the wnid 'n99999999', which is not a noun synset",
+        ),
+        ("cat\tanimal\n", r"line 1: class 'cat' has the word 'animal' in place of a wnid"),
         ("soup\tunder dish\n", r"line 1: class 'soup' has the word 'dish' .*write under and the"),
         ("soup\tunder dish\n", r"n07557434 \(dish < nutriment < food\).*, or \d more$"),
         ("a\tunder  Pickup truck\n", r"such as n03930630 \(pickup < truck < .*\)$"),
-        ("a\tunder,n02121808\n", r"line 1: class 'a' has the wnid 'under,n02121808', which is no"),
+        ("a\tunder,n02121808\n", r"line 1: class 'a' has the wnid 'under,n02121808', which is not"),
         ("a\t\x1c\n", r"line 1: class 'a' has the wnid ''"),
-        ("cat,n02121808\n", r"line 1: not 'class TAB wnid TAB note': 'cat,n02121808'"),
+        ("cat,n02121808\n", r"line 1: expected 'class TAB wnid TAB note', found 'cat,n02121808'"),
         (
             f"{'a' * 90}\t{'b' * 90}\n",
-            r"'a{40}'\.\.\. has the wnid 'b{40}'\.\.\., which is no noun",
+            r"'a{40}'\.\.\. has the wnid 'b{40}'\.\.\., which is not a noun synset",
         ),
         ("cat\t\n", r"line 1: class 'cat' has the wnid ''"),
-        ("#\ncat\tn02121808\ncat\tn02084071\n", r"line 3: class 'cat' stands twice"),
+        ("#\ncat\tn02121808\ncat\tn02084071\n", r"line 3: duplicate class 'cat'"),
         ("cat\tn02121808\ndog\tn02121808\n", r"line 2: 'dog' and 'cat' are both n02121808"),
-        ("cat n02121808\n", r"line 1: not 'class TAB wnid TAB note': 'cat n02121808'"),
-        ("\tn02121808\n", r"line 1: not 'class TAB wnid"),
+        ("cat n02121808\n", r"line 1: expected 'class TAB wnid TAB note', found 'cat n02121808'"),
+        ("\tn02121808\n", r"line 1: expected 'class TAB wnid"),
         ("cat\tunder\n", r"line 1: class 'cat' has the wnid ''"),
         ("cat\tunder ?\n", r"line 1: class 'cat' has the wnid '\?'"),
-        ("a\tunder n02121808\na\tn02121808\n", r"line 2: class 'a' stands twice"),
+        ("a\tunder n02121808\na\tn02121808\n", r"line 2: duplicate class 'a'"),
     ],
 )
 def test_a_file_that_cannot_be_used_says_where_and_why(
@@ -203,7 +213,9 @@ def test_a_file_that_cannot_be_used_says_where_and_why(
 def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "names.tsv"
     path.write_bytes("kätzchen\tn02121808\n".encode("latin-1"))
-    with pytest.raises(TaxonomyError, match=r"names\.tsv is no text in UTF-8.*save it as UTF-8"):
+    with pytest.raises(
+        TaxonomyError, match=r"names\.tsv, line 1: not valid UTF-8.*Save the file as UTF-8"
+    ):
         read_name_file(path)
 
 
@@ -239,8 +251,10 @@ def test_a_teacher_finds_each_class_by_its_noun(tmp_path: Path) -> None:
     path.write_text("soup\tn07583197\ncat\tn02121808\nbibimbap\tunder n07557434\n")
     names = read_name_file(path)
     assert names.synsets_of(ClassList.of(["cat", "n02084071"])) == {"cat": "n02121808"}
-    with pytest.raises(TaxonomyError, match=r"tsv puts 1 of the 2 classes of menu \('bibimbap'\)"):
+    with pytest.raises(
+        TaxonomyError, match=r"tsv places 1 of the 2 classes of menu \('bibimbap'\)"
+    ):
         names.synsets_of(ClassList.of(["bibimbap", "soup"], "menu"))
     rest = [f"dish {number}" for number in range(9)]
-    with pytest.raises(TaxonomyError, match=r"nothing of 9 .*'dish 4', \.\.\.\): add a line"):
+    with pytest.raises(TaxonomyError, match=r"does not contain 9 .*'dish 4', \.\.\.\): add a line"):
         names.synsets_of(ClassList.of(["soup", *rest]))

@@ -13,8 +13,8 @@ import pytest
 
 from labelkit.errors import TaxonomyError
 from labelkit.hierarchy import ClassList, class_names
-from labelkit.hierarchy.wordnet.dict_files import read_data_noun
-from labelkit.hierarchy.wordnet.noun_graph import DATA, ParentTable, noun_graph, read_noun_graph
+from labelkit.hierarchy.wordnet.copies import read_data_noun
+from labelkit.hierarchy.wordnet.graph import DATA, ParentTable, load_graph, packaged_graph
 from tests.oracles.wordnet_parents import DICT_FOLDER, hypernyms_by_wnid, needs_wordnet
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def test_wordnet_gives_the_shipped_bytes(make_noun_graph: ModuleType) -> None:
 
 @needs_wordnet
 def test_hypernyms_keep_the_order_of_their_line() -> None:
-    graph = noun_graph()
+    graph = packaged_graph()
     expected = hypernyms_by_wnid()
     assert list(graph.ids) == list(expected)
     assert {wnid: list(graph.hypernyms(wnid)) for wnid in graph.ids} == expected
@@ -54,7 +54,7 @@ def test_hypernyms_keep_the_order_of_their_line() -> None:
 
 def test_instance_hypernyms_are_kept_apart() -> None:
     """Einstein (n10954498) is an instance of a physicist, so no kind of anything."""
-    graph = noun_graph()
+    graph = packaged_graph()
     at = graph.index["n10954498"]
     instance_of = graph.instance_hypernym[graph.instance_start[at] : graph.instance_start[at + 1]]
     assert graph.lemmas[at] == "Einstein"
@@ -64,11 +64,11 @@ def test_instance_hypernyms_are_kept_apart() -> None:
 
 def test_the_graph_cannot_be_written_to() -> None:
     with pytest.raises(ValueError, match="read-only"):
-        noun_graph().hypernym[0] = 1
+        packaged_graph().hypernym[0] = 1
 
 
 def test_every_parent_of_the_table_is_a_hypernym_but_not_the_first() -> None:
-    table, graph = ParentTable.read(), noun_graph()
+    table, graph = ParentTable.load(), packaged_graph()
     assert len(table.parent_of) == 672
     assert table.not_in(graph) == []
     assert not [
@@ -79,21 +79,21 @@ def test_every_parent_of_the_table_is_a_hypernym_but_not_the_first() -> None:
 def test_a_table_with_a_parent_that_is_no_hypernym_is_told(tmp_path: Path) -> None:
     path = tmp_path / "table.tsv"
     path.write_text("# a comment\nchild\tparent\nn02084071\tn00001740\nn99999999\tn00001740\n")
-    strangers = ParentTable.read(path).not_in(noun_graph())
+    strangers = ParentTable.load(path).not_in(packaged_graph())
     assert strangers == [("n02084071", "n00001740"), ("n99999999", "n00001740")]
 
 
 def test_the_last_line_for_a_child_counts(tmp_path: Path) -> None:
     path = tmp_path / "table.tsv"
     path.write_text("a\tb\nc\td\na\te\n")
-    assert ParentTable.read(path).parent_of == {"a": "e", "c": "d"}
+    assert ParentTable.load(path).parent_of == {"a": "e", "c": "d"}
 
 
 def test_a_table_line_without_two_columns_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "table.tsv"
     path.write_text("a\tb\nc d\n")
     with pytest.raises(TaxonomyError, match="line 2"):
-        ParentTable.read(path)
+        ParentTable.load(path)
 
 
 def test_names_are_first_lemmas_with_underscores_or_the_id() -> None:
@@ -127,11 +127,11 @@ def test_a_damaged_graph_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "noun_graph.bin"
     path.write_bytes(content)
     with pytest.raises(TaxonomyError, match=r"noun_graph\.bin.*reinstall labelkit"):
-        read_noun_graph(path)
+        load_graph(path)
 
 
 def test_a_copy_reads_as_the_original(tmp_path: Path) -> None:
     copy = shutil.copy(PACKED, tmp_path / "copy.bin")
-    graph = read_noun_graph(Path(copy))
-    assert graph.ids == noun_graph().ids
-    assert np.array_equal(graph.hypernym, noun_graph().hypernym)
+    graph = load_graph(Path(copy))
+    assert graph.ids == packaged_graph().ids
+    assert np.array_equal(graph.hypernym, packaged_graph().hypernym)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from labelkit.errors import TaxonomyError
-from labelkit.hierarchy.wordnet.noun_graph import DATA, noun_graph
-from labelkit.hierarchy.wordnet.noun_lemmas import noun_lemmas, read_noun_lemmas
+from labelkit.hierarchy.wordnet.graph import DATA, packaged_graph
+from labelkit.hierarchy.wordnet.names import load_lemmas, packaged_lemmas
 from tests.oracles.wordnet_parents import DICT_FOLDER, needs_wordnet
 
 if TYPE_CHECKING:
@@ -50,20 +50,20 @@ def test_every_lemma_has_the_synsets_whose_words_it_is_among() -> None:
             fields = line.split(" ")
             for word in fields[4 : 4 + 2 * int(fields[3], 16) : 2]:
                 expected.setdefault(word.lower(), set()).add(f"n{fields[0]}")
-    found, ids = noun_lemmas(), noun_graph().ids
+    found, ids = packaged_lemmas(), packaged_graph().ids
     senses = {lemma: found.senses(at) for at, lemma in enumerate(found.lemmas)}
     assert {lemma: {ids[at] for at in row} for lemma, row in senses.items()} == expected
     assert sum(map(len, senses.values())) == sum(map(len, expected.values())) == 146_312
 
 
 def test_senses_stand_in_wordnet_s_order_the_most_frequent_first() -> None:
-    found, graph = noun_lemmas(), noun_graph()
+    found, graph = packaged_lemmas(), packaged_graph()
     mouse = [graph.ids[at] for at in found.senses(found.lemmas.index("mouse"))]
     assert mouse == ["n02330245", "n14289387", "n10335563", "n03793489"]  # rodent, bruise ...
 
 
 def test_the_lemmas_are_sorted_and_the_plurals_are_there() -> None:
-    found = noun_lemmas()
+    found = packaged_lemmas()
     assert list(found.lemmas) == sorted(found.lemmas)
     assert found.singulars["mice"] == ("mouse",)
     assert found.singulars["axes"] == ("ax", "axis")
@@ -89,7 +89,7 @@ def test_the_lemmas_are_sorted_and_the_plurals_are_there() -> None:
     ],
 )
 def test_case_separators_and_accents_do_not_count(name: str, lemmas: list[str]) -> None:
-    found = noun_lemmas()
+    found = packaged_lemmas()
     assert [found.lemmas[at] for at in found.spelled(name)] == lemmas
 
 
@@ -114,4 +114,4 @@ def test_damaged_lemmas_are_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "noun_lemmas.bin"
     path.write_bytes(content)
     with pytest.raises(TaxonomyError, match=r"noun_lemmas\.bin.*reinstall labelkit"):
-        read_noun_lemmas(path)
+        load_lemmas(path)

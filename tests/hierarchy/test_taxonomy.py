@@ -6,7 +6,7 @@ import pytest
 
 from labelkit.errors import ClassListError, TaxonomyError
 from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy
-from labelkit.hierarchy.wordnet.noun_graph import DATA
+from labelkit.hierarchy.wordnet.graph import DATA
 from tests.oracles.wordnet_parents import hypernyms_by_wnid, imagenet_parents, needs_wordnet
 
 
@@ -83,7 +83,9 @@ def test_classes_that_the_taxonomy_does_not_know_are_counted_and_named() -> None
     with pytest.raises(ClassListError) as caught:
         SemanticTree.build(classes, Taxonomy.wordnet())
     assert str(caught.value).startswith(
-        "WordNet 3.0 does not know 4 of the 5 ids of my.txt: 'cat', 'dog', 'n99999999', ..."
+        "WordNet 3.0 does not contain 4 of the 5 ids of my.txt: 'cat', 'dog', 'n99999999', ..."
     )
-    with pytest.raises(ClassListError, match=r"pets does not know 1 of the 1 .*: 'x'\. Add them"):
+    with pytest.raises(
+        ClassListError, match=r"pets does not contain 1 of the 1 .*: 'x'\. Add them"
+    ):
         Taxonomy.from_edges([("a", "b")], title="pets").nodes(ClassList.of(["x"]))

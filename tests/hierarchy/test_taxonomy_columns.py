@@ -92,14 +92,15 @@ RANKS = "family,genus,species\n"
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (RANKS + "F,G,s\nF,G,\n", "line 3: the last column 'species' is empty. The heading has no"),
+        (RANKS + "F,G,s\nF,G,\n", "line 3: the last column 'species' is empty. The header has no"),
         (RANKS + "F,G,s\n#\nF,G,\nF,H,\n", "line 4: the last column 'species' is empty"),
         (RANKS + "F,G,\nH,I,t\nF,J,\n", "for an edge list name two columns child and parent"),
-        (RANKS + "F,G,s\n#\nF,H,s\n", "'s' stands at two places (lines 2 and 4): F > G, and F > H"),
-        (RANKS + "F,G,s\nF,H,t\nF,G,s\n", "'s' stands twice (lines 2 and 4)"),
+        (RANKS + "F,G,s\n#\nF,H,s\n",
+         "class 's' is at two places (lines 2 and 4): F > G, and F > H"),
+        (RANKS + "F,G,s\nF,H,t\nF,G,s\n", "duplicate class 's' (lines 2 and 4)"),
         (RANKS + "F,G,s,\n", "line 2 has 4 cells, line 1 has 3"),
-        (RANKS, "holds no class"),
-        ("a,b,a\nF,G,s\n", "line 1 has 'a' twice in its header"),
+        (RANKS, "contains no classes"),
+        ("a,b,a\nF,G,s\n", "line 1 has the duplicate name 'a' in its header"),
         ("a,,b\nF,G,s\n", "line 1 has an empty name in its header"),
         ("a,b,c\nF/G,y,s\nF,y,t\nF,G/y,u\nH,G/y,v\n", "id 'F/G/y'"),
     ],
@@ -123,8 +124,8 @@ def test_a_table_without_a_heading_keeps_its_first_row(
     """It would be lost as the names of the columns, and a class with it."""
     path = written("bare.csv", content)
     assert refusal(path, **options).endswith(
-        f"line {lines[0]} looks like data, since {cell!r} stands in the same column on line "
-        f"{lines[1]}: add a heading with the ranks, or give that column another name"
+        f"line {lines[0]} looks like data, since {cell!r} is repeated in the same column on line "
+        f"{lines[1]}: add a header with the ranks, or rename that column"
     )
 
 
@@ -149,8 +150,8 @@ def test_a_column_of_numbers_is_no_coarsest_rank() -> None:
     """Every row would become a tree of its own; whoever wants that says so."""
     path = written("numbered.csv", NUMBERED + "3,A,Sula,Sula nebouxii\n")
     assert refusal(path).endswith(
-        "column 'id' differs in every row, so it is no coarsest rank: choose the columns with "
-        "--columns kingdom,genus,name, or state the form (--form columns)"
+        "column 'id' differs in every row, so it is not a coarse rank: choose the columns with "
+        "--columns kingdom,genus,name, or pass the form (--form columns)"
     )
     assert read_taxonomy(path, columns=["kingdom", "name"]).parents_of("Sula sula") == ("A",)
     assert read_taxonomy(path, form="columns").parents_of("3/A") == ("3",)

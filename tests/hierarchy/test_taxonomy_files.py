@@ -57,7 +57,7 @@ def test_without_a_header_the_child_stands_first() -> None:
     path = written("pets.csv", "cat,animal\nanimal,\n")
     assert parents(read_taxonomy(path, form="edges")) == {"cat": ("animal",), "animal": ()}
     assert "two columns" in refusal(path)
-    assert "state the form" in refusal(path)
+    assert "pass the form" in refusal(path)
 
 
 def test_names_are_read_and_empty_ones_are_not() -> None:
@@ -77,7 +77,7 @@ def test_names_are_read_and_empty_ones_are_not() -> None:
         ("a.csv", "Parent_ID,x,ID\npet,y,cat\n", None, "edges: child ID, parent Parent_ID"),
         ("a.csv", "id,parent,name\nc,pet,cat\n", None, "edges: child id, parent, name"),
         ("a.tsv", "sku\tcategory\nc\t\n", "edges",
-         "edges without a heading: the first row is child sku, parent category"),
+         "edges without a header: the first row is child sku, parent category"),
         ("a.csv", "k,g,s\na,b,c\n", None, "columns: k > g > s"),
         ("a.csv", "1,2,3,4,5,6,7,8,9\na,b,c,d,e,f,g,h,i\n", "columns",
          "columns: 1 > 2 > 3 > ... > 9"),
@@ -113,15 +113,15 @@ EDGES = "child,parent\n"
         (EDGES + "a,b\nb," + "c" * 200_000, "line 3: field larger than field limit"),
         (EDGES + "a,b\nb,\x00\n", r"line 3: control character '\x00'"),
         (EDGES + "a,b\u2028c\n", r"line 2: control character '\u2028'"),
-        ((EDGES + "a,b\nb,caf\xe9\n").encode("latin-1"), "line 3: no text in UTF-8"),
+        ((EDGES + "a,b\nb,caf\xe9\n").encode("latin-1"), "line 3: not valid UTF-8"),
         (EDGES.encode("utf-16"), "looks like UTF-16: save it as UTF-8 (in Excel: CSV UTF-8)"),
         (EDGES.encode("utf-16-le"), "looks like UTF-16"),
         (EDGES.encode("utf-16-be"), "looks like UTF-16"),
-        (EDGES, "holds no class"),
+        (EDGES, "contains no classes"),
         ("", "is empty"),
         ("\ufeff\n  \n", "is empty"),
-        ("# child,parent\n", "nothing but comments"),
-        ('"child;parent"\na;b\n', "one column, separated by commas"),
+        ("# child,parent\n", "contains only comments"),
+        ('"child;parent"\na;b\n', "one column, with commas as separators"),
         ('"child;parent"\na;b\n', "separated by semicolons? Save with commas or tabs"),
         ("child;parent;a, b\na;b;c\n", "separated by semicolons? Save with commas or tabs"),
         ("child;a, b\na;b, c\n", "separated by semicolons? Save with commas or tabs"),
@@ -143,7 +143,7 @@ def test_a_separator_in_doubt_is_refused() -> None:
 def test_columns_that_no_header_explains_are_no_edges() -> None:
     for header in ("child,above\n", "cat,animal,x\n", "below,Parent ID\n"):
         path = written("odd.csv", header + header.replace("child", "cat"))
-        assert "which does not say which column holds the child" in refusal(path, form="edges")
+        assert "which does not say which column is the child" in refusal(path, form="edges")
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_a_heading_with_two_ways_to_read_it_is_no_edge(heading: str) -> None:
     """Read as data it would make a class called from; and its direction is anyone's guess."""
     row = heading.translate(str.maketrans("aeiou", "xxxxx"))
     message = refusal(written("odd.csv", f"{heading}\n{row}\n"), form="edges")
-    assert "line 1 is a heading" in message
+    assert "line 1 is a header" in message
     assert message.endswith("name the columns child and parent")
 
 

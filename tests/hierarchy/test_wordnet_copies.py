@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from labelkit.errors import TaxonomyError
-from labelkit.hierarchy.wordnet.copies import open_wordnet
-from labelkit.hierarchy.wordnet.noun_graph import noun_graph
+from labelkit.hierarchy import open_wordnet
+from labelkit.hierarchy.wordnet.graph import packaged_graph
 from tests.hierarchy.small_wordnet import (
     ID,
     SMALL,
@@ -26,23 +26,23 @@ from tests.hierarchy.small_wordnet import (
 from tests.oracles.wordnet_parents import DICT_FOLDER, needs_wordnet
 
 if TYPE_CHECKING:
-    from labelkit.hierarchy.wordnet.noun_graph import SynsetGraph
+    from labelkit.hierarchy.wordnet.graph import SynsetGraph
 
 
 def test_nothing_given_is_the_packaged_graph() -> None:
-    assert open_wordnet() is noun_graph()
-    assert noun_graph().version == "3.0"
+    assert open_wordnet() is packaged_graph()
+    assert packaged_graph().version == "3.0"
 
 
 @needs_wordnet
 def test_wordnet_s_folder_is_the_packaged_graph() -> None:
-    assert same(open_wordnet(DICT_FOLDER), noun_graph())
+    assert same(open_wordnet(DICT_FOLDER), packaged_graph())
 
 
 @needs_wordnet
 def test_a_crlf_copy_of_wordnet_is_the_packaged_graph(tmp_path: Path) -> None:
     content = (DICT_FOLDER / "data.noun").read_bytes().replace(b"\n", b"\r\n")
-    assert same(open_wordnet(write_dict_folder(tmp_path / "crlf", content)), noun_graph())
+    assert same(open_wordnet(write_dict_folder(tmp_path / "crlf", content)), packaged_graph())
 
 
 @pytest.mark.parametrize(
@@ -69,9 +69,9 @@ def test_a_path_may_lead_to_or_above_a_copy(place: str, given: str, tmp_path: Pa
 
 
 def test_a_path_without_a_copy_is_told(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no such file or folder\. Give WordNet's dict"):
+    with pytest.raises(FileNotFoundError, match=r"no such file or folder\. Pass WordNet's dict"):
         open_wordnet(tmp_path / "nowhere")
-    with pytest.raises(TaxonomyError, match=r"holds no WordNet \(no data\.noun, .* or the word"):
+    with pytest.raises(TaxonomyError, match=r"contains no WordNet \(no data\.noun, .* or the word"):
         open_wordnet(tmp_path)
 
 
@@ -124,7 +124,7 @@ def test_without_a_network_it_says_what_to_do(
         raise socket.gaierror("no network here")
 
     monkeypatch.setattr(socket, "getaddrinfo", no_network)
-    with pytest.raises(TaxonomyError, match=r"could not download it: .*Give the path of a copy"):
+    with pytest.raises(TaxonomyError, match=r"could not download it: .*Pass the path of a copy"):
         open_wordnet("nltk")
     assert list(nltk_data.iterdir()) == []
     assert socket.getdefaulttimeout() is None
@@ -147,11 +147,11 @@ def test_a_damaged_archive_is_refused(tmp_path: Path) -> None:
     flipped[whole.index(b"wordnet/data.noun") + 200] ^= 0xFF
     cases = {
         bytes(flipped): "is damaged",
-        whole[: len(whole) // 2]: "no text in UTF-8|no synset|ends within",
+        whole[: len(whole) // 2]: "not valid UTF-8|not a synset|is truncated",
     }
     for content, message in cases.items():
         (tmp_path / "wordnet.zip").write_bytes(content)
-        with pytest.raises(TaxonomyError, match=rf"wordnet\.zip.*({message}).*Take a whole copy"):
+        with pytest.raises(TaxonomyError, match=rf"wordnet\.zip.*({message}).*Use an intact copy"):
             open_wordnet(tmp_path / "wordnet.zip")
 
 
@@ -159,7 +159,7 @@ def test_an_archive_without_its_one_data_noun_is_refused(tmp_path: Path) -> None
     path = tmp_path / "other.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("readme", "nothing")
-    with pytest.raises(TaxonomyError, match=r"holds 0 files data\.noun, not one"):
+    with pytest.raises(TaxonomyError, match=r"contains 0 files named data\.noun, expected one"):
         open_wordnet(path)
 
 

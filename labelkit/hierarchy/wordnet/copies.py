@@ -282,9 +282,7 @@ class _SynsetTable:
     def graph(self, version: str) -> SynsetGraph:
         """The synsets with their pointers as positions."""
         if not self.ids:
-            raise TaxonomyError(
-                f"{self.file} contains no synsets: it is not a data.noun. {REMEDY}"
-            )
+            raise TaxonomyError(f"{self.file} contains no synsets: it is not a data.noun. {REMEDY}")
         position = self._positions()
         self._require_targets(self.hyponyms, position)
         graph = SynsetGraph(

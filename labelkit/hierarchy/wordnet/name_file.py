@@ -35,8 +35,8 @@ QUOTED = re.compile(r'"((?:[^"]|"")*)"')
 HEADER = "class\twnid\tnote"
 EXPLANATION = """\
 # The meaning of each class name in WordNet 3.0. Replace every ? with a wnid: one of those below it,
-# or that of any other noun. If WordNet has no word for a class, or another class already has it,
-# write 'under' and the wnid of a more general synset. Notes and lines that start with # are ignored.
+# or any other noun's. If WordNet has no word for a class, or another class already has it, write
+# 'under' and the wnid of a more general synset. Notes and lines that start with # are ignored.
 """
 
 

@@ -98,10 +98,10 @@ def match_names(classes: ClassList) -> tuple[NameMatch, ...]:
     Case and the kind of separator are ignored: ``Pickup-Truck`` is ``pickup_truck``. Senses of the
     whole name come first, then those of its singular, then lemmas with the same letters but other
     word boundaries, which are never settled: "cup cake" may be ``cupcake``, but "the rapist" is
-    hardly ``therapist``. Only a name that has neither of the first two is matched by its last words, as
-    many as WordNet knows: "aquarium fish" is probably a fish. Senses of the words before them come
-    first if they are descendants of those: "maple tree" may be a maple. A wnid matches itself. A
-    name may have many candidates, or none; ``settled`` returns those that need no choice.
+    hardly ``therapist``. Only a name that has neither of the first two is matched by its last
+    words, as many as WordNet knows: "aquarium fish" is probably a fish. Senses of the words before
+    them come first if they are descendants of those: "maple tree" may be a maple. A wnid matches
+    itself. A name may have many candidates, or none; ``settled`` returns those that need no choice.
 
     Image data sets mostly show what ImageNet shows: of equally strong candidates its synsets come
     first. Without timm, whose files list them, senses keep their order.
