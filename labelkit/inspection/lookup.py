@@ -26,9 +26,7 @@ _NEIGHBOURS = 2000  # comparing a key with a million others would take a minute
 _OTHER_TREES = {  # what labelkit convert reads or writes beside labelkit's own trees
     ".pth": "the layout published with ImageNet-21K-P",
     ".pt": "the layout published with ImageNet-21K-P",
-    ".graphml": "GraphML",
     ".csv": "a table",
-    ".dot": "Graphviz",
 }
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
@@ -60,8 +58,6 @@ def open_artifact(path: str | os.PathLike[str]) -> SemanticTree | LabelMapFile:
 
 def _way_in(path: Path) -> str:
     """How to get a labelkit tree out of another format."""
-    if path.suffix.lower() == ".dot":
-        return "That is for drawing only: inspect the tree that it was made from"
     turn = f"labelkit convert {path} -o tree.json first"
     if path.suffix.lower() == ".csv":
         return f"If it is a tree: {turn}. If a taxonomy: labelkit build-tree --taxonomy {path}"

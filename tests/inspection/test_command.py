@@ -151,10 +151,8 @@ def test_what_goes_into_a_pipe_has_no_blanks_at_the_ends_of_lines(maps, tree_fil
     ("suffix", "words"),
     [
         ("pth", "Turn it into one: labelkit convert {} -o tree.json first"),
-        ("graphml", "Turn it into one: labelkit convert {} -o tree.json first"),
         ("csv", "first. If a taxonomy: labelkit build-tree --taxonomy {}"),
         ("csv", "If it is a tree: labelkit convert {} -o tree.json first"),
-        ("dot", "inspect the tree that it was made from"),
     ],
 )
 def test_a_tree_in_another_format_is_told_the_way_in(suffix, words, tree_file, tmp_path):
