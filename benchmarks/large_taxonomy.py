@@ -1,8 +1,8 @@
-"""A tree of 200,000 classes from a taxonomy of a million nodes: time and memory of one process.
+"""Build a tree of 200,000 classes from a taxonomy of a million nodes: time and memory.
 
-Run from the repository root: ``python benchmarks/large_taxonomy.py``. The taxonomy is drawn at
-random (each node below an earlier one) or is one chain. Its parents are given as a dict, whose
-making is not counted. Counted are checking it, the tree, its depths, and saving and loading it.
+Run from the repository root: ``python benchmarks/large_taxonomy.py``. The taxonomy is random (each
+node below an earlier one) or a single chain. Its parents are given as a dict. The time includes
+checking it, building the tree, computing its depths, and saving and loading it, but not the dict.
 """
 
 from __future__ import annotations

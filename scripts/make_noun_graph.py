@@ -1,4 +1,4 @@
-"""Pack WordNet 3.0's nouns into the compact graph that labelkit ships.
+"""Pack WordNet 3.0's noun synsets into the compact graph that is included in labelkit.
 
     python scripts/make_noun_graph.py /usr/share/wordnet
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def pack(graph: SynsetGraph) -> tuple[bytes, bytes]:
-    """The graph's header line and its content; ``noun_graph.py`` in labelkit says what they are."""
+    """The graph's header line and its content; ``wordnet/graph.py`` documents both."""
     content = b"".join(
         [
             bytes(np.diff(graph.hypernym_start).tolist()),
@@ -51,14 +51,14 @@ def main() -> None:
     header, content = pack(read_data_noun(arguments.dict_folder / "data.noun"))
     arguments.output.write_bytes(header + zlib.compress(content, 9))
     graph = load_graph(arguments.output)
-    strangers = ParentTable.load(arguments.table).not_in(graph)
-    for child, parent in strangers:
-        print(f"{arguments.table.name}: {parent} is no hypernym of {child}", file=sys.stderr)
+    unknown = ParentTable.load(arguments.table).not_in(graph)
+    for child, parent in unknown:
+        print(f"{arguments.table.name}: {parent} is not a hypernym of {child}", file=sys.stderr)
     print(
-        f"{arguments.output}: {len(graph.ids):,} nouns, {len(graph.hypernym):,} hypernyms, "
+        f"{arguments.output}: {len(graph.ids):,} synsets, {len(graph.hypernym):,} hypernyms, "
         f"{arguments.output.stat().st_size:,} bytes"
     )
-    sys.exit(1 if strangers else 0)
+    sys.exit(1 if unknown else 0)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Pack WordNet 3.0's noun lemmas and irregular plurals into the file that labelkit ships.
+"""Pack WordNet 3.0's noun lemmas and irregular plurals into the file that is included in labelkit.
 
     python scripts/make_noun_lemmas.py /usr/share/wordnet
 
@@ -20,7 +20,7 @@ from labelkit.hierarchy.wordnet.names import MAGIC, VERSION, load_lemmas
 
 
 def read_index(folder: Path) -> dict[str, list[str]]:
-    """Lemma -> wnids in the order of their senses (see wndb(5WN)): a line's last fields."""
+    """Lemma -> wnids in the order of senses: the last fields of a line, see wndb(5WN)."""
     senses: dict[str, list[str]] = {}
     with (folder / "index.noun").open(encoding="ascii") as lines:
         for line in lines:
@@ -31,7 +31,7 @@ def read_index(folder: Path) -> dict[str, list[str]]:
 
 
 def read_exceptions(folder: Path) -> dict[str, list[str]]:
-    """Irregular plural -> singulars, for those that have any; some plurals have two lines."""
+    """Irregular plural -> singulars, if it has any; some plurals have two lines."""
     singulars: dict[str, list[str]] = {}
     with (folder / "noun.exc").open(encoding="ascii") as lines:
         for plural, *row in map(str.split, lines):
@@ -41,10 +41,10 @@ def read_exceptions(folder: Path) -> dict[str, list[str]]:
 
 
 def pack(folder: Path) -> tuple[bytes, bytes]:
-    """The header line and the content; ``noun_lemmas.py`` in labelkit says what they are.
+    """The header line and the content; ``wordnet/names.py`` documents both.
 
     Raises:
-        KeyError: a sense is no synset of the packaged graph: the folder is another WordNet's.
+        KeyError: a sense is not in the packaged graph: the folder is of another WordNet version.
     """
     position = packaged_graph().index
     index = read_index(folder)
