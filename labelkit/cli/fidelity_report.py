@@ -1,12 +1,9 @@
-"""The figures of ``labelkit fidelity`` as table cells, as a page with a plot, and as JSON."""
+"""The figures of ``labelkit fidelity`` as table cells and as a page with a plot."""
 
 from __future__ import annotations
 
 import shlex
-from dataclasses import asdict
 from typing import TYPE_CHECKING
-
-import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,20 +14,20 @@ if TYPE_CHECKING:
 COLUMNS = ("maps", "pixels", "KL", "±", "agreement", "bytes", "cost")
 
 _PLOT = (
-    "Every mark is one kind of map at one input size, at temperature 1. Lower is closer to the "
-    "teacher's answers, further left takes less disk. Point at a mark for its figures."
+    "Each mark is one kind of map at one input size, at temperature 1. Lower is closer to the "
+    "teacher's prediction, further left takes less disk space. Point at a mark for its figures."
 )
 _KINDS = (
-    "What to give labelkit relabel for each kind, besides --size. The rows without a file show how "
-    "close maps could come at best."
+    "The options of labelkit relabel for each kind, besides --size. The rows without a file show "
+    "how close maps could come at best."
 )
-_FLOOR = "no map: the teacher's answer to the mirrored crop"
+_FLOOR = "no map: the teacher's prediction for the mirrored crop"
 _FIGURES = (
-    "KL: nats from the teacher's answer to a crop, shown at its own size, to the target pooled "
-    "from the image's label map; ± is its standard error. Agreement: how often both name the same "
-    "class. Bytes: an image's record; empty where no file holds the maps. Cost: the teacher's "
-    "operations for the maps, in images at its own size. Temperature: what pooled logits are "
-    "divided by; training does not do that by itself."
+    "KL: nats from the teacher's prediction for a crop, shown at its native size, to the target "
+    "pooled from the image's label map; ± is its standard error. Agreement: how often both name "
+    "the same class. Bytes: an image's record; empty if no file holds the maps. Cost: the "
+    "teacher's operations for the maps, relative to one image at its native size. Temperature: "
+    "what pooled logits are divided by; training does not do so unless asked."
 )
 
 
@@ -64,57 +61,55 @@ def relabel_options(configuration: Configuration) -> list[str]:
     ):
         if value is not None:
             options += [name, str(value)]
-    return options + ["--log-sum-exp"] * settings.log_sum_exp
+    if settings.log_sum_exp:
+        options.append("--log-sum-exp")
+    return options
 
 
 def write_report(path: Path, results: Sequence[Fidelity], teacher: str) -> None:
-    """Write all figures as a page (.html) or as JSON.
+    """Write all figures as an HTML page.
 
     Raises:
         OSError: the file cannot be written.
     """
-    if path.suffix.lower() == ".json":
-        path.write_bytes(msgspec.json.format(msgspec.json.encode([*map(asdict, results)])))
-        return
     from labelkit import __version__
     from labelkit.inspection import DataTable, Page, Paragraph, Scatter, Section, write_page
 
-    plain = [each for each in results if each.temperature == 1]
     points = tuple(
-        (each.record_bytes, each.divergence, each.configuration.name, _told(each))
-        for each in plain
-        if each.configuration.settings
+        (each.record_bytes, each.divergence, each.configuration.name, _hover_text(each))
+        for each in results
+        if each.temperature == 1 and each.configuration.settings
     )
-    columns = (*COLUMNS, "temperature")
-    rows = tuple((*cells(each), f"{each.temperature:g}") for each in _ordered(results))
-    lead = f"How well label maps tell what {teacher} says of random crops."
+    ordered = sorted(results, key=lambda each: each.divergence)
+    figures = tuple((*cells(each), f"{each.temperature:g}") for each in ordered)
     floor, *others = (each.configuration for each in results)
-    kinds = {floor.name: _FLOOR} | {
-        configuration.name: _made(configuration) for configuration in others
-    }
-    scatter = Scatter(points, ("bytes an image", "KL in nats"))
-    made = DataTable(("maps", "how they are made"), tuple(kinds.items()))
+    kinds = {floor.name: _FLOOR} | {each.name: _how_made(each) for each in others}
+    scatter = Scatter(points, ("bytes per image", "KL in nats"))
+    table = DataTable((*COLUMNS, "temperature"), figures, "Lowest KL first")
     sections = (
         Section("Error against size", (Paragraph(_PLOT), scatter)),
-        Section("The maps", (Paragraph(_KINDS), made)),
-        Section("All figures", (Paragraph(_FIGURES), DataTable(columns, rows, "Lowest KL first"))),
+        Section(
+            "The maps",
+            (Paragraph(_KINDS), DataTable(("maps", "how they are made"), tuple(kinds.items()))),
+        ),
+        Section("All figures", (Paragraph(_FIGURES), table)),
     )
+    lead = f"How close targets from label maps come to what {teacher} predicts for random crops."
     write_page(path, Page(f"Crop fidelity: {teacher}", sections, lead, f"labelkit {__version__}"))
 
 
-def _made(configuration: Configuration) -> str:
+def _how_made(configuration: Configuration) -> str:
     """How the maps of a configuration are made, apart from their size."""
-    pools = configuration.method == "probability"
+    probabilities = configuration.method == "probability"
     if not configuration.settings:
-        return "no file: all logits of all cells" + "; probabilities are pooled" * pools
-    made = shlex.join(relabel_options(configuration)[2:]) or "nothing more: these are the defaults"
-    return made + '; probabilities are pooled: TargetOptions(method="probability")' * pools
+        dense = "no file: all logits of all cells"
+        return f"{dense}; probabilities are pooled" if probabilities else dense
+    options = shlex.join(relabel_options(configuration)[2:]) or "no options: these are the defaults"
+    if probabilities:
+        return f'{options}; probabilities are pooled: TargetOptions(method="probability")'
+    return options
 
 
-def _told(result: Fidelity) -> str:
+def _hover_text(result: Fidelity) -> str:
     name, pixels, divergence, *_ = cells(result)
     return f"{name}, {pixels} pixels: KL {divergence}, {result.record_bytes:,.0f} bytes"
-
-
-def _ordered(results: Sequence[Fidelity]) -> list[Fidelity]:
-    return sorted(results, key=lambda each: each.divergence)

@@ -20,9 +20,13 @@ if TYPE_CHECKING:
     from rich.tree import Tree
 
 
-def console() -> Console:
-    """Where to print; silent with ``--quiet``. Names are never read as markup."""
-    return Console(highlight=False, markup=False, quiet=is_quiet())
+def console(*, stderr: bool = False) -> Console:
+    """Where to print; silent with ``--quiet``. Names are never read as markup.
+
+    Args:
+        stderr: print to stderr, as a command does when ``--json`` writes to stdout.
+    """
+    return Console(highlight=False, markup=False, quiet=is_quiet(), stderr=stderr)
 
 
 def print_lines(screen: Console, lines: Iterable[str]) -> None:

@@ -1,4 +1,4 @@
-"""What long commands say while they work, and what is kept when they are interrupted."""
+"""Progress bars, what is announced before them, and what an interruption leaves."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from labelkit.cli.options import is_quiet
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
     from pathlib import Path
@@ -27,27 +29,29 @@ if TYPE_CHECKING:
 
 
 def announce_teachers(names: Iterable[str]) -> None:
-    """Say on stderr, where it is a terminal, what the seconds before a progress bar go to."""
-    if sys.stderr.isatty():
+    """Name the teachers on a terminal, before the seconds that loading them takes."""
+    if sys.stderr.isatty() and not is_quiet():
         shown = " and ".join(names) or "that the file names"
         click.echo(f"Loading the teacher {shown}", err=True)
 
 
 @contextmanager
-def kept_shards_told(output: Path) -> Generator[None]:
-    """Let an interruption say how many finished shards of ``output`` are kept."""
+def report_kept_shards(output: Path) -> Generator[None]:
+    """On an interruption, report how many finished shards of ``output`` are kept."""
     try:
         yield
     except KeyboardInterrupt as error:
         count = len([*output.with_name(f"{output.name}.parts").glob("[0-9]*.json")])
         if not count:
-            raise click.Abort("No shard was finished: the same command begins anew.") from error
-        kept = "One finished shard is" if count == 1 else f"{count:,} finished shards are"
-        raise click.Abort(f"{kept} kept: run the command again to go on.") from error
+            raise click.Abort(
+                "No shard was finished: the same command starts from the beginning."
+            ) from error
+        kept = "1 finished shard is" if count == 1 else f"{count:,} finished shards are"
+        raise click.Abort(f"{kept} kept: run the same command again to resume.") from error
 
 
 class _Rate(ProgressColumn):
-    """Steps per second of this run, from its own start."""
+    """Steps per second of this run, from its start."""
 
     def __init__(self, unit: str) -> None:
         super().__init__()
@@ -65,7 +69,7 @@ class _Rate(ProgressColumn):
 def progress_bar(
     console: Console, title: str, unit: str = "images"
 ) -> Generator[Callable[[int, int], None]]:
-    """A bar on ``console``; yields a function that takes (done, in all)."""
+    """A progress bar on ``console``; yields a function that takes (done, total)."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -83,5 +87,5 @@ def progress_bar(
         try:
             yield advance
         finally:
-            if not progress.tasks[0].total:  # refused before it began: no bar stands above it
+            if not progress.tasks[0].total:  # the work was refused: no bar above the error
                 progress.update(task, visible=False)

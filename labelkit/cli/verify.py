@@ -1,15 +1,25 @@
-"""``labelkit verify``: whether a label-map file is whole, and of these images."""
+"""``labelkit verify``: check a label-map file, alone or against its images."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
+
+from labelkit.cli.options import (
+    FILE,
+    device_option,
+    images_option,
+    json_option,
+    quiet_option,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
 
     from rich.console import Console
 
@@ -24,62 +34,48 @@ Examples:
   labelkit verify maps.h5 --images photos/train --sample 100
   labelkit verify maps.h5 --images photos/train --sample 100 --teacher my-teacher.toml
 """
-SHOWN = 10
-BARS = {"rows": ("Rows", "rows"), "sample": ("Maps made again", "images")}
+_SHOWN = 10
+_BARS = {"rows": ("Check", "rows"), "sample": ("Recompute", "images")}
 
 
 @click.command("verify", epilog=EPILOG)
-@click.argument(
-    "path", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path)
-)
-@click.option(
-    "--images",
-    metavar="DATA",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="The folder that the maps were made from: compare its images with the rows.",
-)
+@click.argument("path", metavar="FILE", type=FILE)
+@images_option("The folder that the maps were made from: compare its images with the rows.")
 @click.option(
     "--sample",
     metavar="N",
     type=click.IntRange(1),
-    help="With --images: make N maps again, evenly spread, and compare them with the rows.",
+    help="With --images: recompute N maps, evenly spaced, and compare them with the rows.",
 )
 @click.option(
     "--teacher",
     "teachers",
     metavar="NAME",
     multiple=True,
-    help="With --sample: a card's name, a card's path (.toml), or a timm model. "
-    "[default: the one that the file names]",
+    help="With --sample: a card's name, the path of a card (.toml), or a timm model. [default: "
+    "the one that the file names]",
 )
-@click.option(
-    "--device",
-    metavar="NAME",
-    help="With --sample: auto, cpu, cuda, cuda:1, …  [default: auto]",
-)
-def command(
+@device_option
+@json_option
+@quiet_option
+def command(  # noqa: PLR0913 -- one per option
     path: Path,
+    *,
     images: Path | None,
     sample: int | None,
     teachers: tuple[str, ...],
-    device: str | None,
+    device: str,
+    as_json: bool,
 ) -> None:
-    """Check that every row of the label-map file FILE is there, whole, and of these images.
+    """Check that all rows of the label-map file FILE are intact, and that they match its images.
 
-    Reads every row and checks its checksum. With --images, tells of images that are missing,
-    added or renamed since; with --sample, of images that have changed, since their maps come out
-    otherwise. Nothing is written. The exit code is 1 if something is off.
+    Reads every row and checks its checksum. With --images, lists images that were removed, added or
+    renamed since the file was made; with --sample, images whose content has changed, as their maps
+    come out differently. Nothing is written. The exit code is 1 if there is a problem.
     """
-    for name, given, needed, there in (
-        ("--sample", sample, "--images, the folder that the maps were made from", images),
-        ("--teacher", teachers or None, "--sample", sample),
-        ("--device", device, "--sample", sample),
-    ):
-        if given is not None and there is None:
-            raise click.UsageError(f"{name} needs {needed}")
+    _require_together(images, sample, teachers)
 
-    from rich.console import Console
-
+    from labelkit.cli.output import console, print_json, print_lines
     from labelkit.cli.progress import announce_teachers
     from labelkit.errors import LabelkitError
 
@@ -88,24 +84,38 @@ def command(
     from labelkit.label_maps import LabelMapFile
     from labelkit.relabel import verify
 
-    console = Console()
+    screen = console(stderr=as_json)
     with LabelMapFile.open(path) as file:
-        loaded = _load(file, teachers, device or "auto") if sample else []
-        with _Bars(console) as bars:
+        loaded = _load_teachers(file, teachers, device) if sample else []
+        with _Bars(screen) as bars:
             found = verify(file, images, loaded, sample or 0, bars)
-        lines = [*_problems(found)] or [*_summary(file, found, path, images, loaded)]
-    for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        if as_json:
+            print_json(_facts(found))
+        else:
+            lines = [*_problems(found)] or [*_summary(file, found, path, images, loaded)]
+            print_lines(screen, lines)
     if not found.ok:
-        raise LabelkitError(f"{path}: something is off, see the list")
+        raise LabelkitError(f"{path} has problems: {'see the JSON' if as_json else 'see the list'}")
+
+
+def _require_together(images: Path | None, sample: int | None, teachers: tuple[str, ...]) -> None:
+    """Refuse options that have no effect without another one."""
+    device = click.get_current_context().get_parameter_source("device")
+    for name, given, needed, present in (
+        ("--sample", sample, "--images, the folder that the maps were made from", images),
+        ("--teacher", teachers, "--sample", sample),
+        ("--device", device is ParameterSource.COMMANDLINE, "--sample", sample),
+    ):
+        if given and present is None:
+            raise click.UsageError(f"{name} needs {needed}")
 
 
 class _Bars(ExitStack):
     """A progress bar for each stage, one after the other."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, screen: Console) -> None:
         super().__init__()
-        self._console = console
+        self._screen = screen
         self._stage = ""
         self._advance: Callable[[int, int], None]
 
@@ -115,47 +125,48 @@ class _Bars(ExitStack):
         if stage != self._stage:
             self.close()
             self._stage = stage
-            self._advance = self.enter_context(progress_bar(self._console, *BARS[stage]))
+            self._advance = self.enter_context(progress_bar(self._screen, *_BARS[stage]))
         self._advance(done, total)
 
 
-def _load(file: LabelMapFile, names: tuple[str, ...], device: str) -> list[Teacher]:
-    """The teachers that are asked for, or those that the file names."""
-    from labelkit.errors import TeacherError
+def _load_teachers(file: LabelMapFile, names: tuple[str, ...], device: str) -> list[Teacher]:
+    """The teachers of ``--teacher``, or those that the file names."""
     from labelkit.relabel import named_teachers
     from labelkit.teachers import load_teacher
 
-    known = named_teachers(file)  # first, since no teacher would do where the file names none
+    named = named_teachers(file)  # first: if the file names none, no teacher helps
     if names:
-        return [load_teacher(name, device=device, size=_one_size(file)) for name in names]
-    loaded: list[Teacher] = []
-    for named in known:
-        name = str(named.get("name", ""))
-        if not name or name.endswith(".toml"):  # a file must not choose what else is opened
-            raise TeacherError(
-                f"{file.path} names no teacher by a card's or model's name: name yours with "
-                "--teacher"
-            )
-        lower = named.get("precision")
-        try:
-            teacher = load_teacher(
-                name,
-                device=device,
-                size=_one_size(file),
-                force=named.get("forced") is True,
-                precision=lower if lower in {"bfloat16", "float16"} else "float32",
-            )
-        except TeacherError as error:
-            raise TeacherError(
-                f"{file.path} was made by {name!r}, which does not load here ({error}). "
-                "If that is a card of your own, name its path with --teacher"
-            ) from error
-        loaded.append(teacher)
-    return loaded
+        return [load_teacher(name, device=device, size=_only_size(file)) for name in names]
+    return [_load_named(file, each, device) for each in named]
 
 
-def _one_size(file: LabelMapFile) -> int | None:
-    """The one input size of all maps, for models that are built for it."""
+def _load_named(file: LabelMapFile, named: dict[str, Any], device: str) -> Teacher:
+    """One teacher that the file names, by the name of a card or model."""
+    from labelkit.errors import TeacherError
+    from labelkit.teachers import load_teacher
+
+    name, precision = str(named.get("name", "")), named.get("precision")
+    if not name or name.endswith(".toml"):  # a file must not choose what else is opened
+        raise TeacherError(
+            f"{file.path} names no teacher by the name of a card or model: pass it with --teacher"
+        )
+    try:
+        return load_teacher(
+            name,
+            device=device,
+            size=_only_size(file),
+            force=named.get("forced") is True,
+            precision=precision if precision in {"bfloat16", "float16"} else "float32",
+        )
+    except TeacherError as error:
+        raise TeacherError(
+            f"{file.path} was made by {name!r}, which cannot be loaded here ({error}). If it has "
+            "its own card, pass the card's path with --teacher"
+        ) from error
+
+
+def _only_size(file: LabelMapFile) -> int | None:
+    """The input size of all maps if there is only one, for models that are built for it."""
     match file.attrs.get("input_sizes"):
         case [int(size)] if 16 <= size <= 4096:
             return size
@@ -163,54 +174,59 @@ def _one_size(file: LabelMapFile) -> int | None:
             return None
 
 
+def _facts(found: Verification) -> dict[str, Any]:
+    """What ``--json`` prints."""
+    return {"ok": found.ok, **asdict(found)}
+
+
 def _problems(found: Verification) -> Iterator[str]:
-    """Everything that is off, list by list, each with what to do about it."""
+    """All problems, list by list, each with what to do next."""
     yield from _list(
         "Damaged rows",
         found.damaged.items(),
-        "Copy the file again from where it is whole; or make damaged rows alone anew, by labelkit "
-        "relabel with the same settings, --reuse this file, and another output.",
+        "Copy the file again from an intact copy; or run labelkit relabel with the same settings, "
+        "--reuse FILE and another output, which recreates only these rows.",
     )
     yield from _list(
-        "Rows whose image seems to have another name now",
+        "Rows whose image was probably renamed",
         ((old, f"now {new}") for old, new in found.renamed.items()),
-        "Name them back, or make the maps anew: a row is found by its image's path.",
+        "Rename the images back, or make the maps again: a row is found by its image's path.",
     )
     yield from _list(
         "Rows without an image",
         ((key, "") for key in found.extra),
-        "Is it the folder that the maps were made from?",
+        "Is this the folder that the maps were made from?",
     )
     yield from _list(
         "Images without a row",
         ((key, "") for key in found.missing),
-        "They were added since, or are of another data set: labelkit relabel with --reuse FILE and "
-        "another output makes only those.",
+        "They were added since, or belong to another data set: labelkit relabel with --reuse FILE "
+        "and another output makes only their maps.",
     )
     yield from _list(
-        "Images that could not be read when the maps were made, and can be now",
+        "Images that were unreadable when the maps were made, and can be read now",
         ((key, "") for key in found.readable_now),
-        "labelkit relabel with --reuse FILE and another output makes maps of them too.",
+        "labelkit relabel with --reuse FILE and another output adds their maps.",
     )
     yield from _list(
-        f"Of {found.sampled:,} maps made again, those that are not the stored ones",
+        f"Of {found.sampled:,} recomputed maps, those that differ from the stored ones",
         ((difference.key, _how_much(difference)) for difference in found.differing),
-        "The images have changed since, or are decoded otherwise: make the maps anew.",
+        "The images have changed, or are decoded differently now: make the maps again.",
     )
 
 
 def _list(title: str, entries: Iterable[tuple[str, str]], advice: str) -> Iterator[str]:
-    """A list of keys with a word on each, cut short; nothing if it is empty."""
+    """A list of keys with a remark on each, cut short; nothing if it is empty."""
     from labelkit.wording import printable
 
     found = list(entries)
     if not found:
         return
     yield f"{title}: {len(found):,}"
-    for key, word in found[:SHOWN]:
-        yield f"  {printable(key)}: {printable(word)}" if word else f"  {printable(key)}"
-    if len(found) > SHOWN:
-        yield f"  and {len(found) - SHOWN:,} more"
+    for key, remark in found[:_SHOWN]:
+        yield f"  {printable(key)}: {printable(remark)}" if remark else f"  {printable(key)}"
+    if len(found) > _SHOWN:
+        yield f"  and {len(found) - _SHOWN:,} more"
     yield f"  {advice}"
 
 
@@ -220,8 +236,8 @@ def _how_much(difference: MapDifference) -> str:
     if difference.unreadable:
         return f"the image cannot be read ({difference.unreadable})"
     return (
-        f"{percent(difference.classes)} of its classes are others now, scores moved by up to "
-        f"{percent(difference.score)} of their range"
+        f"{percent(difference.classes)} of its entries have another class now, scores moved by up "
+        f"to {percent(difference.score)} of their range"
     )
 
 
@@ -232,15 +248,14 @@ def _summary(
     images: Path | None,
     teachers: list[Teacher],
 ) -> Iterator[str]:
-    """What was checked and found well."""
-    from labelkit.wording import printable
+    """What was checked and is correct."""
+    from labelkit.wording import counted, printable
 
-    yield f"{path} is whole: {found.rows:,} rows, {printable(str(file.classes))}"
+    yield f"{path} is intact: {counted(found.rows, 'row', 'rows')}, {printable(str(file.classes))}"
     if images:
-        yield f"Its rows are of the images in {images}: none is extra, none is missing."
+        yield f"Its rows match the images in {images}: none is extra, none is missing."
     if found.still_unreadable:
-        count = len(found.still_unreadable)
-        yield f"Without a row, recorded as unreadable, and so still: {count:,}"
+        yield f"Recorded as unreadable, and still so: {len(found.still_unreadable):,}"
     if teachers:
         names = " and ".join(teacher.card.name for teacher in teachers)
-        yield f"Maps made again with {names}, the same as the rows: {found.sampled:,}"
+        yield f"Recomputed with {names}, equal to the stored maps: {found.sampled:,}"

@@ -1,4 +1,4 @@
-"""What the demo draws: a picture for every photo, and a page that tells the whole path."""
+"""What the demo draws: a picture of every photo, and a page that shows the whole path."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ QUARTERS = (
 
 
 def draw_pictures(photos: Path, maps: LabelMapFile, folder: Path) -> Iterator[Path]:
-    """Draw one PNG for every label map into ``folder``; yields each as it is written."""
+    """Draw one PNG of every label map into ``folder``; yields each path once it is written."""
     folder.mkdir(exist_ok=True)
     names = class_names(maps.classes)
     for key in maps:
@@ -56,7 +56,7 @@ def draw_pictures(photos: Path, maps: LabelMapFile, folder: Path) -> Iterator[Pa
 
 
 def tree_paths(tree: SemanticTree, maps: LabelMapFile) -> tuple[tuple[str, ...], ...]:
-    """The path from the root to the strongest class of every photo that the tree knows."""
+    """The chains of the photos' strongest classes, as far as the tree has them."""
     strongest = {maps.classes[maps[key].classes_by_area()[0][0]] for key in maps}
     known = sorted(strongest & set(tree.classes))
     return tuple(
@@ -65,7 +65,7 @@ def tree_paths(tree: SemanticTree, maps: LabelMapFile) -> tuple[tuple[str, ...],
     )
 
 
-def write_index(  # noqa: PLR0913 -- the page tells of all that was made
+def write_index(  # noqa: PLR0913 -- the page shows all results
     path: Path,
     *,
     tree: SemanticTree,
@@ -77,7 +77,7 @@ def write_index(  # noqa: PLR0913 -- the page tells of all that was made
     """Write the page that shows the tree, the label maps, the training and what to do next."""
     page = Page(
         title="labelkit demo",
-        lead="Better labels for the same images, from a class list to a trained student.",
+        lead="Better labels for the same images: from a class list to a trained student.",
         sections=(
             _tree_section(tree, maps),
             _maps_section(maps, dataset),
@@ -96,8 +96,8 @@ def _tree_section(tree: SemanticTree, maps: LabelMapFile) -> Section:
         "A class list becomes a tree",
         (
             Paragraph(
-                f"{len(tree.classes):,} classes of {tree.classes.name}, each under its nearest "
-                "ancestor in the list. These are the paths of some classes seen in the photos:"
+                f"{len(tree.classes):,} classes of {tree.classes.name}, each below its nearest "
+                "ancestor in the list. These are the chains of some classes in the photos:"
             ),
             TreePaths(tree_paths(tree, maps)),
             DataTable(("depth", "classes"), counts),
@@ -112,14 +112,14 @@ def _maps_section(maps: LabelMapFile, dataset: LabelMapDataset) -> Section:
         label_map_card(_photo(dataset, key), maps[key], names, caption=key) for key in maps
     )
     return Section(
-        "Every photo gets a small map of what is where",
+        "Every photo gets a label map: what is where",
         (
             Facts(
                 (
                     (f"{len(maps)}", "photos"),
                     (f"{form.grid[0]}x{form.grid[1]}", "cells"),
                     (f"{form.top_k}", classes_per_cell(form)),
-                    (file_size(size), "a photo on disk"),
+                    (file_size(size), "per photo on disk"),
                 )
             ),
             Paragraph(PICTURE_NOTE),
@@ -140,11 +140,11 @@ def _crops_section(maps: LabelMapFile, dataset: LabelMapDataset) -> Section:
         _, box = dataset.crop(dataset.keys.index(key))
         cards.append(compare_crop(photo, maps[key], box, names, caption=f"a random crop of {key}"))
     return Section(
-        "Every random crop gets its own label",
+        "Every random crop gets its pooled target",
         (
             Paragraph(
-                "A crop often shows something else than the whole image does. The label map is "
-                "pooled over just the part that the crop shows."
+                "A crop often shows something other than the whole image. Its target is the label "
+                "map, pooled over the part that the crop shows."
             ),
             CropComparisons(tuple(cards)),
         ),
@@ -153,13 +153,13 @@ def _crops_section(maps: LabelMapFile, dataset: LabelMapDataset) -> Section:
 
 def _training_section(divergences: Sequence[float]) -> Section:
     return Section(
-        "A student learns from them",
+        "A student learns from these targets",
         (
             Paragraph(
-                "A small net, trained from scratch on random crops. It never sees a class of the "
-                "whole image, only the pooled label of each crop."
+                "A small network, trained from scratch on random crops. It never sees a label of "
+                "the whole image, only the pooled target of each crop."
             ),
-            Curve(tuple(divergences), "KL divergence from the student's answer to the labels"),
+            Curve(tuple(divergences), "KL divergence of the student from the targets, in nats"),
         ),
     )
 

@@ -1,4 +1,4 @@
-"""The demo's photos: those that scikit-image and scikit-learn carry, and composites of them."""
+"""The demo's photos: those of scikit-image and scikit-learn, and composites of them."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _TILE = 320
 
 
 def write_photos(folder: Path) -> list[str]:
-    """Copy the packaged photos to ``folder/single`` and put composites into ``folder/composite``.
+    """Copy the packaged photos to ``folder/single`` and write composites to ``folder/composite``.
 
     Returns:
         The keys of all photos: paths below ``folder``.
 
     Raises:
-        DatasetError: the packages that carry the photos are not installed.
+        DatasetError: the packages with the photos are not installed.
     """
     for kind in ("single", "composite"):
         (folder / kind).mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ def _packaged(package: str, file: str) -> Path:
     path = Path(spec.origin).parent / file if spec and spec.origin else None
     if path is None or not path.is_file():
         raise DatasetError(
-            f"the demo's photos come with the package {package}, which is not here: "
+            f"the demo's photos come with the package {package}, which is not installed: "
             'pip install "labelkit[demo]"'
         )
     return path
@@ -71,7 +71,7 @@ def _read(path: Path) -> Image:
 
 
 def _tile(parts: list[Image]) -> Image:
-    """Two photos side by side, or four in a square; each cut to its middle square."""
+    """Two photos next to each other, or four in a square; each cropped to its central square."""
     from PIL import Image, ImageOps
 
     columns, rows = 2, len(parts) // 2

@@ -1,4 +1,4 @@
-"""A small student that learns from random crops and the labels pooled over just those crops.
+"""A small student that learns from random crops and their pooled targets.
 
 Legend: B batch, C classes.
 """
@@ -27,7 +27,7 @@ _LEARNING_RATE = 2e-3
 
 
 def crop_dataset(photos: Path, maps: Path) -> LabelMapDataset:
-    """The photos as a training loop sees them: random crops with pooled targets."""
+    """The photos as random crops with pooled targets."""
     crops = v2.Compose(
         [
             v2.RandomResizedCrop(_SIDE, scale=(0.08, 1.0), antialias=True),
@@ -43,8 +43,9 @@ def crop_dataset(photos: Path, maps: Path) -> LabelMapDataset:
 def train_student(dataset: LabelMapDataset, steps: int, seed: int = 0) -> Iterator[float]:
     """Train from scratch on ``steps`` batches of 32 crops.
 
-    Yields, for each batch, the mean KL divergence in nats from the student's answer to the pooled
-    targets: cross-entropy less the targets' own entropy, so that 0 is a perfect student.
+    Yields:
+        For each batch the mean KL divergence of the student from the pooled targets, in nats: the
+        cross-entropy minus the entropy of the targets, so 0 is a perfect student.
     """
     torch.manual_seed(seed)
     model = timm.create_model(STUDENT, num_classes=len(dataset.classes))

@@ -126,7 +126,7 @@ def measure_fidelity(  # noqa: PLR0913 -- what to compare, with which teacher, o
     configurations: Sequence[Configuration],
     *,
     temperatures: Sequence[float] = (1.0,),
-    images: int = 100,
+    sample: int = 100,
     crops: int = 8,
     seed: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
@@ -138,7 +138,7 @@ def measure_fidelity(  # noqa: PLR0913 -- what to compare, with which teacher, o
         teacher: the classifier.
         configurations: what to compare.
         temperatures: each configuration is measured at all of them.
-        images: how many images, evenly spaced over the folder; fewer if there are not as many.
+        sample: how many images, evenly spaced over the folder; fewer if there are not as many.
         crops: random crops per image, with torchvision's defaults (8 to 100 % of the area).
         seed: of the crops; an image's crops depend only on its path and this.
         on_progress: called with (images done, images in total).
@@ -154,7 +154,7 @@ def measure_fidelity(  # noqa: PLR0913 -- what to compare, with which teacher, o
     """
     measurement = _Measurement(teacher, configurations, temperatures)
     keys = list_images(root)
-    chosen = [keys[place] for place in evenly_spaced(len(keys), images)]
+    chosen = [keys[place] for place in evenly_spaced(len(keys), sample)]
     for done, key in enumerate(chosen, 1):
         measurement.add(root / key, [seed, *key.encode()], crops)
         if on_progress:

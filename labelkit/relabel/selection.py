@@ -1,4 +1,4 @@
-"""What is kept of a teacher's logits: the strongest classes, and a background for all others.
+"""What a label map stores of a teacher's logits: the strongest classes, and a background.
 
 Legend: B batch, C classes, K entries per cell, M classes and P patterns of a background, H W grid,
 G = H*W cells.
@@ -19,12 +19,12 @@ _ITERATIONS = 6
 
 
 def select(logits: torch.Tensor, form: MapForm) -> LabelMaps:
-    """Keep of all logits what a form has room for.
+    """Select from all logits what a form stores.
 
     Args:
-        logits: (B, C, H, W), on the form's grid; at least K classes, and K + M if all cells are to
-            store the same ones.
-        form: what the maps have in common.
+        logits: (B, C, H, W), on the form's grid; at least K classes, and K + M if all cells store
+            the same ones.
+        form: of the maps.
 
     Returns:
         The maps of B images, on the CPU.
@@ -32,7 +32,9 @@ def select(logits: torch.Tensor, form: MapForm) -> LabelMaps:
     flat = logits.float().flatten(2)
     if form.selection == "cell":
         score, index = flat.topk(form.top_k, dim=1)
-        background = _behind_cells(flat, index, score, form.background) if form.background else None
+        background = (
+            _cell_background(flat, index, score, form.background) if form.background else None
+        )
         shape = (len(flat), form.top_k, *form.grid)
         index, score = index.view(shape), score.view(shape)
     else:
@@ -40,7 +42,7 @@ def select(logits: torch.Tensor, form: MapForm) -> LabelMaps:
         background = None
         if form.background:
             flat = _centred(flat, rest)
-            background = _behind_image(flat, index, rest, form)
+            background = _image_background(flat, index, rest, form)
         score = _gather(flat, index).view(len(flat), form.top_k, *form.grid)
     lse = flat.logsumexp(dim=1).view(-1, *form.grid) if form.log_sum_exp else None
     return LabelMaps(
@@ -59,7 +61,7 @@ def select_log_probabilities(logits: torch.Tensor, form: MapForm) -> LabelMaps:
 
     Args:
         logits: (B, C, H, W), on the form's grid.
-        form: what the maps have in common.
+        form: of the maps.
     """
     maps = select(logits, form)
     absent = logits.shape[1] - form.top_k
@@ -74,9 +76,9 @@ def select_log_probabilities(logits: torch.Tensor, form: MapForm) -> LabelMaps:
 def _strongest(flat: torch.Tensor, form: MapForm) -> tuple[torch.Tensor, torch.Tensor]:
     """The image's strongest classes (B, K) and the next ones (B, M), both ascending.
 
-    Strongest by the sum of two probabilities: the mean over the cells, which finds small things,
-    and that of the mean logits, which is what a crop of the whole image is told. Measured with
-    EfficientNet-Lite0 against the dense map's pooled target, the sum serves better than either
+    Strength is the sum of two probabilities: the mean over the cells, which finds small objects,
+    and that of the mean logits, which is the target for the whole image. Measured with
+    EfficientNet-Lite0 against the dense map's pooled target, the sum is better than either
     (``docs/decisions/0005``).
     """
     strength = flat.softmax(dim=1).mean(dim=2) + flat.mean(dim=2).softmax(dim=1)
@@ -86,32 +88,32 @@ def _strongest(flat: torch.Tensor, form: MapForm) -> tuple[torch.Tensor, torch.T
 
 
 def _centred(flat: torch.Tensor, rest: torch.Tensor) -> torch.Tensor:
-    """Logits less what the background's classes have in common in each cell.
+    """Logits minus what the background's classes have in common in each cell.
 
-    A constant that all classes of a cell share moves no softmax; without it the background is
-    nearly the same everywhere, which is how it is stored.
+    A constant per cell changes no softmax. Without it the background is nearly the same in all
+    cells, which is how it is stored.
     """
-    behind = _gather(flat, rest)
-    mean = behind.mean(dim=2, keepdim=True)
-    return flat - (mean.softmax(dim=1) * (behind - mean)).sum(dim=1, keepdim=True)
+    others = _gather(flat, rest)
+    mean = others.mean(dim=2, keepdim=True)
+    return flat - (mean.softmax(dim=1) * (others - mean)).sum(dim=1, keepdim=True)
 
 
-def _behind_image(
+def _image_background(
     flat: torch.Tensor, stored: torch.Tensor, rest: torch.Tensor, form: MapForm
 ) -> Background:
     """The background of images whose cells all store the same classes."""
-    behind = _gather(flat, rest)
-    mean = behind.mean(dim=2)
-    every = flat.mean(dim=2).double()
-    others = (
-        every.sum(dim=1) - every.gather(1, stored).sum(dim=1) - every.gather(1, rest).sum(dim=1)
+    others = _gather(flat, rest)
+    mean = others.mean(dim=2)
+    means = flat.mean(dim=2).double()
+    remaining = (
+        means.sum(dim=1) - means.gather(1, stored).sum(dim=1) - means.gather(1, rest).sum(dim=1)
     )
-    left = max(flat.shape[1] - form.top_k - form.background, 1)
-    coefficients, patterns = _patterns(behind - mean[:, :, None], mean, form.patterns)
+    count = max(flat.shape[1] - form.top_k - form.background, 1)
+    coefficients, patterns = _patterns(others - mean[:, :, None], mean, form.patterns)
     return Background(
         classes=rest.cpu().numpy(),
         logits=mean.cpu().numpy(),
-        rest=(others / left).float().cpu().numpy(),
+        rest=(remaining / count).float().cpu().numpy(),
         coefficients=coefficients.cpu().numpy() if form.patterns else None,
         patterns=patterns.view(len(flat), -1, *form.grid).cpu().numpy() if form.patterns else None,
     )
@@ -120,10 +122,10 @@ def _behind_image(
 def _patterns(
     deviation: torch.Tensor, mean: torch.Tensor, count: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The patterns (B, P, G) that explain most of how classes deviate from their means (B, M, G).
+    """Patterns (B, P, G) that explain most of the deviations (B, M, G) of classes from their means.
 
-    Likely classes count more. One after the other by power iteration, a few products of matrices
-    for a whole batch, rather than by a decomposition of every image.
+    Probable classes have more weight. Power iteration finds one pattern after the other: a few
+    matrix products for a whole batch, instead of a decomposition for every image.
 
     Returns:
         Coefficients (B, P, M) and patterns.
@@ -152,12 +154,12 @@ def _patterns(
     )
 
 
-def _behind_cells(
+def _cell_background(
     flat: torch.Tensor, index: torch.Tensor, score: torch.Tensor, size: int
 ) -> Background:
-    """The mean logit of the classes with the highest mean, where they are not stored.
+    """The mean logits, over the cells that do not store them, of the classes with the highest mean.
 
-    And that of all others. A class that every cell stores is taken last, since it has none.
+    All other classes share one mean. A class that every cell stores comes last, as it has none.
     """
     total = flat.sum(dim=2).double()
     places = index.flatten(1)

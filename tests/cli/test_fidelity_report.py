@@ -27,25 +27,25 @@ def cells(table: ET.Element) -> list[list[str]]:
     return [["".join(cell.itertext()) for cell in row] for row in table.iter("tr")]
 
 
-def test_every_kind_of_map_says_how_it_is_made(tmp_path):
+def test_the_page_explains_how_every_kind_of_map_is_made(tmp_path):
     kinds, figures = map(cells, page(tmp_path / "f.html").iter("table"))
     made = dict(kinds[1:])
     assert set(made) == {row[0] for row in figures[1:]}
     assert made["12 classes, background 192"] == "--topk 12 --background 192"
-    assert made["default"].startswith("nothing more")
+    assert made["default"] == "no options: these are the defaults"
     assert made["all logits"].startswith("no file")
     assert made["the mirrored crop"].startswith("no map")
     assert 'TargetOptions(method="probability")' in made["default, probabilities"]
 
 
-def test_every_column_is_explained_and_numbers_stand_on_the_right(tmp_path):
+def test_every_column_is_explained_and_numbers_are_right_aligned(tmp_path):
     root = page(tmp_path / "f.html")
     words = " ".join(" ".join(part.itertext()) for part in root.iter("p")).lower()
     figures = list(root.iter("table"))[1]
     head = list(figures.iter("th"))
     for column in [cell.text for cell in head][2:]:
         assert column.lower() in words, column
-    # Ways that no file holds leave bytes and cost empty.
+    # Configurations without a file have no bytes and no cost.
     right = [cell.text for cell in head if cell.get("class") == "number"]
     assert right == ["pixels", "KL", "±", "agreement", "bytes", "cost", "temperature"]
 
@@ -61,7 +61,7 @@ def test_no_two_kinds_look_alike_and_the_legend_stays_above_the_plot(tmp_path):
     assert all(len(kinds) == 1 for kinds in looks.values())
     top = min(float(line.get("y1")) for line in svg if line.tag == "line")
     legend = [float(each.get("y")) for each in svg if each.tag == "text"]
-    assert sum(y < top - 10 for y in legend) == len(looks) + 1  # and what the axis is
-    # Letters of 14 units, as on a small screen, are some 7 wide.
+    assert sum(y < top - 10 for y in legend) == len(looks) + 1  # and the axis label
+    # Letters 14 units high, as on a small screen, are about 7 wide.
     names = [each for each in svg if each.tag == "text" and not each.get("text-anchor")]
     assert all(float(each.get("x")) + 7 * len(each.text) < 560 for each in names)

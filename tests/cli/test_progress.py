@@ -1,4 +1,4 @@
-"""What long commands say before their bar moves, and when they are interrupted."""
+"""What long commands print before their progress bar moves, and when they are interrupted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from rich.progress import Progress
 
 from labelkit import cli
-from labelkit.cli.progress import kept_shards_told
+from labelkit.cli.progress import report_kept_shards
 from tests.command import labelkit
 from tests.label_maps.small_files import FORM, make, maps_of, writer_of
 from tests.photos import write_photos
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 
 class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
+    """A stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
-        """As a terminal answers."""
+        """Whether this is a terminal."""
         return True
 
 
-def said(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> str:
-    """What a command says on a stderr that is a terminal."""
+def stderr_of(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> str:
+    """What a command prints if stderr is a terminal."""
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stderr", Terminal())
         cli.run([str(argument) for argument in arguments])
@@ -39,19 +39,25 @@ def said(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> str:
 def test_the_teacher_is_announced_before_it_loads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a terminal; elsewhere stderr is for failures alone."""
+    """On a terminal; elsewhere stderr is for errors only."""
     write_photos(tmp_path / "photos")
     relabel = ("relabel", tmp_path / "photos", "-o", tmp_path / "x.h5", "--teacher", "resnet5")
-    assert said(monkeypatch, *relabel).startswith("Loading the teacher resnet5\nError: unknown")
+    assert stderr_of(monkeypatch, *relabel).startswith(
+        "Loading the teacher resnet5\nError: unknown"
+    )
     assert labelkit(*relabel).err.startswith("Error: unknown")
     maps = make(tmp_path / "maps.h5", ["a.jpg"]).path
     verify = ("verify", maps, "--images", tmp_path / "photos", "--sample", 1)
-    assert said(monkeypatch, *verify).startswith("Loading the teacher that the file names\nError")
+    assert stderr_of(monkeypatch, *verify).startswith(
+        "Loading the teacher that the file names\nError"
+    )
     fidelity = ("fidelity", tmp_path / "photos", "--teacher", "resnet5")
-    assert said(monkeypatch, *fidelity).startswith("Loading the teacher resnet5\nError: unknown")
+    assert stderr_of(monkeypatch, *fidelity).startswith(
+        "Loading the teacher resnet5\nError: unknown"
+    )
 
 
-def test_an_interrupted_relabel_says_that_nothing_was_finished(
+def test_an_interrupted_relabel_reports_that_no_shard_was_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_photos(tmp_path / "photos")
@@ -64,12 +70,15 @@ def test_an_interrupted_relabel_says_that_nothing_was_finished(
     options = ("--size", 96, "--batch-size", 1, "--workers", 0)
     run = labelkit("relabel", tmp_path / "photos", "-o", tmp_path / "maps.h5", *options)
     assert run.code == 130
-    assert "Interrupted. No shard was finished: the same command begins anew." in run.text
+    assert (
+        "Interrupted. No shard was finished: the same command starts from the beginning."
+        in run.text
+    )
 
 
 @pytest.mark.parametrize(
     ("shards", "message"),
-    [(0, "No shard was"), (1, "One finished shard is kept"), (2, "2 finished shards are kept")],
+    [(0, "No shard was"), (1, "1 finished shard is kept"), (2, "2 finished shards are kept")],
 )
 def test_an_interruption_counts_the_shards_that_are_kept(
     tmp_path: Path, shards: int, message: str
@@ -77,5 +86,5 @@ def test_an_interruption_counts_the_shards_that_are_kept(
     writer = writer_of(tmp_path / "maps.h5", [f"{number:02}.jpg" for number in range(10)])
     for shard in writer.pending()[:shards]:
         writer.commit(shard, [maps_of(writer.keys[shard.start : shard.stop], FORM)], {})
-    with pytest.raises(click.Abort, match=message), kept_shards_told(tmp_path / "maps.h5"):
+    with pytest.raises(click.Abort, match=message), report_kept_shards(tmp_path / "maps.h5"):
         raise KeyboardInterrupt

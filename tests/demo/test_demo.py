@@ -1,4 +1,4 @@
-"""The demo makes what it says, and its label maps lie on the objects."""
+"""The demo writes what it lists, and its label maps locate the objects."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from labelkit.hierarchy import SemanticTree
 from labelkit.label_maps import LabelMapFile, pool
 from tests.command import labelkit
 
-KNOWN = {  # what the teacher may call the photos that it knows
+KNOWN = {  # acceptable classes for each photo
     "cat": {"n02124075", "n02123159", "n02123045"},  # Egyptian cat, tiger cat, tabby
     "coffee": {"n07920052", "n03063599", "n07930864"},  # espresso, coffee mug, cup
     "motorcycle": {"n03785016", "n03791053"},  # moped, motor scooter
@@ -35,7 +35,7 @@ def folder(tmp_path_factory):
     return path
 
 
-def test_everything_that_the_summary_names_is_there(folder):
+def test_everything_in_the_summary_exists(folder):
     printed = (folder / "printed.txt").read_text()
     for name in ("index.html", "pictures/", "maps.h5", "tree.json", "photos/"):
         assert f"{folder}/{name}" in printed
@@ -46,11 +46,11 @@ def test_everything_that_the_summary_names_is_there(folder):
     assert len(LabelMapFile.open(folder / "maps.h5")) == 12
 
 
-def test_the_commands_that_it_proposes_run(folder, tmp_path, monkeypatch):
+def test_the_suggested_commands_run(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # one of them writes a picture
-    proposed = [line for line in demo._next_commands(folder) if "YOUR_PHOTOS" not in line]
-    assert len(proposed) == 4
-    for line in proposed:
+    suggested = [line for line in demo._next_commands(folder) if "YOUR_PHOTOS" not in line]
+    assert len(suggested) == 4
+    for line in suggested:
         run = labelkit(*shlex.split(line)[1:])
         assert run.code == 0, run.text
 
@@ -66,8 +66,8 @@ def test_every_photo_has_a_picture_and_the_page_shows_it(folder):
     assert "Egyptian cat" in page
 
 
-def test_the_peak_of_each_class_lies_in_its_own_quarter(folder):
-    """Four photos in a square: where each photo's class is strongest, and what its quarter says."""
+def test_each_class_peaks_in_the_quarter_of_its_photo(folder):
+    """Four photos in a square: each one's class peaks there and is the strongest there."""
     maps = LabelMapFile.open(folder / "maps.h5")
     label_map = maps["composite/four.jpg"]
     dense = label_map.dense(1000)
@@ -81,20 +81,21 @@ def test_the_peak_of_each_class_lies_in_its_own_quarter(folder):
         assert maps.classes[int(pooled.argmax())] in names
 
 
-def test_the_student_comes_closer_to_the_labels(folder):
+def test_the_student_approaches_the_targets(folder):
     dataset = crop_dataset(folder / "photos", folder / "maps.h5")
     divergences = list(train_student(dataset, 12))
     assert np.mean(divergences[-3:]) < np.mean(divergences[:3]) - 0.3
 
 
-def test_a_second_demo_goes_on_in_its_folder(folder, monkeypatch):
+def test_a_second_demo_reuses_its_folder(folder, monkeypatch):
     monkeypatch.setattr(demo, "QUICK_STEPS", 1)
-    assert labelkit("demo", "--quick", "-o", folder).code == 0
+    run = labelkit("demo", "--quick", "-o", folder, "--quiet")
+    assert (run.code, run.out) == (0, "")
 
 
-def test_a_folder_with_other_things_is_left_alone(tmp_path):
+def test_a_folder_with_other_files_is_not_touched(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     run = labelkit("demo", "-o", tmp_path)
     assert run.code == 1
-    assert "choose another folder" in run.text
+    assert "is not empty: choose another folder" in run.text
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]

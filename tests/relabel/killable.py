@@ -16,7 +16,7 @@ from labelkit.teachers import load_teacher
 def main(photos: str, output: str, how: str = "") -> None:
     """Relabel; ``slowly`` waits in the second shard.
 
-    ``without worker`` kills whoever decodes, ``small files`` lets it write no file of 4 KiB.
+    ``without worker`` kills the decoding worker, ``small files`` limits its files to below 4 KiB.
     """
     teacher = load_teacher("efficientnet-lite0", device="cpu")
     workers = 1 if how in {"without worker", "small files"} else 0

@@ -43,8 +43,8 @@ def photos(tmp_path_factory):
     return folder
 
 
-def test_it_is_what_the_maps_of_a_file_give(teacher, photos, tmp_path):
-    """The plain way: relabel, pool each crop, show the teacher the crop."""
+def test_fidelity_equals_relabelling_and_pooling_by_hand(teacher, photos, tmp_path):
+    """Relabel, pool each crop, predict the crop, one after the other."""
     relabel(photos, teacher, tmp_path / "maps.h5", Settings(sizes=(224,), batch_size=1))
     maps = LabelMapFile.open(tmp_path / "maps.h5")
     divergences, same = [], []
@@ -59,11 +59,11 @@ def test_it_is_what_the_maps_of_a_file_give(teacher, photos, tmp_path):
             crop = VF.resized_crop(
                 image, top, left, height, width, [224, 224], InterpolationMode.BICUBIC
             )
-            answer = teacher.logits(teacher.normalize(crop[None]))[0].double().log_softmax(0)
+            predicted = teacher.logits(teacher.normalize(crop[None]))[0].double().log_softmax(0)
             box = CropBox.from_pixels(left, top, width, height, tuple(image.shape[1:]))
             target = torch.from_numpy(pool(maps[key], box).dense(1000)).double().log_softmax(0)
-            divergences.append(float((answer.exp() * (answer - target)).sum()))
-            same.append(bool(answer.argmax() == target.argmax()))
+            divergences.append(float((predicted.exp() * (predicted - target)).sum()))
+            same.append(bool(predicted.argmax() == target.argmax()))
     floor, found = measure_fidelity(
         photos, teacher, [Configuration("default", (224,), Settings())], crops=2, seed=3
     )
@@ -75,7 +75,7 @@ def test_it_is_what_the_maps_of_a_file_give(teacher, photos, tmp_path):
     assert 0 < floor.divergence < found.divergence
 
 
-def test_the_kinds_of_maps_stand_in_the_order_of_what_they_keep(teacher, photos):
+def test_maps_that_store_more_are_closer_to_the_teacher(teacher, photos):
     configurations = [
         Configuration("all", (320,)),
         Configuration("default", (320,), Settings()),
@@ -105,12 +105,12 @@ def test_the_cost_counts_operations(teacher, photos):
     head = 2 * 1280 * 1000
     body = count_flops(teacher, 224) - head
     configurations = [Configuration("one", (320,)), Configuration("two", (224, 320))]
-    _, one, two = measure_fidelity(photos, teacher, configurations, images=1, crops=1)
+    _, one, two = measure_fidelity(photos, teacher, configurations, sample=1, crops=1)
     assert one.cost == pytest.approx((body * 100 / 49 + head * 100) / (body + head))
     assert two.cost == pytest.approx(one.cost + (body + head * 49) / (body + head))
 
 
-def test_several_sizes_are_mixed(teacher, photos):
+def test_mixing_two_sizes_is_better_than_either(teacher, photos):
     configurations = [
         Configuration("default", sizes, Settings()) for sizes in ((224,), (448,), (224, 448))
     ]
@@ -119,7 +119,7 @@ def test_several_sizes_are_mixed(teacher, photos):
     assert both.record_bytes > large.record_bytes > small.record_bytes
 
 
-def test_probabilities_are_pooled_where_a_way_says_so(teacher, photos):
+def test_probabilities_are_pooled_if_a_configuration_says_so(teacher, photos):
     kept = Settings(log_sum_exp=True)
     configurations = [
         Configuration("all", (224,)),
@@ -138,7 +138,7 @@ def test_probabilities_are_pooled_where_a_way_says_so(teacher, photos):
 
 def result(name, divergence, record_bytes, cost=1.0, temperature=1.0):
     settings = None if name == "all" else Settings()
-    method = "probability" if name == "surer" else "relabel"
+    method = "probability" if name == "pooled probabilities" else "relabel"
     configuration = Configuration(name, (224,), settings, method)
     return Fidelity(configuration, temperature, divergence, 0.01, 0.8, record_bytes, cost)
 
@@ -152,7 +152,7 @@ def test_the_cheapest_of_the_nearly_best_is_recommended():
         result("worse", 0.52, 100),
         result("large", 0.2, 3000),
         result("cold", 0.1, 1000, temperature=0.5),
-        result("surer", 0.1, 1000),
+        result("pooled probabilities", 0.1, 1000),
     ]
     assert recommend(results, 2400).configuration.name == "cheap"
     assert recommend(results, 999).configuration.name == "slow"
@@ -160,7 +160,7 @@ def test_the_cheapest_of_the_nearly_best_is_recommended():
     assert recommend(results, 50) is None
 
 
-def test_sizes_and_ways_reach_from_the_native_size_to_twice_that():
+def test_default_sizes_reach_from_the_native_size_to_twice_that():
     assert default_sizes(224) == (224, 288, 320, 448)
     configurations = default_configurations((224, 448), 480)
     assert configurations[-1] == Configuration(
@@ -170,7 +170,7 @@ def test_sizes_and_ways_reach_from_the_native_size_to_twice_that():
     assert len(default_configurations((224,), 480)) == 1 + 6 + 2 + 1
 
 
-def test_a_folder_of_junk_is_told(teacher, tmp_path):
+def test_a_folder_without_a_readable_image_is_an_error(teacher, tmp_path):
     (tmp_path / "a.jpg").write_text("junk")
     with pytest.raises(DatasetError, match="none of the images could be read"):
         measure_fidelity(tmp_path, teacher, [Configuration("default", (224,), Settings())])
@@ -188,10 +188,17 @@ def test_the_command_recommends_what_relabel_takes(photos, tmp_path, monkeypatch
     assert labelkit(*command).code == 0
     page = Path("f.html").read_text()
     assert page.count("<circle") > 12
-    assert labelkit(*shared, "-o", "f.json").code == 0
-    figures = json.loads(Path("f.json").read_text())
-    assert figures[0]["configuration"]["name"] == "the mirrored crop"
-    assert len(figures) == 1 + 2 + 12 + 4 + 2 + 1
+    again = labelkit(*shared, "-o", "f.html")
+    assert again.code == 2
+    assert "f.html exists: choose another name, or pass --overwrite" in again.text
+    printed = labelkit(*shared, "-o", "f.html", "--overwrite", "--json")
+    assert printed.code == 0, printed.text
+    facts = json.loads(printed.out)
+    assert facts["results"][0]["configuration"]["name"] == "the mirrored crop"
+    assert len(facts["results"]) == 1 + 2 + 12 + 4 + 2 + 1
+    assert facts["command"].split() == ["labelkit", *command]
+    assert facts["recommended"] in facts["results"]
+    assert labelkit(*shared, "--quiet").out == ""
 
 
 @pytest.mark.parametrize(
@@ -199,14 +206,14 @@ def test_the_command_recommends_what_relabel_takes(photos, tmp_path, monkeypatch
     [
         (["none"], 2, "does not exist"),
         (["."], 1, "holds no images"),
-        ([".", "-o", "f.txt"], 2, "must end in one of .html, .json"),
-        ([".", "-o", "no/f.html"], 2, "no folder no"),
-        ([".", "--sizes", "big"], 2, "numbers with commas"),
-        ([".", "--temperatures", "0"], 2, "above zero"),
+        ([".", "-o", "f.txt"], 2, "f.txt must end in .html"),
+        ([".", "-o", "no/f.html"], 2, "no such folder: no"),
+        ([".", "--sizes", "big"], 2, "expected numbers separated by commas"),
+        ([".", "--temperatures", "0"], 2, "expected numbers above 0"),
     ],
     ids=str,
 )
-def test_bad_input_is_one_clear_line(tmp_path, monkeypatch, arguments, code, message):
+def test_wrong_input_is_one_clear_line(tmp_path, monkeypatch, arguments, code, message):
     monkeypatch.chdir(tmp_path)
     run = labelkit("fidelity", *arguments)
     assert run.code == code

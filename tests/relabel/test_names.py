@@ -1,4 +1,4 @@
-"""From folders with plain names to targets in their order: relabel --names, as a user runs it."""
+"""From folders with plain names to targets in their order: ``relabel --names``, as users run it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 ANIMAL, ARTIFACT, VEHICLE = "n00015388", "n00021939", "n04524313"
 COW, SEA = "n01887787", "n09426788"  # an ImageNet-1k teacher has nothing for them
-# The folders' order is not that of their synsets.
+# Sorted otherwise than their synsets.
 SYNSETS = {"artefacts": ARTIFACT, "beasts": ANIMAL}
 CLASSES = ClassList.of(SYNSETS)
 SMALL = Settings(sizes=(96,), batch_size=1, workers=0, classes=CLASSES, synsets=SYNSETS)
@@ -66,7 +66,7 @@ def command(photos: Path, output: str, *options: object) -> Run:
 
 
 def test_targets_come_in_the_order_of_the_folders(photos: Path) -> None:
-    """Every image's strongest class is its own folder's index, with no word about wnids."""
+    """Every image's strongest class is the index of its folder; the user needs no wnid."""
     run = command(photos, "maps.h5", "--names", write_names(photos))
     assert run.code == 0, run.text
     folder = ImageFolder(str(photos))
@@ -78,13 +78,13 @@ def test_targets_come_in_the_order_of_the_folders(photos: Path) -> None:
     shown = dict(zip(train_set.keys, targets.argmax(dim=1).tolist(), strict=True))
     assert shown["beasts/cat.jpg"] == folder.class_to_idx["beasts"]
     assert shown["artefacts/rocket.jpg"] == folder.class_to_idx["artefacts"]
-    own = LabelMapDataset(folder, maps, whole, options=TargetOptions(label="original"))
-    hard = torch.stack([target for _, target in own]).argmax(dim=1)
+    original = LabelMapDataset(folder, maps, whole, options=TargetOptions(label="original"))
+    hard = torch.stack([target for _, target in original]).argmax(dim=1)
     assert hard.tolist() == folder.targets
 
 
-def test_the_maps_are_those_of_the_nouns(photos: Path, teacher: Teacher) -> None:
-    """Row for row what a list of wnids in the folders' order gives; only the class list differs."""
+def test_the_maps_are_those_of_the_synsets(photos: Path, teacher: Teacher) -> None:
+    """All rows equal those for a list of wnids in the same order; only the class list differs."""
     relabel(photos, teacher, photos.with_name("named.h5"), SMALL)
     by_hand = Settings(sizes=(96,), batch_size=1, workers=0, classes=ClassList.of(SYNSETS.values()))
     relabel(photos, teacher, photos.with_name("wnids.h5"), by_hand)
@@ -95,27 +95,27 @@ def test_the_maps_are_those_of_the_nouns(photos: Path, teacher: Teacher) -> None
     assert {**named.attrs, "synsets": None} == {**wnids.attrs, "synsets": None}
 
 
-def test_names_that_are_not_needed_leave_no_trace(photos: Path, teacher: Teacher) -> None:
-    """Neither those of other classes, nor a wnid for itself: other lines change no file."""
-    told = SYNSETS | {"clock": "n03046257"}
-    settings = Settings(sizes=(96,), classes=ClassList.of([ANIMAL, "artefacts"]), synsets=told)
+def test_unused_names_are_not_recorded(photos: Path, teacher: Teacher) -> None:
+    """Names of other classes, or a wnid for itself, must not change a file's identity."""
+    more = SYNSETS | {"clock": "n03046257"}
+    settings = Settings(sizes=(96,), classes=ClassList.of([ANIMAL, "artefacts"]), synsets=more)
     relabel(photos, teacher, photos.with_name("maps.h5"), settings)
     with LabelMapFile.open(photos.with_name("maps.h5")) as file:
         assert file.attrs["synsets"] == {"artefacts": ARTIFACT}
-    own_ids = Settings(sizes=(96,), synsets={"clock": "n03046257", ANIMAL: ANIMAL})
-    relabel(photos, teacher, photos.with_name("all.h5"), own_ids)
+    same_ids = Settings(sizes=(96,), synsets={"clock": "n03046257", ANIMAL: ANIMAL})
+    relabel(photos, teacher, photos.with_name("all.h5"), same_ids)
     with LabelMapFile.open(photos.with_name("all.h5")) as file:
         assert "synsets" not in file.attrs
 
 
-def test_a_changed_name_is_noticed_wherever_rows_would_mix(photos: Path) -> None:
+def test_a_changed_synset_is_noticed_wherever_rows_would_mix(photos: Path) -> None:
     names = write_names(photos)
     assert command(photos, "old.h5", "--names", names).code == 0
     write_names(photos, artefacts=VEHICLE)
     run = command(photos, "old.h5", "--names", names)
     assert run.code == 1
-    noun = f"settings.synsets.artefacts: {ARTIFACT} there, {VEHICLE} now"
-    assert f"made from other images or settings ({noun})" in run.text
+    change = f"settings.synsets.artefacts: {ARTIFACT} there, {VEHICLE} now"
+    assert f"made from other images or settings ({change})" in run.text
     run = command(photos, "new.h5", "--names", names, "--reuse", photos.with_name("old.h5"))
     assert run.code == 1
     assert f"its source.synsets.artefacts is '{ARTIFACT}', here it is '{VEHICLE}'" in run.text
@@ -125,7 +125,7 @@ def test_a_changed_name_is_noticed_wherever_rows_would_mix(photos: Path) -> None
         merge([old, new], photos.with_name("joined.h5"))
 
 
-def test_an_interrupted_run_goes_on_with_the_same_nouns_only(
+def test_an_interrupted_run_resumes_only_with_the_same_synsets(
     photos: Path, teacher: Teacher
 ) -> None:
     output = photos.with_name("maps.h5")
@@ -138,13 +138,15 @@ def test_an_interrupted_run_goes_on_with_the_same_nouns_only(
     with pytest.raises(KeyboardInterrupt):
         relabel(photos, teacher, output, settings, on_progress=stop)
     other = replace(settings, synsets=SYNSETS | {"artefacts": VEHICLE})
-    told = rf"other settings \(header\.source\.synsets\.artefacts: {ARTIFACT} there, {VEHICLE} now"
-    with pytest.raises(LabelMapError, match=told):
+    message = (
+        rf"other settings \(header\.source\.synsets\.artefacts: {ARTIFACT} there, {VEHICLE} now"
+    )
+    with pytest.raises(LabelMapError, match=message):
         relabel(photos, teacher, output, other)
     assert relabel(photos, teacher, output, settings).processed == 3
 
 
-def test_a_file_with_names_is_checked_from_itself(photos: Path, teacher: Teacher) -> None:
+def test_verify_takes_the_synsets_from_the_file(photos: Path, teacher: Teacher) -> None:
     relabel(photos, teacher, photos.with_name("maps.h5"), SMALL)
     with LabelMapFile.open(photos.with_name("maps.h5")) as file:
         assert verify(file, photos, [teacher], 4).ok
@@ -170,7 +172,7 @@ def test_a_file_with_names_is_checked_from_itself(photos: Path, teacher: Teacher
     ],
     ids=["undecided", "absent", "under", "unknown to the teacher"],
 )
-def test_a_class_without_a_noun_is_named_with_a_way_out(
+def test_a_class_without_a_synset_is_named_with_what_to_do_next(
     lines: str, message: str, photos: Path
 ) -> None:
     names = photos.with_name("names.tsv")
@@ -192,27 +194,31 @@ def test_names_without_classes_are_wrong_usage(photos: Path) -> None:
     assert "--classes is empty" in run.text
 
 
-def test_plain_names_without_a_name_file_are_led_to_it(photos: Path, teacher: Teacher) -> None:
+def test_plain_names_without_a_name_file_lead_to_match_names(
+    photos: Path, teacher: Teacher
+) -> None:
     with pytest.raises(ClassListMismatch, match=r"match-names DATA -o names\.tsv.*--names names"):
         relabel(photos, teacher, photos.with_name("maps.h5"), Settings(classes=CLASSES))
 
 
-def test_a_teacher_of_the_names_themselves_needs_no_nouns(photos: Path, teacher: Teacher) -> None:
-    """So that it can be averaged with one that knows wnids: each class is found in both."""
-    own = random_teacher("resnet18")
+def test_a_teacher_that_knows_the_plain_names_needs_no_synsets(
+    photos: Path, teacher: Teacher
+) -> None:
+    """So it can be averaged with a teacher that knows wnids: each class is found in both."""
+    plain = random_teacher("resnet18")
     ids = ClassList.of(["beasts", *(f"class {at}" for at in range(998)), "artefacts"])
-    own = Teacher(own.model, ids, own.card, own.weights_digest)
-    both = Predictions([own, teacher], CLASSES, [(96,)], synsets=SYNSETS)
-    alone = Predictions([own], CLASSES, [(96,)], synsets=SYNSETS)
+    plain = Teacher(plain.model, ids, plain.card, plain.weights_digest)
+    both = Predictions([plain, teacher], CLASSES, [(96,)], synsets=SYNSETS)
+    alone = Predictions([plain], CLASSES, [(96,)], synsets=SYNSETS)
     images = ResizedImages(photos, ["beasts/cat.jpg"], alone.input_sizes)
     pixels = images.collate([images[0]]).pixels
-    logits = own.logits_map(own.normalize(pixels[0]))[:, [999, 0]]
+    logits = plain.logits_map(plain.normalize(pixels[0]))[:, [999, 0]]
     assert torch.equal(alone(pixels, 0, logits.shape[2:]), logits)
     assert both.describe()["synsets"] == SYNSETS
 
 
 @pytest.mark.parametrize(
-    ("names", "told"),
+    ("names", "message"),
     [
         (
             {"cow": COW},
@@ -227,25 +233,25 @@ def test_a_teacher_of_the_names_themselves_needs_no_nouns(photos: Path, teacher:
     ids=["all", "some", "none"],
 )
 def test_cards_that_lack_fewer_of_the_classes_are_named(
-    names: dict[str, str], told: str, teacher: Teacher
+    names: dict[str, str], message: str, teacher: Teacher
 ) -> None:
-    """Only the larger class lists have WordNet's cow, and none has its sea."""
+    """Only the larger class lists contain WordNet's cow, and none contains its sea."""
     classes = ClassList.of(["tench", *names])
-    with pytest.raises(ClassListMismatch, match=told) as caught:
+    with pytest.raises(ClassListMismatch, match=message) as caught:
         Predictions([teacher], classes, [(96,)], synsets={"tench": "n01440764", **names})
     assert "efficientnet" not in str(caught.value).partition("use another")[2]
 
 
-def test_two_classes_of_one_noun_are_refused(photos: Path, teacher: Teacher) -> None:
+def test_two_classes_with_one_synset_are_refused(photos: Path, teacher: Teacher) -> None:
     settings = Settings(classes=ClassList.of(["beasts", ANIMAL]), synsets={"beasts": ANIMAL})
     with pytest.raises(ClassListError, match=f"'{ANIMAL}' .*synsets of"):
         relabel(photos, teacher, photos.with_name("maps.h5"), settings)
 
 
-def test_names_in_the_order_of_the_teachers_classes_need_no_sum(
+def test_names_in_the_order_of_the_teachers_classes_need_no_projection(
     photos: Path, teacher: Teacher
 ) -> None:
-    """A thousand plain names for a thousand wnids: the logits themselves, under other names."""
+    """A thousand plain names for a thousand wnids: the same logits, under other names."""
     names = {f"class {number}": wnid for number, wnid in enumerate(teacher.classes)}
     settings = Settings(sizes=(96,), classes=ClassList.of(names), synsets=names)
     relabel(photos, teacher, photos.with_name("named.h5"), settings)
@@ -258,7 +264,7 @@ def test_names_in_the_order_of_the_teachers_classes_need_no_sum(
 
 
 @pytest.mark.parametrize("synsets", [["n00021939", ANIMAL], {"beasts": 7}])
-def test_nouns_that_are_none_are_refused_before_any_image(
+def test_malformed_synsets_in_a_header_are_refused_before_any_image(
     synsets: object, photos: Path, teacher: Teacher
 ) -> None:
     relabel(photos, teacher, photos.with_name("maps.h5"), SMALL)

@@ -1,4 +1,4 @@
-"""Averages of several looks at an image, by real teachers, against the plain mean."""
+"""Averages over views and projections of logits, against plain means and sums."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def lite():
 
 @pytest.fixture(scope="module")
 def other(lite):
-    """Another teacher of the same classes: random weights, another own size, bilinear."""
+    """Another teacher of the same classes: random weights, another default size, bilinear."""
     made = random_teacher("resnet18")
     card = msgspec.structs.replace(
         made.card, size=96, native_size=64, interpolation="bilinear", name="other"
@@ -49,13 +49,13 @@ def pixels_of(predictions, photos):
     return images.collate([images[n] for n in range(len(keys))]).pixels
 
 
-def plain(teacher, photos, size, *, flip=False):
+def plain_logits(teacher, photos, size, *, flip=False):
     """All logits of all photos, one by one, on 3x3 cells."""
     folder, keys = photos
     maps = []
     for key in keys:
-        way = InterpolationMode(teacher.card.interpolation)
-        pixels = VF.resize(read_image(folder / key), [size, size], way, antialias=True)[None]
+        mode = InterpolationMode(teacher.card.interpolation)
+        pixels = VF.resize(read_image(folder / key), [size, size], mode, antialias=True)[None]
         logits = teacher.logits_map(teacher.normalize(pixels.flip(3) if flip else pixels))
         maps.append(logits.flip(3) if flip else logits)
     return torch.nn.functional.interpolate(torch.cat(maps), (3, 3), mode="bilinear")
@@ -64,7 +64,7 @@ def plain(teacher, photos, size, *, flip=False):
 def test_the_mean_of_logits_over_sizes_and_the_mirrored_image(lite, photos):
     predictions = Predictions([lite], lite.classes, [(96, 128)], flip=True)
     expected = sum(
-        plain(lite, photos, size, flip=flip) for size in (96, 128) for flip in (False, True)
+        plain_logits(lite, photos, size, flip=flip) for size in (96, 128) for flip in (False, True)
     )
     found = predictions(pixels_of(predictions, photos), 0, (3, 3))
     torch.testing.assert_close(found, expected / 4, rtol=1e-4, atol=1e-4)
@@ -72,21 +72,23 @@ def test_the_mean_of_logits_over_sizes_and_the_mirrored_image(lite, photos):
 
 
 @pytest.mark.parametrize("flip", [False, True])
-def test_the_mean_of_probabilities_over_teachers_each_at_its_own_size(lite, other, photos, flip):
+def test_the_mean_of_probabilities_over_teachers_each_at_its_default_size(
+    lite, other, photos, flip
+):
     predictions = Predictions([other, lite], lite.classes, [], flip=flip, average="probability")
-    looks = [(other, 96), (lite, 320)]
+    views = [(other, 96), (lite, 320)]
     expected = torch.stack(
         [
-            plain(teacher, photos, size, flip=turned).softmax(dim=1)
-            for teacher, size in looks
-            for turned in {False, flip}
+            plain_logits(teacher, photos, size, flip=mirrored).softmax(dim=1)
+            for teacher, size in views
+            for mirrored in {False, flip}
         ]
     ).mean(dim=0)
     found = predictions(pixels_of(predictions, photos), 0, (3, 3))
     torch.testing.assert_close(found.exp(), expected, rtol=1e-3, atol=1e-6)
 
 
-def test_the_order_of_teachers_changes_no_byte_and_verify_makes_the_maps_again(
+def test_the_order_of_teachers_changes_no_byte_and_verify_recomputes_the_maps(
     lite, other, photos, tmp_path
 ):
     folder, _ = photos
@@ -104,10 +106,8 @@ def test_the_order_of_teachers_changes_no_byte_and_verify_makes_the_maps_again(
 
 
 @pytest.mark.parametrize("selection", ["cell", "image"])
-def test_an_average_of_probabilities_without_a_background_lies_around_zero(
-    lite, photos, tmp_path, selection
-):
-    """What is left out counts as 0: it must not be surer than what is kept."""
+def test_averaged_probabilities_without_a_background_are_shifted(lite, photos, tmp_path, selection):
+    """Absent classes count as logit 0, and must not be more probable than the stored ones."""
     folder, _ = photos
     settings = Settings(
         selection,
@@ -136,18 +136,18 @@ def test_an_average_of_probabilities_without_a_background_lies_around_zero(
         assert verify(file, folder, [lite], 4).ok
 
 
-def test_verify_knows_the_size_that_each_teacher_saw(lite, other, photos, tmp_path):
-    """Each at its own size is another file than both at both sizes."""
+def test_verify_knows_the_size_at_which_each_teacher_predicted(lite, other, photos, tmp_path):
+    """Each teacher at its default size gives another file than both at both sizes."""
     folder, _ = photos
-    relabel(folder, [lite, other], tmp_path / "own.h5", Settings())
-    with LabelMapFile.open(tmp_path / "own.h5") as file:
+    relabel(folder, [lite, other], tmp_path / "default.h5", Settings())
+    with LabelMapFile.open(tmp_path / "default.h5") as file:
         assert file.attrs["input_sizes"] == [[[320], [96]]]
         assert verify(file, folder, [lite, other], 4).ok
     with pytest.raises(LabelMapError, match="made from other images or settings"):
-        relabel(folder, [lite, other], tmp_path / "own.h5", Settings(sizes=((96, 320),)))
+        relabel(folder, [lite, other], tmp_path / "default.h5", Settings(sizes=((96, 320),)))
 
 
-def test_teachers_of_other_lists_or_twice_the_same_are_refused(lite, other):
+def test_different_class_lists_and_duplicates_are_refused(lite, other):
     few = type(other)(
         other.model, ClassList.of(map(str, range(1000))), other.card, other.weights_digest
     )
@@ -159,7 +159,7 @@ def test_teachers_of_other_lists_or_twice_the_same_are_refused(lite, other):
         Predictions([lite], lite.classes, [(96, 96)])
 
 
-def test_the_command_takes_sums_of_sizes_and_says_what_it_made(photos, tmp_path):
+def test_the_command_averages_sizes_and_verify_agrees(photos, tmp_path):
     folder, _ = photos
     made = tmp_path / "maps.h5"
     run = labelkit("relabel", folder, "-o", made, "--size", "128+96,64", "--flip")
@@ -169,7 +169,7 @@ def test_the_command_takes_sums_of_sizes_and_says_what_it_made(photos, tmp_path)
         assert [form.zoom for form in file.forms] == sorted(form.zoom for form in file.forms)
     run = labelkit("verify", made, "--images", folder, "--sample", 4)
     assert run.code == 0, run.text
-    assert "Maps made again with efficientnet-lite0, the same as the rows: 4" in run.text
+    assert "Recomputed with efficientnet-lite0, equal to the stored maps: 4" in run.text
 
 
 def test_two_maps_of_one_zoom_are_refused(lite):
@@ -188,13 +188,13 @@ def test_probabilities_are_summed_without_overflow(shift: float) -> None:
     projected = LogitsProjection(projection, torch.device("cpu"))(logits + shift) - shift
     expected = torch.stack([logits[:, 2], logits[:, [1, 3, 4]].logsumexp(dim=1)], dim=1)
     torch.testing.assert_close(projected, expected, atol=1e-4, rtol=0)
-    # a class far below the others keeps its own score
+    # a class far below the others keeps its score
     logits[:, 2] = -200
     projected = LogitsProjection(projection, torch.device("cpu"))(logits)
     assert (projected[:, 0] == -200).all()
 
 
-def test_one_class_each_is_taken_as_it_is() -> None:
+def test_a_projection_of_one_class_each_copies_logits() -> None:
     projection = project(TEACHER, ClassList.of(["lab", "car"]), TAXONOMY)
     logits = torch.randn(2, 5, 1, 1)
     projected = LogitsProjection(projection, torch.device("cpu"))(logits)

@@ -1,7 +1,8 @@
-"""Relabelling real photos with a real teacher, as a user does."""
+"""``relabel`` on real photos with a real teacher."""
 
 from __future__ import annotations
 
+import json
 import shlex
 import signal
 import subprocess
@@ -45,14 +46,14 @@ def photos(tmp_path):
 
 
 def dense_logits(teacher, path, size, grid):
-    """The plain way: resize, all logits, bilinear grid."""
+    """All logits of one image, by hand: resize, predict, resize the grid."""
     square = VF.resize(read_image(path), [size, size], InterpolationMode.BICUBIC, antialias=True)
     with torch.inference_mode():
         logits = teacher.logits_map(teacher.normalize(square[None]))
     return torch.nn.functional.interpolate(logits, grid, mode="bilinear")[0]
 
 
-def test_maps_of_cells_are_the_teachers_strongest_logits(teacher, photos, tmp_path):
+def test_maps_per_cell_store_the_teachers_strongest_logits(teacher, photos, tmp_path):
     settings = Settings("cell", grid=(15, 15), batch_size=3)
     outcome = relabel(photos, teacher, tmp_path / "maps.h5", settings)
     assert (outcome.images, outcome.processed, outcome.unreadable) == (4, 4, {})
@@ -70,7 +71,7 @@ def test_maps_of_cells_are_the_teachers_strongest_logits(teacher, photos, tmp_pa
 
 
 def test_maps_of_several_sizes_follow_the_dense_ones(teacher, photos, tmp_path):
-    """By default; each on the teacher's own grid, up to one constant a cell."""
+    """In the default form: each on the teacher's native grid, up to one constant per cell."""
     relabel(photos, teacher, tmp_path / "maps.h5", Settings(sizes=(224, 448)))
     file = LabelMapFile.open(tmp_path / "maps.h5")
     assert [(form.grid, form.zoom) for form in file.forms] == [((7, 7), 1), ((14, 14), 2)]
@@ -88,7 +89,7 @@ def test_maps_of_several_sizes_follow_the_dense_ones(teacher, photos, tmp_path):
                 assert (expected * np.log(expected / stored)).sum() < 0.15
 
 
-def test_workers_and_the_way_of_interruption_change_no_byte(teacher, photos, tmp_path):
+def test_workers_and_interruptions_change_no_byte(teacher, photos, tmp_path):
     settings = {"batch_size": 2, "sizes": (96,), "shard_rows": 2}
     relabel(photos, teacher, tmp_path / "a.h5", Settings(workers=0, **settings))
     seen = []
@@ -107,7 +108,7 @@ def test_workers_and_the_way_of_interruption_change_no_byte(teacher, photos, tmp
     assert output.read_bytes() == (tmp_path / "a.h5").read_bytes()
 
 
-def test_a_finished_file_is_left_as_it_is(teacher, photos, tmp_path):
+def test_a_finished_file_is_never_changed(teacher, photos, tmp_path):
     output = tmp_path / "maps.h5"
     relabel(photos, teacher, output, Settings(sizes=(96,)))
     before = output.read_bytes()
@@ -132,7 +133,7 @@ def test_unreadable_images_are_recorded_and_never_replaced(teacher, photos, tmp_
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_vanished_disk_is_not_recorded_as_unreadable_images(teacher, photos, tmp_path, workers):
-    """Once it is back, the same command makes the file of an undisturbed run."""
+    """Once it is back, the same command writes the file of an uninterrupted run."""
     away = photos.with_name("away")
 
     def unmount(done: int, _: int) -> None:
@@ -149,7 +150,7 @@ def test_a_vanished_disk_is_not_recorded_as_unreadable_images(teacher, photos, t
 
 
 def test_a_worker_that_is_killed_is_one_clear_error(photos, tmp_path):
-    """As the kernel does when memory runs out. In a process of its own, for the signals' sake."""
+    """The kernel does so when memory runs out. In a subprocess, because of the signal handlers."""
     arguments = [photos, tmp_path / "maps.h5", "without worker"]
     run = subprocess.run(
         [sys.executable, "-m", "tests.relabel.killable", *arguments],
@@ -163,10 +164,10 @@ def test_a_worker_that_is_killed_is_one_clear_error(photos, tmp_path):
     assert "Finished shards are kept" in run.stderr
 
 
-def test_a_worker_that_cannot_pass_its_images_on_ends_the_run(photos, tmp_path):
-    """Shared memory is refused: an error with the way out, and what was finished is gone on with.
+def test_a_worker_that_cannot_return_a_batch_ends_the_run(photos, tmp_path):
+    """No shared memory: the error says what to do next, and the run resumes.
 
-    A queue by itself would drop the batch, and the run would wait for it for ever.
+    A plain queue would drop the batch, and the run would wait for it forever.
     """
     output = tmp_path / "maps.h5"
     run = subprocess.run(
@@ -186,8 +187,8 @@ def test_a_worker_that_cannot_pass_its_images_on_ends_the_run(photos, tmp_path):
     assert output.read_bytes() == (tmp_path / "b.h5").read_bytes()
 
 
-def test_a_run_that_another_one_overtakes_ends_well(teacher, photos, tmp_path):
-    """Two runs of the same command: the slower finds the shards gone and the file there."""
+def test_a_run_that_another_one_overtakes_succeeds(teacher, photos, tmp_path):
+    """Two runs of the same command: the slower one finds no shards but the finished file."""
     settings, output = Settings(sizes=(96,), batch_size=1, shard_rows=1), tmp_path / "maps.h5"
     overtaken = []
 
@@ -201,13 +202,13 @@ def test_a_run_that_another_one_overtakes_ends_well(teacher, photos, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["maps.h5", "photos"]
 
 
-def test_a_folder_of_nothing_but_junk_gives_an_empty_file_that_says_so(tmp_path):
+def test_a_folder_of_unreadable_images_gives_an_empty_file_that_lists_them(tmp_path):
     (tmp_path / "photos").mkdir()
     for name in ("a.jpg", "b.jpg"):
         (tmp_path / "photos" / name).write_text("junk")
     run = labelkit("relabel", tmp_path / "photos", "--size", 64, "-o", tmp_path / "maps.h5")
     assert run.code == 0
-    assert "2 images could not be read" in run.text
+    assert "2 images could not be read, so without a label map: a.jpg: " in run.text
     following = ("labelkit", "inspect", tmp_path / "maps.h5", "--images", tmp_path / "photos")
     assert run.out.splitlines()[-1] == f"Next: {shlex.join(map(str, following))} -o report.html"
     file = LabelMapFile.open(tmp_path / "maps.h5")
@@ -215,8 +216,22 @@ def test_a_folder_of_nothing_but_junk_gives_an_empty_file_that_says_so(tmp_path)
     assert labelkit("inspect", tmp_path / "maps.h5").code == 0
 
 
-def test_a_subset_of_classes_is_taken_before_the_strongest(teacher, photos, tmp_path):
-    """--classes: the rows hold these classes only, in this list's order."""
+def test_json_and_quiet_leave_stdout_to_scripts(photos, tmp_path):
+    (photos / "torn.jpg").write_text("junk")
+    command = ("relabel", photos, "-o", tmp_path / "maps.h5", "--size", 64, "--workers", 0)
+    run = labelkit(*command, "--json")
+    facts = json.loads(run.out)
+    assert facts["bytes"] == (tmp_path / "maps.h5").stat().st_size
+    assert (facts["images"], facts["processed"], facts["existed"]) == (4, 5, False)
+    assert [*facts["unreadable"]] == ["torn.jpg"]
+    assert facts["head"] == "exact"
+    assert json.loads(labelkit(*command, "--json").out)["existed"]
+    assert labelkit(*command, "--quiet").text == ""
+    assert "is already complete, nothing to do: 4 label maps" in labelkit(*command).text
+
+
+def test_a_subset_of_classes_is_projected_before_the_selection(teacher, photos, tmp_path):
+    """``classes``: the rows store only these classes, in the order of the list."""
     wnids = ["n02124075", "n07920052", "n04008634"]  # Egyptian cat, espresso, projectile
     classes = ClassList.of(wnids, "three")
     settings = Settings(sizes=(320,), classes=classes, top_k=3)
@@ -230,9 +245,9 @@ def test_a_subset_of_classes_is_taken_before_the_strongest(teacher, photos, tmp_
 
 
 def test_a_coarser_class_gets_the_sum_of_the_teachers_classes_below_it(teacher, photos, tmp_path):
-    """A teacher of 118 kinds of dogs, 5 of domestic cats and 522 of artifacts.
+    """The teacher has 118 classes of dogs, 5 of domestic cats and 522 of artifacts.
 
-    ImageNet's own tree has the two greyhounds under racers: they are dogs by another parent.
+    In ImageNet's tree the two greyhounds are racers; they are dogs by another parent.
     """
     classes = ClassList.of(["n02084071", "n02121808", "n00021939"])
     small = Settings("cell", 1000, sizes=(64,), background=0)
@@ -247,7 +262,7 @@ def test_a_coarser_class_gets_the_sum_of_the_teachers_classes_below_it(teacher, 
         sums = projection.sum_probabilities(np.moveaxis(np.exp(dense), 0, -1))
         found = np.empty((3, 2, 2))
         np.put_along_axis(found, few[key].index.astype(int), few[key].score, axis=0)
-        step = np.ptp(every[key].score) / 255  # in which scores are stored
+        step = np.ptp(every[key].score) / 255
         assert np.abs(found - np.log(np.moveaxis(sums, -1, 0))).max() < step
 
 
@@ -281,15 +296,15 @@ def test_scores_that_are_not_finite_name_the_image(photos, tmp_path):
         (["photos", "-o", "x.h5", "--classes", "imagenet-2k"], 2, "imagenet-12k"),
         (["photos", "-o", "x.h5", "--topk", "0"], 2, "--topk"),
         (["photos", "-o", "x.h5", "--size", "8"], 2, "8 is not between 16 and 4096"),
-        (["photos", "-o", "x.h5", "--size", "big"], 2, "whole numbers, such as"),
+        (["photos", "-o", "x.h5", "--size", "big"], 2, "expected whole numbers, such as"),
         (["photos", "-o", "x.h5", "--topk", "1001"], 1, "top-k 1001 of a list of 1,000 classes"),
         (["photos"], 2, "--output"),
         (["photos", "-o", "photos"], 2, "is a directory"),
-        (["photos", "-o", "photos/maps.PNG"], 2, "ends like an image"),
+        (["photos", "-o", "photos/maps.PNG"], 2, "has the extension of an image"),
         (["photos", "-o", "x.h5", "--device", "tpu"], 1, "torch cannot use the device 'tpu'"),
     ],
 )
-def test_bad_input_is_one_clear_line(tmp_path, monkeypatch, arguments, code, message):
+def test_wrong_input_is_one_clear_line(tmp_path, monkeypatch, arguments, code, message):
     monkeypatch.chdir(tmp_path)
     if "photos" in arguments:
         write_photos(tmp_path / "photos")
@@ -301,8 +316,8 @@ def test_bad_input_is_one_clear_line(tmp_path, monkeypatch, arguments, code, mes
     assert (tmp_path / "taken.txt").read_text() == "mine"
 
 
-def test_killed_and_run_again_the_command_goes_on(photos, tmp_path):
-    """Kill -9 in the middle, the same command again: the same file as an unbroken run."""
+def test_a_killed_run_resumes(photos, tmp_path):
+    """``kill -9``, then the same command: the same file as an uninterrupted run."""
     output, marker = tmp_path / "maps.h5", tmp_path / "maps.h5.parts" / "000000.json"
     command = [sys.executable, "-m", "tests.relabel.killable", photos, output, "slowly"]
     process = subprocess.Popen(command, cwd=CHECKOUT)
@@ -319,7 +334,7 @@ def test_killed_and_run_again_the_command_goes_on(photos, tmp_path):
 
 @needs_shared
 def test_the_teacher_knows_the_imagenet_photos(teacher, tmp_path):
-    """On 40 ImageNet photos of 40 classes, the whole map's answer is the photo's class."""
+    """On 40 ImageNet photos of 40 classes, the map's mean predicts most photos' class."""
     folders = sorted((SHARED / "data" / "imagenet_sample").iterdir())[:40]
     (tmp_path / "photos").mkdir()
     for folder in folders:
@@ -333,8 +348,8 @@ def test_the_teacher_knows_the_imagenet_photos(teacher, tmp_path):
     assert right / len(file) > 0.75
 
 
-def test_old_rows_are_taken_over_and_new_images_made(teacher, photos, tmp_path):
-    """Byte for byte what one run over all images gives; other settings are refused."""
+def test_reuse_copies_old_rows_and_relabels_new_images(teacher, photos, tmp_path):
+    """Byte for byte the file of one run over all images; other settings are refused."""
     settings = Settings(sizes=(96,), batch_size=1)
     away = tmp_path / "grey.jpg"
     (photos / "animals" / "grey.jpg").rename(away)
@@ -353,11 +368,11 @@ def test_old_rows_are_taken_over_and_new_images_made(teacher, photos, tmp_path):
         *("--reuse", tmp_path / "old.h5", "--size", 96, "--batch-size", 1),
     )
     assert run.code == 0, run.text
-    assert "Taken over as they were: 2. Made now: 1." in run.text
+    assert f"Copied from {tmp_path / 'old.h5'}: 2. Made now: 1." in run.text
 
 
-def test_a_damaged_old_row_is_made_anew_and_told(teacher, photos, tmp_path):
-    """One byte of one record is turned; a file that is torn as a whole is refused as before."""
+def test_a_damaged_row_of_the_reused_file_is_recreated_and_reported(teacher, photos, tmp_path):
+    """One byte of one record is flipped; a truncated file is refused."""
     old, new = tmp_path / "old.h5", tmp_path / "new.h5"
     relabel(photos, teacher, old, Settings(sizes=(96,), batch_size=1))
     whole = old.read_bytes()
@@ -371,8 +386,8 @@ def test_a_damaged_old_row_is_made_anew_and_told(teacher, photos, tmp_path):
     asked = ("--reuse", old, "--size", 96, "--batch-size", 1, "--workers", 0)
     run = labelkit("relabel", photos, "-o", new, *asked)
     assert run.code == 0, run.text
-    assert "Taken over as they were: 3. Made now: 1." in run.text
-    assert f"Damaged in {old}, so made anew: 1 (things/coffee.png)." in run.text
+    assert f"Copied from {old}: 3. Made now: 1." in run.text
+    assert f"Damaged in {old} and recreated: 1 (things/coffee.png)." in run.text
     assert new.read_bytes() == whole
     old.write_bytes(whole[: len(whole) // 2])
     run = labelkit("relabel", photos, "-o", tmp_path / "x.h5", *asked)

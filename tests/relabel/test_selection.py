@@ -1,4 +1,4 @@
-"""What is kept of the dense logits, against the same taken class by class."""
+"""The selection from dense logits, against the same computed class by class."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def logits_of(seed, classes=12, grid=(3, 4), batch=2):
 
 
 @given(st.integers(0, 10_000), st.integers(1, 12), st.integers(0, 12))
-def test_a_cell_keeps_its_strongest_and_the_background_the_mean_of_the_others(seed, top_k, size):
+def test_a_cell_stores_its_strongest_and_the_background_the_means_of_the_others(seed, top_k, size):
     logits = logits_of(seed)
     maps = select(logits, MapForm(top_k=top_k, grid=(3, 4), background=size))
     score, index = logits.topk(top_k, dim=1)
@@ -46,7 +46,7 @@ def test_a_cell_keeps_its_strongest_and_the_background_the_mean_of_the_others(se
 
 
 @given(st.integers(0, 10_000), st.integers(1, 6), st.integers(0, 6))
-def test_an_image_keeps_its_strongest_classes_and_the_means_of_the_next(seed, top_k, size):
+def test_an_image_stores_its_strongest_classes_and_the_means_of_the_next(seed, top_k, size):
     logits = logits_of(seed)
     form = MapForm(selection="image", top_k=top_k, grid=(3, 4), background=size)
     maps = select(logits, form)
@@ -59,24 +59,24 @@ def test_an_image_keeps_its_strongest_classes_and_the_means_of_the_next(seed, to
             expected = dense[sorted(order[:top_k])].numpy().reshape(top_k, 3, 4)
             assert np.allclose(maps.score[image], expected, atol=1e-5)
             continue
-        behind = sorted(order[top_k : top_k + size])
-        assert maps.background.classes[image].tolist() == behind
+        next_classes = sorted(order[top_k : top_k + size])
+        assert maps.background.classes[image].tolist() == next_classes
         mean = dense.mean(1)
-        assert np.allclose(maps.background.logits[image], mean[behind], atol=1e-4)
+        assert np.allclose(maps.background.logits[image], mean[next_classes], atol=1e-4)
         others = order[top_k + size :]
         rest = mean[others].mean() if others else 0
         assert np.isclose(maps.background.rest[image], rest, atol=1e-4)
-        # One constant a cell is gone, and with it what the background has in common.
+        # One constant per cell is subtracted, and with it what the background has in common.
         kept = sorted(order[:top_k])
         shift = dense[kept].numpy().reshape(top_k, 3, 4) - maps.score[image]
         assert np.ptp(shift, axis=0).max() < 1e-4
-        centred = dense[behind].numpy() - shift[0].reshape(1, 12)
-        weight = mean[behind].softmax(0).numpy()[:, None]
+        centred = dense[next_classes].numpy() - shift[0].reshape(1, 12)
+        weight = mean[next_classes].softmax(0).numpy()[:, None]
         assert np.abs((weight * centred).sum(0) - (weight * centred).sum() / 12).max() < 1e-4
 
 
-def test_as_many_patterns_as_there_are_make_the_dense_map():
-    """Ten classes have ten: the pooled target of any crop is the dense map's."""
+def test_all_patterns_together_give_the_dense_map():
+    """Ten classes need at most ten: the pooled target of any crop is the dense map's."""
     logits = logits_of(0)
     form = MapForm(selection="image", top_k=2, grid=(3, 4), background=10, patterns=10)
     box = CropBox(0.1, 0.3, 0.6, 0.9)
@@ -88,25 +88,25 @@ def test_as_many_patterns_as_there_are_make_the_dense_map():
         assert np.abs(ours - dense).max() < 1e-3
 
 
-def test_each_pattern_leaves_less_to_explain():
+def test_each_pattern_reduces_the_error():
     logits = logits_of(1, classes=60, grid=(6, 6), batch=8)
     left = []
     for patterns in (0, 1, 2, 4):
         form = MapForm(selection="image", top_k=4, grid=(6, 6), background=56, patterns=patterns)
         gaps = []
         for image, label_map in enumerate(select(logits, form)):
-            behind = label_map.background.classes
+            next_classes = label_map.background.classes
             gap = logits[image].numpy() - label_map.dense(60)
             gap -= gap[label_map.classes].mean(axis=0)
-            gaps.append(np.square(gap[behind]).mean())
+            gaps.append(np.square(gap[next_classes]).mean())
         left.append(np.mean(gaps))
     assert left == sorted(left, reverse=True)
-    # As good as a decomposition, weighted likewise, would be: 6 x 6 cells of noise.
+    # As good as a weighted decomposition would be: 6 x 6 cells of noise.
     assert left[3] < 0.86 * left[0]
 
 
-def test_a_black_image_has_patterns_of_nothing():
-    """Equal logits in all cells: nothing deviates, and nothing is divided by it."""
+def test_a_black_image_has_finite_patterns():
+    """Equal logits in all cells: no deviation, and no division by zero."""
     logits = torch.arange(9.0).view(1, 9, 1, 1).expand(1, 9, 2, 2).contiguous()
     form = MapForm(selection="image", top_k=2, grid=(2, 2), background=4, patterns=2)
     (label_map,) = select(logits, form)
@@ -116,7 +116,7 @@ def test_a_black_image_has_patterns_of_nothing():
 
 @pytest.mark.parametrize("selection", ["cell", "image"])
 def test_the_log_sum_exp_of_a_cell_is_of_all_its_logits(selection):
-    """So that a stored score gives its probability in the cell, whatever was taken from both."""
+    """A stored score gives its probability in the cell, whatever was subtracted from both."""
     logits = logits_of(2)
     form = MapForm(selection=selection, top_k=3, grid=(3, 4), background=5, log_sum_exp=True)
     for image, label_map in enumerate(select(logits, form)):
@@ -136,12 +136,12 @@ def test_the_log_sum_exp_of_a_cell_is_of_all_its_logits(selection):
     ],
     ids=str,
 )
-def test_what_is_asked_for_and_cannot_be_had_is_refused(settings, message):
+def test_settings_without_room_are_refused(settings, message):
     with pytest.raises(LabelkitError, match=message):
         settings.form(10, (3, 3), 1)
 
 
-def test_what_is_not_asked_for_is_as_much_as_there_is_room_for():
+def test_defaults_shrink_to_the_room_there_is():
     form = Settings().form(10, (20, 3), 1)
     assert (form.top_k, form.background, form.patterns, form.grid) == (8, 2, 2, (15, 3))
     assert Settings().form(5, (1, 1), 1) == MapForm(selection="image", top_k=5, grid=(1, 1), zoom=1)

@@ -1,7 +1,8 @@
-"""Checking real label maps of real photos, whole and tampered with."""
+"""``verify`` on label maps of real photos, intact and tampered with."""
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import zlib
@@ -46,7 +47,7 @@ def teacher():
 
 @pytest.fixture(scope="module")
 def made(teacher, tmp_path_factory):
-    """Four photos, one that is torn, and the label maps of them."""
+    """Four photos and a truncated one, with their label maps."""
     folder = tmp_path_factory.mktemp("made")
     write_photos(folder / "photos")
     whole = (folder / "photos" / CAT).read_bytes()
@@ -57,7 +58,7 @@ def made(teacher, tmp_path_factory):
 
 @pytest.fixture
 def there(made, tmp_path, monkeypatch):
-    """A copy of them, and the current folder."""
+    """A copy of them as the current folder."""
     shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -69,7 +70,7 @@ def check(folder, teacher=None, sample=0):
 
 
 def change_row(path, position, change):
-    """Put what ``change`` makes of a row's stored bytes in their place; it may be shorter."""
+    """Replace a row's stored bytes by ``change`` of them, which may be shorter."""
     with h5py.File(path, "r+") as file:
         start, end = file["rows"]["record_end"][position - 1 : position + 1].tolist()
         changed = change(file["records"][start:end].tobytes())
@@ -80,8 +81,8 @@ def flip(data, place):
     return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
 
 
-def test_whole_maps_of_unchanged_images_are_well(there, teacher):
-    """A torn image that is recorded as such is known, and nothing is off."""
+def test_intact_maps_of_unchanged_images_are_ok(there, teacher):
+    """A truncated image that is recorded as unreadable is no problem."""
     seen = []
     with LabelMapFile.open(there / "maps.h5") as file:
         found = verify(file, there / "photos", [teacher], 9, lambda *step: seen.append(step))
@@ -91,9 +92,9 @@ def test_whole_maps_of_unchanged_images_are_well(there, teacher):
     assert (seen[-2], seen[-1]) == (("rows", 4, 4), ("sample", 4, 4))
     run = labelkit("verify", "maps.h5", "--images", "photos", "--sample", 2)
     assert run.code == 0
-    assert "maps.h5 is whole: 4 rows, imagenet-1k" in run.text
-    assert "Maps made again with efficientnet-lite0, the same as the rows: 2" in run.text
-    assert "recorded as unreadable, and so still: 1" in run.text
+    assert "maps.h5 is intact: 4 rows, imagenet-1k" in run.text
+    assert "Recomputed with efficientnet-lite0, equal to the stored maps: 2" in run.text
+    assert "Recorded as unreadable, and still so: 1" in run.text
 
 
 @pytest.mark.parametrize(
@@ -113,8 +114,8 @@ def test_whole_maps_of_unchanged_images_are_well(there, teacher):
         *("cells", "one entry a cell", "two sizes"),
     ],
 )
-def test_maps_of_other_settings_are_made_again_as_the_file_says(there, teacher, settings):
-    """No false alarm where a cell is the whole map, and a changed image is found all the same."""
+def test_maps_of_other_settings_are_recomputed_as_the_file_says(there, teacher, settings):
+    """No false alarm, even for maps of one cell, and a changed image is still found."""
     relabel(there / "photos", teacher, there / "other.h5", settings)
     (there / "other.h5").replace(there / "maps.h5")
     assert check(there, teacher, 4).ok
@@ -141,8 +142,8 @@ def test_a_damaged_row_is_named_with_the_reason(there, teacher, change, reason):
     run = labelkit("verify", "maps.h5")
     assert run.code == 1
     assert f"Damaged rows: 1 {GREY}: {reason}" in run.text
-    assert "Error: maps.h5: something is off" in run.text
-    assert "maps.h5 is whole" not in run.text
+    assert "Error: maps.h5 has problems: see the list" in run.text
+    assert "maps.h5 is intact" not in run.text
 
 
 def test_an_image_that_was_removed_is_an_extra_row(there):
@@ -189,11 +190,11 @@ def test_another_photo_under_the_same_key_is_found_by_the_sample_only(there, tea
     assert difference.classes > 0.2
     run = labelkit("verify", "maps.h5", "--images", "photos", "--sample", 4)
     assert run.code == 1
-    assert f"Of 4 maps made again, those that are not the stored ones: 1 {GREY}: " in run.text
+    assert f"Of 4 recomputed maps, those that differ from the stored ones: 1 {GREY}: " in run.text
 
 
-def test_a_photo_that_was_compressed_once_more_is_found(there, teacher):
-    """The gentlest change in practice, at the size where the photo has its details."""
+def test_a_recompressed_photo_is_found(there, teacher):
+    """The smallest change in practice, at the size at which the photo shows its details."""
     (there / "maps.h5").unlink()
     relabel(there / "photos", teacher, there / "maps.h5", replace(SMALL, sizes=(320,)))
     with Image.open(there / "photos" / ROCKET) as photo:
@@ -201,7 +202,7 @@ def test_a_photo_that_was_compressed_once_more_is_found(there, teacher):
     assert [difference.key for difference in check(there, teacher, 4).differing] == [ROCKET]
 
 
-def test_a_photo_that_is_torn_by_now_is_found_by_the_sample(there, teacher):
+def test_a_truncated_photo_is_found_by_the_sample(there, teacher):
     (there / "photos" / ROCKET).write_bytes(b"junk")
     (difference,) = check(there, teacher, 4).differing
     assert difference.key == ROCKET
@@ -210,7 +211,7 @@ def test_a_photo_that_is_torn_by_now_is_found_by_the_sample(there, teacher):
     assert f"{ROCKET}: the image cannot be read (" in run.text
 
 
-def test_a_sample_is_spread_evenly_and_the_same_each_time(there, teacher):
+def test_a_sample_is_evenly_spaced_and_reproducible(there, teacher):
     photos = [(there / "photos" / key).read_bytes() for key in KEYS]
     for key, photo in zip(KEYS, photos[1:] + photos[:1], strict=True):
         (there / "photos" / key).write_bytes(photo)
@@ -220,14 +221,14 @@ def test_a_sample_is_spread_evenly_and_the_same_each_time(there, teacher):
     assert [difference.key for difference in check(there, teacher, 1).differing] == [CAT]
 
 
-def test_an_unreadable_image_that_was_repaired_has_no_row_and_is_told(there):
+def test_an_unreadable_image_that_was_repaired_is_reported(there):
     shutil.copy(there / "photos" / CAT, there / "photos" / "torn.jpg")
     found = check(there)
     assert (found.readable_now, found.still_unreadable) == (["torn.jpg"], {})
     assert (found.missing, found.ok) == ([], False)
     run = labelkit("verify", "maps.h5", "--images", "photos")
     assert run.code == 1
-    assert "can be now: 1 torn.jpg" in run.text
+    assert "and can be read now: 1 torn.jpg" in run.text
     (there / "photos" / "torn.jpg").unlink()
     assert check(there).ok
 
@@ -236,8 +237,8 @@ def test_another_teacher_is_refused_with_both_names(there, teacher):
     other = replace(teacher, weights_digest="0" * 64)
     digest = teacher.weights_digest[:12]
     name = "'efficientnet-lite0'"
-    told = rf"{name} \(weights '{digest}'\), got {name} \(weights '0{{12}}'"
-    with pytest.raises(TeacherError, match=told):
+    message = rf"{name} \(weights '{digest}'\), got {name} \(weights '0{{12}}'"
+    with pytest.raises(TeacherError, match=message):
         check(there, other, 1)
     blurred = replace(teacher, card=msgspec.structs.replace(teacher.card, mean=(0.1, 0.1, 0.1)))
     with pytest.raises(TeacherError, match="which differs in 'mean'"):
@@ -254,7 +255,10 @@ def test_another_teacher_is_refused_with_both_names(there, teacher):
     ("source", "message"),
     [
         ({"teacher": {"name": "/etc/evil.toml"}}, "names no teacher"),
-        ({"teacher": {"name": "my-own"}}, "was made by 'my-own', which does not load here"),
+        (
+            {"teacher": {"name": "unknown-net"}},
+            "was made by 'unknown-net', which cannot be loaded here",
+        ),
     ],
     ids=str,
 )
@@ -266,7 +270,7 @@ def test_a_file_that_names_no_known_teacher_needs_one(there, source, message):
     assert "--teacher" in run.text
 
 
-def test_maps_that_were_not_made_so_are_not_made_again(there, teacher):
+def test_maps_of_unknown_settings_are_not_recomputed(there, teacher):
     with LabelMapFile.open(there / "maps.h5") as file:
         source = file.attrs
     write_plain(there / "maps.h5", source | {"resize": "\x1bupside down"})
@@ -287,23 +291,23 @@ def test_maps_that_were_not_made_so_are_not_made_again(there, teacher):
     ],
     ids=str,
 )
-def test_averages_that_relabel_took_are_taken_again(there, how):
+def test_averages_of_relabel_are_recomputed(there, how):
     size = [] if "--size" in how else ["--size", 96]
     made = labelkit("relabel", "photos", "-o", "average.h5", "--workers", 0, *size, *how)
     assert made.code == 0, made.text
     run = labelkit("verify", "average.h5", "--images", "photos", "--sample", 4)
     assert run.code == 0, run.text
-    assert "the same as the rows: 4" in run.text
+    assert "equal to the stored maps: 4" in run.text
     shutil.copy(there / "photos" / ROCKET, there / "photos" / GREY)
     run = labelkit("verify", "average.h5", "--images", "photos", "--sample", 4)
-    assert f"those that are not the stored ones: 1 {GREY}: " in run.text
+    assert f"those that differ from the stored ones: 1 {GREY}: " in run.text
 
 
 IMPORT = {"imported from": "ReLabel folder", "axes": "columns-first"}
 
 
 @pytest.mark.parametrize(
-    ("source", "told"),
+    ("source", "message"),
     [
         ({}, "does not say which teacher made its maps: they cannot be recomputed"),
         (
@@ -314,16 +318,21 @@ IMPORT = {"imported from": "ReLabel folder", "axes": "columns-first"}
     ],
     ids=["unknown", "imported", "nonsense"],
 )
-def test_maps_that_nobody_can_make_again_are_told_with_what_to_check_instead(there, source, told):
-    """A teacher would not help, so none is asked for; all else is checked as in any file."""
+def test_maps_that_cannot_be_recomputed_are_reported_with_what_to_check_instead(
+    there, source, message
+):
+    """A teacher would not help, so none is requested; everything else is checked as usual."""
     write_plain(there / "plain.h5", source)
     for teacher in ([], ["--teacher", "efficientnet-lite0"]):
         run = labelkit("verify", "plain.h5", "--images", "photos", "--sample", 1, *teacher)
         assert run.code == 1
-        assert told in run.text
+        assert message in run.text
         assert "Without --sample, verify checks every row" in run.text
         assert "--teacher" not in run.text
-    with LabelMapFile.open("plain.h5") as file, pytest.raises(LabelMapError, match=re.escape(told)):
+    with (
+        LabelMapFile.open("plain.h5") as file,
+        pytest.raises(LabelMapError, match=re.escape(message)),
+    ):
         map_maker(file, [])
     for key in (GREY, COFFEE, ROCKET, "torn.jpg"):
         (there / "photos" / key).unlink()
@@ -331,7 +340,7 @@ def test_maps_that_nobody_can_make_again_are_told_with_what_to_check_instead(the
 
 
 def write_plain(path, source, key=CAT):
-    """A file of one row that says of itself what it is told to."""
+    """A file of one row with any source in its header."""
     path.unlink(missing_ok=True)
     classes = load_teacher("efficientnet-lite0", device="cpu").classes
     writer = LabelMapWriter(
@@ -342,7 +351,7 @@ def write_plain(path, source, key=CAT):
     writer.finalize().close()
 
 
-def test_long_lists_are_cut_and_no_name_steers_the_terminal(there):
+def test_long_lists_are_cut_and_names_cannot_control_the_terminal(there):
     for number in range(13):
         shutil.copy(there / "photos" / CAT, there / "photos" / f"\x1b[31m{number:02}.jpg")
     run = labelkit("verify", "maps.h5", "--images", "photos")
@@ -356,6 +365,28 @@ def test_long_lists_are_cut_and_no_name_steers_the_terminal(there):
     mark = "\N{REPLACEMENT CHARACTER}"
     assert f"{mark}[31m/cat.jpg: now {mark}[32m/cat.jpg" in run.text
     assert "\x1b" not in run.out + run.err
+
+
+def test_json_lists_all_problems_and_stdout_holds_nothing_else(there):
+    shutil.copy(there / "photos" / CAT, there / "photos" / "new.jpg")
+    run = labelkit("verify", "maps.h5", "--images", "photos", "--json")
+    facts = json.loads(run.out)
+    assert (run.code, facts["ok"], facts["rows"], facts["missing"]) == (1, False, 4, ["new.jpg"])
+    assert "see the JSON" in run.err
+    (there / "photos" / "new.jpg").unlink()
+    shutil.copy(there / "photos" / ROCKET, there / "photos" / GREY)
+    run = labelkit("verify", "maps.h5", "--images", "photos", "--sample", 4, "--json")
+    (difference,) = json.loads(run.out)["differing"]
+    assert difference["key"] == GREY
+    assert difference["classes"] > 0.2
+
+
+def test_quiet_prints_nothing_but_the_error(there):
+    assert labelkit("verify", "maps.h5", "--quiet").text == ""
+    (there / "photos" / CAT).unlink()
+    run = labelkit("verify", "maps.h5", "--images", "photos", "-q")
+    assert (run.code, run.out) == (1, "")
+    assert run.err.startswith("Error: maps.h5 has problems")
 
 
 @pytest.mark.parametrize(
@@ -373,7 +404,7 @@ def test_long_lists_are_cut_and_no_name_steers_the_terminal(there):
     ],
     ids=str,
 )
-def test_bad_input_is_one_clear_line(there, arguments, code, message):
+def test_wrong_input_is_one_clear_line(there, arguments, code, message):
     (there / "empty").mkdir()
     run = labelkit("verify", *arguments)
     assert run.code == code
@@ -412,14 +443,14 @@ def test_a_sample_without_images_or_teacher_is_a_wrong_argument(there, teacher):
         ([], ["a/1.jpg"], {}),
     ],
 )
-def test_a_rename_is_told_where_one_key_of_each_side_fits(extra, missing, renamed):
-    """The same in a different place, in the order of how sure it is; otherwise nothing."""
+def test_a_rename_needs_exactly_one_fitting_key_on_each_side(extra, missing, renamed):
+    """By precedence; without a unique pair, no rename is reported."""
     assert likely_renames(extra, missing) == renamed
     assert likely_renames(missing, extra) == {new: old for old, new in renamed.items()}
 
 
-def test_two_classes_of_nearly_equal_score_may_trade_places():
-    """Within a cell, and over its edge; a strong class that is gone is another map."""
+def test_two_classes_of_nearly_equal_score_may_change_places():
+    """Within a cell, and in and out of it; a strong class that is missing is a difference."""
     index = np.array([3, 5, 7]).reshape(3, 1, 1)
     score = np.array([9.0, 8.0, 0.5], np.float32).reshape(3, 1, 1)
     stored = LabelMap(index.astype(np.uint16), score)
@@ -436,13 +467,13 @@ def test_two_classes_of_nearly_equal_score_may_trade_places():
     assert now([3, 6, 7], [9, 8, 0.5]).classes == pytest.approx(1 / 3)
 
 
-def test_one_class_of_an_image_may_have_gone_to_the_background():
-    """And backgrounds are compared: one of another image is told."""
+def test_one_class_of_an_image_may_have_moved_to_the_background():
+    """Backgrounds are compared too: that of another image is a difference."""
 
-    def image(classes, scores, behind, logits):
+    def image(classes, scores, others, logits):
         index = np.broadcast_to(np.reshape(classes, (-1, 1, 1)), (len(classes), 2, 2))
         score = np.broadcast_to(np.reshape(np.float32(scores), (-1, 1, 1)), index.shape)
-        background = Background(np.array(behind), np.float32(logits), -2.0)
+        background = Background(np.array(others), np.float32(logits), -2.0)
         return LabelMap(index, score.copy(), background, np.array(classes))
 
     stored = image([1, 4], [9, 3], [5, 7], [2, 1])
