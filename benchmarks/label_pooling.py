@@ -49,16 +49,16 @@ def default_maps(rng: np.random.Generator, classes: int) -> LabelMaps:
     return LabelMaps(np.sort(chosen[:, :8]), score, background)
 
 
-def dense_way(maps: MapBatch, rows: int, boxes: torch.Tensor, classes: int) -> torch.Tensor:
+def dense_pooling(maps: MapBatch, rows: int, boxes: torch.Tensor, classes: int) -> torch.Tensor:
     """Targets (B, C) through dense maps, in one batch."""
     count = len(maps.rest)
     dense = maps.rest[:, None, None, None].repeat(1, classes, rows, rows)
-    size = maps.behind.shape[1]
+    size = maps.background.shape[1]
     stored = maps.classes[:, : maps.classes.shape[1] - size]
     if size:
-        behind = maps.behind[:, :, None] + maps.coefficients.mT @ maps.patterns.flatten(2)
-        index = maps.classes[:, -size:, None].expand_as(behind)
-        dense.view(count, classes, -1).scatter_add_(1, index, behind)
+        means = maps.background[:, :, None] + maps.coefficients.mT @ maps.patterns.flatten(2)
+        index = maps.classes[:, -size:, None].expand_as(means)
+        dense.view(count, classes, -1).scatter_add_(1, index, means)
     index = stored.view(count, maps.excess.shape[1], *((rows, rows) if not size else (1, 1)))
     dense.scatter_add_(1, index.expand_as(maps.excess), maps.excess)
     numbers = torch.arange(count)[:, None].float()
@@ -91,7 +91,7 @@ def batch_line(form: str, maps: LabelMaps, classes: int, boxes: torch.Tensor) ->
     rows = every[0].grid[0]
 
     def plain() -> torch.Tensor:
-        return dense_way(batch, rows, boxes, classes)
+        return dense_pooling(batch, rows, boxes, classes)
 
     def ours() -> torch.Tensor:
         return pool_batch(batch, boxes).dense(classes).softmax(dim=1)

@@ -1,4 +1,4 @@
-"""Images, crops that know where they lie, and the data set that joins them with label maps.
+"""Images, crops tracked through augmentation, and data sets that pool label maps over them.
 
 Listing and opening images needs no torch; it is loaded with the first crop.
 """

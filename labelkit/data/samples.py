@@ -1,4 +1,4 @@
-"""Any map-style data set as keys, images and class names: where labels of images are looked up.
+"""Any map-style data set as keys, images and class names.
 
 A key is an image's path below the root that ``labelkit relabel`` was given.
 """
@@ -26,7 +26,7 @@ class Samples(Protocol):
 
     Attributes:
         keys: of every sample.
-        class_names: the id of each class index that ``read`` returns; None if they are not known.
+        class_names: the id of each class index that ``read`` returns; None if not known.
     """
 
     keys: list[str]
@@ -36,7 +36,7 @@ class Samples(Protocol):
         """The image, as a Pillow image or a tensor (3, H, W), and its class index or None.
 
         Raises:
-            DatasetError: the image cannot be read, or the sample is of another form; the message
+            DatasetError: the image cannot be read, or the sample has another form; the message
                 names it.
         """
         ...
@@ -45,31 +45,31 @@ class Samples(Protocol):
 def open_samples(dataset: Any, key: Callable[[int], str] | None) -> Samples:  # noqa: ANN401
     """The samples of a torchvision folder, of timm's ``ImageDataset``, or of anything with a key.
 
-    A ``Subset`` of one of the first two needs no key either.
+    A ``Subset`` of one of the first two needs no key.
 
     Args:
-        dataset: the data set, without a transform of its own.
-        key: from a sample's position to its key; needed where the data set has no paths.
+        dataset: the data set, without its own transform.
+        key: from a sample's position to its key; needed if the data set has no paths.
 
     Raises:
-        ValueError: the data set or one inside it has a transform, or paths and keys are both
-            unknown.
-        TypeError: a key is no text.
+        ValueError: the data set or one inside it has a transform, or neither paths nor keys are
+            known.
+        TypeError: a key is not a str.
     """
     for inner in _with_inner(dataset):
-        own, both, label = (
+        transform, both, target_transform = (
             getattr(inner, name, None) for name in ("transform", "transforms", "target_transform")
         )
-        if own or (both and not label):
+        if transform or (both and not target_transform):
             raise ValueError(
-                "give the transform to LabelMapDataset, not to the inner data set: a crop taken "
-                f"by {type(inner).__name__} would not be known"
+                "pass the transform to LabelMapDataset, not to the inner data set: a crop taken "
+                f"by {type(inner).__name__} cannot be tracked"
             )
-        if label:
+        if target_transform:
             raise ValueError(
-                f"{type(inner).__name__} has a target_transform, which label maps would pass by: "
-                "take it out, and make the maps over the classes that it leads to, labelkit "
-                "relabel --classes"
+                f"{type(inner).__name__} has a target_transform, which targets from label maps "
+                "would bypass: remove it, and make the maps over the classes that it maps to, "
+                "labelkit relabel --classes"
             )
     if key is not None:
         return _Keyed(dataset, key)
@@ -80,14 +80,14 @@ def open_samples(dataset: Any, key: Callable[[int], str] | None) -> Samples:  # 
     if isinstance(dataset, Subset) and type(dataset).__getitem__ is Subset.__getitem__:
         return _Chosen(open_samples(dataset.dataset, None), dataset.indices)
     raise ValueError(
-        f"{type(dataset).__name__} has no samples, loader and root as torchvision's ImageFolder "
-        "has, and no reader as timm's ImageDataset: say how a sample's path below the root is "
-        "found, key=lambda position: ..."
+        f"{type(dataset).__name__} has no samples, loader and root as in torchvision's "
+        "ImageFolder, and no reader as in timm's ImageDataset: pass a function that returns a "
+        "sample's path below the root, key=lambda position: ..."
     )
 
 
 class _Folder:
-    """torchvision's ``ImageFolder``, and whatever else has samples, loader and root."""
+    """torchvision's ``ImageFolder``, or anything else with samples, loader and root."""
 
     def __init__(self, dataset: Any) -> None:  # noqa: ANN401
         self._dataset = dataset
@@ -105,7 +105,7 @@ class _Folder:
 class _Timm:
     """timm's ``ImageDataset``, through its reader.
 
-    Asked itself, timm yields another image instead of one that it cannot read.
+    timm's own ``__getitem__`` silently replaces an image that it cannot read by another.
     """
 
     def __init__(self, dataset: Any) -> None:  # noqa: ANN401
@@ -113,8 +113,8 @@ class _Timm:
         self._mode: str | None = getattr(dataset, "input_img_mode", "RGB")
         self.keys = [Path(name).as_posix() for name in dataset.filenames()]
         places: dict[str, int] = getattr(self._reader, "class_to_idx", None) or {}
-        whole = sorted(places.values()) == list(range(len(places)))
-        self.class_names = sorted(places, key=places.__getitem__) if places and whole else None
+        complete = sorted(places.values()) == list(range(len(places)))
+        self.class_names = sorted(places, key=places.__getitem__) if places and complete else None
 
     def read(self, position: int) -> tuple[Any, Any]:
         try:
@@ -127,7 +127,7 @@ class _Timm:
 
 
 class _Chosen:
-    """Some of a data set's samples, as torch's ``Subset`` and ``random_split`` choose them."""
+    """Some of a data set's samples, as chosen by torch's ``Subset`` or ``random_split``."""
 
     def __init__(self, samples: Samples, positions: Sequence[int]) -> None:
         self._samples = samples
@@ -140,11 +140,11 @@ class _Chosen:
 
 
 class _Keyed:
-    """A user's own data set of ``(image, class index, ...)``, or of images alone."""
+    """A user's data set of ``(image, class index, ...)``, or of images alone."""
 
     def __init__(self, dataset: Any, key: Callable[[int], str]) -> None:  # noqa: ANN401
         self._dataset = dataset
-        self.keys = [_text(key(position), position) for position in range(len(dataset))]
+        self.keys = [_checked_key(key(position), position) for position in range(len(dataset))]
         self.class_names = _names(dataset)
 
     def read(self, position: int) -> tuple[Any, Any]:
@@ -169,12 +169,12 @@ def _with_inner(dataset: Any) -> Iterator[Any]:  # noqa: ANN401
             yield from _with_inner(each)
 
 
-def _text(key: object, position: int) -> str:
+def _checked_key(key: object, position: int) -> str:
     if isinstance(key, str):
         return key
     raise TypeError(
         f"key({position}) is {key!r}, expected a str: the image's path below the root that was "
-        "relabelled, with /, such as 'cats/1.jpg'"
+        "relabelled, with / between folders, as in 'cats/1.jpg'"
     )
 
 
@@ -192,6 +192,6 @@ def _below(root: Path, paths: list[str]) -> list[str]:
         return [Path(path).relative_to(root).as_posix() for path in paths]
     except ValueError as error:
         raise ValueError(
-            f"a sample lies outside the data set's root {root} ({error}): label maps are found by "
-            "the path below it"
+            f"a sample is outside the data set's root {root} ({error}), but label maps are found "
+            "by the path below it: set the root above all samples, or pass key="
         ) from error

@@ -1,22 +1,15 @@
-"""Which label a crop gets: the four of the ReLabel paper, the data set's own, and mixtures."""
+"""Which target a crop gets: the four of the ReLabel paper, the original label, and mixtures."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
-from labelkit.label_maps.pooling_options import check_options
+from labelkit.targets import Absent, Method, check_pooling_options
 
 Label: TypeAlias = Literal[
     "local-multi", "global-multi", "local-single", "global-single", "original"
 ]
-LABELS: tuple[Label, ...] = (
-    "local-multi",
-    "global-multi",
-    "local-single",
-    "global-single",
-    "original",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,51 +17,53 @@ class TargetOptions:
     """How a label map becomes a crop's target.
 
     Attributes:
-        label: ``local-multi`` is the softmax of what lies in the crop, the paper's own proposal;
-            ``global-multi`` of the whole image, whatever the crop. The ``single`` ones put all on
-            the strongest class of the same. ``original`` is the data set's own label.
-        original: share of the data set's own label in the target, from 0 to 1.
+        label: ``local-multi`` is the softmax of the logits pooled over the crop, as the paper
+            proposes; ``global-multi`` pools over the whole image, whatever the crop. The
+            ``single`` ones put all probability on the strongest class of the same. ``original`` is
+            the data set's own label.
+        original: share of the original label in the target, from 0 to 1.
         temperature: what pooled logits are divided by before the softmax, from 0.001 to 1000;
             above 1 softens.
         method: ``relabel`` pools logits; ``probability`` pools each cell's softmax, and needs maps
             made with ``--log-sum-exp``.
         absent: what classes count as in cells that do not store them: the map's own ``background``,
-            or ``zeros`` as published, which is refused beside logarithms of probabilities.
-        tokens: rows and columns (h, w) of a student's last feature map: a second target with one
-            distribution for each of its positions; None for none.
+            or ``zeros`` as published, which is refused for log-probabilities.
+        tokens: rows and columns (h, w) of a student's last feature map: adds a second target with
+            one distribution per position; None for one target.
 
     Raises:
-        ValueError: a value out of its range.
+        ValueError: a value is out of range.
 
     Source: Yun et al. 2021 (arXiv 2101.05022), section 3 and the ablation of its labels; Jiang et
-    al. 2021 (arXiv 2104.10858), section 3, for labels of every position.
+    al. 2021 (arXiv 2104.10858), section 3, for token targets.
     """
 
     label: Label = "local-multi"
     original: float = 0.0
     temperature: float = 1.0
-    method: Literal["relabel", "probability"] = "relabel"
-    absent: Literal["background", "zeros"] = "background"
+    method: Method = "relabel"
+    absent: Absent = "background"
     tokens: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        if self.label not in LABELS:
-            raise ValueError(f"label is {self.label!r}, expected one of {', '.join(LABELS)}")
+        if self.label not in get_args(Label):
+            choices = ", ".join(get_args(Label))
+            raise ValueError(f"label is {self.label!r}, expected one of {choices}")
         if not 0 <= self.original <= 1:
             raise ValueError(f"original is {self.original}, expected a share from 0 to 1")
         if not 0.001 <= self.temperature <= 1000:
             raise ValueError(
                 f"temperature is {self.temperature}, expected a number from 0.001 to 1000"
             )
-        check_options(self.method, self.absent, 0)
+        check_pooling_options(self.method, self.absent)
         if self.tokens is not None and not _is_grid(self.tokens):
             raise ValueError(
-                f"tokens are {self.tokens!r}, expected rows and columns of at least 1, as in (7, 7)"
+                f"tokens is {self.tokens!r}, expected rows and columns of at least 1, as in (7, 7)"
             )
 
     @property
     def needs_original(self) -> bool:
-        """Whether every sample's own label is part of its target."""
+        """Whether every sample's original label is part of its target."""
         return self.original > 0 or self.label == "original"
 
 

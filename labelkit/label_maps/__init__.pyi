@@ -10,7 +10,11 @@ from .label_map import (
     LabelMaps as LabelMaps,
     MapForm as MapForm,
 )
-from .map_batch import MapBatch as MapBatch, ProbabilityBatch as ProbabilityBatch
-from .pooling import pool as pool, pool_by_zoom as pool_by_zoom
-from .pooling_batch import pool_batch as pool_batch, pool_batch_by_zoom as pool_batch_by_zoom
-from .pooling_tokens import pool_tokens as pool_tokens
+from .pooling.batch import (
+    MapBatch as MapBatch,
+    ProbabilityBatch as ProbabilityBatch,
+    pool_batch as pool_batch,
+    pool_batch_by_zoom as pool_batch_by_zoom,
+)
+from .pooling.crop import pool as pool, pool_by_zoom as pool_by_zoom
+from .pooling.tokens import pool_tokens as pool_tokens

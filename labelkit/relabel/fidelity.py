@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from labelkit.label_maps import MapForm
-    from labelkit.label_maps.pooling_options import Method
+    from labelkit.targets import Method
     from labelkit.teachers import Teacher
 
 _SIZE_MULTIPLE = 32

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import torch
 
-from labelkit.data import ids_for_names
+from labelkit.data import hint_for_plain_names
 from labelkit.errors import ClassListMismatch, TeacherError
 from labelkit.hierarchy import NAMED_LISTS, ClassList, Taxonomy, project, read_class_list
 from labelkit.relabel.batches import InputSize
@@ -333,7 +333,7 @@ def _missing_classes(
     shown = ", ".join(labels[each] for each in missing[:_SHOWN])
     more = ", ..." if len(missing) > _SHOWN else ""
     remedy = "Choose other synsets for them, remove" if named else "Remove"
-    hint = "" if named else f". {ids_for_names(teacher.classes)}"
+    hint = "" if named else f". {hint_for_plain_names(teacher.classes)}"
     return ClassListMismatch(
         f"teacher {teacher.card.name} ({teacher.classes}) has nothing for {len(missing):,} of the "
         f"classes in {classes}: {shown}{more}. {remedy} them from the list, or use another teacher"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.data.maps_of_photos import write_maps
+from tests.data.support import write_maps
 from tests.photos import write_photos
 
 

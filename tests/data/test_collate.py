@@ -1,4 +1,4 @@
-"""Batches of sparse targets, and what is refused as one."""
+"""Batches of sparse targets."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ def sparse(*excess: float) -> SparseProbabilities:
     return SparseProbabilities(torch.arange(len(excess)), torch.tensor(excess), torch.tensor(0.5))
 
 
-def test_shorter_targets_are_filled_with_what_adds_nothing():
+def test_shorter_targets_are_padded_with_entries_that_add_nothing():
     image = torch.zeros(3, 2, 2)
     images, targets = collate_sparse([(image, sparse(1.0)), (image, sparse(2.0, 3.0, 4.0))])
     assert images.shape == (2, 3, 2, 2)
     assert targets.dense(4).tolist() == [[1.5, 0.5, 0.5, 0.5], [2.5, 3.5, 4.5, 0.5]]
 
 
-def test_dense_targets_are_refused_with_both_ways_out():
+def test_dense_targets_are_refused_with_what_to_do():
     samples = [(torch.zeros(3, 2, 2), torch.ones(4))] * 2
     with pytest.raises(
-        TypeError, match=r"type Tensor, expected SparseProbabilities: .*sparse=True.*out"
+        TypeError,
+        match=r"type Tensor, expected SparseProbabilities: .*sparse=True, or drop the collate_fn",
     ):
         collate_sparse(samples)

@@ -1,4 +1,4 @@
-"""The targets of a batch, as a data loader asks for them, are those of its samples."""
+"""The targets of a batch, as a data loader requests them, equal those of its samples."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from labelkit.data import LabelMapDataset, TargetOptions
-from labelkit.data.batch_targets import BatchTargets
-from labelkit.data.crop_targets import CropTargets
+from labelkit.data.targets import CropTargets, SoftTargets
 from labelkit.geometry import CropBox
 from labelkit.hierarchy import ClassList
 from labelkit.label_maps import (
@@ -24,7 +23,7 @@ from labelkit.label_maps import (
     MapForm,
 )
 from labelkit.targets import SparseProbabilities
-from tests.data.maps_of_photos import CELLS, CENTRE, FORM, SIZES, C, write_maps
+from tests.data.support import CELLS, CENTRE, FORM, SIZES, C, write_maps
 from tests.label_maps.random_maps import random_maps
 
 OPTIONS = [
@@ -43,7 +42,7 @@ OPTIONS = [
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("form", [FORM, CELLS, SIZES], ids=["image", "cell", "sizes"])
 @pytest.mark.parametrize("sparse", [False, True])
-def test_a_batch_holds_the_samples_one_by_one(photos, tmp_path, options, form, sparse):
+def test_a_batch_equals_its_samples_one_by_one(photos, tmp_path, options, form, sparse):
     maps = write_maps(tmp_path / "maps.h5", photos[1][:3], form)
     dataset = LabelMapDataset(
         ImageFolder(photos[0]),
@@ -72,26 +71,28 @@ def test_a_batch_holds_the_samples_one_by_one(photos, tmp_path, options, form, s
 @pytest.mark.parametrize("label", ["local-multi", "local-single"])
 @pytest.mark.parametrize("method", ["relabel", "probability"])
 @pytest.mark.parametrize("sparse", [False, True])
-def test_beside_the_image_all_classes_are_alike(maps, label, method, sparse):
+def test_a_crop_outside_the_image_gives_all_classes_the_same_probability(
+    maps, label, method, sparse
+):
     options = TargetOptions(label=label, method=method)
     targets = CropTargets(LabelMapFile.open(maps), options, sparse=sparse)
-    beside, within = CropBox(1.5, 0.1, 1.9, 0.4), CropBox(0.1, 0.1, 0.5, 0.5)
-    for boxes in ([beside], [within, beside, within]):
+    outside, within = CropBox(1.5, 0.1, 1.9, 0.4), CropBox(0.1, 0.1, 0.5, 0.5)
+    for boxes in ([outside], [within, outside, within]):
         made = targets(range(len(boxes)), boxes, [0] * len(boxes))
         if sparse:
             made = [
                 SparseProbabilities(*(part[None] for part in each)).dense(C)[0] for each in made
             ]
         for box, target in zip(boxes, made, strict=True):
-            assert (target == target[0]).all() == (box is beside)
+            assert (target == target[0]).all() == (box is outside)
             assert target.sum() == pytest.approx(1, abs=1e-5)
 
 
 def made_of(maps, options, *, sparse=False, distinct=False):
-    """Targets of random crops of some maps, all together, dense."""
+    """Targets of random crops of some maps, made in one batch, as dense rows."""
     sides = np.random.default_rng(0).uniform(0.1, 0.45, (len(maps), 4))
     boxes = [CropBox(x, y, x + width, y + height) for x, y, width, height in sides]
-    targets = BatchTargets(options, [], C, sparse=sparse, distinct=distinct)
+    targets = SoftTargets(options, [], C, sparse=sparse, distinct=distinct)
     made = targets([maps], boxes, [0] * len(maps))
     if sparse:
         made = [SparseProbabilities(*(part[None] for part in each)).dense(C)[0] for each in made]
@@ -100,16 +101,16 @@ def made_of(maps, options, *, sparse=False, distinct=False):
 
 @pytest.mark.parametrize("form", [FORM, CELLS], ids=["image", "cell"])
 def test_the_strongest_class_is_one_that_a_map_names(form):
-    """Where all logits lie below the 0 of absent classes."""
+    """Even where all logits are below the 0 of absent classes."""
     maps = random_maps(np.random.default_rng(0), 9, form, C)
     low = replace(maps, score=maps.score - 100)
     made = made_of(low, TargetOptions(label="local-single", absent="zeros"))
     named = [np.unique(index) for index in maps.index]
-    assert all(int(target.argmax()) in own for target, own in zip(made, named, strict=True))
+    assert all(int(target.argmax()) in classes for target, classes in zip(made, named, strict=True))
 
 
 @pytest.mark.parametrize("form", [FORM, CELLS], ids=["image", "cell"])
-def test_a_class_that_is_nowhere_likely_has_no_negative_share(form):
+def test_a_class_that_is_unlikely_everywhere_has_no_negative_probability(form):
     maps = random_maps(np.random.default_rng(0), 60, form, C)
     lowest = replace(maps, score=np.full_like(maps.score, -90))
     made = made_of(lowest, TargetOptions(method="probability", temperature=3.0))
@@ -118,7 +119,7 @@ def test_a_class_that_is_nowhere_likely_has_no_negative_share(form):
 
 
 @pytest.mark.parametrize("distinct", [True, False])
-def test_what_stands_for_other_classes_counts_for_nothing_where_there_are_none(distinct):
+def test_the_rest_counts_for_nothing_where_every_class_is_listed(distinct):
     form = MapForm(selection="image", top_k=5, grid=(8, 8), background=C - 5)
     maps = random_maps(np.random.default_rng(0), 9, form, C)
     assert maps.background is not None
@@ -130,14 +131,14 @@ def test_what_stands_for_other_classes_counts_for_nothing_where_there_are_none(d
 
 
 class Numbered(LabelMapDataset):
-    """A user's own samples, with their number."""
+    """A subclass that adds the position to each sample."""
 
     def __getitem__(self, position):
         """One more element."""
         return (*super().__getitem__(position), position)
 
 
-def test_what_a_users_class_yields_is_what_a_loader_yields(photos, maps):
+def test_a_loader_yields_what_a_subclass_returns(photos, maps):
     loader = DataLoader(Numbered(ImageFolder(photos[0]), maps, CENTRE), 4)
     ((images, targets, numbers),) = loader
     assert numbers.tolist() == [0, 1, 2, 3]
@@ -152,7 +153,7 @@ ALL = [
 
 
 def few_targets(path, form, shift, options, *, sparse=False):
-    """Targets over three classes, all named, of which the second is sure: in a batch, and alone.
+    """Targets over three named classes, the second of them certain: in a batch, and one by one.
 
     With a shift of 0 the scores are logarithms of probabilities.
     """
@@ -165,11 +166,11 @@ def few_targets(path, form, shift, options, *, sparse=False):
     order = (-scores).argsort(1)
     index = order if cells else np.tile(np.arange(form.top_k), (8, 1))
     kept = np.take_along_axis(scores, order, 1) if cells else scores[:, : form.top_k]
-    behind = None
+    background = None
     if form.background:
         logits = scores[:, 2:].mean((2, 3)) + shift
-        behind = Background(np.full((8, 1), 2), logits, np.zeros(8, np.float32))
-    maps = LabelMaps(index.astype(np.uint16), kept + np.float32(shift), behind, lse + shift)
+        background = Background(np.full((8, 1), 2), logits, np.zeros(8, np.float32))
+    maps = LabelMaps(index.astype(np.uint16), kept + np.float32(shift), background, lse + shift)
     keys = [f"{number}.jpg" for number in range(8)]
     classes = ClassList.of(["a", "b", "c"])
     writer = LabelMapWriter(path, classes=classes, keys=keys, forms=(form,), source={})
@@ -182,19 +183,19 @@ def few_targets(path, form, shift, options, *, sparse=False):
     return made, alone
 
 
-@pytest.mark.parametrize("form", ALL, ids=["image", "behind", "cell"])
+@pytest.mark.parametrize("form", ALL, ids=["image", "background", "cell"])
 @pytest.mark.parametrize("method", ["relabel", "probability"])
-def test_a_sure_class_of_logit_zero_is_the_strongest(tmp_path, form, method):
+def test_a_certain_class_of_logit_zero_is_the_strongest(tmp_path, form, method):
     options = TargetOptions(label="local-single", method=method)
     for made in few_targets(tmp_path / "maps.h5", form, 0, options):
         assert [target.tolist() for target in made] == [[0, 1, 0]] * 8
 
 
-@pytest.mark.parametrize("form", ALL, ids=["image", "behind", "cell"])
+@pytest.mark.parametrize("form", ALL, ids=["image", "background", "cell"])
 @pytest.mark.parametrize("shift", [0, -10, -30, 30])
 @pytest.mark.parametrize("temperature", [1.0, 10.0])
 @pytest.mark.parametrize("method", ["relabel", "probability"])
-def test_a_constant_of_all_logits_changes_nothing(tmp_path, form, shift, temperature, method):
+def test_a_constant_added_to_all_logits_changes_nothing(tmp_path, form, shift, temperature, method):
     options = TargetOptions(temperature=temperature, method=method)
     made, alone = few_targets(tmp_path / "maps.h5", form, shift, options)
     _, plain = few_targets(tmp_path / "plain.h5", form, 0, options)
@@ -203,16 +204,16 @@ def test_a_constant_of_all_logits_changes_nothing(tmp_path, form, shift, tempera
         torch.testing.assert_close(target, same, rtol=0, atol=2e-4)  # steps of another range
 
 
-def test_shares_of_many_classes_sum_to_one():
+def test_probabilities_of_many_classes_sum_to_one():
     form = MapForm(selection="image", top_k=8, grid=(8, 8), background=128)
     maps = random_maps(np.random.default_rng(0), 4, form, 11_221)
     flat = replace(maps, score=maps.score * 0.01)
-    targets = BatchTargets(TargetOptions(), [], 11_221, sparse=False, distinct=True)
+    targets = SoftTargets(TargetOptions(), [], 11_221, sparse=False, distinct=True)
     for target in targets([flat], [CropBox(0.1, 0.2, 0.7, 0.8)] * 4, [0] * 4):
         assert float(target.double().sum()) == pytest.approx(1, abs=1e-6)
 
 
-def test_a_target_does_not_keep_the_batch(photos, maps):
+def test_a_target_does_not_keep_its_batch_in_memory(photos, maps):
     for sparse in (False, True):
         dataset = LabelMapDataset(ImageFolder(photos[0]), maps, CENTRE, sparse=sparse)
         for _, target in dataset.__getitems__([0, 1, 2]):

@@ -1,4 +1,4 @@
-"""Which label a crop gets: the paper's four, the data set's own, mixtures, and in which form."""
+"""Which target a crop gets: the paper's four, the original label, mixtures, and in which form."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torchvision.transforms import v2
 from labelkit.data import LabelMapDataset, LabelMapIterable, TargetOptions, collate_sparse
 from labelkit.errors import ClassListMismatch, DatasetError, LabelMapError
 from labelkit.geometry import CropBox
-from tests.data.maps_of_photos import CENTRE, CROP, FORM, C, write_maps
+from tests.data.support import CENTRE, CROP, FORM, C, write_maps
 from tests.oracles.pooling import pooled_logits
 
 
@@ -23,8 +23,8 @@ def target_of(photos, maps, position=0, **options):
     return dataset, dataset[position][1]
 
 
-def own_class(dataset, position=0):
-    """A folder's class in the file: ``things`` is 0 there, and 1 among the folders."""
+def original_class(dataset, position=0):
+    """The file's class of a sample's folder: ``things`` is 0 in the file, 1 among the folders."""
     path, _ = dataset.dataset.samples[position]
     return {"things": 0, "animals": 1}[path.split("/")[-2]]
 
@@ -48,24 +48,24 @@ def test_the_four_labels_of_the_paper(photos, maps, position, label, box, hard):
     torch.testing.assert_close(target, expected, rtol=0, atol=1e-5)
 
 
-def test_the_data_sets_own_label_is_found_by_name(photos, maps):
+def test_the_original_label_is_found_by_name(photos, maps):
     for position in range(4):
         dataset, target = target_of(photos, maps, position, label="original")
-        assert target.argmax() == own_class(dataset, position)
+        assert target.argmax() == original_class(dataset, position)
         assert target.sum() == 1
         assert target.dtype == torch.float32
 
 
-def test_a_mixture_holds_its_share_of_the_data_sets_own_label(photos, maps):
+def test_a_mixture_has_its_share_of_the_original_label(photos, maps):
     dataset, soft = target_of(photos, maps)
     _, mixed = target_of(photos, maps, original=0.3)
     expected = 0.7 * soft
-    expected[own_class(dataset)] += 0.3
+    expected[original_class(dataset)] += 0.3
     torch.testing.assert_close(mixed, expected)
 
 
 @pytest.mark.parametrize("label", ["local-multi", "local-single"])
-def test_padding_takes_nothing_from_the_classes_that_are_seen(photos, maps, label):
+def test_padding_takes_no_probability_from_the_visible_classes(photos, maps, label):
     folder, options = ImageFolder(photos[0]), TargetOptions(label=label)
     whole, padded = (
         LabelMapDataset(folder, maps, v2.Compose([*steps, v2.PILToTensor()]), options=options)
@@ -84,7 +84,7 @@ def test_a_temperature_softens(photos, maps):
     torch.testing.assert_close(target, (logits / 3).softmax(0), rtol=0, atol=1e-5)
 
 
-def test_zeros_stand_for_absent_classes_if_asked(photos, maps):
+def test_absent_classes_count_as_zero_on_request(photos, maps):
     dataset, target = target_of(photos, maps, absent="zeros")
     label_map = dataset.maps[dataset.keys[0]]
     bare = type(label_map)(label_map.index, label_map.score)
@@ -92,8 +92,8 @@ def test_zeros_stand_for_absent_classes_if_asked(photos, maps):
     torch.testing.assert_close(target, expected, rtol=0, atol=1e-5)
 
 
-def test_probabilities_are_pooled_if_asked(photos, maps):
-    """A crop of whole cells: the mean of their softmax."""
+def test_probabilities_are_pooled_on_request(photos, maps):
+    """A crop of whole cells gets the mean of their softmax."""
     dataset, target = target_of(photos, maps, method="probability", label="global-multi")
     label_map = dataset.maps[dataset.keys[0]]
     logits = torch.from_numpy(label_map.dense(C) - label_map.log_sum_exp)
@@ -117,7 +117,7 @@ def test_probabilities_need_the_log_sum_exp(photos, tmp_path):
 
 
 @pytest.mark.parametrize("options", [{}, {"original": 0.3}, {"label": "local-single"}], ids=str)
-def test_sparse_targets_are_the_dense_ones(photos, maps, options):
+def test_sparse_targets_equal_dense_targets(photos, maps, options):
     folder, chosen = ImageFolder(photos[0]), TargetOptions(**options)
     dense = LabelMapDataset(folder, maps, CENTRE, options=chosen)
     sparse = LabelMapDataset(folder, maps, CENTRE, options=chosen, sparse=True)
@@ -127,8 +127,8 @@ def test_sparse_targets_are_the_dense_ones(photos, maps, options):
     torch.testing.assert_close(targets.dense(C), expected, rtol=0, atol=1e-6)
 
 
-def test_a_second_target_tells_of_each_position(photos, maps):
-    """Columns of the left half of the flipped crop are those of the right half of the plain one."""
+def test_token_targets_are_flipped_with_the_crop(photos, maps):
+    """Columns of the flipped crop are those of the plain one, from right to left."""
     flipped = v2.Compose([v2.Resize((96, 96)), v2.RandomHorizontalFlip(1), v2.PILToTensor()])
     plain = v2.Compose([v2.Resize((96, 96)), v2.PILToTensor()])
     folder, options = ImageFolder(photos[0]), TargetOptions(tokens=(2, 4))
@@ -143,9 +143,7 @@ def test_a_second_target_tells_of_each_position(photos, maps):
     assert not torch.allclose(tokens[:, :, 0], tokens[:, :, 3], atol=1e-3)
 
 
-def test_positions_are_followed_where_the_crop_is_turned_and_refused_where_it_is_not_full(
-    photos, maps
-):
+def test_token_targets_follow_turned_crops_and_are_refused_for_padded_or_slanted_ones(photos, maps):
     folder, options = ImageFolder(photos[0]), TargetOptions(tokens=(2, 4))
 
     def tokens(*steps):
@@ -159,7 +157,7 @@ def test_positions_are_followed_where_the_crop_is_turned_and_refused_where_it_is
     half = tokens(v2.RandomRotation((180, 180)))
     torch.testing.assert_close(half.flip(1, 2), plain, rtol=0, atol=1e-6)
     for steps in ([v2.CenterCrop(48), v2.Pad(9)], [v2.RandomRotation((5, 5))]):
-        with pytest.raises(ValueError, match="beside what they tell of"):
+        with pytest.raises(ValueError, match="token targets would not match the positions"):
             tokens(*steps)
 
 
@@ -177,14 +175,14 @@ def test_images_without_a_map_keep_their_own_label_if_asked(photos, tmp_path):
         _, target = dataset[position]
         assert (target.max() == 1) == (key not in keys[:2])
         if key not in keys[:2]:
-            assert target.argmax() == own_class(dataset, position)
+            assert target.argmax() == original_class(dataset, position)
 
 
-def test_own_labels_that_the_file_lacks_are_named(photos, tmp_path):
+def test_original_labels_that_the_file_lacks_are_named(photos, tmp_path):
     (photos[0] / "things").rename(photos[0] / "objects")
     keys = [key.replace("things", "objects") for key in photos[1]]
     renamed = write_maps(tmp_path / "renamed.h5", keys)
-    with pytest.raises(ClassListMismatch, match=r"own labels objects\. Make maps over"):
+    with pytest.raises(ClassListMismatch, match=r"original labels objects\. Make maps over"):
         target_of(photos, renamed, label="original")
 
 
@@ -212,7 +210,7 @@ def test_any_data_set_with_a_key_yields_the_same(photos, maps):
         torch.testing.assert_close(ours[position], plain[plain.keys.index(key)])
 
 
-def test_own_labels_without_ids_are_asked_for(photos, maps):
+def test_original_labels_need_ids(photos, maps):
     folder, keys = photos
 
     def make(**more):
@@ -230,7 +228,7 @@ def test_own_labels_without_ids_are_asked_for(photos, maps):
     assert make(classes=["animals", "things"])[0][1].argmax() == 1  # animals, by the file's list
 
 
-def test_timms_data_set_yields_the_same_and_never_another_image(photos, maps):
+def test_a_timm_data_set_yields_the_same_and_never_replaces_an_image(photos, maps):
     from timm.data import ImageDataset
 
     folder, keys = photos
@@ -253,7 +251,7 @@ def test_a_stream_yields_the_same_in_workers(photos, maps):
         torch.testing.assert_close(list(sample), list(plain[plain.keys.index(key)]))
 
 
-def test_a_stream_counts_what_the_file_lacks_over_workers(photos, tmp_path):
+def test_a_stream_counts_missing_images_over_workers(photos, tmp_path):
     folder, keys = photos
     maps = write_maps(tmp_path / "some.h5", keys[:2])
     loose = Loose(folder, keys)
@@ -261,17 +259,17 @@ def test_a_stream_counts_what_the_file_lacks_over_workers(photos, tmp_path):
     kept = LabelMapIterable(stream, maps, CENTRE, missing="hard", classes=["animals", "things"])
     for _ in range(2):
         assert len(list(DataLoader(kept, batch_size=None, num_workers=2))) == 8
-    assert kept.missing_count == 8  # a list is read whole by each worker
+    assert kept.missing_count == 8  # each worker reads the whole list
     with pytest.raises(LabelMapError, match=keys[2]):
         list(LabelMapIterable(stream, maps, CENTRE))
 
 
-def test_a_data_set_travels_to_a_worker(photos, maps):
+def test_a_data_set_can_be_pickled_for_a_worker(photos, maps):
     dataset, target = target_of(photos, maps, original=0.1)
     torch.testing.assert_close(pickle.loads(pickle.dumps(dataset))[0][1], target)  # noqa: S301 -- our own bytes
 
 
-def test_a_data_set_without_a_transform_says_so(photos, maps):
+def test_a_data_set_without_a_transform_is_refused(photos, maps):
     with pytest.raises(ValueError, match="has no transform yet"):
         LabelMapDataset(ImageFolder(photos[0]), maps)[0]
 
@@ -297,7 +295,7 @@ def test_a_data_set_without_a_transform_says_so(photos, maps):
     ],
     ids=str,
 )
-def test_options_out_of_their_range_are_named(options):
+def test_options_out_of_range_are_refused(options):
     (name,) = options
-    with pytest.raises(ValueError, match=rf"{name} (is|are) .*expected"):
+    with pytest.raises(ValueError, match=rf"{name} is .*expected"):
         TargetOptions(**options)

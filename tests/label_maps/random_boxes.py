@@ -1,4 +1,4 @@
-"""Random crops of every kind, for tests."""
+"""Random crops of every kind."""
 
 from __future__ import annotations
 
@@ -23,4 +23,4 @@ _SIDE = st.one_of(
 _SHOWN = st.tuples(st.booleans(), st.booleans(), st.booleans())
 
 ANY_BOX = st.builds(_box, st.tuples(_EDGE, _EDGE, _SIDE, _SIDE), _SHOWN)
-"""Inside, outside and across the image; thinner than a cell, of whole cells, far larger."""
+"""Inside, outside and across the image; thinner than a cell, of whole cells, much larger."""

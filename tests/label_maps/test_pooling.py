@@ -33,17 +33,17 @@ FORMS = [
 
 
 def map_of(seed: int, form: MapForm) -> LabelMap:
-    """A random map as a file gives it back."""
+    """A random map after encoding and decoding."""
     codec = MapCodec(form, CLASSES)
     maps = random_maps(np.random.default_rng(seed), 1, form, CLASSES)
     return codec.decode(codec.encode(maps))[0]
 
 
-def assert_pooled_as_by_roi_align(label_map: LabelMap, box: CropBox) -> None:
+def assert_equals_roi_align(label_map: LabelMap, box: CropBox) -> None:
     target = pool(label_map, box)
     assert (np.diff(target.classes) > 0).all()
     ours = torch.from_numpy(target.dense(CLASSES))
-    # RoIAlign adds up to 225 numbers of -12 one by one in float32: it is off by 3e-5 itself.
+    # RoIAlign sums up to 225 numbers near -12 in float32: its own error reaches 3e-5.
     torch.testing.assert_close(ours, pooled_logits(label_map, box, CLASSES), rtol=1e-5, atol=1e-5)
 
 
@@ -60,11 +60,11 @@ def assert_pooled_as_by_roi_align(label_map: LabelMap, box: CropBox) -> None:
 def test_pooling_equals_roi_align_for_any_box(left, top, width, height, seed, grid, form):
     """Boxes inside, outside and across the image, thinner than a cell; maps of any form."""
     label_map = map_of(seed, MapForm(**form, grid=grid))
-    assert_pooled_as_by_roi_align(label_map, CropBox(left, top, left + width, top + height))
+    assert_equals_roi_align(label_map, CropBox(left, top, left + width, top + height))
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_dense_logits_are_what_a_map_says_of_each_class_and_cell(form):
+def test_dense_logits_are_those_of_each_class_and_cell(form):
     label_map = map_of(3, MapForm(**form, grid=(4, 5)))
     dense = label_map.dense(CLASSES)
     for (i, j), _ in np.ndenumerate(dense[0]):
@@ -79,7 +79,7 @@ def test_pooling_equals_roi_align_where_the_number_of_points_jumps(cells):
     label_map = random_map(cells)
     for left in (0.0, 1 / 15, 0.1, 1 / 3):
         box = CropBox(left, 0.2, left + cells / 15, 0.2 + cells / 15)
-        assert_pooled_as_by_roi_align(label_map, box)
+        assert_equals_roi_align(label_map, box)
 
 
 def test_the_target_is_the_softmax_of_the_pooled_logits():
@@ -92,15 +92,15 @@ def test_the_target_is_the_softmax_of_the_pooled_logits():
 
 @pytest.mark.parametrize("form", FORMS)
 def test_the_whole_image_is_the_mean_of_its_cells(form):
-    """Fifteen sampling points in the middle of fifteen cells: each counts once."""
+    """Fifteen sampling points in the middles of fifteen cells: each counts once."""
     label_map = map_of(1, MapForm(**form, grid=(15, 15)))
     mean = label_map.dense(CLASSES).mean(axis=(1, 2), dtype=float)
     found = pool(label_map, CropBox.whole()).dense(CLASSES)
     np.testing.assert_allclose(found, mean, rtol=0, atol=1e-5)
 
 
-def test_a_crop_of_one_part_names_the_class_of_that_part():
-    """Left half class 3, right half class 7: crops of either half say so."""
+def test_a_crop_of_one_half_gets_the_class_of_that_half():
+    """Class 3 fills the left half, class 7 the right half."""
     index = np.broadcast_to(np.where(np.arange(15) < 8, 3, 7), (1, 15, 15)).astype(np.uint16)
     label_map = LabelMap(index, np.full((1, 15, 15), 9.0, np.float32))
     left = pool(label_map, CropBox(0.0, 0.2, 0.45, 0.9)).probabilities(10)
@@ -130,10 +130,10 @@ def test_a_flip_does_not_change_the_mean():
     assert np.array_equal(plain.dense(CLASSES), flipped.dense(CLASSES))
 
 
-def test_only_classes_that_the_map_knows_are_listed():
+def test_only_classes_that_the_map_names_are_listed():
     image = map_of(0, MapForm(selection="image", top_k=3, grid=(4, 4), background=5, patterns=1))
-    known = sorted({*image.classes.tolist(), *image.background.classes.tolist()})
-    assert pool(image, CropBox.whole()).classes.tolist() == known
+    named = sorted({*image.classes.tolist(), *image.background.classes.tolist()})
+    assert pool(image, CropBox.whole()).classes.tolist() == named
     assert len(pool(random_map(0, grid=(1, 1)), CropBox.whole()).classes) == 3
 
 
@@ -143,13 +143,13 @@ def test_a_target_with_a_class_outside_the_list_is_refused():
         target.dense(20)
 
 
-def test_the_background_is_the_logit_of_all_other_classes():
-    target = SparseLogits(np.array([1]), np.array([2.0], np.float32), background=-1.0)
+def test_rest_is_the_logit_of_all_classes_that_are_not_listed():
+    target = SparseLogits(np.array([1]), np.array([2.0], np.float32), rest=-1.0)
     assert target.dense(3).tolist() == [-1.0, 2.0, -1.0]
 
 
-def test_the_background_shows_where_nothing_is_stored():
-    """Class 0 and 1 are stored in one cell each; 0 has a background of its own, and so has 2."""
+def test_dense_logits_fall_back_to_the_background():
+    """Classes 0 and 1 are stored in one cell each; 0 and 2 have a background mean."""
     label_map = LabelMap(
         np.array([[[0, 1]]], np.uint16),
         np.array([[[5.0, 4.0]]], np.float32),
@@ -186,14 +186,14 @@ def test_the_strongest_class_of_an_image_map_is_the_highest_not_the_first():
 
 @pytest.mark.parametrize("side", [1e3, 1e7, 1e30])
 def test_a_crop_far_larger_than_the_image_costs_no_more(side):
-    """Almost all of it lies outside; the mean goes to nothing."""
+    """Almost all of it is outside the image, so the mean vanishes."""
     label_map = random_map(0, grid=(3, 3))
     pooled = pool(label_map, CropBox(-side, 0.1, side, 0.9)).dense(20)
     assert np.isfinite(pooled).all()
     assert np.abs(pooled).max() < 100 / side
 
 
-def test_a_crop_has_edges_that_are_numbers():
+def test_a_crop_with_infinite_or_nan_edges_is_refused():
     for edge in (float("inf"), float("nan")):
         with pytest.raises(ValueError, match="finite"):
             CropBox(0, 0, edge, 1)

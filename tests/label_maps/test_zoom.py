@@ -48,15 +48,15 @@ def test_between_two_zooms_logits_are_mixed_by_the_logarithm(zoom):
 
 
 @pytest.mark.parametrize(("zoom", "number"), [(0.4, 0), (1.0, 0), (2.0, 1), (4.0, 2), (9.0, 2)])
-def test_at_a_zoom_and_beyond_the_last_one_map_alone_counts(zoom, number):
+def test_at_a_zoom_and_beyond_the_last_one_a_single_map_counts(zoom, number):
     maps, box = some_maps(), box_of(zoom)
     alone = pool(maps[number], box)
     found = pool_by_zoom(maps, ZOOMS, box)
     np.testing.assert_allclose(found.dense(CLASSES), alone.dense(CLASSES), rtol=0, atol=1e-4)
 
 
-def test_only_the_two_maps_around_the_crop_are_named():
-    """The class of the third map is not in a target between the first and the second."""
+def test_only_the_two_maps_around_the_zoom_of_the_crop_count():
+    """The class of the third map is not listed between the first and the second zoom."""
     maps = [
         LabelMap(np.full((1, 1, 1), n, np.uint16), np.ones((1, 1, 1), np.float32)) for n in range(3)
     ]
@@ -66,7 +66,7 @@ def test_only_the_two_maps_around_the_crop_are_named():
     assert (np.diff(found.classes) > 0).all()
 
 
-def test_one_map_is_pooled_as_it_is():
+def test_a_single_map_is_pooled_unchanged():
     label_map, box = random_map(0), box_of(3)
     found, alone = pool_by_zoom([label_map], [0.7], box), pool(label_map, box)
     assert np.array_equal(found.dense(CLASSES), alone.dense(CLASSES))
@@ -87,13 +87,15 @@ def test_one_map_is_pooled_as_it_is():
         [1.0, math.inf],
     ],
 )
-def test_zooms_that_are_not_one_each_positive_and_ascending_are_refused(zooms):
-    """A file whose forms do not know their zoom says 0."""
+def test_zooms_that_are_not_one_per_map_positive_and_ascending_are_refused(zooms):
+    """A form of unknown zoom has zoom 0."""
     maps = [random_map(0), random_map(1)]
-    with pytest.raises(ValueError, match="of 2 maps: one each, positive, ascending"):
+    with pytest.raises(
+        ValueError, match="for 2 maps, expected one per map, positive and ascending"
+    ):
         pool_by_zoom(maps, zooms, box_of(1))
 
 
 def test_no_maps_are_refused():
-    with pytest.raises(ValueError, match="of 0 maps: one each"):
+    with pytest.raises(ValueError, match="for 0 maps, expected one per map"):
         pool_by_zoom([], [], box_of(1))

@@ -16,14 +16,14 @@ def dense_logits(label_map: LabelMap, num_classes: int) -> torch.Tensor:
     """The dense map (C, H, W), entry by entry."""
     rows, columns = label_map.grid
     dense = torch.zeros(num_classes, rows, columns)
-    behind = label_map.background
-    if behind is not None:
-        dense += float(behind.rest)
-        for m, class_index in enumerate(behind.classes):
-            dense[int(class_index)] = float(behind.logits[m])
-            for p in range(0 if behind.patterns is None else len(behind.patterns)):
-                pattern = torch.from_numpy(behind.patterns[p])
-                dense[int(class_index)] += float(behind.coefficients[p, m]) * pattern
+    background = label_map.background
+    if background is not None:
+        dense += float(background.rest)
+        for m, class_index in enumerate(background.classes):
+            dense[int(class_index)] = float(background.logits[m])
+            for p in range(0 if background.patterns is None else len(background.patterns)):
+                pattern = torch.from_numpy(background.patterns[p])
+                dense[int(class_index)] += float(background.coefficients[p, m]) * pattern
     for k in range(label_map.top_k):
         for i in range(rows):
             for j in range(columns):
@@ -41,22 +41,16 @@ def dense_probabilities(label_map: LabelMap, num_classes: int, *, zeros: bool) -
     return dense
 
 
-def aligned_means(
-    dense: torch.Tensor,
-    box: CropBox,
-    size: tuple[int, int] = (1, 1),
-    *,
-    aligned: bool = False,
-    sampling: int = 0,
+def roi_align_means(
+    dense: torch.Tensor, box: CropBox, size: tuple[int, int] = (1, 1)
 ) -> torch.Tensor:
     """RoIAlign (C, h, w) of a dense map over a crop, mirrored and transposed if the crop is."""
     rows, columns = dense.shape[1:]
     fractions = torch.tensor([box.left, box.top, box.right, box.bottom])
-    corners = fractions * torch.tensor([columns, rows, columns, rows])
-    corners = corners if aligned else corners - 0.5
+    corners = fractions * torch.tensor([columns, rows, columns, rows]) - 0.5
     boxes = torch.cat([torch.zeros(1), corners])[None]
     size = size[::-1] if box.transposed else size
-    pooled = roi_align(dense[None], boxes, size, sampling_ratio=sampling, aligned=aligned)[0]
+    pooled = roi_align(dense[None], boxes, size, aligned=False)[0]
     pooled = pooled.mT if box.transposed else pooled
     pooled = pooled.flip(2) if box.flipped else pooled
     return pooled.flip(1) if box.upside_down else pooled
@@ -64,7 +58,7 @@ def aligned_means(
 
 def pooled_logits(label_map: LabelMap, box: CropBox, num_classes: int) -> torch.Tensor:
     """Mean logits (C,) of a crop, from the dense (C, H, W) map."""
-    return aligned_means(dense_logits(label_map, num_classes), box)[:, 0, 0]
+    return roi_align_means(dense_logits(label_map, num_classes), box)[:, 0, 0]
 
 
 def pooled_target(label_map: LabelMap, box: CropBox, num_classes: int) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""What users hand in: subsets, streams and loose data sets, labels that lack, wrong arguments."""
+"""Data sets of users: subsets, streams, data sets with a key, missing labels, wrong arguments."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from torchvision.datasets import ImageFolder
 from labelkit.data import LabelMapDataset, LabelMapIterable, TargetOptions
 from labelkit.errors import DatasetError, LabelMapError
 from labelkit.label_maps import MapForm
-from tests.data.maps_of_photos import CENTRE, FORM, write_maps
+from tests.data.support import CENTRE, FORM, write_maps
 from tests.data.test_targets import Loose
 
 BARE = MapForm(top_k=5, grid=(8, 8))
-OWN = TargetOptions(original=0.5)
+MIXED = TargetOptions(original=0.5)
 NAMES = ["animals", "things"]
 
 
 class Given(Loose):
-    """The photos with the labels, or the whole samples, that a test wants."""
+    """The photos, with the labels or in the samples that a test makes."""
 
     def __init__(self, photos, make):
         super().__init__(*photos)
         self.make = make
 
     def __getitem__(self, position):
-        """What ``make`` makes of the image."""
+        """The result of ``make`` for the image."""
         return self.make(super().__getitem__(position)[0])
 
 
@@ -48,33 +48,33 @@ def stream(photos, maps, make, **options):
 
 
 LABELS = {
-    "none": (None, "animals/cat.jpg' comes without a class index"),
-    "minus one": (-1, "animals/cat.jpg' comes without a class index"),
-    "beyond": (2, "animals/cat.jpg' comes with the class index 2, .* has 2 classes"),
-    "far below": (-2, "animals/cat.jpg' comes with the class index -2, .* has 2 classes"),
-    "text": ("cat", "animals/cat.jpg' comes with the label 'cat', expected a class index"),
-    "many": (torch.zeros(3), "animals/cat.jpg' comes with the label .*expected a class index"),
+    "none": (None, "animals/cat.jpg' has no class index"),
+    "minus one": (-1, "animals/cat.jpg' has no class index"),
+    "beyond": (2, "animals/cat.jpg' has the class index 2, .* has 2 classes"),
+    "far below": (-2, "animals/cat.jpg' has the class index -2, .* has 2 classes"),
+    "text": ("cat", "animals/cat.jpg' has the label 'cat', expected a class index"),
+    "many": (torch.zeros(3), "animals/cat.jpg' has the label .*expected a class index"),
 }
 
 
 @pytest.mark.parametrize("label", LABELS)
-def test_a_label_that_a_target_needs_and_no_class_has_is_told(photos, maps, label):
+def test_a_label_that_a_target_needs_but_no_class_has_is_refused(photos, maps, label):
     """It must not become another class, such as the last one."""
     value, message = LABELS[label]
     with pytest.raises(DatasetError, match=message):
-        given(photos, maps, lambda image: (image, value), options=OWN)[0]
+        given(photos, maps, lambda image: (image, value), options=MIXED)[0]
     with pytest.raises(DatasetError, match=message):
-        next(iter(stream(photos, maps, lambda key, image: (key, image, value), options=OWN)))
+        next(iter(stream(photos, maps, lambda key, image: (key, image, value), options=MIXED)))
 
 
-def test_images_alone_have_no_label_to_mix_in(photos, maps):
-    with pytest.raises(DatasetError, match="comes without a class index"):
-        given(photos, maps, lambda image: image, options=OWN)[0]
-    with pytest.raises(DatasetError, match="comes without a class index"):
-        next(iter(stream(photos, maps, lambda key, image: (key, image), options=OWN)))
+def test_images_without_labels_cannot_be_mixed_with_them(photos, maps):
+    with pytest.raises(DatasetError, match="has no class index"):
+        given(photos, maps, lambda image: image, options=MIXED)[0]
+    with pytest.raises(DatasetError, match="has no class index"):
+        next(iter(stream(photos, maps, lambda key, image: (key, image), options=MIXED)))
 
 
-def test_only_images_without_a_map_need_a_label_of_their_own(photos, tmp_path):
+def test_only_images_without_a_map_need_their_original_label(photos, tmp_path):
     some = write_maps(tmp_path / "some.h5", photos[1][:1])
     ours = given(photos, some, lambda image: image, missing="hard")
     assert ours[0][1].max() < 1
@@ -87,14 +87,14 @@ def test_only_images_without_a_map_need_a_label_of_their_own(photos, tmp_path):
     assert next(iter(samples))[1].max() < 1
 
 
-def test_timms_images_without_a_label_are_told(photos, maps):
+def test_timm_images_without_a_label_are_refused(photos, maps):
     inner = ImageDataset(str(photos[0]))
     inner.reader.samples = [(path, None) for path, _ in inner.reader.samples]
-    with pytest.raises(DatasetError, match="comes without a class index"):
-        LabelMapDataset(inner, maps, CENTRE, options=OWN)[0]
+    with pytest.raises(DatasetError, match="has no class index"):
+        LabelMapDataset(inner, maps, CENTRE, options=MIXED)[0]
 
 
-def test_timms_image_mode_is_kept(photos, maps):
+def test_the_image_mode_of_timm_is_kept(photos, maps):
     for mode, channels in (("L", 1), ("RGB", 3), ("RGBA", 4), (None, 3)):
         ours = LabelMapDataset(ImageDataset(str(photos[0]), input_img_mode=mode), maps, CENTRE)
         assert ours[0][0].shape == (channels, 48, 48)
@@ -111,14 +111,14 @@ def test_a_transform_deep_inside_is_refused(photos, maps, name):
         ConcatDataset([ImageFolder(photos[0]), Subset(inner, [0])]),
     ]
     for dataset in nested:
-        told = "give the transform to .* by ImageFolder"
+        message = "pass the transform to .* by ImageFolder"
         if name == "target_transform":
-            told = "ImageFolder has a target_transform, .* relabel --classes"
-        with pytest.raises(ValueError, match=told):
+            message = "ImageFolder has a target_transform, .* relabel --classes"
+        with pytest.raises(ValueError, match=message):
             LabelMapDataset(dataset, maps, CENTRE, key=lambda position: photos[1][position])
 
 
-def test_subsets_without_a_transform_are_as_good_as_the_whole(photos, maps):
+def test_subsets_without_a_transform_yield_the_same(photos, maps):
     whole = ImageFolder(photos[0])
     both = ConcatDataset([Subset(whole, [2, 0]), Subset(whole, [1])])
     ours = LabelMapDataset(both, maps, CENTRE, key=lambda position: photos[1][[2, 0, 1][position]])
@@ -139,19 +139,19 @@ def test_a_subset_needs_no_key(photos, maps, kind):
 
 
 class Mirrored(Subset):
-    """A subset that yields images of its own."""
+    """A subset that changes its images."""
 
     def __getitem__(self, position):
-        """Turned left to right."""
+        """The image flipped left to right."""
         image, label = super().__getitem__(position)
         return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT), label
 
     def __getitems__(self, positions):
-        """Which torch asks of such a class."""
+        """As torch requires of such a class."""
         return [self[position] for position in positions]
 
 
-def test_a_subset_with_images_of_its_own_is_read_through_itself(photos, maps):
+def test_a_subset_that_changes_its_images_is_read_through_itself(photos, maps):
     mirrored = Mirrored(ImageFolder(photos[0]), [2, 0])
     with pytest.raises(ValueError, match=r"Mirrored has no samples, .* key=lambda"):
         LabelMapDataset(mirrored, maps, CENTRE)
@@ -159,7 +159,7 @@ def test_a_subset_with_images_of_its_own_is_read_through_itself(photos, maps):
     assert torch.equal(ours[0][0], CENTRE(mirrored[0][0]))
 
 
-def test_ids_come_before_names_where_a_data_set_has_both(photos, maps):
+def test_ids_take_precedence_over_names(photos, maps):
     """As torchvision's ImageNet has them: its classes are tuples of names."""
     folder = ImageFolder(photos[0])
     folder.classes, folder.wnids = [("cat", "photographer"), ("cup", "rocket")], NAMES
@@ -174,7 +174,7 @@ def test_an_image_too_large_for_pillow_is_named(photos, maps, monkeypatch):
             LabelMapDataset(inner, maps, CENTRE)[0]
 
 
-def test_samples_of_another_form_are_told(photos, maps):
+def test_samples_of_another_form_are_refused(photos, maps):
     with pytest.raises(DatasetError, match=r"cat\.jpg: .* a dict of image, label, expected \(im"):
         given(photos, maps, lambda image: {"image": image, "label": 0})[0]
     for make, what in (
@@ -187,7 +187,7 @@ def test_samples_of_another_form_are_told(photos, maps):
 
 
 @pytest.mark.parametrize("kind", [Path, str.encode], ids=["path", "bytes"])
-def test_a_key_that_is_no_text_is_told(photos, maps, kind):
+def test_a_key_that_is_not_a_str_is_refused(photos, maps, kind):
     with pytest.raises(TypeError, match=r"key\(0\) is .*animals/cat\.jpg.*, expected a str"):
         LabelMapDataset(
             Loose(*photos), maps, CENTRE, key=lambda position: kind(photos[1][position])
@@ -195,15 +195,15 @@ def test_a_key_that_is_no_text_is_told(photos, maps, kind):
 
 
 @pytest.mark.parametrize("make", [given, stream])
-def test_arguments_of_another_kind_are_told(photos, maps, make):
+def test_arguments_of_the_wrong_kind_are_refused(photos, maps, make):
     for name in ("untraced", "missing"):
         with pytest.raises(ValueError, match=rf"{name} is 'typo', expected \w+ or \w+"):
             make(photos, maps, lambda *parts: parts, **{name: "typo"})
-    with pytest.raises(TypeError, match=r"of type dict, expected labelkit\.data\.TargetOptions"):
+    with pytest.raises(TypeError, match=r"has type dict, expected labelkit\.data\.TargetOptions"):
         make(photos, maps, lambda *parts: parts, options={"temperature": 2.0})
 
 
-def test_a_stream_is_as_long_as_what_it_reads(photos, maps):
+def test_the_length_of_a_stream_is_that_of_its_data_set(photos, maps):
     ours = stream(photos, maps, lambda key, image: (key, image))
     assert len(ours) == 4
     assert len(DataLoader(ours, batch_size=3)) == 2
@@ -216,16 +216,18 @@ def test_a_stream_is_as_long_as_what_it_reads(photos, maps):
 PROBABILITIES = {"average": "probability"}
 
 
-def test_zeros_do_not_stand_beside_logarithms_of_probabilities(photos, tmp_path):
+def test_absent_zeros_is_refused_for_log_probabilities(photos, tmp_path):
     maps = write_maps(tmp_path / "maps.h5", photos[1], FORM, PROBABILITIES)
     zeros = TargetOptions(absent="zeros")
     for make in (given, stream):
-        with pytest.raises(LabelMapError, match=r"maps\.h5 holds log-probabilities .*'background'"):
+        with pytest.raises(
+            LabelMapError, match=r"maps\.h5 stores log-probabilities .*'background'"
+        ):
             make(photos, maps, lambda *parts: parts, options=zeros)
 
 
-def test_zeros_stand_where_zero_is_what_absent_classes_count(photos, tmp_path):
-    """In maps of logits, in maps that were shifted around zero, and as a probability."""
+def test_absent_zeros_is_accepted_where_zero_means_unknown(photos, tmp_path):
+    """For maps of logits, for maps shifted around zero, and for pooled probabilities."""
     averaged, zeros = PROBABILITIES, TargetOptions(absent="zeros")
     shares = TargetOptions(absent="zeros", method="probability")
     logits = {"average": "logit"}

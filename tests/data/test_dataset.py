@@ -1,4 +1,4 @@
-"""The data set yields the soft target of just the crop that the pipeline took."""
+"""The data set yields the soft target of exactly the crop that the pipeline took."""
 
 from __future__ import annotations
 
@@ -106,13 +106,13 @@ def test_maps_whose_zooms_do_not_ascend_are_refused(photos, tmp_path, zooms):
     folder, keys = photos
     forms = [structs.replace(SMALL, zoom=zoom) for zoom in zooms]
     maps = write_maps(tmp_path / "maps.h5", keys, *forms)
-    with pytest.raises(LabelMapError, match="only known if they ascend"):
+    with pytest.raises(LabelMapError, match="expected positive, ascending zooms"):
         LabelMapDataset(ImageFolder(folder), maps, PIPELINE)
 
 
 @pytest.mark.parametrize("context", ["fork", "spawn"])
-def test_workers_yield_what_the_process_itself_yields(photos, tmp_path, context):
-    """A pipeline without chance, so that every process takes the same crop."""
+def test_workers_yield_what_the_main_process_yields(photos, tmp_path, context):
+    """A deterministic pipeline, so that every process takes the same crop."""
     folder, keys = photos
     pipeline = v2.Compose([v2.Resize(80), v2.CenterCrop(64), v2.PILToTensor()])
     maps = write_maps(tmp_path / "maps.h5", keys)
@@ -132,7 +132,7 @@ def test_plain_torch_cross_entropy_takes_the_targets(dataset):
     assert torch.isfinite(loss)
 
 
-def test_an_image_without_a_map_is_named_at_once(photos, tmp_path):
+def test_an_image_without_a_map_is_named_when_the_data_set_is_created(photos, tmp_path):
     folder, keys = photos
     maps = write_maps(tmp_path / "maps.h5", keys[:3])
     with pytest.raises(LabelMapError, match=r"1 of 4 images, the first is 'things/rocket.jpg'"):
@@ -142,7 +142,7 @@ def test_an_image_without_a_map_is_named_at_once(photos, tmp_path):
 def test_a_transform_inside_the_inner_data_set_is_refused(photos, tmp_path):
     folder, keys = photos
     maps = write_maps(tmp_path / "maps.h5", keys)
-    with pytest.raises(ValueError, match="give the transform to LabelMapDataset"):
+    with pytest.raises(ValueError, match="pass the transform to LabelMapDataset"):
         LabelMapDataset(ImageFolder(folder, transform=PIPELINE), maps, PIPELINE)
 
 

@@ -20,7 +20,7 @@ CENTRE = v2.Compose([v2.Resize((96, 96)), v2.CenterCrop(48), v2.PILToTensor()])
 
 
 def write_maps(path, keys, form=FORM, source=None):
-    """A finished file of some keys' maps, of a form or several, over C classes; its path."""
+    """Write a file of maps of one or several forms, over C classes, and return its path."""
     forms = form if isinstance(form, tuple) else (form,)
     classes = ClassList.of(["things", "animals", *(f"class {n}" for n in range(C - 2))])
     writer = LabelMapWriter(path, classes=classes, keys=keys, forms=forms, source=source or {})
