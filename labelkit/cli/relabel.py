@@ -18,6 +18,7 @@ from labelkit.cli.options import (
     json_option,
     names_option,
     output_option,
+    overwrite_option,
     quiet_option,
     read_classes,
     workers_option,
@@ -218,6 +219,7 @@ def _all_options(command: Command) -> Command:
 @click.command("relabel", epilog=EPILOG)
 @click.argument("data", type=FOLDER)
 @output_option("Label-map file to write (.h5).")
+@overwrite_option
 @_all_options
 @json_option
 @quiet_option
@@ -225,6 +227,7 @@ def command(
     data: Path,
     *,
     output: Path,
+    overwrite: bool,
     reuse: Path | None,
     as_json: bool,
     **options: Unpack[_Options],
@@ -257,7 +260,15 @@ def command(
         stack.enter_context(report_kept_shards(output))
         old = stack.enter_context(LabelMapFile.open(reuse)) if reuse else None
         advance = stack.enter_context(progress_bar(screen, "Relabel"))
-        result = relabel(data, teachers, output, settings, on_progress=advance, reuse=old)
+        result = relabel(
+            data,
+            teachers,
+            output,
+            settings,
+            on_progress=advance,
+            reuse=old,
+            overwrite=overwrite,
+        )
     facts = _facts(result)
     if as_json:
         print_json(facts)

@@ -160,8 +160,8 @@ def _load_named(file: LabelMapFile, named: dict[str, Any], device: str) -> Teach
         )
     except TeacherError as error:
         raise TeacherError(
-            f"{file.path} was made by {name!r}, which cannot be loaded here ({error}). If it has "
-            "its own card, pass the card's path with --teacher"
+            f"{file.path} was made by {name!r}, which cannot be loaded here ({error}). If you "
+            "have a card for it, pass the card's path with --teacher"
         ) from error
 
 

@@ -81,7 +81,7 @@ class ImageBatch:
 class PackedBatch:
     """A batch on its way from a worker to the main process.
 
-    A queue pickles a batch in its own thread and drops it if the pixels cannot be put into shared
+    A queue pickles in a background thread, and drops a batch whose pixels cannot be put into shared
     memory; the main process would then wait forever. So the worker pickles the batch itself.
     """
 
@@ -97,7 +97,7 @@ class PackedBatch:
             return cls(bytes(ForkingPickler.dumps(failed)))
 
     def unpack(self) -> ImageBatch:
-        """The batch, with its pixels taken over from the worker.
+        """The batch, with the worker's pixels.
 
         Raises:
             OSError: the worker is gone, or this process may not open more files.

@@ -56,6 +56,7 @@ def relabel(  # noqa: PLR0913 -- data, teacher, output, and options
     *,
     on_progress: OnProgress | None = None,
     reuse: LabelMapFile | None = None,
+    overwrite: bool = False,
 ) -> RelabelResult:
     """Give every image of a folder a label map.
 
@@ -72,13 +73,14 @@ def relabel(  # noqa: PLR0913 -- data, teacher, output, and options
         reuse: an earlier file of the same teacher and settings. Its rows are copied for images that
             still exist; the teacher sees only new images and those whose row is damaged. An image
             is identified by its path alone; ``verify`` finds changed ones.
+        overwrite: replace an ``output`` of other images or settings once the new file is complete.
 
     Raises:
         DatasetError: the folder holds no images, or its disk fails.
         ClassListMismatch: the teacher lacks one of the requested classes.
         ClassListError: there are fewer classes than ``top_k``.
-        LabelMapError: ``output`` exists and is something else, or was begun with other settings,
-            or ``reuse`` was made with others.
+        LabelMapError: ``output`` exists and is something else, and ``overwrite`` is false; or it
+            was begun with other settings, or ``reuse`` was made with others.
         TeacherError: the model has no spatial grid, does not accept such an input size, or gives a
             score that is not finite.
         OSError: the disk fails; finished shards are kept.
@@ -91,16 +93,16 @@ def relabel(  # noqa: PLR0913 -- data, teacher, output, and options
     maker = MapMaker(teachers, settings or Settings())
     keys = list_images(root)
     output = Path(output)
-    finished = _finished(output, maker, keys)
+    finished = _finished(output, maker, keys, overwrite=overwrite)
     if finished is not None:
         return finished
     try:
-        writer = _open_writer(output, keys, maker, reuse)
+        writer = _open_writer(output, keys, maker, reuse, overwrite=overwrite)
         result = _run(Path(root), writer, maker, on_progress or (lambda _done, _total: None))
         return replace(result, reused=len(keys) - len(writer.keys), damaged=writer.damaged)
     except (OSError, LabelMapError):
         # Another run of the same command may have finished and removed the shards.
-        finished = _finished(output, maker, keys)
+        finished = _finished(output, maker, keys, overwrite=overwrite)
         if finished is None:
             raise
         return finished
@@ -110,7 +112,12 @@ def relabel(  # noqa: PLR0913 -- data, teacher, output, and options
 
 
 def _open_writer(
-    output: Path, keys: list[str], maker: MapMaker, reuse: LabelMapFile | None
+    output: Path,
+    keys: list[str],
+    maker: MapMaker,
+    reuse: LabelMapFile | None,
+    *,
+    overwrite: bool,
 ) -> LabelMapWriter:
     return LabelMapWriter(
         output,
@@ -121,6 +128,7 @@ def _open_writer(
         made_with=maker.made_with,
         shard_rows=maker.settings.shard_rows,
         reuse=reuse,
+        overwrite=overwrite,
     )
 
 
@@ -188,29 +196,36 @@ def _worker_failed(reason: str) -> LabelkitError:
     )
 
 
-def _finished(output: Path, maker: MapMaker, keys: list[str]) -> RelabelResult | None:
-    """The result of an earlier run of the same command; None if there is no such file.
+def _finished(
+    output: Path, maker: MapMaker, keys: list[str], *, overwrite: bool
+) -> RelabelResult | None:
+    """The result of an earlier run of the same command; None if the file is yet to be written.
 
     Raises:
-        LabelMapError: the file is something else.
+        LabelMapError: the file is something else and must not be overwritten.
     """
     if not os.path.lexists(output):
         return None
-    remedy = "choose another name with -o (and --reuse this one if images were added), or remove it"
     try:
         file = LabelMapFile.open(output)
     except (LabelMapError, FileNotFoundError) as error:
-        raise LabelMapError(
-            f"{output} exists and is not a complete label-map file: {remedy}"
-        ) from error
-    differences = list(_differences(file, maker, keys))
-    if differences:
-        raise LabelMapError(
-            f"{output} exists, made from other images or settings ({'; '.join(differences)}): "
-            f"{remedy}"
-        )
-    shutil.rmtree(output.with_name(f"{output.name}.parts"), ignore_errors=True)
-    return RelabelResult(file.path, len(file), file.unreadable, processed=0, existed=True)
+        if overwrite:
+            return None
+        raise _exists(output, "not a complete label-map file") from error
+    differences = "; ".join(_differences(file, maker, keys))
+    if not differences:
+        shutil.rmtree(output.with_name(f"{output.name}.parts"), ignore_errors=True)
+        return RelabelResult(file.path, len(file), file.unreadable, processed=0, existed=True)
+    if overwrite:
+        return None
+    raise _exists(output, f"made from other images or settings ({differences})")
+
+
+def _exists(output: Path, what: str) -> LabelMapError:
+    return LabelMapError(
+        f"{output} exists, {what}: choose another name with -o (and --reuse this one if images "
+        "were added), or pass --overwrite"
+    )
 
 
 def _differences(file: LabelMapFile, maker: MapMaker, keys: list[str]) -> Iterator[str]:

@@ -219,7 +219,7 @@ class LogitsProjection:
     """Sums the probabilities of a teacher's classes into those of a data set, as logits.
 
     A class of the data set gets the logarithm of the sum of exponentials, so the softmax over the
-    data set's classes is the teacher's own, summed and renormalised.
+    data set's classes is the teacher's, summed and renormalised.
 
     Args:
         projection: S onto T classes, none of which is missing.

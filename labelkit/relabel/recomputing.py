@@ -55,8 +55,8 @@ def named_teachers(file: LabelMapFile) -> list[dict[str, Any]]:
     """The teachers that a file's header names: one, or several that ``relabel`` averaged.
 
     Raises:
-        LabelMapError: it names none, as after an import. The message says why its maps cannot be
-            recomputed, and what can be checked instead.
+        LabelMapError: it names none, as after an import. The message gives the reason and what can
+            be checked instead.
     """
     several = file.attrs.get("teachers")
     found = several if isinstance(several, list) else [file.attrs.get("teacher")]
@@ -229,7 +229,7 @@ def _why_not(source: dict[str, Any]) -> str:
 
 
 def _settings(file: LabelMapFile) -> Settings:
-    """The settings that made a file, as far as its header says.
+    """The settings that made a file, as recorded in its header.
 
     Raises:
         LabelMapError: it holds values that no version writes.
@@ -243,7 +243,7 @@ def _settings(file: LabelMapFile) -> Settings:
     if len(sizes) != len(file.forms):
         raise LabelMapError(f"{file.path} has {len(sizes)} input sizes for {len(file.forms)} maps")
     maps = [tuple(each) if isinstance(each, list) else (each,) for each in sizes]
-    # A list for each teacher stands for each teacher's default size, in one map.
+    # One list per teacher: each teacher predicted at its default size, in one map.
     default_sizes = any(isinstance(side, list) for sides in maps for side in sides)
     return Settings(
         sizes=() if default_sizes else tuple(maps),

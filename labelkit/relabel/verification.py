@@ -195,7 +195,7 @@ def likely_renames(extra: Sequence[str], missing: Sequence[str]) -> dict[str, st
 
     Keys are paired if exactly one of each side agrees in, by precedence: the path up to letter case
     and Unicode normalisation, which file systems change; the path up to its extension; the last
-    parts of the path, as many as possible, as after a move to another folder.
+    parts of the path, the more the better, as after a move to another folder.
 
     Args:
         extra: keys of rows without an image.

@@ -121,6 +121,39 @@ def test_a_finished_file_is_never_changed(teacher, photos, tmp_path):
     assert output.read_bytes() == before
 
 
+def test_overwrite_replaces_another_file_once_the_new_one_is_complete(teacher, photos, tmp_path):
+    output = tmp_path / "maps.h5"
+    relabel(photos, teacher, output, Settings(sizes=(96,)))
+    before = output.read_bytes()
+
+    def interrupt(*_: int) -> None:
+        raise KeyboardInterrupt
+
+    other = Settings(sizes=(64,))
+    with pytest.raises(KeyboardInterrupt):
+        relabel(photos, teacher, output, other, on_progress=interrupt, overwrite=True)
+    assert output.read_bytes() == before
+    assert not relabel(photos, teacher, output, other, overwrite=True).existed
+    assert LabelMapFile.open(output).attrs["input_sizes"] == [64]
+    assert relabel(photos, teacher, output, other, overwrite=True).existed
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["maps.h5", "photos"]
+
+
+def test_a_file_grows_in_place_if_it_is_reused_and_overwritten(photos, tmp_path):
+    output, away = tmp_path / "maps.h5", tmp_path / "grey.jpg"
+    (photos / "animals" / "grey.jpg").rename(away)
+    command = ("relabel", photos, "-o", output, "--size", 64, "--workers", 0)
+    assert labelkit(*command).code == 0
+    away.rename(photos / "animals" / "grey.jpg")
+    refused = labelkit(*command)
+    assert refused.code == 1
+    assert "(images: 1 more, 0 fewer): choose another name with -o" in refused.text
+    run = labelkit(*command, "--reuse", output, "--overwrite")
+    assert run.code == 0, run.text
+    assert f"Copied from {output}: 3. Made now: 1." in run.text
+    assert len(LabelMapFile.open(output)) == 4
+
+
 def test_unreadable_images_are_recorded_and_never_replaced(teacher, photos, tmp_path):
     (photos / "animals" / "empty.jpg").touch()
     (photos / "things" / "torn.jpg").write_bytes((photos / "animals/cat.jpg").read_bytes()[:999])
@@ -291,7 +324,7 @@ def test_scores_that_are_not_finite_name_the_image(photos, tmp_path):
     [
         (["none", "-o", "x.h5"], 2, "does not exist"),
         ([".", "-o", "x.h5"], 1, "holds no images"),
-        (["photos", "-o", "taken.txt"], 1, "exists and is not a complete label-map file"),
+        (["photos", "-o", "taken.txt"], 1, "exists, not a complete label-map file"),
         (["photos", "-o", "x.h5", "--teacher", "resnet5"], 1, "unknown teacher 'resnet5'"),
         (["photos", "-o", "x.h5", "--classes", "imagenet-2k"], 2, "imagenet-12k"),
         (["photos", "-o", "x.h5", "--topk", "0"], 2, "--topk"),
