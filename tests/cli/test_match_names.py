@@ -23,7 +23,9 @@ def classes(tmp_path: Path) -> Path:
     return path
 
 
-def test_it_says_what_is_settled_what_to_choose_and_what_comes_next(classes: Path) -> None:
+def test_the_summary_shows_what_is_settled_what_to_choose_and_what_to_do_next(
+    classes: Path,
+) -> None:
     output = classes.with_name("names.tsv")
     run = labelkit("match-names", classes, "-o", output)
     assert run.code == 0
@@ -55,7 +57,7 @@ def test_folder_names_with_one_meaning_need_no_edit(tmp_path: Path) -> None:
     assert labelkit("build-tree", photos, "--names", names, "-o", tmp_path / "tree.json").code == 0
 
 
-def test_paths_with_blanks_are_one_word_in_the_next_command(tmp_path: Path) -> None:
+def test_paths_with_spaces_are_quoted_in_the_next_command(tmp_path: Path) -> None:
     folder = tmp_path / "my data"
     folder.mkdir()
     (folder / "clock.txt").write_text("clock\n")
@@ -71,8 +73,8 @@ def test_paths_with_blanks_are_one_word_in_the_next_command(tmp_path: Path) -> N
         ]
 
 
-def test_names_cannot_steer_the_terminal(tmp_path: Path) -> None:
-    """Neither a class without a candidate, nor one to choose for, nor a path."""
+def test_control_characters_are_not_printed(tmp_path: Path) -> None:
+    """Neither in class names, nor in candidates, nor in paths."""
     path = tmp_path / "\x1b[1mclasses.txt"
     undecided = ["\x1bapple", "crane\x9b", "house\x07", "maple\x08_tree"]
     path.write_text("\n".join(["bibi\x1b]0;mbap", *undecided]), encoding="utf-8")

@@ -11,7 +11,7 @@ import pytest
 
 from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy
 from tests.command import labelkit
-from tests.convert.trees import PETS, same, tree_with_levels
+from tests.hierarchy.support.trees import PETS, same, tree_with_levels
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 from labelkit.convert import TREE_FORMATS, export_tree, import_tree
 from labelkit.errors import TreeFileError
 from labelkit.hierarchy import ClassList, SemanticTree
-from tests.convert.trees import PETS, named_tree, same, tree_with_levels
+from tests.hierarchy.support.trees import PETS, named_tree, same, tree_with_levels
 from tests.oracles.forests import Parents, forests
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import torch
 from labelkit.label_maps import LabelMapFile, MapForm
 from tests.command import labelkit
 from tests.convert.support import KEYS, PLAIN, write_classes, write_file, write_folder
-from tests.convert.trees import PETS
+from tests.hierarchy.support.trees import PETS
 
 FROM = ("convert", "loose", "-o", "maps.h5", "--classes", "classes.txt", "--axes", "columns-first")
 

@@ -14,7 +14,7 @@ import torch
 from labelkit.convert import published, read_published, write_published
 from labelkit.errors import TreeFileError
 from labelkit.hierarchy import ClassList, SemanticTree
-from tests.convert.trees import PETS, named_tree, tree_with_levels
+from tests.hierarchy.support.trees import PETS, named_tree, tree_with_levels
 
 
 @pytest.mark.parametrize("name", ["imagenet-21k-p", "imagenet-21k-p-winter21"])

@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 from labelkit.convert import read_csv_tree, write_csv_tree
 from labelkit.errors import TreeFileError
 from labelkit.hierarchy import ClassList, SemanticTree, read_taxonomy
-from tests.convert.trees import PETS, same, tree_with_levels
+from tests.hierarchy.support.trees import PETS, same, tree_with_levels
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,4 +1,4 @@
-"""``labelkit build-tree`` as its user meets it, in a process of its own."""
+"""``labelkit build-tree`` as users run it, in a separate process."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def build_tree(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A carnivore, a dog and a corgi in wnid folders; some files beside them."""
+    """A carnivore, a dog and a corgi in wnid folders, and some files."""
     for wnid in ("n02075296", "n02084071", "n02112826"):
         (tmp_path / "photos" / wnid).mkdir(parents=True)
     (tmp_path / "twice.txt").write_text("n02084071\nn02084071\n")
@@ -53,13 +53,13 @@ def test_a_folder_becomes_a_tree_file_and_a_summary(folder: Path) -> None:
     assert result.stdout.endswith("Next: labelkit inspect tree.json\n")
 
 
-def test_a_list_without_relations_is_told_to_have_one_level(folder: Path) -> None:
+def test_a_flat_list_is_reported_to_have_one_level(folder: Path) -> None:
     result = build_tree("imagenet-1k", "-o", "tree.json", folder=folder)
     assert result.returncode == 0
     assert "there is one level" in result.stdout
 
 
-def test_a_known_list_is_recognised_by_its_digest(folder: Path) -> None:
+def test_a_named_list_is_recognised_by_its_digest(folder: Path) -> None:
     from labelkit.hierarchy import read_class_list
 
     (folder / "classes.txt").write_text("\n".join(read_class_list("imagenet-1k")))
@@ -67,7 +67,7 @@ def test_a_known_list_is_recognised_by_its_digest(folder: Path) -> None:
     assert "the same as imagenet-1k" in " ".join(result.stdout.split())
 
 
-def test_ordering_by_level_is_said_loudly(folder: Path) -> None:
+def test_a_reordered_class_list_is_reported(folder: Path) -> None:
     (folder / "classes.txt").write_text("n02112826\nn02084071\n")
     result = build_tree("classes.txt", "-o", "tree.json", "--order", "level", folder=folder)
     assert result.returncode == 0
@@ -92,7 +92,7 @@ def test_inner_nodes_give_a_flat_list_levels_and_are_counted(folder: Path) -> No
     assert len(SemanticTree.load(folder / "tree.json").counts) == 3
 
 
-def test_a_taxonomys_leaves_are_the_classes_unless_others_are_given(folder: Path) -> None:
+def test_the_leaves_of_a_taxonomy_are_the_default_classes(folder: Path) -> None:
     options = ["--taxonomy", "pets.csv", "-o", "tree.json", "--overwrite"]
     assert build_tree(*options, folder=folder).returncode == 0
     tree = SemanticTree.load(folder / "tree.json")
@@ -112,7 +112,7 @@ def test_a_taxonomys_leaves_are_the_classes_unless_others_are_given(folder: Path
     }
 
 
-def test_a_table_of_parents_goes_before_the_rule(folder: Path) -> None:
+def test_a_table_of_parents_overrides_the_rule(folder: Path) -> None:
     (folder / "all.txt").write_text("animal\npet\ncat\ndog\n")
     (folder / "mine.tsv").write_text("cat\tanimal\n")
     options = ["all.txt", "--taxonomy", "pets.csv", "--parents", "mine.tsv"]
@@ -134,7 +134,7 @@ def test_a_table_of_parents_goes_before_the_rule(folder: Path) -> None:
     assert "'cat' is not a parent of 'animal' in pets.csv: it has none" in result.stderr
 
 
-def test_what_a_terminal_cannot_show_ends_no_command(folder: Path) -> None:
+def test_names_that_the_terminal_cannot_encode_do_not_fail(folder: Path) -> None:
     (folder / "drinks.csv").write_text("child,parent\ncaf\u00e9,drink\n", "utf-8")
     (folder / "classes.txt").write_text("caf\u00e9\ndrink\n", "utf-8")
     options = ["classes.txt", "--taxonomy", "drinks.csv", "-o", "tree.json"]
@@ -149,7 +149,7 @@ def test_what_a_terminal_cannot_show_ends_no_command(folder: Path) -> None:
     assert b"drink > caf?" in result.stdout
 
 
-def test_plain_names_take_the_nouns_of_their_file(folder: Path) -> None:
+def test_plain_names_get_the_synsets_of_their_name_file(folder: Path) -> None:
     (folder / "plain.txt").write_text("hound\nmy dog\nn02075296\n")
     (folder / "names.tsv").write_text(
         "class\twnid\tnote\nhound\tn02087551\t\nmy dog\tn02084071\t\n"
@@ -230,7 +230,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize(("arguments", "message"), USAGE.values(), ids=USAGE.keys())
-def test_wrong_usage_exits_with_2_and_one_line_of_reason(
+def test_a_usage_error_exits_with_2_and_one_line(
     arguments: list[str], message: str, folder: Path
 ) -> None:
     result = build_tree(*arguments, folder=folder)

@@ -20,21 +20,21 @@ from labelkit.hierarchy import (
 
 
 @pytest.mark.parametrize("name", NAMED_LISTS)
-def test_a_named_list_is_the_one_that_its_digest_says(name: str) -> None:
+def test_a_named_list_has_its_digest(name: str) -> None:
     classes = read_class_list(name)
     assert (classes.name, len(classes)) == (name, NAMED_LISTS[name].length)
     assert identify(ClassList.of(classes)) == name
 
 
-def test_another_order_is_another_list() -> None:
+def test_a_list_in_another_order_is_not_identified() -> None:
     classes = read_class_list("imagenet-1k")
     assert identify(ClassList.of(reversed(classes.ids))) == ""
 
 
-def test_a_timm_whose_list_differs_is_refused(
+def test_a_timm_with_a_different_list_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A list is known by its digest: another timm's file of the same name must not pass for it."""
+    """A list is identified by its digest: a different file of the same name is not accepted."""
     folder = tmp_path / "timm" / "data" / "_info"
     folder.mkdir(parents=True)
     (tmp_path / "timm" / "__init__.py").write_text("")
@@ -60,7 +60,9 @@ def test_a_timm_whose_list_differs_is_refused(
     ],
     ids=["plain", "no last line end", "mark and CRLF", "CR", "comments, blanks and spaces"],
 )
-def test_text_files_of_every_kind_read_the_same(content: bytes, tmp_path: Path) -> None:
+def test_text_files_with_any_line_endings_and_comments_read_the_same(
+    content: bytes, tmp_path: Path
+) -> None:
     path = tmp_path / "animals.txt"
     path.write_bytes(content)
     classes = read_class_list(path)
@@ -94,14 +96,14 @@ def test_text_files_of_every_kind_read_the_same(content: bytes, tmp_path: Path) 
         ),
     ],
 )
-def test_what_is_no_class_list_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
+def test_other_files_are_refused(content: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "animals.txt"
     path.write_bytes(content)
     with pytest.raises(ClassListError, match=message):
         read_class_list(path)
 
 
-def test_a_table_of_commas_is_refused_and_a_name_with_one_is_not(tmp_path: Path) -> None:
+def test_a_csv_table_is_refused_but_not_a_name_with_a_comma(tmp_path: Path) -> None:
     (tmp_path / "pets.csv").write_text("child,parent\ncat,animal\n")
     with pytest.raises(ClassListError, match=r"pets\.csv is a table with several columns"):
         read_class_list(tmp_path / "pets.csv")
@@ -110,7 +112,7 @@ def test_a_table_of_commas_is_refused_and_a_name_with_one_is_not(tmp_path: Path)
 
 
 @pytest.mark.parametrize("length", [41, 255, 256, 10_000])
-def test_no_message_shows_more_than_the_beginning_of_an_id(length: int, tmp_path: Path) -> None:
+def test_messages_show_only_the_beginning_of_a_long_id(length: int, tmp_path: Path) -> None:
     path = tmp_path / "ids.txt"
     path.write_text(f"{'x' * length}\n" * 2)
     with pytest.raises(ClassListError) as caught:
@@ -119,8 +121,8 @@ def test_no_message_shows_more_than_the_beginning_of_an_id(length: int, tmp_path
     assert "x" * 41 not in str(caught.value)
 
 
-def test_a_tree_gives_its_own_classes(tmp_path: Path) -> None:
-    """The inner nodes that were added are no classes, and the list keeps its name."""
+def test_a_tree_file_gives_its_data_classes(tmp_path: Path) -> None:
+    """Inner nodes are not data classes, and the list keeps its name."""
     parents = {"cat": "animal", "dog": "animal", "cup": "thing", "pan": "thing"}
     classes = ClassList.of(["pan", "cat", "cup", "dog"], "four")
     tree = SemanticTree.build(classes, Taxonomy.from_parents(parents), inner_levels="all")
@@ -152,19 +154,19 @@ def test_a_folder_without_class_folders_is_refused(tmp_path: Path) -> None:
         read_class_list(tmp_path)
 
 
-def test_the_folder_above_the_splits_is_refused_with_a_hint(tmp_path: Path) -> None:
+def test_a_folder_of_splits_is_refused_with_a_hint(tmp_path: Path) -> None:
     for name in ["train", "val"]:
         (tmp_path / name).mkdir()
     with pytest.raises(ClassListError, match=r"train, val, which are splits .* such as .*train$"):
         read_class_list(tmp_path)
 
 
-def test_what_does_not_exist_names_the_lists_and_the_closest() -> None:
+def test_an_unknown_name_is_refused_with_the_closest_one() -> None:
     with pytest.raises(FileNotFoundError, match=r"Did you mean imagenet-21k-p\?.*imagenet-22k-ms"):
         read_class_list("imagenet21k-p")
 
 
-def test_a_name_means_the_list_and_a_path_means_the_folder(
+def test_a_string_means_the_named_list_and_a_path_the_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "imagenet-1k" / "cat").mkdir(parents=True)
@@ -182,12 +184,12 @@ def test_a_name_means_the_list_and_a_path_means_the_folder(
         (["a\udcff"], "is not valid UTF-8: rename it"),
     ],
 )
-def test_what_is_no_list_of_texts_is_refused(ids: list[str], message: str) -> None:
+def test_ids_must_be_a_list_of_valid_strings(ids: list[str], message: str) -> None:
     with pytest.raises(ClassListError, match=message):
         ClassList.of(ids)
 
 
-def test_texts_of_other_libraries_become_plain_ones() -> None:
+def test_string_subclasses_become_plain_strings() -> None:
     classes = ClassList(["a", np.str_("b")], "caf\udce9")  # type: ignore[arg-type]
     assert classes.ids == ("a", "b")
     assert {type(class_id) for class_id in classes} == {str}

@@ -1,4 +1,4 @@
-"""Coarser classes: every class goes to the first of them above it, and cuts fit into each other."""
+"""Coarser classes: every class goes to its closest coarse ancestor, and coarsenings are nested."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def check(coarse: Coarsening, parents: Parents) -> None:
 
 
 @given(forests(max_classes=16), st.integers(0, 6))
-def test_at_depth_takes_the_ancestor_there_or_the_class_itself(
+def test_a_depth_keeps_the_ancestor_there_or_a_shallower_class(
     parents: Parents, depth: int
 ) -> None:
     tree = tree_of(parents)
@@ -55,7 +55,7 @@ def test_at_depth_takes_the_ancestor_there_or_the_class_itself(
 
 
 @given(forests(max_classes=16), st.integers(1, 20), st.integers(1, 20))
-def test_coarser_cuts_are_unions_of_finer_ones(parents: Parents, one: int, other: int) -> None:
+def test_coarsenings_are_unions_of_finer_ones(parents: Parents, one: int, other: int) -> None:
     tree = tree_of(parents)
     roots = parents.count(-1)
     few, many = sorted((max(one, roots), max(other, roots)))
@@ -71,7 +71,7 @@ def test_coarser_cuts_are_unions_of_finer_ones(parents: Parents, one: int, other
 
 
 @given(forests(max_classes=16), st.integers(1, 16))
-def test_a_cut_is_as_large_as_whole_splits_allow(parents: Parents, number: int) -> None:
+def test_a_coarsening_has_as_many_classes_as_splits_allow(parents: Parents, number: int) -> None:
     """Against splitting by hand: the group with the most classes, then the smaller id."""
     tree = tree_of(parents)
     below = {
@@ -95,7 +95,7 @@ def test_a_cut_is_as_large_as_whole_splits_allow(parents: Parents, number: int) 
 
 
 @given(forests(max_classes=12), st.integers(1, 12), st.data())
-def test_the_order_of_the_classes_changes_no_group(
+def test_the_order_of_the_classes_does_not_affect_the_groups(
     parents: Parents, number: int, data: st.DataObject
 ) -> None:
     """Ids travel with the classes: the same groups come out."""
@@ -121,7 +121,7 @@ def test_ancestors_keep_their_order_and_leave_the_rest_out(
     assert set(coarse.left_out) == set(tree.classes) - set(above(coarse))
 
 
-def test_inner_nodes_are_groups_but_no_classes() -> None:
+def test_inner_nodes_can_be_coarse_classes_but_are_not_counted() -> None:
     taxonomy = Taxonomy.from_parents(
         {"tabby": "cat", "manx": "cat", "cat": "animal", "pug": "animal", "oak": "plant"}
         | {"elm": "plant", "animal": "thing", "plant": "thing"}
@@ -138,7 +138,7 @@ def test_inner_nodes_are_groups_but_no_classes() -> None:
     assert coarse.index.tolist() == [0, 0, 0, 1, 1, 0, 0, 1, -1]
 
 
-def test_folders_are_found_by_name_and_numbered_as_torchvision_does() -> None:
+def test_folders_are_matched_by_name_and_numbered_as_in_torchvision() -> None:
     taxonomy = Taxonomy.from_parents({"tabby": "cat", "manx": "cat", "pug": "dog", "elm": "tree"})
     tree = SemanticTree.build(ClassList.of(["tree", "dog", "cat", *taxonomy.leaves()]), taxonomy)
     coarse = coarsen_to_ancestors(tree, ["cat", "dog"])
@@ -150,7 +150,7 @@ def test_folders_are_found_by_name_and_numbered_as_torchvision_does() -> None:
         coarse.for_folders(["elm", "cat"])
 
 
-def test_objects_show_what_they_are_in_a_line() -> None:
+def test_reprs_are_one_informative_line() -> None:
     tree = SemanticTree.build(read_class_list("imagenet-1k"), Taxonomy.wordnet(), inner_levels=4)
     assert repr(tree) == (
         "SemanticTree(imagenet-1k + inner (1,225 classes, digest 26960f), 225 of them inner nodes; "
@@ -175,7 +175,7 @@ def test_imagenet_1k_in_thirty_classes() -> None:
     assert len(coarse.left_out) == 1000 - 121
 
 
-def test_what_cannot_be_cut_is_said() -> None:
+def test_impossible_coarsenings_are_refused() -> None:
     tree = SemanticTree.build(read_class_list("imagenet-1k"), Taxonomy.wordnet())
     with pytest.raises(ValueError, match=r"has 1,000 roots .* 10 classes: .* --inner-levels all"):
         coarsen(tree, 10)
@@ -196,10 +196,10 @@ def test_what_cannot_be_cut_is_said() -> None:
 
 
 @given(forests(max_classes=14), st.integers(1, 14), st.integers(1, 14), st.data())
-def test_cuts_fit_with_inner_nodes_and_classes_above_classes(
+def test_coarsenings_are_nested_with_inner_nodes_and_nested_classes(
     parents: Parents, one: int, other: int, data: st.DataObject
 ) -> None:
-    """Any nodes as classes, all others that part them as inner nodes."""
+    """Any nodes as classes, and all others that separate them as inner nodes."""
     drawn = data.draw(st.lists(st.sampled_from(range(len(parents))), min_size=1, unique=True))
     taxonomy = Taxonomy.from_parents(
         {f"c{node}": f"c{up}" if up >= 0 else None for node, up in enumerate(parents)}
@@ -217,7 +217,7 @@ def test_cuts_fit_with_inner_nodes_and_classes_above_classes(
         assert sum(fine.sizes) == sum(coarse.sizes) == len(classes)
 
 
-def test_what_a_cut_leaves_out_stays_out_of_coarser_ones() -> None:
+def test_classes_left_out_stay_out_of_coarser_coarsenings() -> None:
     tree = tree_of((-1, 0, 0, 1, 1))
     fine, coarse = coarsen_to_ancestors(tree, ["c3", "c4"]), coarsen_to_ancestors(tree, ["c1"])
     assert fine.left_out == ("c0", "c1", "c2")

@@ -23,11 +23,11 @@ def test_every_class_of_imagenet_has_a_definition_in_the_order_asked() -> None:
     assert found["n01440764"].startswith("freshwater dace-like game fish of Europe")
 
 
-def test_what_is_no_synset_is_left_out() -> None:
+def test_ids_that_are_not_synsets_are_left_out() -> None:
     assert definitions(["my cat", "n99999999"]) == {}
 
 
-def test_all_are_left_out_where_timm_lacks_the_file(
+def test_all_are_left_out_if_timm_lacks_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without_file = ModuleSpec("timm", None, is_package=True)

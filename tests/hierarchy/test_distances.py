@@ -19,7 +19,7 @@ from tests.oracles.forests import Parents, chain_of, forests, tree_of
 
 
 def height(parents: Parents, node: int) -> int:
-    """The longest way down; -1 stands for the node above all roots."""
+    """The longest path down; -1 is the virtual node above all roots."""
     children = [child for child, up in enumerate(parents) if up == node]
     return max((height(parents, child) + 1 for child in children), default=0)
 
@@ -44,7 +44,7 @@ def test_all_pairs_against_shared_chains(parents: Parents) -> None:
         assert np.array_equal(hierarchical_distance(tree, rows, columns, kind), table)
 
 
-def test_dogs_are_close_and_a_dog_and_a_car_have_nothing_in_common() -> None:
+def test_two_dogs_share_an_ancestor_and_a_dog_and_a_car_do_not() -> None:
     tree = SemanticTree.build(read_class_list("imagenet-21k-p"), Taxonomy.wordnet())
     index = tree.classes.index
     samoyed, pug, car = (index[i] for i in ("n02111889", "n02110958", "n02958343"))
@@ -54,7 +54,7 @@ def test_dogs_are_close_and_a_dog_and_a_car_have_nothing_in_common() -> None:
     assert (near, far) == (3, 5 + tree.depth[car] + 1)
 
 
-def test_one_long_chain_takes_no_table() -> None:
+def test_pairs_in_one_long_chain_need_no_table() -> None:
     """A dense table of 100,000 classes would be 10^10 entries."""
     count = 100_000
     classes = ClassList.of(map(str, range(count)))
@@ -65,7 +65,7 @@ def test_one_long_chain_takes_no_table() -> None:
     assert np.array_equal(hierarchical_distance(tree, a, b), count - 1 - np.minimum(a, b))
 
 
-def test_tables_are_as_narrow_as_they_can_be() -> None:
+def test_tables_use_the_narrowest_type() -> None:
     tree = SemanticTree.build(read_class_list("imagenet-1k"), Taxonomy.wordnet())
     table = distance_table(tree, "path")
     assert table.dtype == np.int8
@@ -77,7 +77,7 @@ def test_tables_are_as_narrow_as_they_can_be() -> None:
 
 
 @pytest.mark.parametrize("wrong", [[-1], [2], [0.5]])
-def test_indices_of_no_class_are_refused(wrong: list[float]) -> None:
+def test_invalid_class_indices_are_refused(wrong: list[float]) -> None:
     with pytest.raises(ValueError, match="class indices"):
         hierarchical_distance(tree_of((-1, 0)), wrong, 0)
 
@@ -91,14 +91,14 @@ def test_an_unknown_kind_is_refused() -> None:
             ask(tree_of((-1, 0)))
 
 
-def test_no_pairs_are_no_error() -> None:
+def test_empty_arrays_of_pairs_are_accepted() -> None:
     for kind in ("height", "path", "lca_depth"):
         distances = hierarchical_distance(tree_of((-1, 0)), [], [], kind)
         assert distances.shape == (0,)
         assert not distances.flags.writeable
 
 
-def test_the_longest_way_fits_into_the_table() -> None:
+def test_the_longest_path_fits_into_the_table() -> None:
     """Two chains of 64 classes: 128 steps, one more than int8 holds."""
     classes = ClassList.of(map(str, range(128)))
     parent = np.arange(-1, 127)

@@ -1,4 +1,4 @@
-"""Levels made of inner nodes: which are chosen, and what a tree with them keeps."""
+"""Levels of inner nodes: which are chosen, and what a tree with them keeps."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def taxonomy_of(parents: Parents) -> Taxonomy:
 
 
 def parts(parents: Parents, node: int, classes: list[int]) -> int:
-    """In how many branches below a node there are classes."""
+    """The number of branches below a node with classes."""
     chains = [chain_of(parents, leaf) for leaf in classes]
     return len({chain[chain.index(node) + 1] for chain in chains if node in chain[:-1]})
 
 
 @given(forests(max_classes=24), st.sampled_from([1, 2, 3, 4, "all"]))
-def test_levels_above_leaves(parents: Parents, levels: int) -> None:
+def test_inner_nodes_above_leaves_form_levels(parents: Parents, levels: int) -> None:
     leaves = leaves_of(parents)
     classes = ClassList.of([f"c{leaf}" for leaf in leaves], "leaves")
     tree = SemanticTree.build(classes, taxonomy_of(parents), inner_levels=levels)
@@ -65,7 +65,7 @@ def test_levels_above_leaves(parents: Parents, levels: int) -> None:
 
 
 @given(forests(max_classes=24), st.integers(1, 4), st.data())
-def test_classes_above_classes_keep_levels_by_depth(
+def test_nested_classes_keep_depths_as_levels(
     parents: Parents, levels: int, data: st.DataObject
 ) -> None:
     drawn = data.draw(st.lists(st.sampled_from(range(len(parents))), min_size=1, unique=True))
@@ -82,7 +82,7 @@ def test_classes_above_classes_keep_levels_by_depth(
         assert [above for above in chain if above in inside] == own
 
 
-def test_imagenet_1k_gets_levels_that_a_person_would_name() -> None:
+def test_imagenet_1k_gets_meaningful_levels() -> None:
     tree = SemanticTree.build(read_class_list("imagenet-1k"), Taxonomy.wordnet(), inner_levels=4)
     assert tree.counts == (15, 19, 68, 123, 1000)
     assert {"organism", "instrumentality", "structure"} <= {tree.names[at] for at in tree.levels[0]}
@@ -94,7 +94,7 @@ def test_imagenet_1k_gets_levels_that_a_person_would_name() -> None:
     assert covered[-1] == 1
 
 
-def test_the_order_of_the_classes_has_no_say_in_the_choice() -> None:
+def test_the_order_of_the_classes_does_not_affect_the_choice() -> None:
     classes = list(read_class_list("imagenet-1k"))
     trees = []
     for seed in (0, 1):
@@ -104,14 +104,14 @@ def test_the_order_of_the_classes_has_no_say_in_the_choice() -> None:
     assert first == second
 
 
-def test_without_anything_to_add_the_tree_is_the_plain_one() -> None:
+def test_without_inner_nodes_to_add_the_tree_is_the_plain_one() -> None:
     taxonomy = Taxonomy.from_parents({"a": "x", "x": None, "b": None})
     tree = SemanticTree.build(ClassList.of([*"ab"]), taxonomy, inner_levels=3)
     assert (tree.counts, tree.inner.tolist(), list(tree.classes)) == ((2,), [], ["a", "b"])
 
 
 @pytest.mark.parametrize("wrong", [-1, "most"])
-def test_no_other_number_of_levels_is_taken(wrong: int) -> None:
+def test_invalid_numbers_of_levels_are_refused(wrong: int) -> None:
     with pytest.raises(ValueError, match=r"inner_levels is .*expected"):
         SemanticTree.build(
             ClassList.of([*"a"]), Taxonomy.from_parents({"a": None}), inner_levels=wrong
@@ -133,7 +133,7 @@ def test_no_other_number_of_levels_is_taken(wrong: int) -> None:
         ([], [1, 0], "'b' is on level 0 and its parent 'a' on level 1"),
     ],
 )
-def test_levels_and_inner_nodes_that_cannot_be_are_refused(
+def test_invalid_levels_and_inner_nodes_are_refused(
     inner: list[int], level: list[int], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
@@ -146,7 +146,7 @@ def test_levels_and_inner_nodes_that_cannot_be_are_refused(
         )
 
 
-def test_ordering_by_level_moves_inner_nodes_and_levels_along() -> None:
+def test_ordering_by_level_keeps_inner_nodes_and_levels() -> None:
     tree = SemanticTree.build(read_class_list("imagenet-1k"), Taxonomy.wordnet(), inner_levels=4)
     ordered = tree.ordered_by_level()
     assert ordered.counts == tree.counts
@@ -157,7 +157,7 @@ def test_ordering_by_level_moves_inner_nodes_and_levels_along() -> None:
     assert (again.classes, again.classes.name) == (ordered.classes, ordered.classes.name)
 
 
-def test_splits_know_how_well_they_part_the_classes() -> None:
+def test_splits_measure_the_perplexity_of_their_groups() -> None:
     parents = (-1, 0, 0, 1, 1, 1, 2)
     tree = SemanticTree.build(
         ClassList.of(["c3", "c4", "c5", "c6"]), taxonomy_of(parents), inner_levels="all"
@@ -168,13 +168,13 @@ def test_splits_know_how_well_they_part_the_classes() -> None:
 
 
 @pytest.mark.parametrize("levels", [10**9, np.int64(3)])
-def test_any_whole_number_of_levels_is_taken(levels: int) -> None:
+def test_any_integer_is_accepted_as_the_number_of_levels(levels: int) -> None:
     taxonomy = taxonomy_of((-1, 0, 0, 1, 1, 2, 2))
     tree = SemanticTree.build(taxonomy.leaves(), taxonomy, inner_levels=levels)
     assert tree.counts == (2, 4)
 
 
-def test_copies_are_as_read_only_as_the_tree() -> None:
+def test_copies_are_read_only() -> None:
     taxonomy = taxonomy_of((-1, 0, 0, 1, 1, 2, 2))
     tree = SemanticTree.build(taxonomy.leaves(), taxonomy, inner_levels=1)
     for copied in (pickle.loads(pickle.dumps(tree)), copy.deepcopy(tree)):  # noqa: S301
@@ -196,7 +196,7 @@ def test_copies_are_as_read_only_as_the_tree() -> None:
 
 
 @pytest.mark.parametrize("source", [{"a": 3}, {3: "a"}])
-def test_names_and_the_source_are_text(source: dict[str, str]) -> None:
+def test_names_and_the_source_must_be_text(source: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="source: "):
         SemanticTree(ClassList.of([*"a"]), ("a",), np.array([-1]), source)
     with pytest.raises(ValueError, match="the name None is not text"):

@@ -1,4 +1,4 @@
-"""Plain class names and the nouns that they may mean."""
+"""Plain class names and the synsets that they may mean."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from labelkit.hierarchy import ClassList, NameMatch, definitions, match_names, settled
 from labelkit.hierarchy.wordnet.names import MATCH_KINDS
-from tests.hierarchy.published_names import CIFAR_10, CIFAR_100, FOOD_101
+from tests.hierarchy.support.published_names import CIFAR_10, CIFAR_100, FOOD_101
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -27,7 +27,7 @@ def match(name: str) -> NameMatch:
 
 
 def shown(name: str, *, names: int = 2) -> list[tuple[str, str]]:
-    """How each candidate fits, and the first names of its chain."""
+    """How each candidate matches, and the first names of its chain."""
     return [(each.how, " < ".join(each.chain[:names])) for each in match(name).candidates]
 
 
@@ -39,7 +39,7 @@ def test_every_name_of_cifar_has_a_candidate() -> None:
         assert all(each.candidates for each in matches)
 
 
-def test_most_names_of_cifar_100_are_found_whole() -> None:
+def test_most_names_of_cifar_100_match_as_a_whole() -> None:
     strongest = {name: match(name).candidates[0].how for name in CIFAR_100}
     by_parts = {name: how for name, how in strongest.items() if how != "whole name"}
     assert by_parts == {"aquarium_fish": "last word", "maple_tree": "first word"}
@@ -66,13 +66,13 @@ CRANES = ["Crane < writer", "Crane < poet", "Grus < constellation"]
 SEEN_CRANES = ["crane < lifting_device", "crane < wading_bird"]
 
 
-def test_a_crane_is_five_things_and_those_that_imagenet_shows_come_first() -> None:
+def test_candidates_in_imagenet_come_first() -> None:
     assert shown("crane") == [("whole name", crane) for crane in SEEN_CRANES + CRANES]
 
 
 @contextmanager
 def without_timm(folder: Path) -> Generator[None]:
-    """Where nothing says which synsets are ImageNet's: an empty timm takes the place of timm."""
+    """Replace timm by an empty package, so that ImageNet's synsets are unknown."""
     (folder / "timm").mkdir()
     (folder / "timm" / "__init__.py").touch()
     with pytest.MonkeyPatch.context() as patch:
@@ -81,13 +81,13 @@ def without_timm(folder: Path) -> Generator[None]:
         yield
 
 
-def test_without_timm_the_senses_keep_wordnet_s_order(tmp_path: Path) -> None:
+def test_without_timm_senses_keep_the_order_of_wordnet(tmp_path: Path) -> None:
     with without_timm(tmp_path):
         assert shown("crane") == [("whole name", crane) for crane in CRANES + SEEN_CRANES]
 
 
-def test_only_candidates_of_one_strength_change_places(tmp_path: Path) -> None:
-    """ImageNet's synsets first, then the senses as they come, for each way to fit."""
+def test_only_equally_strong_candidates_are_reordered(tmp_path: Path) -> None:
+    """ImageNet's synsets first, then the other senses in order, for each kind of match."""
     classes = ClassList.of([*FOOD_101, *CIFAR_100, "glasses", "knives", "pet mice"])
     with without_timm(tmp_path):
         plain = match_names(classes)
@@ -126,7 +126,7 @@ def test_only_candidates_of_one_strength_change_places(tmp_path: Path) -> None:
         ("...", []),
     ],
 )  # fmt: skip
-def test_names_by_hand(name: str, expected: list[tuple[str, str]]) -> None:
+def test_expected_candidates_of_single_names(name: str, expected: list[tuple[str, str]]) -> None:
     assert shown(name) == expected
 
 
@@ -145,20 +145,20 @@ def test_a_plural_comes_after_the_word_itself() -> None:
     assert "container" in found[1].chain
 
 
-def test_a_synset_is_one_candidate_however_often_it_fits() -> None:
+def test_a_synset_is_a_candidate_only_once() -> None:
     for name in CIFAR_100 + FOOD_101:
         wnids = [each.wnid for each in match(name).candidates]
         assert len(set(wnids)) == len(wnids)
 
 
-def test_first_words_count_only_as_a_kind_of_the_last() -> None:
-    """A maple tree is a maple; an aquarium fish is no aquarium."""
+def test_first_words_match_only_if_they_are_a_hyponym_of_the_last() -> None:
+    """A maple tree is a maple; an aquarium fish is not an aquarium."""
     assert shown("maple_tree")[0] == ("first word", "maple < angiospermous_tree")
     assert {how for how, _ in shown("aquarium_fish")} == {"last word"}
     assert shown("aquarium_fish")[0] == ("last word", "fish < aquatic_vertebrate")
 
 
-def test_a_chain_goes_up_as_imagenet_s_tree_does() -> None:
+def test_a_chain_follows_the_parents_of_imagenet() -> None:
     samoyed = match("Samoyed").candidates[0]
     assert samoyed.chain[:5] == ("Samoyed", "spitz", "dog", "domestic_animal", "animal")
     assert samoyed.chain[-1] == "entity"
@@ -190,10 +190,10 @@ def test_only_one_sense_by_the_whole_name_is_settled() -> None:
         ("cremebrulee", None),
     ],
 )
-def test_a_name_is_settled_only_where_its_words_are_the_noun_s(
+def test_a_name_is_settled_only_with_the_same_words_as_the_lemma(
     name: str, lemma: str | None
 ) -> None:
-    """One separator is as good as another, but not as none, and none is not as good as one."""
+    """All separators are equivalent, but a missing or additional one is a difference."""
     found = match(name)
     if lemma is None:
         assert found.candidates[0].how == "spelled together"
@@ -206,21 +206,21 @@ def test_a_name_is_settled_only_where_its_words_are_the_noun_s(
 
 
 @pytest.mark.parametrize(("names", "count"), [(CIFAR_10, 4), (CIFAR_100, 24), (FOOD_101, 42)])
-def test_as_many_names_are_settled_as_the_page_says(names: list[str], count: int) -> None:
+def test_the_documented_numbers_of_names_are_settled(names: list[str], count: int) -> None:
     assert len(settled(match_names(ClassList.of(names)))) == count
 
 
-def test_two_names_for_one_noun_are_not_settled() -> None:
+def test_two_names_for_one_synset_are_not_settled() -> None:
     matches = match_names(ClassList.of(["airplane", "aeroplane", "clock"]))
     first = {each.candidates[0].wnid for each in matches[:2]}
     assert len(first) == 1
     assert settled(matches) == {"clock": "n03046257"}
 
 
-def test_matching_is_the_same_whatever_the_hash_seed() -> None:
+def test_the_hash_seed_does_not_affect_matching() -> None:
     code = (
         "from labelkit.hierarchy import ClassList, match_names;"
-        "from tests.hierarchy.published_names import FOOD_101;"
+        "from tests.hierarchy.support.published_names import FOOD_101;"
         "print(match_names(ClassList.of(FOOD_101)))"
     )
     outputs = {

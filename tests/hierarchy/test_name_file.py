@@ -1,4 +1,4 @@
-"""The file in which users say what their class names mean."""
+"""The file in which users choose the synsets of their class names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from labelkit.hierarchy import (
     write_name_file,
 )
 from labelkit.hierarchy.wordnet.name_file import NO_SYNSET
-from tests.hierarchy.published_names import CIFAR_100
+from tests.hierarchy.support.published_names import CIFAR_100
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +32,7 @@ def written(folder: Path, names: list[str]) -> Path:
     return path
 
 
-def test_a_settled_class_has_its_wnid_and_others_wait_with_their_candidates(tmp_path: Path) -> None:
+def test_a_settled_class_has_its_wnid_and_others_list_their_candidates(tmp_path: Path) -> None:
     lines = written(tmp_path, NAMES).read_text().splitlines()
     rows = [line.split("\t") for line in lines if not line.startswith("#")]
     assert [row[:2] for row in rows] == [
@@ -54,7 +54,7 @@ def test_a_settled_class_has_its_wnid_and_others_wait_with_their_candidates(tmp_
 
 
 def test_all_names_of_cifar_100_come_back_once_chosen(tmp_path: Path) -> None:
-    """Each ``?`` is replaced by the first candidate that is still free, as a user would."""
+    """Each ``?`` is replaced by the first unused candidate, as a user would."""
     matches = match_names(ClassList.of(CIFAR_100))
     path = written(tmp_path, CIFAR_100)
     chosen = settled(matches)
@@ -73,7 +73,7 @@ def test_all_names_of_cifar_100_come_back_once_chosen(tmp_path: Path) -> None:
     assert len(chosen) == 100
 
 
-def test_a_file_that_is_there_is_never_overwritten(tmp_path: Path) -> None:
+def test_an_existing_file_is_replaced_only_if_asked(tmp_path: Path) -> None:
     path = tmp_path / "names.tsv"
     path.write_text("my own choices")
     with pytest.raises(
@@ -82,16 +82,18 @@ def test_a_file_that_is_there_is_never_overwritten(tmp_path: Path) -> None:
         written(tmp_path, NAMES)
     assert path.read_text() == "my own choices"
     assert list(tmp_path.iterdir()) == [path]
+    write_name_file(path, match_names(ClassList.of(NAMES)), overwrite=True)
+    assert "\nclock\tn03046257\t" in path.read_text()
 
 
 @pytest.mark.parametrize("name", ["#1", "a\tb"])
-def test_a_class_that_no_line_can_hold_is_refused(name: str, tmp_path: Path) -> None:
+def test_a_class_that_no_line_can_represent_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(TaxonomyError, match=r"starts with # or contains a tab.*rename it"):
         written(tmp_path, [name])
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_class_with_blanks_around_is_refused_since_reading_takes_them_off(
+def test_a_class_with_whitespace_around_it_is_refused(
     tmp_path: Path,
 ) -> None:
     for name in (" dog", "dog\u3000"):
@@ -105,7 +107,7 @@ def test_a_class_with_blanks_around_is_refused_since_reading_takes_them_off(
 QUOTED_NAMES = ['the "big" clock', '"x"', "clock, wall", '"', '""', '"a" "b"', "x's", '5" pipe']
 
 
-def test_any_name_comes_back_from_the_file_as_written(tmp_path: Path) -> None:
+def test_any_name_survives_a_round_trip(tmp_path: Path) -> None:
     path = written(tmp_path, [*QUOTED_NAMES, "clock"])
     path.write_text(path.read_text().replace("\t?\t", "\tunder n03046257\t"))
     names = read_name_file(path)
@@ -114,8 +116,8 @@ def test_any_name_comes_back_from_the_file_as_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
-def test_a_spreadsheet_may_save_the_file(quoting: Literal[0, 1], tmp_path: Path) -> None:
-    """In Python's words for it, excel-tab; with all cells in quotes the comments are, too."""
+def test_a_file_saved_by_a_spreadsheet_is_read(quoting: Literal[0, 1], tmp_path: Path) -> None:
+    """Python's dialect excel-tab; if all cells are quoted, so are the comments."""
     path = written(tmp_path, [*QUOTED_NAMES, "apple", "bibimbap", "clock"])
     with path.open(newline="") as file:
         rows = list(csv.reader(file, dialect="excel-tab"))
@@ -132,8 +134,8 @@ def test_a_spreadsheet_may_save_the_file(quoting: Literal[0, 1], tmp_path: Path)
     assert names.synsets == {"clock": "n03046257"}
 
 
-def test_quotes_typed_by_hand_belong_to_the_name(tmp_path: Path) -> None:
-    """Only a cell between two quotes is a quoted one, and a note may begin with a quote."""
+def test_unmatched_quotes_are_part_of_the_name(tmp_path: Path) -> None:
+    """Only a cell between two quotes is quoted, and a note may begin with a quote."""
     path = tmp_path / "names.tsv"
     path.write_text(
         '"big" dog\tn02084071\t"of any kind\n"cat\t"n02121808"\tsaid "so"\n'
@@ -161,7 +163,7 @@ def test_quotes_typed_by_hand_belong_to_the_name(tmp_path: Path) -> None:
         "quotes",
     ],
 )
-def test_files_edited_with_any_tool_read_the_same(content: bytes, tmp_path: Path) -> None:
+def test_files_from_any_editor_read_the_same(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "names.tsv"
     path.write_bytes(content)
     assert read_name_file(path).synsets == {"cat": "n02121808", "dog": "n02084071"}
@@ -201,7 +203,7 @@ def test_files_edited_with_any_tool_read_the_same(content: bytes, tmp_path: Path
         ("a\tunder n02121808\na\tn02121808\n", r"line 2: duplicate class 'a'"),
     ],
 )
-def test_a_file_that_cannot_be_used_says_where_and_why(
+def test_an_invalid_file_is_refused_with_line_and_reason(
     content: str, message: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "names.tsv"
@@ -220,15 +222,15 @@ def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le"])
-def test_excel_s_unicode_text_is_called_what_it_is(encoding: str, tmp_path: Path) -> None:
+def test_utf_16_is_recognized(encoding: str, tmp_path: Path) -> None:
     path = tmp_path / "names.tsv"
     path.write_bytes("cat\tn02121808\n".encode(encoding))
     with pytest.raises(TaxonomyError, match=r"names\.tsv looks like UTF-16: save it as UTF-8"):
         read_name_file(path)
 
 
-def test_a_class_without_a_noun_becomes_a_kind_of_one(tmp_path: Path) -> None:
-    """Two salads in one noun, and a dish that WordNet does not know."""
+def test_a_class_without_a_synset_becomes_a_child_of_one(tmp_path: Path) -> None:
+    """Two salads of one synset, and a dish that is not in WordNet."""
     path = tmp_path / "names.tsv"
     path.write_text(
         "salad\tn07806221\nbeet salad\tunder n07806221\nbibimbap\tunder  n07557434\t\n"
@@ -245,8 +247,8 @@ def test_a_class_without_a_noun_becomes_a_kind_of_one(tmp_path: Path) -> None:
     assert [joined.names[at] for at in joined.chain("bibimbap")][-2:] == ["dish", "bibimbap"]
 
 
-def test_a_teacher_finds_each_class_by_its_noun(tmp_path: Path) -> None:
-    """Other lines of the file do not count, and a class that is a wnid needs none."""
+def test_synsets_of_classes_for_a_teacher(tmp_path: Path) -> None:
+    """Other lines of the file are ignored, and a class that is a wnid needs none."""
     path = tmp_path / "names.tsv"
     path.write_text("soup\tn07583197\ncat\tn02121808\nbibimbap\tunder n07557434\n")
     names = read_name_file(path)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 
 from labelkit.errors import ClassListError
 from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy, read_class_list
-from tests.convert.trees import PETS, same, tree_with_levels
+from tests.hierarchy.support.trees import PETS, same, tree_with_levels
 from tests.oracles.forests import Parents, forests, tree_of
 
 if TYPE_CHECKING:

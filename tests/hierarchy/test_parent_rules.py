@@ -1,4 +1,4 @@
-"""Which parent a chain follows, against a search through all paths."""
+"""Taxonomies: the parents that chains follow, edits, ids and cycles."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Graph = dict[str, list[str]]
 
 @st.composite
 def graphs(draw: st.DrawFn) -> Graph:
-    """Nodes n0, n1, ... each with up to three parents of a smaller number, in any order."""
+    """Nodes n0, n1, ... each with up to three parents of smaller numbers, in any order."""
     graph: Graph = {}
     for node in range(draw(st.integers(1, 9))):
         lower = draw(st.permutations([f"n{number}" for number in range(node)]))
@@ -63,8 +63,8 @@ def test_the_first_parent_is_the_first_given(graph: Graph) -> None:
 
 
 @given(graphs(), st.data())
-def test_a_cycle_is_found_wherever_it_is(graph: Graph, data: st.DataObject) -> None:
-    """Lead any node above one of its own ancestors; the ids that are named are a cycle."""
+def test_any_cycle_is_found(graph: Graph, data: st.DataObject) -> None:
+    """Make a node a child of its descendant; the ids in the message are a cycle."""
     low = data.draw(st.sampled_from(sorted(graph)))
     high = data.draw(st.sampled_from(ways_up(graph, low)[0]))
     bent = {**graph, high: [*graph[high], low]}
@@ -78,7 +78,7 @@ def test_a_cycle_is_found_wherever_it_is(graph: Graph, data: st.DataObject) -> N
         assert all(above in bent[child] for child, above in pairwise(cycle))
 
 
-def test_the_rules_differ_on_wordnet_and_say_which_they_are() -> None:
+def test_the_rules_differ_on_wordnet_and_are_recorded() -> None:
     classes = read_class_list("imagenet-21k-p")
     counts = {}
     for rule in ("imagenet", "first", "shortest", "longest"):
@@ -89,7 +89,7 @@ def test_the_rules_differ_on_wordnet_and_say_which_they_are() -> None:
     assert counts["imagenet"][:3] == (302, 1378, 2100)
 
 
-def test_unknown_rules_and_graphs_that_imagenets_table_does_not_fit_are_refused() -> None:
+def test_unknown_rules_and_other_graphs_for_imagenets_table_are_refused() -> None:
     pets = Taxonomy.from_edges([("cat", "pet")], title="pets")
     with pytest.raises(ValueError, match="rule is 'last'"):
         pets.with_rule("last")  # type: ignore[arg-type]
@@ -99,7 +99,7 @@ def test_unknown_rules_and_graphs_that_imagenets_table_does_not_fit_are_refused(
         Taxonomy.wordnet().with_ids({"dog": "n02084071"}).with_rule("imagenet")
 
 
-def test_a_table_of_ones_own_chooses_among_the_parents() -> None:
+def test_with_parents_chooses_among_the_parents() -> None:
     taxonomy = Taxonomy.wordnet().with_parents({"n02084071": "n02083346"})  # dog: canine
     at = taxonomy.index["n02084071"]
     assert taxonomy.names[taxonomy.parent[at]] == "canine"
@@ -118,7 +118,7 @@ def test_imagenets_table_is_the_rule_of_that_name() -> None:
     assert by_hand.parent.tolist() == Taxonomy.wordnet().parent.tolist() != first.parent.tolist()
 
 
-def test_ids_of_ones_own_stand_for_nouns() -> None:
+def test_with_ids_renames_synsets() -> None:
     pets = {"the dog": "n02084071", "cat": "n02121620"}
     taxonomy = Taxonomy.wordnet().with_ids(pets)
     tree = SemanticTree.build(ClassList.of(["cat", "the dog", "n02075296"]), taxonomy)
@@ -137,12 +137,12 @@ def test_ids_of_ones_own_stand_for_nouns() -> None:
         ({"n02121620": "n02084071"}, "'n02121620' is already the id of another node"),
     ],
 )
-def test_ids_of_ones_own_that_cannot_be_are_refused(nodes: dict[str, str], message: str) -> None:
+def test_invalid_new_ids_are_refused(nodes: dict[str, str], message: str) -> None:
     with pytest.raises(TaxonomyError, match=message):
         Taxonomy.wordnet().with_ids(nodes)
 
 
-def test_new_nodes_go_below_those_that_are_there() -> None:
+def test_with_children_adds_nodes_below_existing_ones() -> None:
     taxonomy = Taxonomy.wordnet().with_children({"my pug": "n02110958", "her pug": "n02110958"})
     tree = SemanticTree.build(ClassList.of(["her pug", "n02084071", "my pug"]), taxonomy)
     assert tree.parent.tolist() == [1, -1, 1]
@@ -157,7 +157,7 @@ def test_new_nodes_go_below_those_that_are_there() -> None:
         taxonomy.with_children({"": "n02084071"})
 
 
-def test_a_networkx_graph_must_say_where_its_edges_lead() -> None:
+def test_the_direction_of_a_networkx_graph_must_be_given() -> None:
     graph = nx.DiGraph([("cat", "pet"), ("cat", "animal"), ("pet", "animal"), (7, "pet")])
     graph.nodes["cat"]["name"] = "the cat"
     upwards = Taxonomy.from_networkx(graph, edges_to="parent")
@@ -177,7 +177,7 @@ def test_a_networkx_graph_must_say_where_its_edges_lead() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["", "a\nb", "a\n", "a\u2028b", 3])
-def test_an_id_is_a_line_of_text(wrong: str) -> None:
+def test_an_id_must_be_one_line_of_text(wrong: str) -> None:
     for parents in ({"cat": [wrong]}, {"cat": None, wrong: None}):
         with pytest.raises(
             TaxonomyError, match=r"has the id .*: an id must be one non-empty line of text"
@@ -188,12 +188,12 @@ def test_an_id_is_a_line_of_text(wrong: str) -> None:
             Taxonomy.wordnet().with_ids({wrong: "n02084071"})
 
 
-def test_what_is_neither_an_id_nor_several_is_no_parent() -> None:
+def test_a_parent_must_be_an_id_or_several() -> None:
     with pytest.raises(TaxonomyError, match="3 is not a parent: pass an id, several ids, or None"):
         Taxonomy.from_parents({"cat": 3})  # type: ignore[dict-item]
 
 
-def test_texts_of_other_libraries_become_plain_ones(tmp_path: Path) -> None:
+def test_string_subclasses_become_plain_strings(tmp_path: Path) -> None:
     cat, animal = np.array(["cat", "animal"])
     taxonomy = Taxonomy.from_parents({cat: animal}, names={cat: animal})
     tree = SemanticTree.build(ClassList.of([animal, cat]), taxonomy)
@@ -202,7 +202,7 @@ def test_texts_of_other_libraries_become_plain_ones(tmp_path: Path) -> None:
     assert SemanticTree.load(tmp_path / "tree.json").names == ("animal", "animal")
 
 
-def test_the_source_tells_of_every_change_whatever_the_order_of_its_rows() -> None:
+def test_the_source_records_every_change_regardless_of_row_order() -> None:
     graph = Taxonomy.from_parents({"a": ["x", "y"], "b": ["x", "y"]})
     one = graph.with_parents({"a": "y"})
     both = graph.with_parents({"a": "y", "b": "y"})
@@ -211,8 +211,8 @@ def test_the_source_tells_of_every_change_whatever_the_order_of_its_rows() -> No
     assert len({source["custom_parents"] for source in sources}) == 3
 
 
-def test_a_cycle_is_shown_from_the_inside_whole_or_shortened() -> None:
-    """Walked into from x, which is on none: six ids are shown, nine are not."""
+def test_a_short_cycle_is_shown_in_full_and_a_long_one_shortened() -> None:
+    """Entered from x, which is not on the cycle: six ids are shown, nine are shortened."""
     for count, shown in ((6, 7), (9, 8)):
         ring = {f"r{at}": f"r{(at + 1) % count}" for at in range(count)}
         with pytest.raises(TaxonomyError) as caught:
@@ -223,7 +223,7 @@ def test_a_cycle_is_shown_from_the_inside_whole_or_shortened() -> None:
         assert ("..." in cycle) == (count == 9)
 
 
-def test_leaves_come_in_their_given_order() -> None:
+def test_leaves_are_in_the_given_order() -> None:
     taxonomy = Taxonomy.from_edges([("dog", "pet"), ("cat", "pet"), ("ant", "insect")])
     assert list(taxonomy.leaves()) == ["dog", "cat", "ant"]
     assert taxonomy.leaves().name == "custom"

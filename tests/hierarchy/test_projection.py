@@ -1,4 +1,4 @@
-"""From a teacher's classes to a data set's, against a walk up the taxonomy."""
+"""Projection of a teacher's classes onto a data set's, against a walk up the taxonomy."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_class_goes_to_itself_or_the_nearest_above(parents: Parents, data: st.
         assert np.allclose(sums[..., at], values[..., members].sum(axis=-1))
 
 
-def test_the_chain_goes_before_shorter_ways_by_other_parents() -> None:
+def test_the_chain_takes_precedence_over_shorter_paths() -> None:
     taxonomy = Taxonomy.from_edges(
         [
             ("pug", "dog"),
@@ -56,13 +56,13 @@ def test_the_chain_goes_before_shorter_ways_by_other_parents() -> None:
     assert by_others.target[int(by_others.index[0])] == "canine"
 
 
-def test_without_a_taxonomy_only_equal_ids_count() -> None:
+def test_without_a_taxonomy_only_equal_ids_match() -> None:
     projection = project(ClassList.of(["b", "x", "a"]), ClassList.of(["a", "b", "c"]))
     assert projection.index.tolist() == [1, -1, 0]
     assert (projection.unused, projection.missing) == (("x",), ("c",))
 
 
-def test_ids_that_the_taxonomy_does_not_know_are_found_by_equality() -> None:
+def test_ids_outside_the_taxonomy_match_by_equality() -> None:
     wordnet = Taxonomy.wordnet()
     projection = project(
         ClassList.of(["mine", "n02111889", "yours"]), ClassList.of(["n02084071", "mine"]), wordnet
@@ -94,7 +94,7 @@ def test_probabilities_of_another_list_are_refused() -> None:
             projection.sum_probabilities(wrong)
 
 
-def test_many_ways_up_are_walked_once_each() -> None:
+def test_every_ancestor_is_visited_only_once() -> None:
     """Sixty diamonds on top of each other: 2^60 paths, and no target at the end of any."""
     parents: dict[str, list[str]] = {}
     for at in range(60):

@@ -1,4 +1,4 @@
-"""Taxonomies of one's own, and WordNet as ImageNet reads it."""
+"""Custom taxonomies, and WordNet with ImageNet's parents."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_dog_is_a_domestic_animal_first_and_a_canine_too() -> None:
     assert above == ["canine", "domestic_animal"]
 
 
-def test_edges_and_mappings_say_the_same() -> None:
+def test_edges_and_mappings_give_the_same_taxonomy() -> None:
     edges = [("cat", "pet"), ("cat", "animal"), ("pet", "animal"), ("cat", "pet")]
     from_edges = Taxonomy.from_edges(edges)
     from_parents = Taxonomy.from_parents({"cat": ["pet", "animal"], "pet": "animal"})
@@ -45,7 +45,7 @@ def test_a_class_without_any_relation_is_a_root(root: tuple[str, ...] | None) ->
     assert tree.parent.tolist() == [-1, -1]
 
 
-def test_names_are_kept_where_given() -> None:
+def test_given_names_are_kept() -> None:
     taxonomy = Taxonomy.from_edges([("c1", "a")], names={"c1": "cat"}, title="pets")
     assert taxonomy.names == ("cat", "a")
     tree = SemanticTree.build(ClassList.of(["c1"]), taxonomy)
@@ -78,7 +78,7 @@ def test_an_unknown_id_is_named() -> None:
         Taxonomy.wordnet().parents_of("cat")
 
 
-def test_classes_that_the_taxonomy_does_not_know_are_counted_and_named() -> None:
+def test_unknown_classes_are_counted_and_named() -> None:
     classes = ClassList.of(["n01440764", "cat", "dog", "n99999999", "fox"], "my.txt")
     with pytest.raises(ClassListError) as caught:
         SemanticTree.build(classes, Taxonomy.wordnet())

@@ -1,4 +1,4 @@
-"""Tables of columns, coarse to fine, as people have them; broken ones refused by line."""
+"""Tables of columns, coarse to fine: read, or refused with the line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from labelkit.hierarchy import read_taxonomy
-from tests.taxonomy_files import parents, refusal, written
+from tests.hierarchy.support.taxonomy_files import parents, refusal, written
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +28,7 @@ Animalia,Chordata,Aves,Suliformes,Sulidae,Sula,Sula sula
 
 
 def test_a_table_of_ranks_becomes_a_tree_of_its_species() -> None:
-    """The genus Morus is a mulberry and a gannet: two nodes, told apart by their paths."""
+    """The genus Morus is a mulberry and a gannet: two nodes with different paths."""
     taxonomy = read_taxonomy(written("species.csv", SPECIES))
     mulberry = "Plantae/Tracheophyta/Magnoliopsida/Rosales/Moraceae/Morus"
     gannet = "Animalia/Chordata/Aves/Suliformes/Sulidae/Morus"
@@ -41,7 +41,7 @@ def test_a_table_of_ranks_becomes_a_tree_of_its_species() -> None:
     assert len(taxonomy.ids) == 3 + 6 + 6 + 1
 
 
-def test_columns_are_picked_and_ordered_by_name() -> None:
+def test_columns_are_selected_and_ordered_by_name() -> None:
     path = written("species.csv", SPECIES)
     coarse = read_taxonomy(path, columns=["kingdom", "class", "order"])
     assert parents(coarse) == {
@@ -70,7 +70,7 @@ def test_an_empty_cell_skips_its_rank() -> None:
     }
 
 
-def test_class_ids_keep_their_text_and_inner_nodes_give_way() -> None:
+def test_class_ids_keep_their_text_and_inner_nodes_get_their_path() -> None:
     table = "family,genus,species\nF,bison,bison\nmusk,musk,musk\nF,musk,ovibos\n"
     taxonomy = read_taxonomy(written("same.csv", table))
     assert parents(taxonomy) == {
@@ -105,7 +105,7 @@ RANKS = "family,genus,species\n"
         ("a,b,c\nF/G,y,s\nF,y,t\nF,G/y,u\nH,G/y,v\n", "id 'F/G/y'"),
     ],
 )  # fmt: skip
-def test_a_broken_table_is_refused_with_its_lines(content: str, message: str) -> None:
+def test_an_invalid_table_is_refused_with_its_lines(content: str, message: str) -> None:
     assert message in refusal(written("broken.csv", content))
 
 
@@ -118,10 +118,10 @@ def test_a_broken_table_is_refused_with_its_lines(content: str, message: str) ->
         ("n,a,dog,c\nn,b,dog,d\n", {"columns": ["dog", "c"]}, "dog", (1, 2)),
     ],
 )
-def test_a_table_without_a_heading_keeps_its_first_row(
+def test_a_table_without_a_header_is_refused(
     content: str, options: dict[str, Any], cell: str, lines: tuple[int, int]
 ) -> None:
-    """It would be lost as the names of the columns, and a class with it."""
+    """Its first row would be taken for the header, and a class would be lost."""
     path = written("bare.csv", content)
     assert refusal(path, **options).endswith(
         f"line {lines[0]} looks like data, since {cell!r} is repeated in the same column on line "
@@ -129,13 +129,13 @@ def test_a_table_without_a_heading_keeps_its_first_row(
     )
 
 
-def test_a_heading_may_stand_in_other_columns_or_in_one_that_is_left_out() -> None:
+def test_a_column_name_may_occur_in_other_columns() -> None:
     path = written("free.csv", "rank,genus,species\nrank,Sula,genus\nx,Sula,b\n")
     read = read_taxonomy(path, columns=["genus", "species"])
     assert read.parents_of("genus") == ("Sula",)
 
 
-def test_an_empty_class_in_a_table_that_was_said_to_be_one_needs_no_more_words() -> None:
+def test_an_empty_class_with_an_explicit_form_has_a_short_message() -> None:
     path = written("gap.csv", RANKS + "F,G,s\nF,G,\n")
     for options in ({"form": "columns"}, {"columns": ["family", "species"]}):
         message = refusal(path, **options)
@@ -146,8 +146,8 @@ def test_an_empty_class_in_a_table_that_was_said_to_be_one_needs_no_more_words()
 NUMBERED = "id,kingdom,genus,name\n1,A,Sula,Sula sula\n2,A,Morus,Morus alba\n"
 
 
-def test_a_column_of_numbers_is_no_coarsest_rank() -> None:
-    """Every row would become a tree of its own; whoever wants that says so."""
+def test_a_first_column_of_running_numbers_is_refused() -> None:
+    """Every row would become a separate tree; that needs an explicit form."""
     path = written("numbered.csv", NUMBERED + "3,A,Sula,Sula nebouxii\n")
     assert refusal(path).endswith(
         "column 'id' differs in every row, so it is not a coarse rank: choose the columns with "
@@ -179,7 +179,7 @@ ROWS = st.tuples(CELLS, CELLS, CELLS, CELLS.filter(bool))
 
 @given(st.lists(ROWS, min_size=1, max_size=8, unique_by=lambda row: row[-1]))
 @settings(deadline=None, max_examples=200)
-def test_in_any_table_each_class_lies_under_the_cells_before_it(
+def test_in_any_table_each_class_is_below_the_cells_to_its_left(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, str, str]]
 ) -> None:
     path = tmp_path_factory.mktemp("columns") / "table.csv"

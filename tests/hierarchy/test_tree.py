@@ -38,12 +38,12 @@ def named_tree(name: str) -> SemanticTree:
 
 
 @pytest.mark.parametrize("name", COUNTS)
-def test_classes_by_depth_are_those_of_imagenets_tree(name: str) -> None:
+def test_counts_by_depth_are_those_of_the_published_trees(name: str) -> None:
     assert " ".join(map(str, named_tree(name).counts)) == COUNTS[name]
 
 
 @pytest.mark.parametrize("name", ["imagenet-21k-p", "imagenet-21k-p-winter21"])
-def test_chains_that_the_published_tree_is_known_for(name: str) -> None:
+def test_chains_of_the_published_trees(name: str) -> None:
     """``class_tree_list[10]`` of the published files, and the chain that the paper prints."""
     tree = named_tree(name)
     assert tree.chain(10).tolist()[::-1] == [10, 9, 66, 65, 144]
@@ -56,7 +56,7 @@ def test_chains_that_the_published_tree_is_known_for(name: str) -> None:
 
 @needs_wordnet
 @pytest.mark.parametrize("name", ["imagenet-21k-p", "imagenet-21k-p-winter21", "imagenet-22k-ms"])
-def test_chains_are_those_of_a_recursive_walk(name: str) -> None:
+def test_chains_equal_a_recursive_walk(name: str) -> None:
     tree = named_tree(name)
     parents = imagenet_parents(hypernyms_by_wnid(), DATA / "imagenet_parent.tsv")
     inside = set(tree.classes)
@@ -68,8 +68,8 @@ def test_chains_are_those_of_a_recursive_walk(name: str) -> None:
 
 @pytest.mark.skipif(not VECTORS.exists(), reason="no shared/vectors beside the checkout")
 @pytest.mark.parametrize("case", [0, 1])
-def test_chains_are_those_of_the_published_targets(case: int) -> None:
-    """The published code gives each target's place within every level but the deepest."""
+def test_chains_equal_the_published_targets(case: int) -> None:
+    """The published code gives each target's position within every level but the deepest."""
     expected = json.loads(VECTORS.read_text())["cases"][case]
     tree = named_tree("imagenet-21k-p")
     generator = np.random.default_rng(expected["seed"])
@@ -100,8 +100,8 @@ def test_levels_chains_and_depths_follow_from_the_parents(parents: Parents) -> N
 
 @given(forests(max_classes=20), st.data())
 @settings(deadline=None)
-def test_nodes_that_are_no_classes_are_passed_over(parents: Parents, data: st.DataObject) -> None:
-    """Any part of the nodes, in any order, as the class list."""
+def test_nodes_that_are_not_classes_are_skipped(parents: Parents, data: st.DataObject) -> None:
+    """Any subset of the nodes, in any order, as the class list."""
     above = {
         f"c{child}": f"c{parent}" if parent >= 0 else None for child, parent in enumerate(parents)
     }
@@ -113,7 +113,7 @@ def test_nodes_that_are_no_classes_are_passed_over(parents: Parents, data: st.Da
 
 @given(forests())
 @settings(deadline=None)
-def test_ordering_by_level_moves_classes_and_changes_no_relation(parents: Parents) -> None:
+def test_ordering_by_level_keeps_all_relations(parents: Parents) -> None:
     tree = tree_of(parents)
     ordered = tree.ordered_by_level()
     assert ordered.counts == tree.counts
@@ -125,7 +125,7 @@ def test_ordering_by_level_moves_classes_and_changes_no_relation(parents: Parent
         assert ordered.names[ordered.classes.index[class_id]] == class_id
 
 
-def test_one_chain_of_many_classes_is_quick_to_measure() -> None:
+def test_depths_of_one_long_chain_take_few_steps() -> None:
     """Depths take log2(C) rounds; one round per level would be 10^10 steps here."""
     count = 100_000
     parent = np.arange(-1, count - 1)
@@ -137,7 +137,7 @@ def test_one_chain_of_many_classes_is_quick_to_measure() -> None:
 @given(forests(), st.data())
 @settings(deadline=None)
 def test_a_cycle_is_refused(parents: Parents, data: st.DataObject) -> None:
-    """Put any root under one of its own descendants."""
+    """Make a root a child of one of its descendants."""
     below = data.draw(st.integers(0, len(parents) - 1))
     bent = list(parents)
     bent[chain_of(parents, below)[0]] = below
@@ -162,14 +162,14 @@ def test_a_tree_has_one_name_and_one_parent_per_class(
         SemanticTree(ClassList.of([*"ab"]), names, np.array(parent))
 
 
-def test_a_class_that_is_not_in_the_tree_has_no_chain() -> None:
+def test_the_chain_of_an_unknown_class_is_refused() -> None:
     tree = tree_of((-1, 0))
     for stranger in ("cat", 2, -1):
         with pytest.raises(ValueError, match="no class"):
             tree.chain(stranger)
 
 
-def test_a_tree_cannot_be_written_to_and_keeps_no_callers_array() -> None:
+def test_a_tree_is_read_only_and_copies_its_arrays() -> None:
     parent = np.array([-1, 0])
     tree = SemanticTree(ClassList.of([*"ab"]), ("a", "b"), parent)
     parent[1] = -1
@@ -180,14 +180,14 @@ def test_a_tree_cannot_be_written_to_and_keeps_no_callers_array() -> None:
             array[0] = 0
 
 
-def test_a_tree_travels_to_other_processes_and_copies() -> None:
+def test_a_tree_can_be_pickled_and_copied() -> None:
     tree = tree_of((-1, 0, 0))
     for other in (pickle.loads(pickle.dumps(tree)), copy.deepcopy(tree)):  # noqa: S301
         assert other.classes == tree.classes
         assert np.array_equal(other.chain_table, tree.chain_table)
 
 
-def test_the_hash_seed_changes_no_byte(tmp_path: Path) -> None:
+def test_the_hash_seed_does_not_affect_the_file(tmp_path: Path) -> None:
     """The order of parents in nltk follows the hash seed; ours must not."""
     contents = []
     for seed in ("0", "4242"):
@@ -202,7 +202,7 @@ def test_the_hash_seed_changes_no_byte(tmp_path: Path) -> None:
     assert contents[0] == contents[1]
 
 
-def test_wordnet_names_and_sources_come_with_the_tree() -> None:
+def test_a_tree_has_the_names_and_source_of_wordnet() -> None:
     tree = named_tree("imagenet-1k")
     assert tree.names[:2] == ("tench", "goldfish")
     assert tree.source["rule"] == "imagenet"

@@ -1,4 +1,4 @@
-"""Tree files: the same bytes each time, everything checked on the way in."""
+"""Tree files: the same bytes each time, and everything is checked on loading."""
 
 from __future__ import annotations
 
@@ -71,16 +71,14 @@ def test_any_layout_of_the_json_reads_the_same(tmp_path: Path) -> None:
 
 @given(forests())
 @settings(deadline=None)
-def test_what_is_saved_is_loaded(
-    tmp_path_factory: pytest.TempPathFactory, parents: Parents
-) -> None:
+def test_a_saved_tree_loads(tmp_path_factory: pytest.TempPathFactory, parents: Parents) -> None:
     path = tmp_path_factory.mktemp("trees") / "tree.json"
     tree = tree_of(parents)
     tree.save(path)
     assert SemanticTree.load(path).parent.tolist() == list(parents)
 
 
-def test_a_big_tree_comes_back_whole_and_the_same_when_saved_again(tmp_path: Path) -> None:
+def test_a_large_tree_survives_saving_and_loading(tmp_path: Path) -> None:
     tree = SemanticTree.build(read_class_list("imagenet-21k-p"), Taxonomy.wordnet())
     tree.save(tmp_path / "one.json")
     loaded = SemanticTree.load(str(tmp_path / "one.json"))
@@ -173,7 +171,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize(("content", "message"), DAMAGED.values(), ids=DAMAGED.keys())
-def test_a_damaged_file_is_refused_with_the_reason(
+def test_a_damaged_file_is_refused_with_a_reason(
     content: bytes, message: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "tree.json"
@@ -184,12 +182,12 @@ def test_a_damaged_file_is_refused_with_the_reason(
     assert "labelkit build-tree" in str(caught.value)
 
 
-def test_a_file_that_is_not_there_is_an_os_error(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         SemanticTree.load(tmp_path / "tree.json")
 
 
-def test_a_save_that_fails_leaves_the_old_file_and_nothing_else(
+def test_a_failed_save_leaves_only_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "tree.json"
@@ -220,7 +218,7 @@ def test_a_disk_error_names_the_file(tmp_path: Path) -> None:
         PETS.save(tmp_path / "nowhere" / "tree.json")
 
 
-def test_a_saved_file_is_readable_by_whom_the_umask_allows(tmp_path: Path) -> None:
+def test_a_saved_file_has_the_permissions_of_the_umask(tmp_path: Path) -> None:
     (tmp_path / "plain").touch()
     PETS.save(tmp_path / "tree.json")
     assert (tmp_path / "tree.json").stat().st_mode == (tmp_path / "plain").stat().st_mode
@@ -236,12 +234,12 @@ OTHER_BEGINNINGS = [
 
 
 @pytest.mark.parametrize("content", BEGINNINGS)
-def test_a_tree_file_is_known_by_its_beginning(content: bytes, tmp_path: Path) -> None:
+def test_a_tree_file_is_recognized_by_its_beginning(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(content)
     assert is_tree_file(tmp_path / "file")
 
 
 @pytest.mark.parametrize("content", OTHER_BEGINNINGS)
-def test_any_other_file_is_no_tree_file(content: bytes, tmp_path: Path) -> None:
+def test_other_files_are_not_recognized(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(content)
     assert not is_tree_file(tmp_path / "file")

@@ -1,4 +1,4 @@
-"""Copies of WordNet in every place where they stand, cross-checked with NLTK's reader."""
+"""Copies of WordNet in all supported places, cross-checked with NLTK's reader."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from labelkit.errors import TaxonomyError
 from labelkit.hierarchy import open_wordnet
 from labelkit.hierarchy.wordnet.graph import packaged_graph
-from tests.hierarchy.small_wordnet import (
+from tests.hierarchy.support.small_wordnet import (
     ID,
     SMALL,
     data_noun,
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from labelkit.hierarchy.wordnet.graph import SynsetGraph
 
 
-def test_nothing_given_is_the_packaged_graph() -> None:
+def test_the_default_is_the_packaged_graph() -> None:
     assert open_wordnet() is packaged_graph()
     assert packaged_graph().version == "3.0"
 
 
 @needs_wordnet
-def test_wordnet_s_folder_is_the_packaged_graph() -> None:
+def test_the_folder_of_wordnet_3_0_is_the_packaged_graph() -> None:
     assert same(open_wordnet(DICT_FOLDER), packaged_graph())
 
 
@@ -68,7 +68,7 @@ def test_a_path_may_lead_to_or_above_a_copy(place: str, given: str, tmp_path: Pa
         assert open_wordnet(copy).lemmas[-1] == "Laika"
 
 
-def test_a_path_without_a_copy_is_told(tmp_path: Path) -> None:
+def test_a_path_without_a_copy_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no such file or folder\. Pass WordNet's dict"):
         open_wordnet(tmp_path / "nowhere")
     with pytest.raises(TaxonomyError, match=r"contains no WordNet \(no data\.noun, .* or the word"):
@@ -77,7 +77,7 @@ def test_a_path_without_a_copy_is_told(tmp_path: Path) -> None:
 
 @pytest.fixture
 def nltk_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder as NLTK's only one."""
+    """An empty folder as NLTK's only data folder."""
     import nltk
 
     folder = tmp_path / "nltk_data"
@@ -93,7 +93,7 @@ def test_the_word_nltk_means_its_data_folders(nltk_data: Path) -> None:
     assert open_wordnet("nltk").version == "3.1"
 
 
-def test_a_path_called_nltk_is_a_path(
+def test_a_path_named_nltk_is_a_path(
     nltk_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_zip(nltk_data / "corpora" / "wordnet.zip", data_noun(version="3.1").encode())
@@ -104,8 +104,8 @@ def test_a_path_called_nltk_is_a_path(
     assert open_wordnet(Path("nltk")).version == "3.0"
 
 
-def test_what_nltk_lacks_it_downloads(nltk_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The download itself is NLTK's: here it is replaced by what it leaves."""
+def test_nltk_downloads_a_missing_copy(nltk_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The download itself is NLTK's; here it is replaced by its result."""
     import nltk
 
     def download(package: str, **options: object) -> bool:
@@ -117,7 +117,7 @@ def test_what_nltk_lacks_it_downloads(nltk_data: Path, monkeypatch: pytest.Monke
     assert open_wordnet("nltk").lemmas[-1] == "Laika"
 
 
-def test_without_a_network_it_says_what_to_do(
+def test_without_a_network_the_message_says_what_to_do(
     nltk_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_network(*_: object, **__: object) -> None:
@@ -130,7 +130,7 @@ def test_without_a_network_it_says_what_to_do(
     assert socket.getdefaulttimeout() is None
 
 
-def test_nltk_is_imported_only_for_its_own_copy(tmp_path: Path) -> None:
+def test_nltk_is_imported_only_for_its_copy(tmp_path: Path) -> None:
     import subprocess
 
     folder = write_dict_folder(tmp_path / "own")
@@ -163,7 +163,7 @@ def test_an_archive_without_its_one_data_noun_is_refused(tmp_path: Path) -> None
         open_wordnet(path)
 
 
-def test_an_archive_that_would_fill_the_memory_is_refused(
+def test_an_archive_too_large_to_unpack_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("labelkit.hierarchy.wordnet.copies.LARGEST_MEMBER", 100)
@@ -175,7 +175,7 @@ def test_an_archive_that_would_fill_the_memory_is_refused(
 
 
 def read_by_nltk(folder: Path) -> dict[str, tuple[set[str], set[str]]]:
-    """Each noun's hypernyms and instance hypernyms, as NLTK reads a dict folder."""
+    """Each synset's hypernyms and instance hypernyms, as NLTK reads a dict folder."""
     from nltk.corpus.reader.wordnet import WordNetCorpusReader
 
     for file in WordNetCorpusReader._FILES:
@@ -216,7 +216,7 @@ def test_nltk_reads_the_small_dictionary_as_we_do(nltk_data: Path) -> None:
 
 @needs_wordnet
 def test_nltk_reads_the_same_sets_of_hypernyms(nltk_data: Path) -> None:
-    """All 82,115 nouns; sets, since NLTK does not keep the order of pointers.
+    """All 82,115 synsets; as sets, since NLTK does not keep the order of pointers.
 
     NLTK finds a synset by its byte offset, which CRLF line ends would move.
     """

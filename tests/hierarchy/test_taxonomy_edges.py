@@ -1,4 +1,4 @@
-"""Edge lists and tables of columns as people have them; broken ones refused by line."""
+"""Edge lists: read in every layout, or refused with the line."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from labelkit.hierarchy import read_taxonomy
+from tests.hierarchy.support.taxonomy_files import forest_rows, parents, refusal, written
 from tests.oracles.forests import Parents, forests
-from tests.taxonomy_files import forest_rows, parents, refusal, written
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +45,7 @@ PETS = {"cat": ("pet", "animal"), "animal": (), "pet": ("animal",)}
         ("both.csv", "id,parent name,parent-id\ncat,x,pet\ncat,x,animal\nanimal,,\npet,x,animal\n"),
     ],
 )
-def test_edge_lists_look_many_ways(name: str, content: str | bytes) -> None:
+def test_all_layouts_of_edge_lists_are_read(name: str, content: str | bytes) -> None:
     taxonomy = read_taxonomy(written(name, content))
     assert parents(taxonomy) == PETS
     assert taxonomy.ids == ("cat", "animal", "pet")
@@ -53,7 +53,7 @@ def test_edge_lists_look_many_ways(name: str, content: str | bytes) -> None:
     assert read_taxonomy(name, title="pets").source["taxonomy"] == "pets"
 
 
-def test_without_a_header_the_child_stands_first() -> None:
+def test_without_a_header_the_child_comes_first() -> None:
     path = written("pets.csv", "cat,animal\nanimal,\n")
     assert parents(read_taxonomy(path, form="edges")) == {"cat": ("animal",), "animal": ()}
     assert "two columns" in refusal(path)
@@ -129,18 +129,18 @@ EDGES = "child,parent\n"
         ("child,parent,name\na,b,x\na,c,y\n", "'a' is named 'x' on line 2 and 'y' on line 3"),
     ],
 )  # fmt: skip
-def test_a_broken_edge_list_is_refused_with_its_line(content: str | bytes, message: str) -> None:
+def test_an_invalid_edge_list_is_refused_with_its_line(content: str | bytes, message: str) -> None:
     assert message in refusal(written("broken.csv", content))
 
 
-def test_a_separator_in_doubt_is_refused() -> None:
+def test_an_ambiguous_separator_is_refused() -> None:
     assert "line 2 has neither a tab nor a comma" in refusal(
         written("is_a.txt", "# x\nanimal cat\n")
     )
     assert "line 1 has both tabs and commas" in refusal(written("two.txt", "a,\tb\n"), form="edges")
 
 
-def test_columns_that_no_header_explains_are_no_edges() -> None:
+def test_columns_without_a_clear_header_are_refused() -> None:
     for header in ("child,above\n", "cat,animal,x\n", "below,Parent ID\n"):
         path = written("odd.csv", header + header.replace("child", "cat"))
         assert "which does not say which column is the child" in refusal(path, form="edges")
@@ -153,20 +153,20 @@ def test_columns_that_no_header_explains_are_no_edges() -> None:
         "sub-class,rank,Super_Class",
     ],
 )  # fmt: skip
-def test_a_heading_with_two_ways_to_read_it_is_no_edge(heading: str) -> None:
-    """Read as data it would make a class called from; and its direction is anyone's guess."""
+def test_an_ambiguous_header_is_refused(heading: str) -> None:
+    """Read as data it would add a class named "from", and its direction is unknown."""
     row = heading.translate(str.maketrans("aeiou", "xxxxx"))
     message = refusal(written("odd.csv", f"{heading}\n{row}\n"), form="edges")
     assert "line 1 is a header" in message
     assert message.endswith("name the columns child and parent")
 
 
-def test_one_such_word_alone_may_be_a_class() -> None:
+def test_one_word_of_an_ambiguous_header_may_be_a_class() -> None:
     path = written("words.csv", "source,water\ntarget,plan\n")
     assert parents(read_taxonomy(path, form="edges"))["source"] == ("water",)
 
 
-def test_a_folder_or_a_missing_file_is_no_taxonomy() -> None:
+def test_a_folder_or_a_missing_file_is_refused() -> None:
     assert "is a folder" in refusal(Path())
     with pytest.raises(FileNotFoundError, match=r"nowhere\.csv"):
         read_taxonomy("nowhere.csv")

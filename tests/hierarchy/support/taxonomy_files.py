@@ -1,4 +1,4 @@
-"""Taxonomy files for tests: written in a line, read as plain dicts, refused with a message."""
+"""Helpers for tests of taxonomy files: write one, list its parents, get the error message."""
 
 from __future__ import annotations
 

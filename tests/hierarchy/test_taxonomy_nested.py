@@ -1,4 +1,4 @@
-"""Nested taxonomies in JSON: each shape as people have it; broken ones refused by place."""
+"""Nested taxonomies in JSON: every layout is read, invalid ones are refused with the place."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy, read_taxonomy
+from tests.hierarchy.support.taxonomy_files import forest_rows, parents, refusal, written
 from tests.oracles.forests import Parents, forests
-from tests.taxonomy_files import forest_rows, parents, refusal, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,8 +35,8 @@ OPEN_IMAGES = {
 }
 
 
-def test_open_images_kinds_are_read_and_parts_left_out() -> None:
-    """A wheel is a part of a car and no kind of it."""
+def test_open_images_subcategories_are_read_and_parts_left_out() -> None:
+    """A wheel is a part of a car, not a child."""
     assert parents(read_taxonomy(written("hierarchy.json", OPEN_IMAGES))) == {
         "/m/0bl9f": (),
         "/m/0jbk": ("/m/0bl9f",),
@@ -65,13 +65,13 @@ ANIMALS = {"animal": (), "cat": ("animal",), "dog": ("animal",), "spitz": ("dog"
         },
     ],
 )
-def test_nested_files_look_many_ways(content: Any) -> None:
+def test_all_layouts_of_nested_files_are_read(content: Any) -> None:
     taxonomy = read_taxonomy(written("animals.json", content))
     assert parents(taxonomy) == ANIMALS
     assert taxonomy.ids == ("animal", "cat", "dog", "spitz")
 
 
-def test_nodes_have_names_beside_their_ids() -> None:
+def test_nodes_may_have_names_and_ids() -> None:
     content = [{"id": "a", "name": "animal", "children": [{"id": "c"}]}, "x"]
     taxonomy = read_taxonomy(written("named.txt", content), form="nested")
     assert taxonomy.ids == ("a", "c", "x")
@@ -119,18 +119,18 @@ NUMBER = "3 is not a label: labels are one non-empty line of text. Put the numbe
          "at $[1].id: 'a' is named 'y' here"),
     ],
 )  # fmt: skip
-def test_a_broken_nesting_is_refused_with_its_place(content: str, message: str) -> None:
+def test_an_invalid_nested_file_is_refused_with_the_place(content: str, message: str) -> None:
     assert message in refusal(written("broken.json", content)) + "\n"
 
 
-def test_a_trees_own_file_is_no_taxonomy() -> None:
+def test_a_tree_file_is_refused() -> None:
     taxonomy = Taxonomy.from_edges([("cat", "animal")])
     SemanticTree.build(ClassList.of(["cat"]), taxonomy).save("tree.json")
     assert "is a labelkit tree" in refusal(Path("tree.json"))
 
 
-def test_a_long_chain_needs_no_deep_stack() -> None:
-    """Only the decoder nests; our own walk keeps its place in a list."""
+def test_a_long_chain_does_not_overflow_the_stack() -> None:
+    """Only the JSON decoder recurses; our traversal uses an explicit stack."""
     text = "".join(f'{{"id":"{at}","children":[' for at in range(300)) + "]}" * 300
     taxonomy = read_taxonomy(written("chain.json", text))
     assert taxonomy.parents_of("299") == ("298",)

@@ -1,4 +1,4 @@
-"""Trees to be converted: a real one, one with levels and inner nodes, and awkward texts."""
+"""Trees for tests: a real one, one with levels and inner nodes, and one with difficult names."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def named_tree(name: str) -> SemanticTree:
 
 @cache
 def tree_with_levels() -> SemanticTree:
-    """Classes that all stand on the last level, with inner nodes behind them."""
+    """Classes that are all on the last level, followed by inner nodes."""
     pairs = [
         ("cat", "pet"), ("dog", "pet"), ("cow", "farm"), ("pig", "farm"), ("hen", "bird"),
         ("owl", "bird"), ("pet", "mammal"), ("farm", "mammal"), ("mammal", "animal"),
@@ -39,7 +39,7 @@ def tree_with_levels() -> SemanticTree:
 
 
 def same(one: SemanticTree, other: SemanticTree) -> bool:
-    """Whether two trees are equal in all but how they were made."""
+    """Whether two trees are equal except for their source."""
     arrays = ("parent", "inner", "level")
     return (one.classes, one.names) == (other.classes, other.names) and all(
         np.array_equal(getattr(one, name), getattr(other, name)) for name in arrays

@@ -1,4 +1,4 @@
-"""A ``data.noun`` file reads as it was written, or is refused by name and line."""
+"""A ``data.noun`` file reads as it was written, or is refused with its name and line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from labelkit.errors import TaxonomyError
 from labelkit.hierarchy import open_wordnet
-from tests.hierarchy.small_wordnet import (
+from tests.hierarchy.support.small_wordnet import (
     ID,
     LICENCE,
     LINE,
@@ -45,13 +45,13 @@ def test_a_small_dictionary_reads_as_it_was_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("version", ["3.0", "3.1", "2021", "unknown"])
-def test_the_version_is_the_licence_s(version: str, tmp_path: Path) -> None:
+def test_the_version_comes_from_the_licence(version: str, tmp_path: Path) -> None:
     folder = write_dict_folder(tmp_path / "own", data_noun(version=version).encode())
     assert open_wordnet(folder).version == version.replace("unknown", "")
 
 
-def test_line_ends_and_blank_lines_at_the_end_do_not_count(tmp_path: Path) -> None:
-    """CRLF moves every line, so byte offsets no longer are the ids: only first fields count."""
+def test_line_endings_and_trailing_blank_lines_are_ignored(tmp_path: Path) -> None:
+    """CRLF moves every line, so byte offsets no longer equal the ids: only first fields count."""
     text = data_noun()
     plain = open_wordnet(write_dict_folder(tmp_path / "plain", text.encode()))
     for at, other in enumerate([text.replace("\n", "\r\n"), text + "\n", text + "\r\n\r\n"]):

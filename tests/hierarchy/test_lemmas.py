@@ -1,4 +1,4 @@
-"""The packed lemmas are WordNet's index.noun, and fit the nouns of data.noun."""
+"""The packed lemmas equal WordNet's index.noun, and match the synsets of data.noun."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_every_lemma_has_the_synsets_whose_words_it_is_among() -> None:
     assert sum(map(len, senses.values())) == sum(map(len, expected.values())) == 146_312
 
 
-def test_senses_stand_in_wordnet_s_order_the_most_frequent_first() -> None:
+def test_senses_are_in_the_order_of_wordnet() -> None:
     found, graph = packaged_lemmas(), packaged_graph()
     mouse = [graph.ids[at] for at in found.senses(found.lemmas.index("mouse"))]
     assert mouse == ["n02330245", "n14289387", "n10335563", "n03793489"]  # rodent, bruise ...
@@ -88,7 +88,7 @@ def test_the_lemmas_are_sorted_and_the_plurals_are_there() -> None:
         ("", []),
     ],
 )
-def test_case_separators_and_accents_do_not_count(name: str, lemmas: list[str]) -> None:
+def test_case_separators_and_accents_are_ignored(name: str, lemmas: list[str]) -> None:
     found = packaged_lemmas()
     assert [found.lemmas[at] for at in found.spelled(name)] == lemmas
 

@@ -1,4 +1,4 @@
-"""A dictionary of twelve nouns in WordNet's own form, written where a test wants it."""
+"""A dictionary of twelve nouns in WordNet's format, written to any folder."""
 
 from __future__ import annotations
 

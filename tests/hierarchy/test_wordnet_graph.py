@@ -1,4 +1,4 @@
-"""The packed noun graph is WordNet's data.noun, and ImageNet's table fits it."""
+"""The packed graph equals WordNet's data.noun, and ImageNet's table matches it."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def test_hypernyms_keep_the_order_of_their_line() -> None:
     assert {wnid: list(graph.hypernyms(wnid)) for wnid in graph.ids} == expected
 
 
-def test_instance_hypernyms_are_kept_apart() -> None:
-    """Einstein (n10954498) is an instance of a physicist, so no kind of anything."""
+def test_instance_hypernyms_are_separate() -> None:
+    """Einstein (n10954498) is an instance of a physicist, and has no hypernym."""
     graph = packaged_graph()
     at = graph.index["n10954498"]
     instance_of = graph.instance_hypernym[graph.instance_start[at] : graph.instance_start[at + 1]]
@@ -62,7 +62,7 @@ def test_instance_hypernyms_are_kept_apart() -> None:
     assert [graph.lemmas[above] for above in instance_of] == ["physicist"]
 
 
-def test_the_graph_cannot_be_written_to() -> None:
+def test_the_graph_is_read_only() -> None:
     with pytest.raises(ValueError, match="read-only"):
         packaged_graph().hypernym[0] = 1
 
@@ -76,7 +76,7 @@ def test_every_parent_of_the_table_is_a_hypernym_but_not_the_first() -> None:
     ]
 
 
-def test_a_table_with_a_parent_that_is_no_hypernym_is_told(tmp_path: Path) -> None:
+def test_parents_that_are_not_hypernyms_are_found(tmp_path: Path) -> None:
     path = tmp_path / "table.tsv"
     path.write_text("# a comment\nchild\tparent\nn02084071\tn00001740\nn99999999\tn00001740\n")
     strangers = ParentTable.load(path).not_in(packaged_graph())
