@@ -1,8 +1,8 @@
-"""Semantic softmax loss, forward and backward, against the published way of computing it.
+"""Semantic softmax loss, forward and backward, against the published method.
 
 Run from the repository root: ``python benchmarks/semantic_softmax.py``. One thread, float32, the
-11,221 classes of ImageNet-21K-P, a batch of 256, smoothing 0.2. The contenders take turns within
-each round; the figures are medians over the rounds.
+11,221 classes of ImageNet-21K-P, a batch of 256, smoothing 0.2. They alternate within
+each round; the figures are medians.
 
 # B batch, C classes, L levels
 """
@@ -28,8 +28,8 @@ SMOOTHING = 0.2
 COMMAND = "python benchmarks/semantic_softmax.py"
 
 
-class PublishedWay:
-    """The published computation in our own words: Python loops for targets, dense one-hot rows."""
+class PublishedMethod:
+    """The published computation reimplemented: Python loops for targets, dense one-hot rows."""
 
     def __init__(self, tree: SemanticTree) -> None:
         self.chains = [tree.chain(child).tolist() for child in range(len(tree.classes))]
@@ -52,10 +52,10 @@ class PublishedWay:
             level_logits = logits[:, classes]
             log_probability = level_logits.log_softmax(dim=1)
             position = level_targets[:, depth]
-            wanted = torch.zeros_like(level_logits)
-            wanted.scatter_(1, position.clamp(min=0).unsqueeze(1), 1.0)
-            wanted.mul_(1 - SMOOTHING).add_(SMOOTHING / len(classes))
-            rows = -(wanted * log_probability) * (position >= 0).unsqueeze(1)
+            soft_target = torch.zeros_like(level_logits)
+            soft_target.scatter_(1, position.clamp(min=0).unsqueeze(1), 1.0)
+            soft_target.mul_(1 - SMOOTHING).add_(SMOOTHING / len(classes))
+            rows = -(soft_target * log_probability) * (position >= 0).unsqueeze(1)
             total = total + weight * rows.sum(dim=1).mean()
         return total
 
@@ -68,7 +68,7 @@ def milliseconds(loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, targe
     return 1e3 * (time.perf_counter() - start)
 
 
-def time_targets(published: PublishedWay, loss: SemanticSoftmaxLoss, target: Tensor) -> None:
+def time_targets(published: PublishedMethod, loss: SemanticSoftmaxLoss, target: Tensor) -> None:
     """Print how long the targets of a batch take, by loops and by table."""
     torch.testing.assert_close(loss.levels.targets(target, len(target)), published.targets(target))
     times: list[list[float]] = []
@@ -86,20 +86,20 @@ def time_targets(published: PublishedWay, loss: SemanticSoftmaxLoss, target: Ten
 
 
 def main() -> None:
-    """Check that the contenders agree, time them, print one line for each kind of work."""
+    """Check that all agree, time them, print one line for the loss and one for the targets."""
     torch.set_num_threads(1)
     tree = SemanticTree.build(read_class_list("imagenet-21k-p"), Taxonomy.wordnet())
     by_level = tree.ordered_by_level()
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(BATCH, len(tree.classes), generator=generator).requires_grad_()
     target = torch.randint(0, len(tree.classes), (BATCH,), generator=generator)
-    published = PublishedWay(tree)
+    published = PublishedMethod(tree)
     same = SemanticSoftmaxLoss(tree, SMOOTHING, compat="imagenet21k")
     torch.testing.assert_close(same(logits, target), published(logits, target))
 
     losses = [SemanticSoftmaxLoss(classes, SMOOTHING) for classes in (tree, by_level)]
-    contenders = (published, *losses, *map(torch.compile, losses))
-    rounds = [[milliseconds(loss, logits, target) for loss in contenders] for _ in range(ROUNDS)]
+    candidates = (published, *losses, *map(torch.compile, losses))
+    rounds = [[milliseconds(loss, logits, target) for loss in candidates] for _ in range(ROUNDS)]
     old, *ours = map(statistics.median, zip(*rounds[1:], strict=True))
     names = ("any class order", "ordered by level", "compiled, any", "compiled, by level")
     figures = ", ".join(
@@ -107,7 +107,7 @@ def main() -> None:
     )
     print(
         f"semantic softmax, B={BATCH}, C={len(tree.classes):,}, forward+backward, one thread: "
-        f"published way {old:.1f} ms, {figures}  [{COMMAND}]"
+        f"published method {old:.1f} ms, {figures}  [{COMMAND}]"
     )
     time_targets(published, same, target)
 

@@ -1,7 +1,7 @@
-"""Cross-entropy with sparse soft targets, forward and backward, against making them dense.
+"""Cross-entropy with sparse soft targets, forward and backward, against dense ones.
 
 Run from the repository root: ``python benchmarks/sparse_cross_entropy.py``. One thread, float32, a
-batch of 256; the contenders take turns, the figures are medians over the rounds.
+batch of 256. Both alternate; the figures are medians over the rounds.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ COMMAND = "python benchmarks/sparse_cross_entropy.py"
 
 
 def densify_first(logits: Tensor, target: SparseProbabilities) -> Tensor:
-    """The usual way: a target of all classes, and torch's own loss."""
+    """The baseline: a dense target over all classes, and torch's loss."""
     return F.cross_entropy(logits, target.dense(logits.shape[1]))
 
 

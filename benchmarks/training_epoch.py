@@ -1,9 +1,9 @@
-"""What pooled targets cost an epoch of training, against hard labels.
+"""The time that pooled targets add to an epoch of training, against hard labels.
 
-Run from the repository root: ``python benchmarks/training_epoch.py FOLDER [MAPS]``, as
-``data_loading.py``. Two students of the same kind take turns, batch by batch, over the same photos
-and crops; each loads, learns and steps in one process and one thread, so that nothing is hidden
-behind anything.
+Run from the repository root: ``python benchmarks/training_epoch.py FOLDER [MAPS]``, with the
+arguments of ``data_loading.py``. Two students of the same architecture alternate, batch by batch,
+over the same photos and crops. Loading and training share one process and one thread, so that no
+cost is hidden by parallel work.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Run:
         self.seconds = 0.0
 
     def step(self, number: int) -> None:
-        """Load a batch and learn from it."""
+        """Load a batch and train on it."""
         torch.manual_seed(number)
         start = time.perf_counter()
         images, targets = next(self.batches)
@@ -49,7 +49,7 @@ class Run:
 
 
 def main() -> None:
-    """Run both epochs side by side, print one line."""
+    """Run both epochs, alternating batch by batch, and print one line."""
     torch.set_num_threads(1)
     folder, *given = sys.argv[1:]
     with tempfile.TemporaryDirectory() as work:
