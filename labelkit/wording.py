@@ -1,4 +1,4 @@
-"""Names, shares and sizes as people read them, the same in pictures, pages and the terminal."""
+"""Names, percentages and sizes as text for people: in pictures, pages and the terminal."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _SHA_256 = re.compile(r"\b[0-9a-f]{64}\b")
-_LEAST_SHOWN, _WHOLE_PERCENTS = 0.0005, 0.0995
+_MIN_SHOWN, _MIN_WHOLE_PERCENT = 0.0005, 0.0995
 _UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
 
 
 def printable(text: str) -> str:
-    """The text with every control mark replaced, so that no file can steer a terminal."""
+    """The text with control characters replaced, so that no file can control a terminal."""
     if text.isprintable():
         return text
-    return "".join(mark if mark.isprintable() else _UNPRINTABLE for mark in text)
+    return "".join(char if char.isprintable() else _UNPRINTABLE for char in text)
 
 
 def readable(name: str) -> str:
-    """A class name for people: printable, with spaces for underscores."""
+    """A class name for display: printable, with spaces for underscores."""
     return printable(name).replace("_", " ")
 
 
@@ -36,7 +36,7 @@ def clipped(text: str, length: int = 40) -> str:
 
 
 def short_digests(text: str) -> str:
-    """The text with twelve digits of each SHA-256 in it, enough to tell one from another.
+    """The text with each SHA-256 cut to twelve digits, enough to distinguish them.
 
     >>> short_digests(f"sha256:{'0123456789abcdef' * 4}")
     'sha256:0123456789ab'
@@ -45,20 +45,20 @@ def short_digests(text: str) -> str:
 
 
 def percent(share: float) -> str:
-    """A share of 0 to 1 in words: ``31 %``, and below ten percent ``0.6 %``.
+    """A share from 0 to 1 as text: ``31 %``, with one decimal below ten percent.
 
-    A share that is too small for a digit is not called nothing.
+    A small share is never rounded to zero.
 
     >>> percent(0.314), percent(0.006), percent(0.0001), percent(0)
     ('31 %', '0.6 %', '<0.1 %', '0 %')
     """
-    if 0 < share < _LEAST_SHOWN:
+    if 0 < share < _MIN_SHOWN:
         return "<0.1 %"
-    return f"{share * 100:.1f} %" if 0 < share < _WHOLE_PERCENTS else f"{share * 100:.0f} %"
+    return f"{share * 100:.1f} %" if 0 < share < _MIN_WHOLE_PERCENT else f"{share * 100:.0f} %"
 
 
 def counted(count: int, one: str, many: str) -> str:
-    """A number and its noun.
+    """A number with its noun in the singular or plural.
 
     >>> counted(1, "image", "images"), counted(1200, "image", "images")
     ('1 image', '1,200 images')
@@ -67,13 +67,13 @@ def counted(count: int, one: str, many: str) -> str:
 
 
 def file_size(count: float) -> str:
-    """A number of bytes in words.
+    """A number of bytes as text.
 
     >>> file_size(2148), file_size(999_990), file_size(3.5e9)
     ('2.1 kB', '1.0 MB', '3.5 GB')
     """
     for unit in ("bytes", "kB", "MB"):
-        if round(count) < 1000:  # never 1000.0 of a unit
+        if round(count) < 1000:  # never shows 1000.0 of a unit
             return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} GB"
@@ -82,7 +82,7 @@ def file_size(count: float) -> str:
 def flatten(
     values: Mapping[str, object], prefix: str = "", depth: int = 3
 ) -> list[tuple[str, str]]:
-    """Nested JSON values as (dotted name, text) in their order; below ``depth`` as JSON text.
+    """Nested JSON values as (dotted name, text) in order; as JSON text below ``depth``.
 
     >>> flatten({"teacher": {"name": "lite0", "mean": [0.5]}, "size": 320})
     [('teacher.name', 'lite0'), ('teacher.mean', '[0.5]'), ('size', '320')]

@@ -1,4 +1,4 @@
-"""``labelkit inspect``: what a tree or a label-map file holds; drawings and pages of it."""
+"""``labelkit inspect``: what a tree or a label-map file holds, as text, JSON, pictures or pages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from labelkit.wording import file_size
+from labelkit.cli.options import (
+    FILE,
+    images_option,
+    json_option,
+    key_option,
+    output_option,
+    overwrite_option,
+    quiet_option,
+    require_writable,
+)
+from labelkit.wording import file_size, printable
 
 if TYPE_CHECKING:
     from labelkit.hierarchy import SemanticTree
@@ -23,16 +33,17 @@ Examples:
   labelkit inspect tree.json --subtree n01482330 --depth 2
   labelkit inspect tree.json -o tree.html
   labelkit inspect maps.h5
+  labelkit inspect maps.h5 --json
+  labelkit inspect maps.h5 --key n01440764/1.jpg
   labelkit inspect maps.h5 --images photos/train -o report.html
   labelkit inspect maps.h5 --images photos/train --key n01440764/1.jpg -o tench.png
-  labelkit inspect maps.h5 --key n01440764/1.jpg
 """
-DEPTH, LIMIT = 3, 30
+DEFAULT_DEPTH, DEFAULT_LIMIT = 3, 30
 
 
 @dataclass(frozen=True)
 class TreeOptions:
-    """The options that belong to trees; None was not given."""
+    """The options for trees; None if not given."""
 
     path: str | None
     find: str | None
@@ -46,8 +57,16 @@ class TreeOptions:
         return [f"--{name}" for name, value in vars(self).items() if value is not None]
 
 
+@dataclass(frozen=True)
+class MapOptions:
+    """The options for label maps; None if not given."""
+
+    key: str | None
+    images: Path | None
+
+
 @click.command("inspect", epilog=EPILOG)
-@click.argument("path", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("path", type=FILE)
 @click.option("--path", "to", metavar="CLASS", help="Tree: draw the path from the root to a class.")
 @click.option("--find", metavar="TEXT", help="Tree: classes with TEXT in id, name or definition.")
 @click.option("--subtree", metavar="CLASS", help="Tree: draw the classes below a class.")
@@ -55,30 +74,26 @@ class TreeOptions:
     "--depth",
     metavar="N",
     type=click.IntRange(min=1),
-    help=f"With --subtree: N levels of it at most. [default: {DEPTH}]",
+    help=f"With --subtree: at most N levels. [default: {DEFAULT_DEPTH}]",
 )
 @click.option(
     "--limit",
     metavar="N",
     type=click.IntRange(min=1),
-    help=f"With --find: N classes at most. [default: {LIMIT}]",
+    help=f"With --find: at most N classes. [default: {DEFAULT_LIMIT}]",
 )
-@click.option("--key", help="Label maps: one image, by its path below the folder.")
-@click.option(
-    "--images",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Label maps: the folder that they were made from.",
+@key_option
+@images_option("Label maps: the folder of images that they were made from.")
+@output_option(
+    "Tree: a page to search and unfold it (.html). Label maps with --images: a picture of --key "
+    "(.png), or a page of several images (.html). [default with --images and --key: the image's "
+    "name with .labels.png, in the current folder]",
+    required=False,
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Tree: a page to search and unfold it in (.html). With --images: a picture of --key "
-    "(.png), or a page of several images (.html). "
-    "[default with --key: the key's name with .labels.png]",
-)
-@click.option("--overwrite", is_flag=True, help="Replace the output if it is there.")
-def command(  # noqa: PLR0913, PLR0917 -- one a command-line option
+@overwrite_option
+@json_option
+@quiet_option
+def command(  # noqa: PLR0913, PLR0917 -- one per command-line option
     path: Path,
     to: str | None,
     find: str | None,
@@ -89,71 +104,80 @@ def command(  # noqa: PLR0913, PLR0917 -- one a command-line option
     images: Path | None,
     output: Path | None,
     overwrite: bool,  # noqa: FBT001 -- a flag of the command line
+    as_json: bool,  # noqa: FBT001 -- likewise
 ) -> None:
-    """Summarise the tree or label-map file PATH, or show one entry of it.
+    """Summarize the tree or label-map file PATH, or show one of its entries.
 
-    Which of the two PATH is, its content tells. A CLASS is an id, or a name; classes that share
-    the name are all shown. Without -o everything is shown in the terminal.
+    The content of PATH decides which of the two it is. A CLASS is an id or a name; if several
+    classes share a name, all of them are shown. Without -o, everything is printed.
     """
     from labelkit.hierarchy import SemanticTree
     from labelkit.inspection import open_artifact
 
-    options = TreeOptions(to, find, subtree, depth, limit)
+    tree_options, map_options = (
+        TreeOptions(to, find, subtree, depth, limit),
+        MapOptions(key, images),
+    )
+    if as_json and (tree_options.given or key is not None or output):
+        raise click.UsageError("--json prints the summary of a whole file: use it alone")
     opened = open_artifact(path)
     if isinstance(opened, SemanticTree):
-        _check_tree_options(path, options, key, images, output)
+        _check_tree_options(path, tree_options, map_options, output)
         if output:
-            return _write_tree_page(opened, _check_output(output, None, overwrite=overwrite))
-        return _inspect_tree(path, opened, options)
+            require_writable(output, overwrite=overwrite, suffixes=(".html",))
+            _write_tree_page(opened, output)
+        else:
+            _print_tree(path, opened, tree_options, as_json=as_json)
+        return
     with opened:
-        if options.given:
-            raise click.UsageError(
-                f"{path} holds label maps: {options.given[0]} is for trees, --key shows an image"
-            )
-        if output and not images:
-            raise click.UsageError("-o needs --images, the folder that the maps were made from")
-        if images and (key or output):
-            target = _check_output(output, key, overwrite=overwrite)
-            return _write(opened, images, key, target)
-        return _inspect_label_maps(opened, key, images)
+        _check_map_options(path, tree_options, map_options, output)
+        if images and (key is not None or output):
+            target = output or _default_picture(key or "")
+            suffix = ".html" if key is None else ".png"
+            require_writable(target, overwrite=overwrite, suffixes=(suffix,))
+            _draw_label_maps(opened, images, key, target)
+        else:
+            _print_label_maps(opened, map_options, as_json=as_json)
 
 
 def _check_tree_options(
-    path: Path, options: TreeOptions, key: str | None, images: Path | None, output: Path | None
+    path: Path, options: TreeOptions, map_options: MapOptions, output: Path | None
 ) -> None:
-    """Refuse what is not for trees, and two wishes at once."""
-    if key is not None:
+    """Refuse options that are not for trees, and several views at once."""
+    if map_options.key is not None:
         raise click.UsageError(f"{path} is a tree: --key is for label maps, --path shows a class")
-    if images:
+    if map_options.images:
         raise click.UsageError(f"{path} is a tree: --images is for label maps")
-    wishes = [name for name in options.given if name not in {"--depth", "--limit"}]
-    wishes += ["-o"] if output else []
-    if len(wishes) > 1:
-        raise click.UsageError(f"{' and '.join(wishes)} exclude each other: one at a time")
+    views = [name for name in options.given if name not in {"--depth", "--limit"}]
+    views += ["-o"] if output else []
+    if len(views) > 1:
+        raise click.UsageError(f"use just one of {', '.join(views)}")
     for name, needed in (("--depth", "--subtree"), ("--limit", "--find")):
-        if name in options.given and needed not in wishes:
-            raise click.UsageError(f"{name} is for {needed}")
+        if name in options.given and needed not in views:
+            raise click.UsageError(f"{name} needs {needed}")
 
 
-def _check_output(output: Path | None, key: str | None, *, overwrite: bool) -> Path:
-    """The file to write, refused before any work if it is not to be written."""
-    wanted = ".png" if key else ".html"
-    if output is None:
-        # A key may begin with a dash or hold what a shell or another system dislikes.
-        stem = re.sub(r"[^\w.-]+", "_", PurePosixPath(key or "").stem).lstrip("-.") or "image"
-        output = Path(f"{stem}.labels.png")
-    if output.suffix.lower() != wanted:
-        what = "a picture of --key" if key else "it is a page"
-        raise click.BadParameter(f"{output} must end in {wanted}: {what}", param_hint="--output")
-    if not output.parent.is_dir():
-        raise click.BadParameter(f"no folder {str(output.parent)!r}", param_hint="--output")
-    if output.exists() and not overwrite:
-        raise click.ClickException(f"{output} is there: give another name, or --overwrite")
-    return output
+def _check_map_options(
+    path: Path, tree_options: TreeOptions, options: MapOptions, output: Path | None
+) -> None:
+    """Refuse options that are not for label maps, and pictures without images."""
+    if tree_options.given:
+        raise click.UsageError(
+            f"{path} holds label maps: {tree_options.given[0]} is for trees, --key shows an image"
+        )
+    if output and not options.images:
+        raise click.UsageError("-o needs --images, the folder that the label maps were made from")
 
 
-def _write(file: LabelMapFile, images: Path, key: str | None, output: Path) -> None:
-    """Write the picture of one key, or the page of several."""
+def _default_picture(key: str) -> Path:
+    """The picture of a key in the current folder."""
+    # A key may begin with a dash, or contain characters that a shell or another system rejects.
+    stem = re.sub(r"[^\w.-]+", "_", PurePosixPath(key).stem).lstrip("-.") or "image"
+    return Path(f"{stem}.labels.png")
+
+
+def _draw_label_maps(file: LabelMapFile, images: Path, key: str | None, output: Path) -> None:
+    """Write the picture of one key, or the page of several images."""
     import io
 
     from labelkit.files import replace_file
@@ -174,21 +198,32 @@ def _write(file: LabelMapFile, images: Path, key: str | None, output: Path) -> N
         buffer = io.BytesIO()
         picture.save(buffer, "PNG")
         replace_file(output, buffer.getvalue())
-    click.echo(f"{output} written ({file_size(output.stat().st_size)})")
+    _print_written(output)
 
 
 def _write_tree_page(tree: SemanticTree, output: Path) -> None:
-    """Write the page of a whole tree."""
     from labelkit.hierarchy import definitions
     from labelkit.inspection import write_tree_page
 
     write_tree_page(output, tree, definitions(tree.classes))
-    click.echo(f"{output} written ({file_size(output.stat().st_size)})")
-    click.echo(f"Open it in a browser; {output.name}#ID opens it at a class.")
+    _print_written(output, f"Open it in a browser; {output.name}#ID opens it at a class.")
 
 
-def _inspect_tree(path: Path, tree: SemanticTree, options: TreeOptions) -> None:
-    from labelkit.cli.inspect_trees import print_found, print_paths, print_subtree, print_tree
+def _print_written(output: Path, *more: str) -> None:
+    from labelkit.cli.output import console, print_lines
+
+    wrote = f"Wrote {output} ({file_size(output.stat().st_size)})"
+    print_lines(console(), map(printable, (wrote, *more)))
+
+
+def _print_tree(path: Path, tree: SemanticTree, options: TreeOptions, *, as_json: bool) -> None:
+    from labelkit.cli.inspect_printing import (
+        print_found,
+        print_paths,
+        print_subtree,
+        print_summary_json,
+        print_tree,
+    )
     from labelkit.hierarchy import definitions
     from labelkit.inspection import find_classes, search_classes, summarize_tree
 
@@ -198,18 +233,27 @@ def _inspect_tree(path: Path, tree: SemanticTree, options: TreeOptions) -> None:
     elif options.find is not None:
         meanings = definitions(tree.classes)
         found = search_classes(tree, options.find, meanings)
-        print_found(tree, found, meanings, options.limit or LIMIT)
+        print_found(tree, found, meanings, options.limit or DEFAULT_LIMIT)
     elif options.subtree is not None:
-        for at in find_classes(tree, options.subtree):
-            print_subtree(tree, at, options.depth or DEPTH)
+        for index in find_classes(tree, options.subtree):
+            print_subtree(tree, index, options.depth or DEFAULT_DEPTH)
+    elif as_json:
+        print_summary_json(summarize_tree(path, tree))
     else:
         print_tree(summarize_tree(path, tree))
 
 
-def _inspect_label_maps(file: LabelMapFile, key: str | None, images: Path | None) -> None:
-    from labelkit.cli.inspect_tables import print_label_map, print_label_maps
+def _print_label_maps(file: LabelMapFile, options: MapOptions, *, as_json: bool) -> None:
+    from labelkit.cli.inspect_printing import (
+        print_label_map,
+        print_label_maps,
+        print_summary_json,
+    )
     from labelkit.inspection import find_label_map, summarize_label_maps
 
-    if key is None:
-        return print_label_maps(summarize_label_maps(file), images)
-    return print_label_map(find_label_map(file, key), file.classes, key)
+    if options.key is not None:
+        print_label_map(find_label_map(file, options.key), file.classes, options.key)
+    elif as_json:
+        print_summary_json(summarize_label_maps(file))
+    else:
+        print_label_maps(summarize_label_maps(file), options.images)

@@ -1,4 +1,4 @@
-"""How commands print: lines and tables that can be copied and piped, JSON, and nothing if quiet."""
+"""How commands print: lines and tables that can be copied and piped, JSON, or nothing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def print_lines(screen: Console, lines: Iterable[str]) -> None:
-    """Print lines that never break, so that paths and commands can be copied."""
+    """Print lines that never wrap, so that paths and commands can be copied."""
     for line in lines:
         screen.print(line, soft_wrap=True)
 
@@ -59,13 +59,13 @@ def facts(rows: Iterable[tuple[str, str]]) -> Table:
 
 
 def classes_line(name: str, count: int, digest: str) -> str:
-    """A class list by name, length and digest."""
+    """A class list's name, length and digest in one line."""
     classes = counted(count, "class", "classes")
     return f"{name or 'class list'} ({classes}, digest {digest[:6]})"
 
 
 def print_table(screen: Console, table: Table | Tree, *, soft_wrap: bool = False) -> None:
-    """Print a table or a tree; without trailing blanks where stdout is a pipe or a file."""
+    """Print a table or a tree; without trailing spaces if stdout is not a terminal."""
     if screen.is_terminal or screen.quiet:
         screen.print(table, soft_wrap=soft_wrap)
         return
@@ -76,5 +76,5 @@ def print_table(screen: Console, table: Table | Tree, *, soft_wrap: bool = False
 
 
 def print_heading(screen: Console, what: str, path: Path) -> None:
-    """One line that never breaks, so that the path can be copied."""
+    """Print one line that never wraps, so that the path can be copied."""
     screen.print(Text(f"{what} {printable(str(path))}", style="bold"), soft_wrap=True)

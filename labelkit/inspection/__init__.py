@@ -1,6 +1,6 @@
-"""Look at what was made: summaries, pictures and HTML pages. Loads no torch.
+"""Summaries, pictures and HTML pages of trees and label maps. Loads no torch.
 
-Each part is imported when it is first asked for: words for a terminal need no pictures.
+Each name is imported on first use, so that summaries load no imaging libraries.
 """
 
 import lazy_loader

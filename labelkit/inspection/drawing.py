@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 Colour: TypeAlias = tuple[int, int, int]
 
+# Colours that differ for people with any colour vision, the most different ones first.
+# Source: Okabe and Ito 2008, "Color Universal Design"; without their black, which photos contain.
 PALETTE: tuple[Colour, ...] = (
     (230, 159, 0),  # orange
     (86, 180, 233),  # sky blue
@@ -38,7 +40,7 @@ PALETTE: tuple[Colour, ...] = (
 
 
 def hexadecimal(colour: Colour) -> str:
-    """The colour as web pages and terminals write it: ``#e69f00``."""
+    """The colour as in web pages and terminals: ``#e69f00``."""
     return "#{:02x}{:02x}{:02x}".format(*colour)
 
 
@@ -52,23 +54,23 @@ _NOTE_HEIGHT = 18
 _COLUMN_WIDTH = 250
 _MARK = 16
 _LEGEND_GAP = 9
-STRENGTH = 0.72  # of the colour where a class is certain: the photo must still be seen
+STRENGTH = 0.72  # opacity of the colour where a class is certain: the photo stays visible
 MAX_CROPS = len(string.ascii_uppercase)
-_LEAST_PRESENCE = 0.005
+_MIN_PRESENCE = 0.005
 _DEFAULT_CLASSES = 5
 GAP = 12
 _SIDES = (160, 900)
-_LEAST_WIDTH = 320
+_MIN_WIDTH = 320
 CLASS_NOTE = (
     "Percent: the class's mean probability over all cells of the image. "
     "The stronger the colour, the more probable the class there."
 )
-CROP_NOTE = "At a crop: its most probable class, and how probable."
+CROP_NOTE = "Next to a crop: its most probable class, and that class's probability."
 
 
 @dataclass(frozen=True, slots=True)
 class LegendEntry:
-    """One line of a legend: a filled swatch, or a letter where ``mark`` is given."""
+    """One line of a legend: a colour swatch, or a letter if ``mark`` is given."""
 
     text: str
     value: str = ""
@@ -78,11 +80,11 @@ class LegendEntry:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class LabelMapPanels:
-    """The parts of a picture of a label map, for whoever lays them out.
+    """The parts of a picture of a label map, before layout.
 
     Attributes:
-        photo: the photo, with its crops marked, RGB (h, w).
-        overlay: the photo in grey, with its classes in colour, RGB (h, w).
+        photo: the photo with its crops marked, RGB (h, w).
+        overlay: the photo in grey with its classes in colour, RGB (h, w).
         classes: legend entries of the classes.
         crops: legend entries of the crops.
     """
@@ -93,7 +95,7 @@ class LabelMapPanels:
     crops: tuple[LegendEntry, ...]
 
     def join(self, gap: int = GAP) -> Image.Image:
-        """Both panels beside each other, or one above the other where they are wide."""
+        """Both panels side by side, or one above the other if they are wide."""
         wide = self.photo.width > 2 * self.photo.height
         second = (0, self.photo.height + gap) if wide else (self.photo.width + gap, 0)
         size = second[0] + self.photo.width, second[1] + self.photo.height
@@ -114,20 +116,20 @@ def draw_label_map(  # noqa: PLR0913 -- what to draw, and how
 ) -> Image.Image:
     """Draw the photo, the photo in grey with its classes in colour, and a legend with their names.
 
-    The colour's strength is the class's presence (see ``labelkit.inspection.presence``), brought
-    from cells to pixels bilinearly; a pixel where no shown class is present stays grey. The grid
-    stretches over the whole photo, since the teacher saw it squashed to a square. The number beside
-    a name is the class's mean presence, its share of the image; a note below says so. Crops are
-    drawn on the left photo, each with a letter; the legend gives the class that training on the
-    crop would be told.
+    The strength of a colour is the class's presence (see ``labelkit.inspection.presence``),
+    interpolated bilinearly from cells to pixels; where no shown class is present, the photo stays
+    grey. The grid covers the whole photo, because the teacher saw it resized to a square. The
+    number next to a name is the class's mean presence; a note below explains it. Crops are drawn on
+    the left photo, each with a letter; the legend gives the most probable class of the crop's
+    pooled target.
 
     Args:
-        image: the photo, of any size and shape.
+        image: the photo, of any size.
         label_map: its label map, on any grid.
         names: the names of all C classes; underscores become spaces.
-        classes: the classes to show, at most 7; the most present ones if None.
-        crops: parts of the image to mark, at most 26.
-        side: length in pixels of each photo's longer side, 160 to 900.
+        classes: at most 7 classes to show; the most present ones if None.
+        crops: at most 26 parts of the image to mark.
+        side: length of each photo's longer side in pixels, 160 to 900.
 
     Returns:
         An RGB picture; the same arguments give the same pixels.
@@ -137,7 +139,7 @@ def draw_label_map(  # noqa: PLR0913 -- what to draw, and how
     """
     panels = draw_panels(image, label_map, names, classes=classes, crops=crops, side=side)
     photos = panels.join()
-    width = max(photos.width, _LEAST_WIDTH)
+    width = max(photos.width, _MIN_WIDTH)
     papers = [draw_legend(part, width) for part in (panels.classes, panels.crops) if part]
     papers.append(draw_note(f"{CLASS_NOTE} {CROP_NOTE if crops else ''}", width))
     height = photos.height + GAP + sum(paper.height for paper in papers)
@@ -159,15 +161,15 @@ def draw_panels(  # noqa: PLR0913 -- as draw_label_map
     crops: Sequence[CropBox] = (),
     side: int = 560,
 ) -> LabelMapPanels:
-    """The parts that ``draw_label_map`` lays out, from the same arguments.
+    """The parts of the picture that ``draw_label_map`` makes from the same arguments.
 
     Raises:
         ValueError: too many classes or crops, a class that does not exist, or a side out of range.
     """
     if not _SIDES[0] <= side <= _SIDES[1]:
-        raise ValueError(f"side={side} is not between {_SIDES[0]} and {_SIDES[1]} pixels")
+        raise ValueError(f"side={side} must be between {_SIDES[0]} and {_SIDES[1]} pixels")
     if len(crops) > MAX_CROPS:
-        raise ValueError(f"{len(crops)} crops, but only {MAX_CROPS} letters for them")
+        raise ValueError(f"{len(crops)} crops, but only {MAX_CROPS} letters to mark them")
     shown = most_present(label_map, len(names)) if classes is None else tuple(classes)
     colours = _colours(shown, len(names))
     photo = fit(image, side)
@@ -182,14 +184,14 @@ def draw_panels(  # noqa: PLR0913 -- as draw_label_map
 def most_present(
     label_map: LabelMap, num_classes: int, limit: int = _DEFAULT_CLASSES
 ) -> tuple[int, ...]:
-    """The classes worth drawing: at most ``limit``, at least one, none of under half a percent."""
+    """The classes to draw: at most ``limit``, at least one, and otherwise none below 0.5 %."""
     shares = class_shares(label_map, num_classes)[:limit]
-    kept = [share for share in shares if share.presence >= _LEAST_PRESENCE] or shares[:1]
+    kept = [share for share in shares if share.presence >= _MIN_PRESENCE] or shares[:1]
     return tuple(share.class_index for share in kept)
 
 
 def fit(image: Image.Image, side: int) -> Image.Image:
-    """The image as RGB with its longer side at ``side`` pixels, enlarged or reduced."""
+    """The image as RGB, resized so that its longer side has ``side`` pixels."""
     scale = side / max(image.size)
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     return image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
@@ -198,10 +200,10 @@ def fit(image: Image.Image, side: int) -> Image.Image:
 def tint(
     photo: Image.Image, label_map: LabelMap, colours: dict[int, Colour], num_classes: int
 ) -> Image.Image:
-    """The photo with each class of ``colours`` laid over it, as strongly as it is present there.
+    """The photo with an overlay for each class of ``colours``, as opaque as its presence.
 
     Raises:
-        ValueError: the map stores more entries per cell than there are classes.
+        ValueError: the map has more entries per cell than there are classes.
     """
     pixels = np.asarray(photo.convert("RGB"), dtype=np.float32)
     bare = np.ones(pixels.shape[:2], np.float32)
@@ -216,14 +218,14 @@ def tint(
 
 
 def _to_pixels(grid: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Stretch cells (H, W) to pixels (h, w), linearly between the cells' centres."""
+    """Resize cells (H, W) to pixels (h, w), bilinearly between the cells' centres."""
     cells = Image.fromarray(grid.astype(np.float32))
     return np.clip(np.asarray(cells.resize(size, Image.Resampling.BILINEAR)), 0.0, 1.0)
 
 
 def _colours(classes: Sequence[int], num_classes: int) -> dict[int, Colour]:
     if len(set(classes)) > len(PALETTE):
-        raise ValueError(f"{len(set(classes))} classes, but only {len(PALETTE)} clear colours")
+        raise ValueError(f"{len(set(classes))} classes, but only {len(PALETTE)} distinct colours")
     for class_index in classes:
         if not 0 <= class_index < num_classes:
             raise ValueError(f"class {class_index} is not one of {num_classes}")
@@ -256,7 +258,7 @@ def _crop_entries(
 
 
 def _mark_crops(photo: Image.Image, crops: Sequence[CropBox]) -> Image.Image:
-    """The photo with every crop's outline and, in its corner, its letter."""
+    """The photo with an outline for each crop, and its letter in a corner."""
     if not crops:
         return photo
     marked = photo.copy()
@@ -273,12 +275,12 @@ def _mark_crops(photo: Image.Image, crops: Sequence[CropBox]) -> Image.Image:
 
 
 def font(size: int = TEXT_SIZE) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Pillow's own typeface at ``size`` pixels, so that a picture looks the same everywhere."""
+    """Pillow's built-in font at ``size`` pixels, so that pictures look the same everywhere."""
     return ImageFont.load_default(size=size)
 
 
 def draw_legend(entries: Sequence[LegendEntry], width: int) -> Image.Image:
-    """The entries on paper, filled row by row in as many columns as ``width`` pixels take.
+    """A legend of this width in pixels, with its entries row by row in columns.
 
     Text that is wider than its column ends in an ellipsis.
     """
@@ -294,7 +296,7 @@ def draw_legend(entries: Sequence[LegendEntry], width: int) -> Image.Image:
 
 
 def draw_note(text: str, width: int) -> Image.Image:
-    """A sentence on paper, in faint letters and as many lines as ``width`` pixels need."""
+    """A faint text of this width in pixels, wrapped at spaces."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".lstrip()
@@ -311,7 +313,7 @@ def draw_note(text: str, width: int) -> Image.Image:
 
 
 def shorten(text: str, width: float, size: int = TEXT_SIZE) -> str:
-    """The text, or its beginning and an ellipsis, so that it is at most ``width`` pixels wide."""
+    """The text, cut off with an ellipsis if it is wider than ``width`` pixels."""
     face = font(size)
     if face.getlength(text) <= width:
         return text

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from labelkit.label_maps import LabelMap
 
 _CLOSE = 0.75
-_NEIGHBOURS = 2000  # comparing a key with a million others would take a minute
-_OTHER_TREES = {  # what labelkit convert reads or writes beside labelkit's own trees
+_NEIGHBOURS = 2000  # comparing a key with a million others takes a minute
+_OTHER_FORMATS = {  # of labelkit convert, besides labelkit's own trees
     ".pth": "the layout published with ImageNet-21K-P",
     ".pt": "the layout published with ImageNet-21K-P",
     ".csv": "a table",
@@ -32,46 +32,47 @@ _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
 def open_artifact(path: str | os.PathLike[str]) -> SemanticTree | LabelMapFile:
-    """Open a tree or a label-map file, whichever it is.
+    """Open a tree or a label-map file; its first bytes decide which it is, not its name.
 
     Raises:
-        LabelkitError: neither of the two, or damaged; the message says what was found.
+        LabelkitError: neither of the two, or damaged; the message describes what was found.
         FileNotFoundError: no such file.
     """
     path = Path(path)
     if path.exists() and not path.is_file():
-        raise LabelkitError(f"{path} is no plain file")
+        raise LabelkitError(f"{path} is not a regular file")
     with path.open("rb") as file:
         beginning = file.read(64)
     if beginning.startswith(_HDF5_SIGNATURE):
         return LabelMapFile.open(path)
     if is_tree_file(path):
         return SemanticTree.load(path)
-    if beginning and (what := _OTHER_TREES.get(path.suffix.lower())):
-        raise LabelkitError(f"{path} is no labelkit tree but {what}. {_way_in(path)}")
+    if beginning and (what := _OTHER_FORMATS.get(path.suffix.lower())):
+        raise LabelkitError(f"{path} is not a labelkit tree but {what}. {_conversion_hint(path)}")
     found = f"begins with {beginning[:16]!r}" if beginning else "is empty"
     raise LabelkitError(
-        f"{path} {found}, expected a tree (from labelkit build-tree) or label maps (from labelkit "
-        "relabel)"
+        f"{path} {found}, expected a tree (from labelkit build-tree) or a label-map file (from "
+        "labelkit relabel)"
     )
 
 
-def _way_in(path: Path) -> str:
-    """How to get a labelkit tree out of another format."""
-    turn = f"labelkit convert {path} -o tree.json first"
+def _conversion_hint(path: Path) -> str:
+    """How to convert another format to a labelkit tree."""
+    convert = f"labelkit convert {path} -o tree.json"
     if path.suffix.lower() == ".csv":
-        return f"If it is a tree: {turn}. If a taxonomy: labelkit build-tree --taxonomy {path}"
-    return f"Turn it into one: {turn}"
+        build = f"labelkit build-tree --taxonomy {path} -o tree.json"
+        return f"If it holds a tree, run {convert}; if it holds a taxonomy, run {build}"
+    return f"Run {convert} first"
 
 
 def find_classes(tree: SemanticTree, wanted: str) -> list[int]:
-    """The indices of the classes with an id, or else with a name: several may share one.
+    """The class with this id, or else all classes with this name, as indices.
 
-    Case counts for ids only; spaces, underscores and hyphens are one.
+    Ids are case-sensitive, names are not; spaces, underscores and hyphens are equivalent.
 
     Raises:
-        LabelkitError: no such class; the message names those that are close, or where in a tree of
-            WordNet's nouns a noun of that name would be.
+        LabelkitError: no such class; the message suggests similar ones or, in a WordNet tree, where
+            a synset of that name would be.
     """
     if wanted in tree.classes.index:
         return [tree.classes.index[wanted]]
@@ -79,27 +80,27 @@ def find_classes(tree: SemanticTree, wanted: str) -> list[int]:
     name = plain(wanted)
     found = [at for at, known in enumerate(names) if known == name]
     if not found:
-        otherwise = "Give an id or a name; --find TEXT looks for a part of one."
+        otherwise = "Pass an id or a name; --find TEXT searches for a part of one."
         raise LabelkitError(
             f"no class {wanted!r} in the tree of {printable(str(tree.classes))}. "
-            f"{_left_out(tree, wanted) or _close_classes(tree, name) or otherwise}"
+            f"{_omitted(tree, wanted) or _close_classes(tree, name) or otherwise}"
         )
     return found
 
 
 def search_classes(tree: SemanticTree, text: str, definitions: Mapping[str, str]) -> list[int]:
-    """The indices of the classes whose id, name or definition contains a text, best first.
+    """The classes whose id, name or definition contains a text, as indices, best matches first.
 
-    Case does not count; spaces, underscores and hyphens are one. An id or a name that is the text
-    comes first, then those that begin with it, then those that contain it, then definitions.
+    Case is ignored; spaces, underscores and hyphens are equivalent. Ids and names that equal the
+    text come first, then those that begin with it, then those that contain it, then definitions.
 
     Args:
-        tree: where to look.
-        text: what to look for.
-        definitions: what classes mean, by id.
+        tree: the tree to search.
+        text: the text to search for.
+        definitions: definitions of classes, by id.
 
     Raises:
-        LabelkitError: there is none; the message names classes that are close.
+        LabelkitError: there is none; the message suggests similar ones.
     """
     wanted = plain(text)
     ranked: list[tuple[int, int]] = []
@@ -115,7 +116,7 @@ def search_classes(tree: SemanticTree, text: str, definitions: Mapping[str, str]
             ranked.append((3, at))
     if not ranked:
         where = "id, name or definition" if definitions else "id or name"
-        hint = _close_classes(tree, wanted) or "Give less of it."
+        hint = _close_classes(tree, wanted) or "Try a shorter text."
         raise LabelkitError(
             f"no class with {text!r} in its {where} in the tree of {printable(str(tree.classes))}. "
             f"{hint}"
@@ -124,20 +125,20 @@ def search_classes(tree: SemanticTree, text: str, definitions: Mapping[str, str]
 
 
 def plain(text: str) -> str:
-    """A name for comparing: no case, and one blank for underscores and hyphens."""
+    """A name for comparison: lower case, with spaces for underscores and hyphens."""
     return readable(text).replace("-", " ").casefold()
 
 
 def _close_classes(tree: SemanticTree, name: str) -> str:
-    """What may have been meant instead, as a question; empty if nothing is close."""
+    """Similar classes, as a question; empty if there are none."""
     known = {plain(identity): printable(identity) for identity in tree.classes}
     known |= {plain(named): readable(named) for named in reversed(tree.names)}
     close = difflib.get_close_matches(name, known, n=3, cutoff=_CLOSE)
     return f"Did you mean {' or '.join(known[each] for each in close)}?" if close else ""
 
 
-def _left_out(tree: SemanticTree, wanted: str) -> str:
-    """Where a noun would be that a tree of WordNet's nouns does without; empty if it is none."""
+def _omitted(tree: SemanticTree, wanted: str) -> str:
+    """Where a synset would be that a WordNet tree omits; empty if there is no such synset."""
     source, words = tree.source, " ".join(wanted.split())
     followed = source.get("taxonomy"), source.get("rule")
     if followed != ("WordNet 3.0", "imagenet") or "custom_parents" in source or not words:
@@ -149,24 +150,24 @@ def _left_out(tree: SemanticTree, wanted: str) -> str:
     for noun in nouns:
         nearest = next((wnid for wnid in _above(taxonomy, noun) if wnid in tree.classes.index), "")
         if nearest == noun:
-            return f"{_name(taxonomy, noun)} is its name in WordNet: give the id or that name."
+            return f"{_name(taxonomy, noun)} is its name in WordNet: pass the id or that name."
         if nearest:
-            # Classes with ids of their own cannot be found by a wnid.
+            # Classes with custom ids cannot be found by a wnid.
             which = "with a wnid " if "custom_ids" in source else ""
             place = f"the nearest {which}above it is {_name(taxonomy, nearest)}"
-            return f"{_name(taxonomy, noun)} is no node of this tree; {place}."
+            return f"{_name(taxonomy, noun)} is not in this tree; {place}."
     for noun in nouns:
         tops = [tree.classes[at] for at, above in enumerate(tree.parent.tolist()) if above < 0]
         below = [top for top in tops if top in taxonomy.index and noun in _above(taxonomy, top)]
         if below:
             more = f" and {len(below) - 3:,} more" if len(below) > 3 else ""
             place = f"right below it: {', '.join(_name(taxonomy, top) for top in below[:3])}{more}"
-            return f"{_name(taxonomy, noun)} is no node of this tree; {place}."
+            return f"{_name(taxonomy, noun)} is not in this tree; {place}."
     return ""
 
 
 def _above(taxonomy: Taxonomy, wnid: str) -> list[str]:
-    """A noun and all above it, the nearest first."""
+    """A synset and all synsets above it, the nearest first."""
     chain: list[str] = []
     at = taxonomy.index[wnid]
     while at >= 0:
@@ -180,10 +181,10 @@ def _name(taxonomy: Taxonomy, wnid: str) -> str:
 
 
 def find_label_map(file: LabelMapFile, key: str) -> LabelMap:
-    """The label map of a key; of several, the one of the largest input.
+    """The label map of a key; if it has several, the one of the largest input size.
 
     Raises:
-        LabelMapError: no such row, or a damaged one; the message names keys that are close.
+        LabelMapError: no such row, or a damaged one; the message suggests similar keys.
     """
     if key in file:
         return file.maps(key)[-1]
@@ -195,17 +196,17 @@ def find_label_map(file: LabelMapFile, key: str) -> LabelMap:
 
 
 def close_keys(file: LabelMapFile, key: str, limit: int = 3) -> list[str]:
-    """The keys that may have been meant, ``limit`` at most: same file name, or nearly the same."""
+    """At most ``limit`` keys with the same file name, or else with a similar one."""
     name = PurePosixPath(key).name
     same_name: list[str] = []
     before: deque[str] = deque(maxlen=_NEIGHBOURS // 2)
     after: list[str] = []
-    for known in file:  # one pass, whatever the number of rows
+    for known in file:  # one pass over all rows
         if name and PurePosixPath(known).name == name:
             same_name.append(known)
             if len(same_name) == limit:
                 break
-        # Keys ascend by their bytes, which for a near miss is as good as by characters.
+        # Keys are sorted by bytes; for near misses that is as good as by characters.
         if known < key:
             before.append(known)
         elif len(after) < _NEIGHBOURS // 2:
@@ -217,10 +218,10 @@ def close_keys(file: LabelMapFile, key: str, limit: int = 3) -> list[str]:
 
 
 def open_photo(images: str | os.PathLike[str], key: str) -> Image.Image:
-    """The photo of a row, its pixels as the teacher and training see them.
+    """The photo of a row, with the pixels that the teacher and training see.
 
     Args:
-        images: the data set's folder, the one that was relabelled.
+        images: the folder of images that the label maps were made from.
         key: the row's key.
 
     Raises:
@@ -229,7 +230,7 @@ def open_photo(images: str | os.PathLike[str], key: str) -> Image.Image:
     path = Path(images) / key
     if not path.is_file():
         raise DatasetError(
-            f"{images} has no file {key!r}: give the folder that the label maps were made from"
+            f"{images} has no file {key!r}: pass the folder that the label maps were made from"
         )
     try:
         return open_image(path)

@@ -49,10 +49,10 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class DataTable:
-    """A table; columns of cells that begin with a digit or are empty are set to the right.
+    """A table; columns whose cells are numbers or empty are aligned to the right.
 
     Raises:
-        ValueError: a row has not one cell per column.
+        ValueError: a row does not have one cell per column.
     """
 
     columns: tuple[str, ...]
@@ -63,11 +63,11 @@ class DataTable:
     def __post_init__(self) -> None:
         for row in self.rows:
             if len(row) != len(self.columns):
-                raise ValueError(f"{len(row)} cells {row!r} for {len(self.columns)} columns")
+                raise ValueError(f"{len(row)} cells {row!r}, expected {len(self.columns)}")
 
     @property
     def numeric(self) -> tuple[bool, ...]:
-        """For each column, whether it is set to the right."""
+        """For each column, whether it is aligned to the right."""
         cells = [[row[at] for row in self.rows if row[at]] for at in range(len(self.columns))]
         # "<0.1 %" is a number too.
         return tuple(
@@ -78,13 +78,13 @@ class DataTable:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture with words below it.
+    """A picture with a caption.
 
     Attributes:
-        image: the picture itself, which goes into the page; or a file's path relative to the page.
-        caption: below the picture.
-        alt: what a screen reader says; the caption if empty.
-        legend: colours or letters in the picture and what they stand for.
+        image: the picture, which is embedded in the page, or a path relative to the page.
+        caption: the text below the picture.
+        alt: the text for screen readers; the caption if empty.
+        legend: the colours or letters in the picture, and their meaning.
     """
 
     image: Image.Image | str
@@ -94,7 +94,7 @@ class Picture:
 
     @property
     def source(self) -> str:
-        """What stands in ``src``: the image's own bytes, or the path, quoted."""
+        """The ``src`` attribute: the embedded image, or the quoted path."""
         if isinstance(self.image, str):
             return quote(self.image, errors="surrogateescape")
         return data_uri(self.image)
@@ -102,7 +102,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """Cards in a grid; ``wide`` gives each card the page's whole width."""
+    """Pictures as cards in a grid; with ``wide``, each has the full width of the page."""
 
     cards: tuple[Picture, ...]
     wide: bool = False
@@ -111,7 +111,7 @@ class Pictures:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A line of values over steps, such as a loss; see ``labelkit.inspection.curve``."""
+    """A line of values over steps, such as a loss; see ``curve_svg``."""
 
     values: tuple[float, ...]
     caption: str = ""
@@ -126,7 +126,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Scatter:
-    """Points of several kinds over two axes; see ``labelkit.inspection.scatter``."""
+    """Points in several series; see ``scatter_svg``."""
 
     points: tuple[tuple[float, float, str, str], ...]
     axes: tuple[str, str]
@@ -141,7 +141,7 @@ class Scatter:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One class's name and its probability, 0 to 1.
+    """A class and its probability, 0 to 1.
 
     Raises:
         ValueError: the probability is not between 0 and 1.
@@ -151,14 +151,16 @@ class Bar:
     probability: float
 
     def __post_init__(self) -> None:
-        # A softmax in float32 may end a hair above 1.
+        # A softmax in float32 may slightly exceed 1.
         if not 0 <= self.probability <= 1.001:
-            raise ValueError(f"probability {self.probability} of {self.name!r}")
+            raise ValueError(
+                f"probability {self.probability} of {self.name!r} is not between 0 and 1"
+            )
 
 
 @dataclass(frozen=True, slots=True)
 class CropComparison:
-    """A crop, what its pooled label says of it, and what the whole image's label would say."""
+    """A crop, its pooled target, and the target of the whole image."""
 
     crop: Image.Image
     pooled: tuple[Bar, ...]
@@ -167,7 +169,7 @@ class CropComparison:
 
     @property
     def source(self) -> str:
-        """What stands in ``src``: a thumbnail of the crop."""
+        """The ``src`` attribute: a thumbnail of the crop."""
         thumbnail = self.crop.convert("RGB")
         thumbnail.thumbnail((_THUMBNAIL, _THUMBNAIL))
         return data_uri(thumbnail)
@@ -175,7 +177,7 @@ class CropComparison:
 
 @dataclass(frozen=True, slots=True)
 class CropComparisons:
-    """Cards of crops with bars of both labels."""
+    """Crops as cards, with bars for both targets."""
 
     cards: tuple[CropComparison, ...]
     pooled_title: str = "Pooled over the crop"
@@ -185,7 +187,7 @@ class CropComparisons:
 
 @dataclass(frozen=True, slots=True)
 class TreePaths:
-    """Paths from a root to a class, one a line, as names."""
+    """Paths from a root to a class as names, one per line."""
 
     paths: tuple[tuple[str, ...], ...]
     kind: ClassVar[str] = "paths"
@@ -193,7 +195,7 @@ class TreePaths:
 
 @dataclass(frozen=True, slots=True)
 class Commands:
-    """Command lines or lines of code, as they are typed."""
+    """Command lines or lines of code."""
 
     lines: tuple[str, ...]
     kind: ClassVar[str] = "commands"
@@ -214,7 +216,7 @@ Block: TypeAlias = (
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A heading and what stands under it."""
+    """A heading and the blocks below it."""
 
     title: str
     blocks: tuple[Block, ...]
@@ -222,7 +224,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A whole page: title, an opening sentence, sections, and a last line in small print."""
+    """A page: a title, an introductory sentence, sections, and a footer."""
 
     title: str
     sections: tuple[Section, ...]
@@ -231,17 +233,17 @@ class Page:
 
 
 def data_uri(image: Image.Image) -> str:
-    """A picture as a JPEG inside an address, so that a page needs no other file."""
+    """A picture as a ``data:`` URI with a JPEG, so that a page needs no other file."""
     buffer = io.BytesIO()
     image.convert("RGB").save(buffer, "JPEG", quality=90, subsampling=0)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def write_page(path: str | os.PathLike[str], page: Page) -> None:
-    """Write a page as HTML, whole or not at all; a file that is there is replaced.
+    """Write a page as HTML, atomically; an existing file is replaced.
 
-    The same page gives the same bytes. Pictures given as images lie inside the file; those given
-    as paths are looked up beside it by the browser.
+    The same page gives the same bytes. Pictures given as images are embedded; browsers look for
+    those given as paths relative to the file.
 
     Raises:
         OSError: the file cannot be written.
@@ -251,7 +253,7 @@ def write_page(path: str | os.PathLike[str], page: Page) -> None:
 
 
 def render_page(page: Page) -> str:
-    """The page's HTML; every text in it is escaped.
+    """The page's HTML, with all text escaped.
 
     Raises:
         ValueError: a curve without values, or with one that is not finite.
@@ -260,7 +262,7 @@ def render_page(page: Page) -> str:
 
 
 def template_environment() -> jinja2.Environment:
-    """Where every page's template comes from; it escapes every text."""
+    """The environment of all page templates; it escapes all text."""
     pages = jinja2.Environment(
         loader=jinja2.PackageLoader("labelkit.inspection"),
         autoescape=True,
@@ -276,7 +278,7 @@ def template_environment() -> jinja2.Environment:
 
 
 def _clean(value: object) -> object:
-    """Text without the control marks that HTML forbids; anything else as it is."""
+    """Text without the control characters that HTML forbids; other values unchanged."""
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
     return "".join(

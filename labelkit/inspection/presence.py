@@ -1,9 +1,9 @@
-"""How strongly each class stands in each part of an image.
+"""How probable each class is in each cell of an image.
 
-A class's presence in a cell is the probability that the training target of a crop of just that
-cell would give it: the softmax over all classes, those that the cell does not store counted as its
-background or as logit 0, as ``labelkit.label_maps.pool`` counts them. So a cell in which the
-teacher saw nothing certain shows nothing, however its weak classes compare.
+A class's presence in a cell is its probability in the target of a crop of just that cell: the
+softmax over all classes, where classes that the cell does not store have the background's logit or
+logit 0, as in ``labelkit.label_maps.pool``. So where the teacher is certain of nothing, every
+presence is low, however the weak classes compare.
 
 Legend: K entries per cell, H W grid, C classes.
 """
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ClassShare:
-    """One class and how much of the image it takes.
+    """A class and how much of the image it covers.
 
     Attributes:
-        class_index: position in the class list.
-        presence: mean presence over the grid, 0 to 1; over all classes at most 1.
+        class_index: its position in the class list.
+        presence: mean presence over the grid, 0 to 1; the sum over all classes is at most 1.
         area: the share of cells in which no other class is stronger, 0 to 1.
     """
 
@@ -37,14 +37,14 @@ class ClassShare:
 
 
 def stored_presence(label_map: LabelMap, num_classes: int) -> NDArray[np.float64]:
-    """The presence of every stored entry: (K, H, W), at most 1 in sum over a cell.
+    """The presence of every stored entry: (K, H, W), at most 1 in total per cell.
 
     Raises:
-        ValueError: the map stores more entries per cell than there are classes.
+        ValueError: the map has more entries per cell than there are classes.
     """
     absent = num_classes - label_map.top_k
     if absent < 0:
-        raise ValueError(f"{label_map.top_k} entries a cell, but only {num_classes} classes")
+        raise ValueError(f"{label_map.top_k} entries per cell, but only {num_classes} classes")
     score = label_map.score.astype(np.float64)
     if label_map.background is None:
         highest = np.maximum(score.max(axis=0), 0.0)
@@ -62,17 +62,17 @@ def presence_of(label_map: LabelMap, class_index: int, num_classes: int) -> NDAr
     """One class's presence in every cell, 0 where it is not stored: (H, W).
 
     Raises:
-        ValueError: the map stores more entries per cell than there are classes.
+        ValueError: the map has more entries per cell than there are classes.
     """
     entries = stored_presence(label_map, num_classes)
     return np.where(label_map.index == class_index, entries, 0.0).sum(axis=0)
 
 
 def class_shares(label_map: LabelMap, num_classes: int) -> list[ClassShare]:
-    """Every class that is stored anywhere, the most present first.
+    """Every class that is stored in any cell, the most present first.
 
     Raises:
-        ValueError: the map stores more entries per cell than there are classes.
+        ValueError: the map has more entries per cell than there are classes.
     """
     cells = label_map.grid[0] * label_map.grid[1]
     entries = stored_presence(label_map, num_classes)

@@ -55,16 +55,16 @@ def label_map_card(  # noqa: PLR0913 -- as draw_label_map
     caption: str = "",
     side: int = 480,
 ) -> Picture:
-    """What ``draw_label_map`` draws, with the legend as text that is read on any screen.
+    """The picture that ``draw_label_map`` makes, with its legend as text for screens of any size.
 
     Args:
         image: the photo.
         label_map: its label map.
         names: the names of all C classes.
-        classes: the classes to show, at most 7; the most present ones if None.
-        crops: parts of the image to mark, at most 26.
+        classes: at most 7 classes to show; the most present ones if None.
+        crops: at most 26 parts of the image to mark.
         caption: below the legend.
-        side: length in pixels of each photo's longer side, 160 to 900.
+        side: length of each photo's longer side in pixels, 160 to 900.
 
     Raises:
         ValueError: too many classes or crops, a class that does not exist, or a side out of range.
@@ -85,14 +85,13 @@ def compare_crop(  # noqa: PLR0913 -- as draw_label_map
     top: int = 3,
     caption: str = "",
 ) -> CropComparison:
-    """A crop beside the label pooled over it and the label pooled over the whole image.
+    """A crop with its pooled target, next to the target of the whole image.
 
-    Both are softmax targets as ``labelkit.data.LabelMapDataset`` gives them, with the ``top`` most
-    probable of all C classes shown. The crop is shown mirrored and
-    transposed as the box says.
+    Both are the softmax targets of ``labelkit.data.LabelMapDataset``, of which the ``top`` most
+    probable classes are shown. The crop is mirrored and transposed as the box specifies.
 
     Raises:
-        ValueError: the box shows no pixel of the image.
+        ValueError: the box contains no pixel of the image.
     """
     edges = (
         max(round(box.left * image.width), 0),
@@ -101,7 +100,7 @@ def compare_crop(  # noqa: PLR0913 -- as draw_label_map
         min(round(box.bottom * image.height), image.height),
     )
     if edges[0] >= edges[2] or edges[1] >= edges[3]:
-        raise ValueError(f"{box} shows no pixel of an image of {image.width}x{image.height}")
+        raise ValueError(f"{box} contains no pixel of a {image.width}x{image.height} image")
     crop = image.crop(edges)
     shown = {
         Image.Transpose.TRANSPOSE: box.transposed,
@@ -121,9 +120,9 @@ def _bars(label: NDArray[np.float32], names: Sequence[str], top: int) -> tuple[B
 
 
 PICTURE_NOTE = (
-    "Each photo, and again in grey with its most present classes in colour: the stronger the "
+    "Each photo, and next to it in grey with its most present classes in colour: the stronger the "
     "colour, the more probable the class there. The percentage is the class's mean probability "
-    "over all cells of the image; what is missing to 100 % lies with other classes."
+    "over all cells of the image; the rest, up to 100 %, belongs to other classes."
 )
 AREA_NOTE = (
     "Area: the share of all cells in which no other class is stronger.\n"
@@ -134,20 +133,20 @@ AREA_NOTE = (
 def label_map_report(
     file: LabelMapFile, images: str | os.PathLike[str], *, pictures: int = 12
 ) -> Page:
-    """A page with a file's summary and ``pictures`` of its images, evenly spread over the rows.
+    """A page with a file's summary and pictures of some of its images, evenly spread over the rows.
 
     Args:
         file: the label maps.
-        images: the data set's folder, the one that was relabelled.
+        images: the folder of images that the label maps were made from.
         pictures: how many images to draw.
 
     Raises:
-        DatasetError: an image is not below the folder, or cannot be read.
+        DatasetError: an image is missing from the folder, or unreadable.
         LabelMapError: a row is damaged.
-        ValueError: a negative number of pictures.
+        ValueError: ``pictures`` is negative.
     """
     if pictures < 0:
-        raise ValueError(f"pictures={pictures} cannot be negative")
+        raise ValueError(f"pictures={pictures} must not be negative")
     summary = summarize_label_maps(file)
     sections = [Section("At a glance", (_facts(summary),)), *_pictures(file, images, pictures)]
     if summary.frequent:
@@ -155,9 +154,11 @@ def label_map_report(
     if summary.unreadable:
         sections.append(Section("Unreadable", (_unreadable(summary),)))
     if made := summary.provenance:
-        sections.append(Section("How they were made", (DataTable(("what", "value"), made),)))
+        sections.append(
+            Section("How the label maps were made", (DataTable(("setting", "value"), made),))
+        )
     sections.append(Section("Next", _next(file)))
-    lead = "What a strong classifier sees in each part of the images."
+    lead = "What a strong classifier sees in each part of each image."
     return Page(f"Label maps: {file.path.name}", tuple(sections), lead, f"labelkit {__version__}")
 
 
@@ -167,16 +168,16 @@ def _facts(summary: LabelMapSummary) -> Facts:
     several = len(summary.forms) > 1
     counts = [(summary.images, "image" if summary.images == 1 else "images")]
     counts += [(summary.unreadable, "unreadable")] * bool(summary.unreadable)
-    counts += [(len(summary.forms), "maps an image")] * several
+    counts += [(len(summary.forms), "maps per image")] * several
     return Facts(
         (
             *((f"{count:,}", what) for count, what in counts),
-            # The sign people read.
-            (f"{rows} × {columns}", "cells, of the finest map" if several else "cells"),  # noqa: RUF001
+            # the sign that people read
+            (f"{rows} × {columns}", "cells in the finest map" if several else "cells"),  # noqa: RUF001
             (f"{largest.top_k}", classes_per_cell(largest)),
             (f"{summary.num_classes:,}", f"classes of {summary.classes_name}".removesuffix(" of ")),
             (file_size(summary.file_bytes), "file"),
-            *([(file_size(summary.bytes_per_image), "an image")] if summary.images else []),
+            *([(file_size(summary.bytes_per_image), "per image")] if summary.images else []),
         )
     )
 
@@ -197,10 +198,10 @@ def _pictures(file: LabelMapFile, images: str | os.PathLike[str], count: int) ->
 
 def _frequent(summary: LabelMapSummary) -> DataTable:
     rows = tuple(
-        (kind.name, kind.class_id, percent(kind.area), f"{kind.images:,}")
-        for kind in summary.frequent
+        (each.name, each.class_id, percent(each.area), f"{each.images:,}")
+        for each in summary.frequent
     )
-    caption = f"Classes with the largest area, in {summary.looked_at}"
+    caption = f"Classes with the largest area, in {summary.sample_name}"
     return DataTable(("class", "id", "area", "largest in"), rows, caption)
 
 
@@ -213,11 +214,11 @@ def _unreadable(summary: LabelMapSummary) -> DataTable:
 
 def _next(file: LabelMapFile) -> tuple[Block, ...]:
     name, key = file.path.name, next(file.keys(), "KEY")
-    draw = ["labelkit", "inspect", name, "--images", "DATA", "--key", key, "-o", "picture.png"]
-    load = f'LabelMapDataset(ImageFolder("DATA"), maps={json.dumps(name)}, transform=...)'
+    draw = ["labelkit", "inspect", name, "--images", "FOLDER", "--key", key, "-o", "picture.png"]
+    load = f'LabelMapDataset(ImageFolder("FOLDER"), maps={json.dumps(name)}, transform=...)'
     return (
-        Paragraph("One image as a large picture; DATA is the folder that the maps were made from:"),
+        Paragraph("One image as a large picture; FOLDER holds the images of the label maps:"),
         Commands((shlex.join(draw),)),
-        Paragraph("Training with these labels, in Python:"),
+        Paragraph("To train on these label maps, in Python:"),
         Commands((load,)),
     )

@@ -1,6 +1,6 @@
-"""A tree from above: what lies below each class, and which of it to draw on a screen."""
+"""The classes below a class: in order, and as many as fit on a screen."""
 
-# C nodes of a tree: its classes and, if it has some, inner nodes that are no classes of the data
+# C nodes of a tree: its classes, including inner nodes
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Children = list[list[int]]
 
 
 def sorted_children(tree: SemanticTree) -> Children:
-    """The children of each node in the order of their names, and last the roots: C + 1 lists."""
+    """The children of each node ordered by name, followed by the roots: C + 1 lists."""
     keys = [
         (readable(name).casefold(), identity)
         for name, identity in zip(tree.names, tree.classes, strict=True)
@@ -28,7 +28,7 @@ def sorted_children(tree: SemanticTree) -> Children:
 
 
 def top_down(children: Children) -> list[int]:
-    """Every node, each before its children and these in their order.
+    """All nodes in depth-first order: each before its children, and those in their order.
 
     >>> top_down([[2], [], [1], [0]])
     [0, 2, 1]
@@ -42,16 +42,17 @@ def top_down(children: Children) -> list[int]:
 
 
 def drawn_children(children: Children, top: int, depth: int, rows: int) -> dict[int, list[int]]:
-    """Which children of a node and of those below it to draw, parents first.
+    """Which children to draw of a node and of the nodes below it, parents first.
 
-    A level is drawn whole if it fits. The first that does not is drawn in part: each parent gets
-    as many rows as all can have, and keeps one of them to say how many children are not drawn.
+    Levels are drawn completely as long as they fit. The first that does not fit is drawn in part:
+    all parents get the same number of rows, and each uses one of them for the number of children
+    that are not drawn.
 
     Args:
-        children: as ``sorted_children`` gives them.
-        top: the node that is drawn at the top, in a row of its own.
-        depth: how many levels below it at most.
-        rows: how many rows there are.
+        children: from ``sorted_children``.
+        top: the node at the top, which takes one row.
+        depth: the maximum number of levels below it.
+        rows: the maximum number of rows.
     """
     drawn: dict[int, list[int]] = {}
     level = [top] if children[top] else []
@@ -70,7 +71,7 @@ def drawn_children(children: Children, top: int, depth: int, rows: int) -> dict[
 
 
 def _rows_each(counts: list[int], rows: int) -> int:
-    """The most rows that every parent can have, 0 if that is not enough to show anything."""
+    """The most rows that every parent can have; 0 if that is too few to show anything."""
     low, high = 1, max(counts)
     while low < high:
         each = (low + high + 1) // 2
@@ -78,6 +79,6 @@ def _rows_each(counts: list[int], rows: int) -> int:
             low = each
         else:
             high = each - 1
-    # One row for several children would hold none of them.
+    # With one row, a parent of several children could show none of them.
     fits = sum(min(count, low) for count in counts) <= rows
     return low if fits and (low > 1 or max(counts) == 1) else 0

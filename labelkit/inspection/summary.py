@@ -1,6 +1,6 @@
-"""A label-map file or a tree in numbers, as plain records; and what a form says, in words.
+"""What a label-map file or a tree holds, as plain records.
 
-Legend: N_k nodes on level k.
+Legend: N_k nodes on level k; K entries per cell.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _EXAMPLES = 3
 
 @dataclass(frozen=True, slots=True)
 class FrequentClass:
-    """A class and how much of the images it takes.
+    """A class and how much of the images it covers.
 
     Attributes:
         class_id: its id.
-        name: its name, for people.
-        images: in how many of the sampled images no other class is strongest in more cells.
-        area: share of the cells of all sampled images in which no other class is stronger, 0 to 1.
+        name: its display name.
+        images: the number of sampled images in which no other class covers a larger area.
+        area: share of cells, over all sampled images, in which no other class is stronger, 0 to 1.
     """
 
     class_id: str
@@ -51,17 +51,17 @@ class LabelMapSummary:
     Attributes:
         path: the file.
         images: rows, one an image.
-        forms: what the maps of each kind have in common.
-        classes_name: what the class list is called; may be empty.
+        forms: the form of each map of an image.
+        classes_name: name of the class list; may be empty.
         num_classes: length of the class list.
         digest: the class list's digest.
-        teacher: the teacher's name; empty if the file does not say.
-        settings: everything else the file says of how it was made, (what, value).
+        teacher: name of the teacher; empty if the file does not record it.
+        settings: everything else that the file records about how it was made, as (name, value).
         file_bytes: size of the file.
-        unreadable: images without a map.
+        unreadable: the number of images without a map.
         unreadable_examples: the first of them, (key, reason).
-        sampled: rows that were read for ``frequent``, evenly spread.
-        frequent: the classes with the largest area, that first.
+        sampled: the number of rows that were read for ``frequent``, evenly spread.
+        frequent: the classes with the largest area, the largest first.
         example_keys: the first keys.
     """
 
@@ -82,7 +82,7 @@ class LabelMapSummary:
 
     @property
     def bytes_per_image(self) -> float:
-        """The file's size shared out among its images."""
+        """The file's size divided by its number of images."""
         return self.file_bytes / max(self.images, 1)
 
     @property
@@ -98,8 +98,8 @@ class LabelMapSummary:
         return tuple(fact for form in self.forms for fact in _form_facts(form, len(self.forms)))
 
     @property
-    def looked_at(self) -> str:
-        """Which images ``frequent`` tells of, in words."""
+    def sample_name(self) -> str:
+        """The images that ``frequent`` describes, in words."""
         images = counted(self.images, "image", "images")
         if self.sampled == self.images:
             return images
@@ -109,10 +109,16 @@ class LabelMapSummary:
 def summarize_label_maps(
     file: LabelMapFile, sample: int = 256, frequent: int = 8
 ) -> LabelMapSummary:
-    """Summarise an open label-map file; arguments as for ``summarize``.
+    """Summarize an open label-map file.
+
+    Args:
+        file: the file.
+        sample: how many rows to read to find the classes with the largest area.
+        frequent: how many of those classes to name.
 
     Raises:
         LabelMapError: a row is damaged.
+        ValueError: ``sample`` or ``frequent`` is negative.
     """
     if sample < 0 or frequent < 0:
         raise ValueError(f"sample={sample} and frequent={frequent} must not be negative")
@@ -154,7 +160,7 @@ def _frequent_classes(file: LabelMapFile, rows: list[int], limit: int) -> tuple[
     for row in rows:
         label_map = file.maps_at(row)[-1]
         shares = class_shares(label_map, len(file.classes))
-        # Of two classes with one area, the more present one: shares come in that order.
+        # If two classes have the same area, the more present one wins: shares come in that order.
         counts[max(shares, key=lambda share: share.area).class_index] += 1
         for share in shares:
             areas[share.class_index] += share.area / len(rows)
@@ -174,8 +180,8 @@ _SCORES = {
 
 
 def classes_per_cell(form: MapForm) -> str:
-    """What the K classes are, without their number."""
-    return "classes in every cell" if form.selection == "image" else "classes a cell"
+    """The words that follow K, such as ``8 classes in every cell``."""
+    return "classes in every cell" if form.selection == "image" else "classes per cell"
 
 
 def _form_facts(form: MapForm, forms: int) -> list[tuple[str, str]]:
@@ -191,10 +197,11 @@ def _form_facts(form: MapForm, forms: int) -> list[tuple[str, str]]:
 
 def _background(form: MapForm) -> str:
     if not form.background:
-        return "none: what is not stored counts as logit 0"
-    classes = counted(form.background, "more class", "more classes")
-    shared = counted(form.patterns, "pattern", "patterns")
-    return f"{classes}, a mean logit each{f', {shared} over the grid' * bool(form.patterns)}"
+        return "none: classes that are not stored have logit 0"
+    background = f"mean logits of {counted(form.background, 'more class', 'more classes')}"
+    if not form.patterns:
+        return background
+    return f"{background}, {counted(form.patterns, 'pattern', 'patterns')} over the grid"
 
 
 def _extras(form: MapForm) -> str:
@@ -211,11 +218,11 @@ class TreeLevel:
     """One level of a tree.
 
     Attributes:
-        level: its number, 0 for the topmost.
+        level: its number; 0 is the top.
         nodes: classes and inner nodes on it.
-        inner: how many of them are inner nodes, no classes of the data.
-        share: its part of all nodes, 0 to 1.
-        weight: its factor in the semantic softmax loss, ``min(20, sum N_j / sum_{j>=k} N_j)``.
+        inner: how many of them are inner nodes.
+        share: its share of all nodes, 0 to 1.
+        weight: its weight in the semantic softmax loss, ``min(20, sum N_j / sum_{j>=k} N_j)``.
     """
 
     level: int
@@ -231,8 +238,8 @@ class TreeRoot:
 
     Attributes:
         class_id: its id.
-        name: its name, for people.
-        below: how many classes lie anywhere below it, itself and inner nodes not counted.
+        name: its display name.
+        below: the number of classes anywhere below it, without itself and inner nodes.
     """
 
     class_id: str
@@ -246,15 +253,15 @@ class TreeSummary:
 
     Attributes:
         path: the file.
-        classes_name: what the class list is called; may be empty.
+        classes_name: name of the class list; may be empty.
         num_classes: length of the class list.
         digest: the class list's digest.
-        inner: how many of the list are inner nodes, no classes of the data.
-        levels: from the topmost down.
-        roots: how many there are.
-        largest_roots: the first few, those with the most classes below first.
-        deepest_chains: names from a root down to a class of the greatest depth, a few of them.
-        source: how the tree was made, (what, value).
+        inner: how many of the list are inner nodes.
+        levels: from the top down.
+        roots: the number of roots.
+        largest_roots: a few of them, those with the most classes below first.
+        deepest_chains: a few chains of maximum depth, as names from a root down to a class.
+        source: how the tree was made, as (name, value).
     """
 
     path: Path
@@ -270,7 +277,7 @@ class TreeSummary:
 
 
 def summarize_tree(path: Path, tree: SemanticTree) -> TreeSummary:
-    """Summarise a tree that was read from ``path``."""
+    """Summarize a tree that was read from ``path``."""
     roots = np.flatnonzero(tree.parent < 0)
     return TreeSummary(
         path=path,
@@ -287,7 +294,7 @@ def summarize_tree(path: Path, tree: SemanticTree) -> TreeSummary:
 
 
 def tree_levels(tree: SemanticTree) -> tuple[TreeLevel, ...]:
-    """The levels of a tree from the topmost down.
+    """The levels of a tree, from the top down.
 
     Source of the weights: Ridnik et al. 2021 (arXiv 2104.10972).
     """
@@ -307,7 +314,7 @@ def _largest_roots(tree: SemanticTree, roots: list[int]) -> tuple[TreeRoot, ...]
 
 
 def _deepest_chains(tree: SemanticTree) -> tuple[tuple[str, ...], ...]:
-    """Chains of the greatest depth; of siblings, whose chains differ in the end alone, one."""
+    """Chains of maximum depth; of siblings, whose chains differ only in the last name, one."""
     deepest = np.flatnonzero(tree.depth == tree.depth.max())
     _, first = np.unique(tree.parent[deepest], return_index=True)
     chosen: list[int] = deepest[np.sort(first)][:_MOST_CHAINS].tolist()

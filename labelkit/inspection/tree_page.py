@@ -1,4 +1,4 @@
-"""Write a tree as an HTML page to search and unfold: one file that needs nothing else."""
+"""Write a tree as one self-contained HTML page to search and unfold."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ _NOTHING: Mapping[str, str] = {}
 def write_tree_page(
     path: str | os.PathLike[str], tree: SemanticTree, definitions: Mapping[str, str] = _NOTHING
 ) -> None:
-    """Write a tree as a page to search and unfold, whole or not at all; replaces what is there.
+    """Write a tree as a page to search and unfold, atomically; an existing file is replaced.
 
-    The page needs no network and no other file; the same tree gives the same bytes. A class's id
-    behind a ``#`` in its address opens it at that class.
+    The page needs no network and no other file; the same tree gives the same bytes. Adding ``#``
+    and a class id to its address opens it at that class.
 
     Args:
-        path: the file, an ``.html``.
-        tree: of any size; only the rows on the screen are drawn.
-        definitions: what classes mean, by id; classes without one are shown without.
+        path: the file (.html).
+        tree: the tree, of any size: the page draws only the rows on the screen.
+        definitions: definitions of classes, by id; not every class needs one.
 
     Raises:
         OSError: the file cannot be written.
@@ -47,7 +47,7 @@ def write_tree_page(
 
 
 def render_tree_page(tree: SemanticTree, definitions: Mapping[str, str] = _NOTHING) -> str:
-    """The page's HTML. Every text of the tree lies in it as data, none as HTML or as a script."""
+    """The page's HTML. It contains all text of the tree as data, none as HTML or script."""
     style = _template("tree.css")
     script = "".join(map(_template, _SCRIPTS))
     return (
@@ -60,15 +60,15 @@ def render_tree_page(tree: SemanticTree, definitions: Mapping[str, str] = _NOTHI
             style=Markup(style),  # noqa: S704 -- our own file
             script_hash=_content_hash(script),
             style_hash=_content_hash(style),
-            data=Markup(_json(tree_data(tree, definitions))),  # noqa: S704 -- has no mark of HTML
+            data=Markup(_json(tree_data(tree, definitions))),  # noqa: S704 -- escaped
         )
     )
 
 
 def tree_data(tree: SemanticTree, definitions: Mapping[str, str]) -> dict[str, object]:
-    """What the page is drawn from: parallel arrays over the nodes, each before its children.
+    """The page's data: parallel arrays over the nodes, each node before its children.
 
-    Siblings stand in the order of their names, so that the arrays are the unfolded tree.
+    Siblings are ordered by name, so the arrays are in the order of the unfolded tree.
     """
     order = top_down(sorted_children(tree))
     place = np.empty(len(order) + 1, dtype=np.int64)
@@ -85,21 +85,21 @@ def tree_data(tree: SemanticTree, definitions: Mapping[str, str]) -> dict[str, o
         "inner": np.sort(place[tree.inner]).tolist(),
         "definitions": [definitions.get(identity, "") for identity in ids] if definitions else [],
     }
-    # Most trees are not aligned: their levels are their depths, which the page counts itself.
-    aligned = not np.array_equal(tree.level, tree.depth)
-    return data | {"level": tree.level[order].tolist() if aligned else []}
+    # In most trees levels equal depths, which the page computes itself.
+    differ = not np.array_equal(tree.level, tree.depth)
+    return data | {"level": tree.level[order].tolist() if differ else []}
 
 
 def _json(data: object) -> str:
-    """JSON that no HTML parser can take for anything else, whatever texts it holds."""
+    """JSON that is safe to embed in HTML, whatever text it holds."""
     text = json.dumps(data, separators=(",", ":"))
-    for mark in "<>&":
-        text = text.replace(mark, f"\\u{ord(mark):04x}")
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
     return text
 
 
 def _content_hash(text: str) -> str:
-    """What a Content-Security-Policy calls an inline script or style."""
+    """The hash by which a Content-Security-Policy allows an inline script or style."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 

@@ -1,1 +1,1 @@
-"""Summaries, pictures and pages of what was made."""
+"""Tests of summaries, pictures and pages."""

@@ -1,4 +1,4 @@
-"""A headless Chromium for tests, driven over a pipe in its own DevTools protocol."""
+"""A headless Chromium for tests, driven over a pipe with the DevTools protocol."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BINARY = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))),
     None,
 )
-_PATIENCE = 120.0  # seconds without a word from the browser
+_PATIENCE = 120.0  # seconds without a message from the browser
 _FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -36,10 +36,10 @@ _CODES |= {"ArrowRight": 39, "ArrowDown": 40}
 
 @dataclass
 class Browser:
-    """A running browser: it takes commands on one pipe and answers on another."""
+    """A running browser, which reads commands from one pipe and writes replies to another."""
 
     commands: int
-    answers: int
+    replies: int
     received: bytes = b""
     last: int = 0
     events: list[dict[str, Any]] = field(default_factory=list)
@@ -47,30 +47,30 @@ class Browser:
     @classmethod
     @contextlib.contextmanager
     def start(cls, profile: Path) -> Iterator[Browser]:
-        """Start a browser that keeps its files in a folder, and end it in any case."""
-        commands, answers = os.pipe(), os.pipe()
-        # The protocol wants the descriptors 3 and 4.
-        line = f'exec "$0" "$@" 3<&{commands[0]} 4>&{answers[1]}'
+        """Start a browser with this profile folder, and always stop it."""
+        commands, replies = os.pipe(), os.pipe()
+        # The protocol requires descriptors 3 and 4.
+        line = f'exec "$0" "$@" 3<&{commands[0]} 4>&{replies[1]}'
         process = subprocess.Popen(
             ["bash", "-c", line, BINARY, *_FLAGS, f"--user-data-dir={profile}", "about:blank"],
-            pass_fds=(commands[0], answers[1]),
+            pass_fds=(commands[0], replies[1]),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
         os.close(commands[0])
-        os.close(answers[1])
+        os.close(replies[1])
         try:
-            yield cls(commands[1], answers[0])
+            yield cls(commands[1], replies[0])
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             os.close(commands[1])
-            os.close(answers[0])
+            os.close(replies[0])
 
     def call(self, method: str, session: str = "", **parameters: object) -> dict[str, Any]:
-        """Send a command and wait for its result; what else arrives is kept in ``events``."""
+        """Send a command and wait for its result; other messages are kept in ``events``."""
         self.last += 1
         command = {"id": self.last, "method": method, "params": parameters}
         os.write(self.commands, json.dumps(command | _session(session)).encode() + b"\0")
@@ -81,7 +81,7 @@ class Browser:
         return message["result"]
 
     def wait_for(self, method: str, session: str) -> None:
-        """Wait until an event has come."""
+        """Wait for an event."""
         while not any(
             (event["method"], event.get("sessionId")) == (method, session) for event in self.events
         ):
@@ -89,17 +89,17 @@ class Browser:
 
     def _message(self) -> dict[str, Any]:
         while b"\0" not in self.received:
-            if not select.select([self.answers], [], [], _PATIENCE)[0]:
-                raise TimeoutError(f"the browser said nothing for {_PATIENCE:.0f} s")
-            part = os.read(self.answers, 1 << 20)
+            if not select.select([self.replies], [], [], _PATIENCE)[0]:
+                raise TimeoutError(f"no message from the browser for {_PATIENCE:.0f} s")
+            part = os.read(self.replies, 1 << 20)
             if not part:
-                raise EOFError("the browser ended by itself")
+                raise EOFError("the browser exited")
             self.received += part
         message, _, self.received = self.received.partition(b"\0")
         return json.loads(message)
 
     def open(self, path: Path, fragment: str = "", size: tuple[int, int] = (1280, 900)) -> Tab:
-        """Open a file in a tab of its own and wait until it is loaded."""
+        """Open a file in a new tab and wait until it has loaded."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         tab = Tab(self, session)
@@ -124,16 +124,16 @@ class Tab:
         return self.browser.call(method, self.session, **parameters)
 
     def evaluate(self, expression: str) -> Any:
-        """The value of an expression of the page's script, awaited if it is a promise."""
-        answer = self.call(
+        """The value of a JavaScript expression, awaited if it is a promise."""
+        reply = self.call(
             "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
         )
-        if "exceptionDetails" in answer:
-            raise RuntimeError(f"{expression}: {answer['exceptionDetails']}")
-        return answer["result"].get("value")
+        if "exceptionDetails" in reply:
+            raise RuntimeError(f"{expression}: {reply['exceptionDetails']}")
+        return reply["result"].get("value")
 
     def until(self, condition: str) -> None:
-        """Wait, a frame at a time, until a condition holds in the page."""
+        """Wait until a condition holds in the page."""
         self.evaluate(
             "new Promise((done, fail) => { const end = performance.now() + 60000; "
             f"const look = () => ({condition}) ? done() : performance.now() > end "
@@ -141,7 +141,7 @@ class Tab:
         )
 
     def press(self, *keys: str) -> None:
-        """Press keys as a person does; a single letter is typed."""
+        """Press keys like a user; single characters are typed."""
         for key in keys:
             text = "\r" if key == "Enter" else key if len(key) == 1 else ""
             code = _CODES.get(key, ord(key[0].upper()))
@@ -150,14 +150,14 @@ class Tab:
             self.call("Input.dispatchKeyEvent", **(down | {"type": "keyUp", "text": ""}))
 
     def events(self, *methods: str) -> list[dict[str, Any]]:
-        """What this page has reported so far, of these kinds."""
+        """The events of these kinds that this page has reported so far."""
         self.evaluate("new Promise(done => requestAnimationFrame(() => setTimeout(done)))")
         mine = (event for event in self.browser.events if event.get("sessionId") == self.session)
         return [event["params"] for event in mine if event["method"] in methods]
 
     @property
     def complaints(self) -> list[dict[str, Any]]:
-        """Exceptions, console messages, refusals of the security policy and dialogs."""
+        """Exceptions, console messages, violations of the security policy, and dialogs."""
         return self.events(
             "Runtime.exceptionThrown",
             "Runtime.consoleAPICalled",
@@ -167,7 +167,7 @@ class Tab:
 
     @property
     def requests(self) -> list[str]:
-        """Every address that the page asked for, its own first."""
+        """Every address that the page requested, its own first."""
         return [event["request"]["url"] for event in self.events("Network.requestWillBeSent")]
 
 

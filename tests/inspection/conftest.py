@@ -1,4 +1,4 @@
-"""A label-map file by the real writer and a tree by the real builder, both known whole."""
+"""A label-map file by the real writer and a tree by the real builder, both with known content."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SOURCE = {"teacher": {"name": "test-teacher", "mean": [0.5, 0.5, 0.5]}, "size": 
 
 
 def left_half(strong: int, weak: int, background: int = 4) -> LabelMap:
-    """``strong`` with logit 12 in the left half of the grid; nothing certain in the right half."""
+    """``strong`` with logit 12 in the left half of the grid; no certain class in the right half."""
     index = np.zeros((2, *GRID), np.uint16)
     score = np.zeros((2, *GRID), np.float32)
     index[0], index[1] = strong, weak
@@ -56,7 +56,7 @@ def maps(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tree_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two roots: animal > (cat > (tabby cat, crane), crane), and thing on its own."""
+    """Two roots: animal > (cat > (tabby cat, crane), crane), and thing."""
     edges = {"thing": None, "cat": "animal", "tabby": "cat", "c1": "cat", "c2": "animal"}
     names = {"tabby": "tabby_cat", "c1": "crane", "c2": "crane"}
     taxonomy = Taxonomy.from_parents(edges, names=names, title="house")
@@ -68,7 +68,7 @@ def tree_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The data set of ``maps``: noise, as wide as the grid is."""
+    """The images of ``maps``: noise with the grid's aspect ratio."""
     folder = tmp_path_factory.mktemp("photos")
     noise = np.random.default_rng(0).integers(0, 256, (80, 120, 3), np.uint8)
     for key in KEYS:
@@ -80,7 +80,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     if BINARY is None:
-        pytest.skip("no chromium, google-chrome or chrome in PATH: nothing can show the page")
+        pytest.skip("no chromium, google-chrome or chrome in PATH: cannot show the page")
     with Browser.start(tmp_path_factory.mktemp("profile")) as running:
         yield running
 

@@ -1,7 +1,8 @@
-"""``labelkit inspect`` as a user starts it."""
+"""``labelkit inspect`` as users run it."""
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -28,10 +29,10 @@ def test_a_label_map_file_is_summarised(maps):
         "teacher test-teacher",
         "1 image b/torn.jpg: truncated file",
         "class id area largest in other other 50 % 0 tabby n02123045 17 % 1",
-        "keys such as a/cat.jpg",
+        "example keys a/cat.jpg",
     ):
         assert words in run.text
-    assert "--images DATA -o report.html" in run.text
+    assert "--images FOLDER -o report.html" in run.text
 
 
 def test_a_summary_of_a_sample_says_so(tmp_path):
@@ -40,28 +41,52 @@ def test_a_summary_of_a_sample_says_so(tmp_path):
     assert "Classes with the largest area, in a sample of 256 of the 300 images" in run.text
 
 
+def test_json_has_the_facts_of_a_summary(maps, tree_file):
+    facts = json.loads(labelkit("inspect", maps, "--json").out)
+    assert (facts["path"], facts["images"], facts["num_classes"]) == (str(maps), 3, 5)
+    assert facts["forms"][0]["grid"] == [4, 6]
+    assert facts["settings"] == {"teacher.mean": "[0.5, 0.5, 0.5]", "size": "96"}
+    assert facts["unreadable_examples"] == {"b/torn.jpg": "truncated file"}
+    assert facts["frequent"][1]["class_id"] == "n02123045"
+    facts = json.loads(labelkit("inspect", tree_file, "--json").out)
+    assert [level["nodes"] for level in facts["levels"]] == [2, 2, 2]
+    assert facts["deepest_chains"] == [["animal", "cat", "tabby cat"]]
+    assert facts["source"]["taxonomy"] == "house"
+
+
+def test_quiet_prints_nothing(maps, photos, tree_file, tmp_path):
+    for arguments in (
+        [tree_file],
+        [tree_file, "--path", "cat"],
+        [tree_file, "-o", tmp_path / "tree.html"],
+        [maps, "--images", photos, "-o", tmp_path / "report.html"],
+    ):
+        run = labelkit("inspect", *arguments, "--quiet")
+        assert (run.code, run.out, run.err) == (0, "", "")
+
+
 def test_a_tree_is_summarised(tree_file):
     run = labelkit("inspect", tree_file)
     assert run.code == 0
     assert f"Tree {tree_file} classes" in run.text
-    # Of six classes two stand on each level: 6 / 6, 6 / 4 and 6 / 2.
+    # Each level has two of the six classes: 6 / 6, 6 / 4 and 6 / 2.
     assert "level classes share weight 0 2 33 % 1.00 1 2 33 % 1.50 2 2 33 % 3.00" in run.text
-    assert "roots 2, with nothing above them deepest chain animal > cat > tabby cat" in run.text
-    assert "Share: of all classes. Weight: the level's in the semantic softmax loss." in run.text
+    assert "roots 2, with no class above them deepest chain animal > cat > tabby cat" in run.text
+    assert "Share: of all classes. Weight: of the level in the semantic softmax loss." in run.text
     assert "largest roots id classes below animal animal 4 thing thing 0" in run.text
     assert f"labelkit inspect {tree_file} --path 'tabby cat'" in run.text
 
 
-def test_a_flat_list_is_told_the_way_to_levels(tmp_path):
+def test_a_flat_list_suggests_how_to_add_levels(tmp_path):
     flat = SemanticTree(ClassList.of(["only"]), ("only",), np.array([-1]))
     flat.save(tmp_path / "flat.json")
     run = labelkit("inspect", tmp_path / "flat.json")
     assert "class list (1 class, digest" in run.text
-    assert "No class lies under another. labelkit build-tree --inner adds levels" in run.text
+    assert "No class is above another one. labelkit build-tree --inner adds levels" in run.text
     assert "largest roots" not in run.text
 
 
-def test_a_key_without_images_is_shown_in_the_terminal(maps):
+def test_a_key_without_images_is_printed(maps):
     run = labelkit("inspect", maps, "--key", KEYS[0])
     assert run.code == 0
     assert re.search(r"A\s+tabby\s+n02123045\s+50 %\s+50 %", run.out)
@@ -75,16 +100,16 @@ def test_a_key_with_images_is_drawn(maps, photos, tmp_path):
     with Image.open(target) as picture:
         assert picture.format == "PNG"
         assert PALETTE[0] in {color for _, color in picture.getcolors(1 << 20)}
-    # What is there stays, unless it is asked for.
+    # An existing file is kept without --overwrite.
     target.write_bytes(b"mine")
     run = labelkit(*arguments)
-    assert (run.code, target.read_bytes()) == (1, b"mine")
+    assert (run.code, target.read_bytes()) == (2, b"mine")
     assert "--overwrite" in run.err
     assert labelkit(*arguments, "--overwrite").code == 0
     assert target.read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_picture_has_a_sensible_name_of_its_own(maps, photos, tmp_path, monkeypatch):
+def test_a_picture_without_output_goes_to_the_current_folder(maps, photos, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert labelkit("inspect", maps, "--images", photos, "--key", KEYS[2]).code == 0
     assert [path.name for path in tmp_path.iterdir()] == ["cup_one.labels.png"]
@@ -107,20 +132,22 @@ def test_several_images_become_a_page(maps, photos, tmp_path):
         (["MAPS", "-o", "x.png"], 2, "needs --images"),
         (["MAPS", "--images", "PHOTOS", "-o", "x.png"], 2, "must end in .html"),
         (["MAPS", "--images", "PHOTOS", "--key", "k", "-o", "x.h5"], 2, "must end in .png"),
-        (["MAPS", "--images", "PHOTOS", "-o", "no/x.html"], 2, "no folder 'no'"),
+        (["MAPS", "--images", "PHOTOS", "-o", "no/x.html"], 2, "no such folder: no"),
         (["MAPS", "--images", "nowhere"], 2, "does not exist"),
         (["TREE", "--images", "PHOTOS"], 2, "is a tree"),
         (["TREE", "--key", "cat"], 2, "--path shows a class"),
         (["TREE", "--path", "tiger"], 1, "no class 'tiger'"),
         (["TREE", "--subtree", "taby"], 1, "Did you mean tabby?"),
         (["TREE", "--find", "tabyb cat"], 1, "Did you mean tabby cat?"),
-        (["TREE", "--find", "x", "--path", "cat"], 2, "--path and --find exclude each other"),
-        (["TREE", "--subtree", "cat", "-o", "x.html"], 2, "--subtree and -o exclude"),
-        (["TREE", "--path", "cat", "--depth", "2"], 2, "--depth is for --subtree"),
-        (["TREE", "--limit", "2"], 2, "--limit is for --find"),
+        (["TREE", "--find", "x", "--path", "cat"], 2, "use just one of --path, --find"),
+        (["TREE", "--subtree", "cat", "-o", "x.html"], 2, "use just one of --subtree, -o"),
+        (["TREE", "--path", "cat", "--depth", "2"], 2, "--depth needs --subtree"),
+        (["TREE", "--limit", "2"], 2, "--limit needs --find"),
         (["TREE", "-o", "x.png"], 2, "must end in .html"),
         (["MAPS", "--path", "cat"], 2, "--path is for trees, --key shows an image"),
         (["MAPS", "--key", "k", "--depth", "2"], 2, "--depth is for trees"),
+        (["MAPS", "--key", "k", "--json"], 2, "--json prints the summary"),
+        (["TREE", "--find", "cat", "--json"], 2, "--json prints the summary"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -134,7 +161,7 @@ def test_failures_are_one_line(arguments, code, message, maps, tree_file, photos
     assert len(usage) == (3 if code == 2 else 0)
 
 
-def test_what_goes_into_a_pipe_has_no_blanks_at_the_ends_of_lines(maps, tree_file):
+def test_piped_output_has_no_trailing_spaces(maps, tree_file):
     for arguments in (
         [tree_file],
         [tree_file, "--path", "tabby"],
@@ -150,22 +177,22 @@ def test_what_goes_into_a_pipe_has_no_blanks_at_the_ends_of_lines(maps, tree_fil
 @pytest.mark.parametrize(
     ("suffix", "words"),
     [
-        ("pth", "Turn it into one: labelkit convert {} -o tree.json first"),
-        ("csv", "first. If a taxonomy: labelkit build-tree --taxonomy {}"),
-        ("csv", "If it is a tree: labelkit convert {} -o tree.json first"),
+        ("pth", "Run labelkit convert {} -o tree.json first"),
+        ("csv", "holds a taxonomy, run labelkit build-tree --taxonomy {} -o tree.json"),
+        ("csv", "If it holds a tree, run labelkit convert {} -o tree.json;"),
     ],
 )
-def test_a_tree_in_another_format_is_told_the_way_in(suffix, words, tree_file, tmp_path):
+def test_a_tree_in_another_format_suggests_a_conversion(suffix, words, tree_file, tmp_path):
     path = tmp_path / f"other.{suffix}"
     export_tree(SemanticTree.load(tree_file), path)
     run = labelkit("inspect", path)
     assert (run.code, run.out) == (1, "")
-    assert f"{path} is no labelkit tree but" in run.err
+    assert f"{path} is not a labelkit tree but" in run.err
     assert words.format(path, path) in run.err
 
 
 @pytest.mark.parametrize(("target", "code"), [("maps", 0), ("photo", 1), ("nothing", 2)])
-def test_a_process_of_its_own_ends_with_the_same_codes(target, code, maps, photos):
+def test_a_separate_process_exits_with_the_same_codes(target, code, maps, photos):
     path = {"maps": maps, "photo": photos / KEYS[0], "nothing": maps / "nothing"}[target]
     run = subprocess.run(
         [sys.executable, "-m", "labelkit", "inspect", path],

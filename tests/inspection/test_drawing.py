@@ -33,15 +33,15 @@ def noise(width: int, height: int, seed: int = 0) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def test_the_colour_lies_where_the_class_is_and_nowhere_else():
-    """Class 0 fills the left three of six columns; from the next cell's centre on all is grey."""
+def test_the_colour_is_where_the_class_is_and_nowhere_else():
+    """Class 0 has the left three of six columns; beyond the next cell's centre, all is grey."""
     grey = noise(600, 400).convert("L")
     base = np.asarray(grey.convert("RGB"), np.int64)
     drawn = np.asarray(tint(grey, left_half(0, 1), {0: PALETTE[0]}, 5), np.int64)
     assert (drawn[:, 360:] == base[:, 360:]).all()
     expected = base[:, :250] * (1 - STRENGTH) + np.array(PALETTE[0]) * STRENGTH
     np.testing.assert_allclose(drawn[:, :250], expected, atol=1)
-    # A quarter of the way to the next centre, a quarter of the colour is gone.
+    # A quarter of the distance to the next centre removes a quarter of the colour.
     three_quarters = base[:, 275] * (1 - 0.75 * STRENGTH) + np.array(PALETTE[0]) * 0.75 * STRENGTH
     np.testing.assert_allclose(drawn[:, 275], three_quarters, atol=2.5)
 
@@ -103,14 +103,14 @@ def test_the_same_arguments_give_the_same_pixels():
     assert first.tobytes() == second.tobytes()
 
 
-def test_the_photo_on_the_left_is_untouched_without_crops():
+def test_without_crops_the_left_photo_is_unchanged():
     photo = noise(200, 160)
     picture = draw_label_map(photo, left_half(0, 1), NAMES, side=200)
     shown = picture.crop((12, 12, 212, 172))
     assert shown.tobytes() == photo.tobytes()
 
 
-def test_each_class_has_a_colour_of_its_own():
+def test_each_class_has_its_own_colour():
     panels = draw_panels(noise(50, 50), left_half(0, 1), NAMES, classes=[2, 0, 1, 3, 4, 0])
     colours = [entry.colour for entry in panels.classes]
     assert len(set(colours)) == len(colours) == 5
@@ -127,7 +127,7 @@ def test_the_legend_shows_the_colours_and_the_shares():
 
 @pytest.mark.parametrize("side", [160, 560])
 def test_a_note_below_the_legend_fits_the_picture(side):
-    """Words are wrapped, not cut: nothing is drawn in the picture's margins, the last line is."""
+    """Words are wrapped, not cut: nothing is drawn in the margins, but the last line is drawn."""
     picture = draw_label_map(noise(100, 100), left_half(0, 1), NAMES, side=side)
     pixels = np.asarray(picture.convert("L"))
     for margin in (pixels[:, -12:], pixels[:, :12], pixels[-12:]):
@@ -139,16 +139,16 @@ def test_a_note_below_the_legend_fits_the_picture(side):
     assert (pixels[-40:-12] < 200).any()
 
 
-def test_crops_are_told_what_pooling_says():
+def test_crops_show_their_pooled_targets():
     label_map, box = left_half(0, 1), CropBox(0.0, 0.0, 0.3, 1.0)
     panels = draw_panels(noise(50, 50), label_map, NAMES, crops=[box, CropBox.whole()])
-    told = pool(label_map, box).probabilities(5)
+    target = pool(label_map, box).probabilities(5)
     assert panels.crops[0].text == "crop: tabby cat"
-    assert panels.crops[0].value == percent(float(told[0]))
+    assert panels.crops[0].value == percent(float(target[0]))
     assert [entry.mark for entry in panels.crops] == ["A", "B"]
 
 
-def test_weak_classes_are_left_out_but_one_is_always_shown():
+def test_weak_classes_are_hidden_but_one_is_always_shown():
     assert most_present(left_half(0, 1), 5) == (0,)
     nothing = LabelMap(np.zeros((1, 2, 2), np.uint16), np.full((1, 2, 2), -30, np.float32))
     assert most_present(nothing, 5) == (0,)

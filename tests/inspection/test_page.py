@@ -1,4 +1,4 @@
-"""A page is well formed, needs nothing from elsewhere, and takes no text for HTML."""
+"""A page is well formed and self-contained, and treats no text as HTML."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ NAMES = ["tabby_cat", HOSTILE, "cup", "thing", "other"]
 
 
 def page_of_everything(text: str) -> Page:
-    """Every kind of block, with ``text`` wherever a text can stand."""
+    """Every kind of block, with ``text`` wherever text is allowed."""
     bars = (Bar(text, 0.75), Bar(text, 0.0))
     entries = (LegendEntry(text, text, (1, 2, 3)), LegendEntry(text, mark=text))
     blocks = (
@@ -61,7 +61,7 @@ def page_of_everything(text: str) -> Page:
 
 
 def parse(html: str) -> ET.Element:
-    """The page as a tree; fails unless every element is closed and every mark escaped."""
+    """The page as a tree; fails unless every element is closed and all text escaped."""
     assert html.startswith("<!DOCTYPE html>")
     return ET.fromstring(html.removeprefix("<!DOCTYPE html>"))  # noqa: S314 -- our own output
 
@@ -81,8 +81,8 @@ def test_every_block_is_well_formed_and_self_contained(text):
 
 @settings(max_examples=25)
 @given(st.text(max_size=20))
-def test_any_text_comes_back_as_it_was(text):
-    """What a reader sees is the text, but for control marks."""
+def test_any_text_is_shown_unchanged(text):
+    """What a reader sees is the text, except for control characters."""
     root = parse(render_page(Page("t", (Section("s", (TreePaths(((text,),)),)),))))
     shown = "".join(root.find(".//ul[@class='paths']/li/span").itertext())
     assert shown == "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
@@ -94,7 +94,7 @@ def test_a_picture_given_as_a_path_stays_a_relative_path(path):
     assert re.fullmatch(r"[\w.~/%-]+", source)
 
 
-def test_the_bars_are_as_long_as_the_probabilities():
+def test_the_length_of_bars_is_the_probability():
     card = CropComparison(PHOTO, (Bar("a", 0.25),), (Bar("b", 1.0),))
     root = parse(render_page(Page("t", (Section("s", (CropComparisons((card,)),)),))))
     assert [bar.get("style") for bar in root.iter("i")] == ["width:25.0%", "width:100.0%"]
@@ -103,7 +103,7 @@ def test_the_bars_are_as_long_as_the_probabilities():
             Bar("a", wrong)
 
 
-def test_a_curve_goes_through_its_values():
+def test_a_curve_passes_through_its_values():
     root = ET.fromstring(curve_svg([3.0, 1.0, 2.0], label="<loss>"))  # noqa: S314 -- our own output
     points = [tuple(map(float, pair.split(","))) for pair in root[-4].get("points").split()]
     assert [x for x, _ in points] == sorted(x for x, _ in points)
@@ -128,13 +128,13 @@ def test_a_curve_without_finite_values_is_refused(values):
         curve_svg(values)
 
 
-def test_a_table_with_a_cell_too_few_is_refused():
+def test_a_table_with_a_missing_cell_is_refused():
     with pytest.raises(ValueError, match="1 cells"):
         DataTable(("a", "b"), (("1",),))
     assert DataTable(("a", "b"), (("x", "1"), ("y", "2 %"))).numeric == (False, True)
 
 
-def test_numbers_stay_on_the_right_where_a_cell_is_empty_or_too_small_for_a_digit():
+def test_columns_of_numbers_may_have_empty_and_rounded_cells():
     rows = (("", "1", "", "x"), ("2", "<0.1 %", "", ""))
     assert DataTable(("a", "b", "c", "d"), rows).numeric == (True, True, False, False)
 
@@ -146,7 +146,7 @@ def test_the_same_page_gives_the_same_bytes(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.html", "b.html"]
 
 
-def test_a_crop_beside_both_labels():
+def test_a_crop_with_both_targets():
     photo = Image.new("RGB", (100, 50))
     photo.paste((255, 0, 0), (0, 0, 50, 50))
     label_map, box = left_half(0, 2), CropBox(0.25, 0.0, 1.2, 1.0, flipped=True)
@@ -154,8 +154,8 @@ def test_a_crop_beside_both_labels():
     card = compare_crop(photo, label_map, box, NAMES, top=2)
     assert card.crop.size == (75, 50)
     assert card.crop.getpixel((74, 0)) == (255, 0, 0)
-    told = pool(label_map, CropBox(0.25, 0.0, 1.0, 1.0)).probabilities(5)
-    assert [bar.probability for bar in card.pooled] == sorted(told.tolist(), reverse=True)[:2]
+    target = pool(label_map, CropBox(0.25, 0.0, 1.0, 1.0)).probabilities(5)
+    assert [bar.probability for bar in card.pooled] == sorted(target.tolist(), reverse=True)[:2]
     assert card.whole[0].name == "tabby cat"
     with pytest.raises(ValueError, match="no pixel"):
         compare_crop(photo, label_map, CropBox(2, 2, 3, 3), NAMES)
@@ -185,7 +185,7 @@ def test_a_report_without_images_has_no_empty_tables(tmp_path):
     assert ("0", "images") in page.sections[0].blocks[0].items
 
 
-def test_a_report_counts_what_it_leaves_out_and_quotes_what_it_proposes(tmp_path):
+def test_a_report_counts_what_it_omits_and_quotes_its_commands(tmp_path):
     path, key = tmp_path / "it's.h5", "a/it's $HOME & <b>.png"
     torn = {f"torn{at}.png": "no image" for at in range(5)}
     writer = LabelMapWriter(path, classes=CLASSES, keys=[key, *torn], forms=[FORM], source={})
@@ -205,7 +205,7 @@ def test_a_report_counts_what_it_leaves_out_and_quotes_what_it_proposes(tmp_path
     assert '"it\'s.h5"' in python
 
 
-def test_a_card_tells_its_classes_in_words():
+def test_a_card_names_its_classes():
     card = label_map_card(PHOTO, left_half(0, 1), NAMES, caption="cat.jpg")
     assert [entry.text for entry in card.legend] == ["tabby cat"]
     assert card.alt == "cat.jpg (tabby cat 50 %)"

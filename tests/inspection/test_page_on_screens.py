@@ -1,4 +1,4 @@
-"""A page as a real browser shows it, on a desk and in a hand."""
+"""A page in a real browser, on large and small screens."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CUT = """[...document.querySelectorAll('h1, p, dd, dt, li, figcaption, caption, 
 
 
 @pytest.mark.parametrize("width", [1280, 480, 320])
-def test_no_long_word_is_cut_or_pushes_the_numbers_away(browser, tmp_path, width):
+def test_long_words_are_not_cut_and_do_not_displace_numbers(browser, tmp_path, width):
     picture = Picture(
         Image.new("RGB", (80, 40)), LONG, legend=(LegendEntry(LONG, "5 %", (1, 2, 3)),) * 2
     )
@@ -49,7 +49,7 @@ def test_no_long_word_is_cut_or_pushes_the_numbers_away(browser, tmp_path, width
     assert all(address.startswith("data:") for address in tab.requests[1:])
 
 
-def test_values_of_facts_stand_in_one_line_whatever_their_labels(browser, tmp_path):
+def test_values_of_facts_are_aligned_whatever_their_labels(browser, tmp_path):
     facts = Facts((("1", "one"), ("2", "a label of so many words that it needs two lines")))
     write_page(tmp_path / "page.html", Page("t", (Section("s", (facts,)),)))
     tab = browser.open(tmp_path / "page.html", size=(330, 600))
@@ -61,14 +61,14 @@ def test_values_of_facts_stand_in_one_line_whatever_their_labels(browser, tmp_pa
     assert heights[0] < heights[1]
 
 
-def test_a_narrow_table_leaves_its_caption_whole_and_a_wide_one_its_words(browser, tmp_path):
+def test_neither_captions_of_narrow_tables_nor_words_of_wide_ones_break(browser, tmp_path):
     narrow = DataTable(("a", "b"), (("x", "1"),), "A caption that is wider than the table")
     wide = DataTable(("agreement",) * 9, (("probabilities",) * 9,))
     write_page(tmp_path / "page.html", Page("t", (Section("s", (narrow, wide)),)))
     tab = browser.open(tmp_path / "page.html", size=(480, 900))
     heights = "[...document.querySelectorAll('caption, th, td')].map(e => e.offsetHeight)"
-    assert max(tab.evaluate(heights)) < 50  # one line each, with what is around it
+    assert max(tab.evaluate(heights)) < 50  # one line each, with padding
     assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
     write_page(tmp_path / "page.html", Page("t", (Section("s", (DataTable(("a",), (("1",),)),)),)))
     tab = browser.open(tmp_path / "page.html", size=(480, 900))
-    assert tab.evaluate("document.querySelector('table').offsetWidth") < 100  # numbers stay close
+    assert tab.evaluate("document.querySelector('table').offsetWidth") < 100  # no stretched columns

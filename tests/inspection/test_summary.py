@@ -1,4 +1,4 @@
-"""Summaries say what the real writer and the real builder put into the files."""
+"""Summaries report what the real writer and the real builder put into the files."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_label_maps(maps):
 
 
 def test_classes_are_ordered_by_their_area_in_all_images_and_named(tmp_path):
-    """A class that fills little of many images comes after one that fills much of few."""
+    """A class with a small area in many images comes after one with a large area in few."""
     path = tmp_path / "maps.h5"
     keys = ["1", "2", "3"]
     writer = LabelMapWriter(path, classes=CLASSES, keys=keys, forms=[FORM], source=SOURCE)
@@ -74,12 +74,12 @@ def test_classes_are_ordered_by_their_area_in_all_images_and_named(tmp_path):
         FrequentClass("plain_thing", "plain thing", 0, pytest.approx(2 / 18)),
     )
     assert sum(each.area for each in frequent) == pytest.approx(1)
-    assert summarize(path).looked_at == "3 images"
+    assert summarize(path).sample_name == "3 images"
     assert summarize(path, sample=1).sampled == 1
     with LabelMapFile.open(path) as file:
         one = dataclasses.replace(summarize_label_maps(file), images=1, sampled=1)
-    assert one.looked_at == "1 image"
-    assert summarize(path, sample=1).looked_at == "a sample of 1 of the 3 images"
+    assert one.sample_name == "1 image"
+    assert summarize(path, sample=1).sample_name == "a sample of 1 of the 3 images"
     assert summarize(path, sample=0).frequent == ()
     assert len(summarize(path, frequent=1).frequent) == 1
 
@@ -104,7 +104,7 @@ def test_tree(tree_file):
     assert ("taxonomy", "house") in summary.source
 
 
-def test_content_tells_which_file_it_is_not_the_suffix(maps, tree_file, tmp_path):
+def test_the_content_decides_what_a_file_is_not_its_suffix(maps, tree_file, tmp_path):
     shutil.copy(maps, tmp_path / "maps.json")
     shutil.copy(tree_file, tmp_path / "tree.h5")
     assert isinstance(summarize(tmp_path / "maps.json"), LabelMapSummary)
@@ -118,12 +118,12 @@ def test_content_tells_which_file_it_is_not_the_suffix(maps, tree_file, tmp_path
 def test_something_else_is_refused_with_what_was_found(tmp_path, content, found):
     path = tmp_path / "maps.h5"
     path.write_bytes(content)
-    with pytest.raises(LabelkitError, match=f"{found}.*expected a tree .* or label maps"):
+    with pytest.raises(LabelkitError, match=f"{found}.*expected a tree .* or a label-map file"):
         summarize(path)
 
 
-def test_torn_files_are_refused(maps, tree_file, tmp_path):
-    path = tmp_path / "torn"
+def test_damaged_files_are_refused(maps, tree_file, tmp_path):
+    path = tmp_path / "damaged"
     path.write_bytes(maps.read_bytes()[:2000])
     with pytest.raises(LabelMapError):
         summarize(path)
@@ -140,7 +140,7 @@ def test_wrong_numbers_are_refused(maps):
 
 
 def test_presence_is_the_target_of_a_crop_of_one_cell():
-    """On a map whose cells are all alike, any crop's target is the presence."""
+    """If all cells are equal, any crop's target is the presence."""
     index = np.array([3, 1]).reshape(2, 1, 1).repeat(5, 1).repeat(5, 2).astype(np.uint16)
     score = np.where(index == 3, 4.0, 2.5).astype(np.float32)
     label_map = LabelMap(index, score)
@@ -171,7 +171,7 @@ def test_classes_are_found_by_id_and_by_name(tree_file):
         find_classes(tree, "tabby cta")
 
 
-def test_a_missing_key_suggests_close_ones(maps):
+def test_a_missing_key_suggests_similar_ones(maps):
     with LabelMapFile.open(maps) as file:
         assert find_label_map(file, "a/cat.jpg").index[0, 0, 0] == 0
         with pytest.raises(LabelMapError, match=r"did you mean 'a/cat\.jpg'\?"):

@@ -1,4 +1,4 @@
-"""The part of a tree page's address behind the #: the class at which it opens."""
+"""The fragment of a tree page's address (#): the class at which it opens."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from labelkit.hierarchy import definitions
 from tests.inspection.tree_tab import by_name, chosen, click, rows_in_list, text
 
 
-def test_an_address_opens_a_class_with_all_that_is_known_of_it(browser, imagenet, imagenet_page):
+def test_an_address_opens_a_class_with_its_details(browser, imagenet, imagenet_page):
     tab = browser.open(imagenet_page, "#n02111889")
     assert chosen(tab) == "n02111889"
     samoyed = imagenet.classes.index["n02111889"]
@@ -37,10 +37,10 @@ def test_an_address_opens_a_class_with_all_that_is_known_of_it(browser, imagenet
     assert tab.complaints == []
 
 
-def test_an_address_of_no_class_is_answered_with_a_quiet_line(browser, imagenet_page):
+def test_an_address_of_an_unknown_class_shows_a_message(browser, imagenet_page):
     tab = browser.open(imagenet_page, "#n99999999")
     assert text(tab, "#unknown") == "No class n99999999 in this tree."
-    assert "Choose a class" in text(tab, "#detail")
+    assert "Select a class" in text(tab, "#detail")
     assert (rows_in_list(tab), tab.evaluate("selected")) == (538, -1)
     for address, line in [("%3Cb%3E", "<b>"), ("x" * 500, "x" * 60 + "\u2026")]:
         tab.evaluate(f"location.hash = '#{address}'")

@@ -1,4 +1,4 @@
-"""The page of a tree, as a real browser shows it and as people use it."""
+"""The page of a tree in a real browser, as people use it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def page_of(tmp_path: Path, tree: SemanticTree, meanings: dict[str, str] | None 
     return path
 
 
-def test_22_thousand_classes_are_a_page_of_some_megabytes(imagenet, imagenet_page):
+def test_a_page_of_22_thousand_classes_has_a_few_megabytes(imagenet, imagenet_page):
     size = imagenet_page.stat().st_size
     assert size < 2.6e6 if definitions(imagenet.classes) else size < 1.3e6
 
@@ -67,7 +67,7 @@ def test_22_thousand_classes_open_and_unfold(browser, imagenet, imagenet_page):
     assert tab.requests == [imagenet_page.as_uri()]
 
 
-def test_a_search_shows_the_hits_and_what_lies_above_them(browser, imagenet, imagenet_page):
+def test_a_search_shows_the_hits_and_the_classes_above_them(browser, imagenet, imagenet_page):
     meanings = definitions(imagenet.classes)
     hits = {
         at
@@ -84,18 +84,18 @@ def test_a_search_shows_the_hits_and_what_lies_above_them(browser, imagenet, ima
         "Shark",
     }
     tab.press("Enter")
-    assert chosen(tab) == "n01482330"  # of all hits, the one that is called so
+    assert chosen(tab) == "n01482330"  # the hit with exactly this name
     assert re.match(rf"\d+ of {len(hits)} classes", text(tab, "#hits"))
     tab.press("Enter")
     assert imagenet.classes.index[chosen(tab)] in hits - {imagenet.classes.index["n01482330"]}
     tab.press("Escape", "ArrowUp")
-    # The tree is back, opened as far as the class that was chosen.
+    # The tree is restored, open down to the selected class.
     assert text(tab, "#hits") == ""
     assert rows_in_list(tab) > 538
     assert tab.complaints == []
 
 
-def test_a_search_without_a_choice_leaves_the_tree_as_it_was(browser, imagenet_page):
+def test_a_search_without_a_selection_restores_the_tree(browser, imagenet_page):
     tab = browser.open(imagenet_page)
     tab.evaluate("tree.scrollTop = 2000")
     search(tab, "Great_White-SHARK")
@@ -105,7 +105,7 @@ def test_a_search_without_a_choice_leaves_the_tree_as_it_was(browser, imagenet_p
     assert (rows_in_list(tab), tab.evaluate("tree.scrollTop")) == (538, 2000)
     search(tab, "no such thing")
     assert (rows_in_list(tab), text(tab, "#hits")) == (0, "0 classes")
-    assert text(tab, "#rows") == "Nothing contains this text."
+    assert text(tab, "#rows") == "No class contains this text."
     tab.press("Enter")
     assert tab.complaints == []
 
@@ -152,7 +152,7 @@ def test_hostile_names_are_inert(browser, tmp_path, size):
     assert tab.evaluate("document.scripts.length") == 2
     assert tab.evaluate("document.images.length") == 0
     assert tab.complaints == []
-    # Even a script that found its way in would not run.
+    # Even an injected script would not run.
     tab.evaluate(
         "{ const s = document.createElement('script'); s.textContent = 'window.ran = 1';"
         "document.body.append(s); }"
@@ -161,7 +161,7 @@ def test_hostile_names_are_inert(browser, tmp_path, size):
     assert tab.complaints != []
 
 
-def test_inner_nodes_are_shown_as_such_and_counted_apart(browser, tmp_path):
+def test_inner_nodes_are_marked_and_counted_separately(browser, tmp_path):
     edges = {"cat": "animal", "dog": "animal", "cup": "thing", "pan": "thing", "animal": None}
     taxonomy = Taxonomy.from_parents({**edges, "thing": None})
     classes = ClassList.of(["cat", "dog", "cup", "pan"], "four")
@@ -191,8 +191,8 @@ def test_inner_nodes_are_shown_as_such_and_counted_apart(browser, tmp_path):
         ([1, 39], 2),
     ],
 )
-def test_a_page_opens_unfolded_as_far_as_a_screen(browser, tmp_path, below, open_rows):
-    """Whole levels, at most 40 rows; but a single root never stands there alone."""
+def test_a_page_opens_unfolded_to_about_one_screen(browser, tmp_path, below, open_rows):
+    """Complete levels, at most 40 rows; but a single root is never shown alone."""
     parents, level = [-1], [0]
     for width in below:
         kids = [(len(parents) + k, at) for k, at in enumerate(np.repeat(level, width).tolist())]
@@ -208,7 +208,7 @@ def test_a_page_opens_unfolded_as_far_as_a_screen(browser, tmp_path, below, open
     assert tab.complaints == []
 
 
-def test_a_flat_list_names_no_largest_roots(browser, tmp_path):
+def test_a_flat_list_shows_no_largest_roots(browser, tmp_path):
     ids = tuple("abc")
     flat = SemanticTree(ClassList.of(ids), ids, np.array([-1, -1, -1]))
     tab = browser.open(page_of(tmp_path, flat))
@@ -225,7 +225,7 @@ def test_one_class_without_a_definition_is_a_page(browser, tmp_path):
     tab = browser.open(page_of(tmp_path, tree), "#only")
     assert chosen(tab) == "only"
     assert text(tab, "#lead").startswith("1 class1 root")
-    assert text(tab, ".row .id") == ""  # the name says it
+    assert text(tab, ".row .id") == ""  # the name is the id
     assert tab.complaints == []
 
 
@@ -240,7 +240,7 @@ def test_a_chain_of_thousands_is_drawn_in_part(browser, tmp_path):
     assert tab.complaints == []
 
 
-def test_a_print_holds_the_open_rows(browser, imagenet_page):
+def test_a_printout_has_all_open_rows(browser, imagenet_page):
     tab = browser.open(imagenet_page)
     tab.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert tab.evaluate("document.querySelectorAll('.row').length") == 538

@@ -1,4 +1,4 @@
-"""Trees in the terminal: numbers, paths, finds and subtrees."""
+"""Trees in the terminal: numbers, paths, searches and subtrees."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHARKS = ["n00015388", "n01482330", "n01484850", "n01491361", "n02084071", "n021
 
 @st.composite
 def trees(draw, most=40):
-    """Any forest, in any order of its classes, with some nodes that are no classes."""
+    """Any forest, in any order of its classes, with some inner nodes."""
     count = draw(st.integers(1, most))
     above = [draw(st.integers(-1, at - 1)) for at in range(count)]
     order = draw(st.permutations(range(count)))
@@ -63,7 +63,7 @@ def animals(tmp_path):
 
 
 @given(trees())
-def test_below_a_node_are_all_classes_whose_chain_passes_it(tree):
+def test_the_classes_below_a_node_are_those_whose_chain_contains_it(tree):
     inner = set(tree.inner.tolist())
     for node, below in enumerate(tree.classes_below.tolist()):
         chains = [tree.chain(at).tolist() for at in range(len(tree.classes)) if at not in inner]
@@ -83,7 +83,7 @@ def test_top_down_visits_each_node_once_below_its_parent_and_by_name(tree):
 
 
 @given(trees(), st.integers(1, 6), st.integers(1, 30))
-def test_a_drawing_keeps_to_its_rows_and_its_depth(tree, depth, rows):
+def test_a_drawing_respects_its_rows_and_its_depth(tree, depth, rows):
     children = sorted_children(tree)
     for top in range(len(tree.classes)):
         drawn = drawn_children(children, top, depth, rows)
@@ -118,7 +118,7 @@ def test_a_path_is_drawn_from_the_root(tree_file):
 
 
 @pytest.mark.skipif(not definitions(["n02111889"]), reason="timm's definitions are not installed")
-def test_paths_and_finds_tell_definitions(sharks):
+def test_paths_and_searches_show_definitions(sharks):
     run = labelkit("inspect", sharks, "--path", "Samoyed")
     assert "Siberian breed of white or cream-colored dog of the spitz family" in run.out
     run = labelkit("inspect", sharks, "--find", "spitz_FAMILY")
@@ -130,7 +130,7 @@ def test_paths_and_finds_tell_definitions(sharks):
     ]
 
 
-def test_what_is_found_comes_best_first_and_is_limited(sharks):
+def test_search_results_are_sorted_and_limited(sharks):
     tree = SemanticTree.load(sharks)
     names = [tree.names[at] for at in search_classes(tree, "SHARK", {"n02084071": "no shark"})]
     assert names == ["shark", "great_white_shark", "tiger_shark", "dog"]
@@ -146,7 +146,7 @@ def test_what_is_found_comes_best_first_and_is_limited(sharks):
     assert "no class with 'xyzzy' in its" in run.err
 
 
-def test_hyphens_underscores_blanks_and_case_are_one(sharks):
+def test_hyphens_underscores_spaces_and_case_are_equivalent(sharks):
     tree = SemanticTree.load(sharks)
     assert [find_classes(tree, name) for name in ("Great-White_shark", "great white shark")] == [
         [2],
@@ -156,7 +156,7 @@ def test_hyphens_underscores_blanks_and_case_are_one(sharks):
     assert search_classes(tree, "blue dog", {"n02111889": "a blue-dog"}) == [5]
 
 
-def test_a_near_miss_is_answered_with_the_name_as_it_is_written(sharks):
+def test_a_near_miss_suggests_the_name_as_written(sharks):
     assert "Did you mean Samoyed?" in labelkit("inspect", sharks, "--path", "samojed").err
     assert "Did you mean great white shark?" in labelkit(
         "inspect", sharks, "--find", "great-withe-shark"
@@ -166,24 +166,24 @@ def test_a_near_miss_is_answered_with_the_name_as_it_is_written(sharks):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("Carnivores", "carnivore (n02075296) is no node of this tree; the nearest above it is"),
+        ("Carnivores", "carnivore (n02075296) is not in this tree; the nearest above it is"),
         ("Carnivores", "; the nearest above it is animal (n00015388)."),
-        ("domestic dog", "dog (n02084071) is its name in WordNet: give the id or that name."),
+        ("domestic dog", "dog (n02084071) is its name in WordNet: pass the id or that name."),
         (
             "living_thing",
-            "living thing (n00004258) is no node of this tree; right below it: animal (n00015388).",
+            "living thing (n00004258) is not in this tree; right below it: animal (n00015388).",
         ),
-        ("rock", "Give an id or a name"),
+        ("rock", "Pass an id or a name"),
     ],
 )
-def test_a_noun_that_a_tree_does_without_is_placed(sharks, name, message):
+def test_a_synset_that_a_tree_omits_is_located(sharks, name, message):
     run = labelkit("inspect", sharks, "--path", name)
     assert run.code == 1
     assert f"no class '{name}' in the tree of sharks" in run.err
     assert message in run.err
 
 
-def test_with_names_of_ones_own_only_wnids_can_be_placed():
+def test_with_custom_ids_only_wnids_are_located():
     taxonomy = Taxonomy.wordnet().with_ids({"dog": "n02084071", "my cat": "n02121808"})
     tree = SemanticTree.build(ClassList.of(["dog", "my cat"]), taxonomy, inner_levels="all")
     (above,) = (tree.classes[at] for at in tree.inner.tolist())
@@ -191,7 +191,7 @@ def test_with_names_of_ones_own_only_wnids_can_be_placed():
         find_classes(tree, "Samoyed")
     assert "the nearest with a wnid above it" in str(caught.value)
     followed = SemanticTree.build(tree.data_classes, taxonomy.with_rule("longest"), inner_levels=1)
-    with pytest.raises(LabelkitError, match="Give an id or a name"):
+    with pytest.raises(LabelkitError, match="Pass an id or a name"):
         find_classes(followed, "Samoyed")
 
 
@@ -216,10 +216,10 @@ def test_a_subtree_is_drawn_with_its_counts(tree_file):
     ]
     lines = labelkit("inspect", tree_file, "--subtree", "animal", "--depth", 1).out.splitlines()
     assert lines[:-1] == ["animal  4 below", "├╴cat  2 below", "└╴crane  c2"]
-    assert lines[-1].startswith("4 classes below animal, 2 of them drawn")
+    assert lines[-1].startswith("4 classes below animal, 2 shown: pass a larger --depth")
 
 
-def test_a_broad_subtree_says_how_many_are_left_out(tmp_path):
+def test_a_wide_subtree_shows_how_many_are_omitted(tmp_path):
     ids = [f"c{at:04d}" for at in range(1001)]
     parent = np.zeros(1001, dtype=np.int64)
     parent[0] = -1
@@ -227,10 +227,10 @@ def test_a_broad_subtree_says_how_many_are_left_out(tmp_path):
     lines = labelkit("inspect", tmp_path / "t.json", "--subtree", "c0000").out.splitlines()
     assert len(lines) == 201
     assert lines[-2] == "└╴... and 802 more"
-    assert "1,000 classes below c0000, 198 of them drawn" in lines[-1]
+    assert "1,000 classes below c0000, 198 shown" in lines[-1]
 
 
-def test_a_deep_tree_is_no_trouble(deep):
+def test_a_deep_tree_is_shown_in_part(deep):
     run = labelkit("inspect", deep)
     assert (run.code, run.err) == (0, "")
     assert "c11 > ... 2,976 more ... > c2988" in run.text
@@ -240,35 +240,35 @@ def test_a_deep_tree_is_no_trouble(deep):
     assert len(run.out.splitlines()) == 26
     run = labelkit("inspect", deep, "--subtree", "c0", "--depth", 5000)
     assert len(run.out.splitlines()) == 201
-    assert "2,999 classes below c0, 199 of them drawn" in run.out
+    assert "2,999 classes below c0, 199 shown" in run.out
 
 
-def test_inner_nodes_are_told_from_classes(animals):
+def test_inner_nodes_are_distinguished_from_classes(animals):
     tree = SemanticTree.load(animals)
     assert [(level.nodes, level.inner) for level in summarize_tree(animals, tree).levels] == [
         (2, 2),
         (4, 0),
     ]
     run = labelkit("inspect", animals)
-    assert "inner nodes 2 of them, added for their levels; 4 classes of the data" in run.text
+    assert "inner nodes 2 of these, added to give levels; the data has 4 classes" in run.text
     assert "level classes inner share weight 0 0 2 33 % 1.00 1 4 0 67 % 1.50" in run.text
     run = labelkit("inspect", animals, "--subtree", "animal")
     assert run.out.splitlines()[0] == "animal  (inner)  2 below"
     assert "animal  (inner)" in labelkit("inspect", animals, "--path", "cat").out
 
 
-def test_a_tree_becomes_a_page_that_is_replaced_only_if_asked(sharks, tmp_path):
+def test_a_tree_becomes_a_page_that_is_replaced_only_with_overwrite(sharks, tmp_path):
     target = tmp_path / "tree.html"
     run = labelkit("inspect", sharks, "-o", target)
     assert run.code == 0
-    assert run.text.startswith(f"{target} written (")
+    assert run.text.startswith(f"Wrote {target} (")
     assert "Open it in a browser" in run.text
     html = target.read_text()
     data = re.search(r'<script type="application/json" id="data">(.*?)</script>', html)
     assert sorted(json.loads(data[1])["ids"]) == sorted(SHARKS)
     target.write_text("mine")
     run = labelkit("inspect", sharks, "-o", target)
-    assert (run.code, target.read_text()) == (1, "mine")
+    assert (run.code, target.read_text()) == (2, "mine")
     assert labelkit("inspect", sharks, "-o", target, "--overwrite").code == 0
     assert target.read_text() == html
 
@@ -276,7 +276,7 @@ def test_a_tree_becomes_a_page_that_is_replaced_only_if_asked(sharks, tmp_path):
 @pytest.mark.parametrize(
     "arguments", [[], ["--path", "b"], ["--find", "x"], ["--subtree", "a"], ["--find", "y"]]
 )
-def test_no_name_steers_the_terminal(tmp_path, arguments):
+def test_no_name_controls_the_terminal(tmp_path, arguments):
     names = ("x\x1b[31m\x07", "x\x9b2J\u202e")
     source = {"class_list": "\x1b]0;t\x07"}
     tree = SemanticTree(ClassList.of(["a", "b"]), names, np.array([-1, 0]), source)

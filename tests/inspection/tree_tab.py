@@ -1,4 +1,4 @@
-"""A tree's page in a browser's tab: what it shows, and how a user works with it."""
+"""A tree page in a browser tab: what it shows, and the actions of a user."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROW = 28  # pixels, as in the style sheet
 
 
 def rows_in_list(tab: Tab) -> float:
-    """How many rows the list says that it has, by its height; few of them are drawn."""
+    """The number of rows in the list, by its height; only a few of them are drawn."""
     assert tab.evaluate("document.querySelectorAll('.row').length") < 200
     return tab.evaluate("document.getElementById('sheet').offsetHeight") / ROW
 
@@ -29,7 +29,7 @@ def text(tab: Tab, selector: str) -> str:
 
 
 def chosen(tab: Tab) -> str:
-    """The id of the row that the keyboard stands on, as a screen reader is told."""
+    """The id of the row with the keyboard focus, as reported to screen readers."""
     tab.until("document.getElementById(tree.getAttribute('aria-activedescendant'))")
     name = text(tab, "[aria-selected=true] .name")
     assert name == text(tab, "#detail h2")
@@ -49,6 +49,6 @@ def by_name(tree: SemanticTree, nodes: list[int]) -> list[int]:
 
 
 def by_size(tree: SemanticTree, nodes: list[int]) -> list[int]:
-    """Those with the most classes below first; of equal ones, by name."""
+    """Nodes with the most classes below first; equal ones by name."""
     below = np.bincount(np.concatenate([tree.chain(at) for at in range(len(tree.classes))]))
     return sorted(by_name(tree, nodes), key=lambda at: -below[at])

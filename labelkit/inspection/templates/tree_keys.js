@@ -87,7 +87,7 @@ addEventListener("beforeprint", () => { printing = true; draw(); });
 addEventListener("afterprint", () => { printing = false; draw(); });
 addEventListener("hashchange", openAddress);
 
-/** Open the class whose id stands behind the # of the address. */
+/** Open the class whose id follows the # of the address. */
 function openAddress() {
   let wanted;
   try {
@@ -98,9 +98,9 @@ function openAddress() {
   document.getElementById("unknown")?.remove();
   if (!wanted) return;
   const at = model.ids.indexOf(wanted);
-  if (at < 0) tellUnknown(wanted);
+  if (at < 0) showUnknown(wanted);
   else if (at !== selected) select(at);
-  // On a small screen the tree fills it, and what was asked for lies below.
+  // On a small screen, the details are below the tree.
   if (matchMedia("(max-width: 600px)").matches) detail.scrollIntoView();
 }
 

@@ -14,7 +14,7 @@ class TreeModel {
     this.inner = new Uint8Array(n);
     for (const at of data.inner) this.inner[at] = 1;
     this.depth = new Int32Array(n);
-    this.below = new Int32Array(n); // classes anywhere below; inner nodes are none
+    this.below = new Int32Array(n); // classes anywhere below, without inner nodes
     for (let at = 0; at < n; at++) {
       if (this.parent[at] >= 0) this.depth[at] = this.depth[this.parent[at]] + 1;
     }
@@ -28,20 +28,20 @@ class TreeModel {
     this.kids = new Int32Array(n);
     this.arrange(true);
 
-    this.unfolded = new Uint8Array(n); // what is open while nothing is searched
+    this.unfolded = new Uint8Array(n); // the open nodes when there is no search
     this.open = this.unfolded;
     this.filter = null;
     this.hits = [];
     this.rows = new Int32Array(n);
-    this.row = new Int32Array(n); // where a node is in rows, -1 for nowhere
-    this.position = new Int32Array(n); // a node's place among the siblings in rows, from 1
-    this.siblings = new Int32Array(n + 1); // how many children of a node are in rows; last the roots
+    this.row = new Int32Array(n); // a node's position in rows, or -1
+    this.position = new Int32Array(n); // a node's position among its siblings in rows, from 1
+    this.siblings = new Int32Array(n + 1); // the number of a node's children in rows; the last entry is for the roots
     this.count = 0;
     this.stack = new Int32Array(n);
     this.list();
   }
 
-  /** Put siblings in the order of their names, or those with the most classes below first. */
+  /** Sort siblings by name, or those with the most classes below first. */
   arrange(bySize) {
     const n = this.n;
     const free = this.start.slice();
@@ -50,7 +50,7 @@ class TreeModel {
       for (let at = 0; at < n; at++) add(at);
       return;
     }
-    // One number holds both keys, for a sort of numbers is many times faster than a comparison.
+    // One number holds both keys: sorting numbers is many times faster than using a comparator.
     const keys = Float64Array.from(this.below, (below, at) => (n - below) * n + at).sort();
     for (const key of keys) add(key % n);
   }
@@ -59,13 +59,13 @@ class TreeModel {
 
   children(at) { return this.start[at + 1] - this.start[at]; }
 
-  /** Open level after level, from the top, as long as all rows together are at most so many. */
+  /** Open as many levels from the top as fit in this many rows. */
   openLevels(most) {
     const perDepth = [];
     for (const depth of this.depth) perDepth[depth] = (perDepth[depth] ?? 0) + 1;
     let shown = perDepth[0];
     let deepest = 0; // the deepest nodes that get a row
-    // A single root says next to nothing: what is below it is shown, however much that is.
+    // A single root says little: the level below it is always shown.
     while (deepest + 1 < perDepth.length) {
       shown += perDepth[deepest + 1];
       if (shown > most && (deepest > 0 || perDepth[0] > 1)) break;
@@ -75,7 +75,7 @@ class TreeModel {
     this.list();
   }
 
-  /** Put the open part of the tree into rows. */
+  /** List the rows of the open part of the tree. */
   list() {
     this.count = 0;
     this.row.fill(-1);
@@ -86,7 +86,7 @@ class TreeModel {
     });
   }
 
-  /** Visit nodes from the top down; below a node only if the visitor says so. */
+  /** Visit nodes from the top down; below a node only if the visitor returns true. */
   walk(visit) {
     const { stack, n } = this;
     let top = this.push(n, 0);
@@ -96,7 +96,7 @@ class TreeModel {
     }
   }
 
-  /** Lay a node's children on the stack, the first on top; while searching, what leads to hits. */
+  /** Push a node's children on the stack, the first on top; during a search, those that lead to hits. */
   push(at, top) {
     const { filter, kids, stack, start } = this;
     const all = !filter || (at < this.n && !filter.leads[at]);
@@ -109,7 +109,7 @@ class TreeModel {
     return top + left;
   }
 
-  /** Show only what contains a text and what lies above it; an empty text shows the tree again. */
+  /** Show only nodes that contain a text, and those above them; an empty text shows all again. */
   search(text) {
     const wanted = TreeModel.plain(text);
     this.wanted = wanted;
@@ -131,7 +131,7 @@ class TreeModel {
     this.list();
   }
 
-  /** The hits from the top down, whether their rows are open or not. */
+  /** The hits from the top down, including those in closed nodes. */
   orderHits() {
     this.hits = [];
     this.walk((at) => {
@@ -140,14 +140,14 @@ class TreeModel {
     });
   }
 
-  /** What is searched: each node's name, id and definition, made when it is first wanted. */
+  /** The searched texts: each node's name, id and definition, built on first use. */
   texts() {
     this.searched ??= this.ids.map((id, at) =>
       TreeModel.plain(`${this.names[at]}\n${id}\n${this.definitions[at] ?? ""}`));
     return this.searched;
   }
 
-  /** The hit to begin with: a class that is called so, or else the first. */
+  /** The hit to start with: a class with exactly this name or id, or else the first. */
   bestHit() {
     const called = (text) => TreeModel.plain(text) === this.wanted;
     const exact = this.hits.findIndex((at) => called(this.names[at]) || called(this.ids[at]));
@@ -177,6 +177,6 @@ class TreeModel {
     return levels;
   }
 
-  /** A text for comparing: no case, and one blank for underscores and hyphens. */
+  /** A text for comparison: lower case, with spaces for underscores and hyphens. */
   static plain(text) { return text.toLowerCase().replaceAll(/[_-]/g, " ").trim(); }
 }

@@ -1,16 +1,16 @@
 
-const MOST_BARS = 40;
+const MAX_BARS = 40;
 const LONGEST_PATH = 40;
-const MOST_ROOTS = 8;
-const MOST_OF_AN_ID = 60;
-const INNER_NODES = "Inner nodes were added above the classes to give them levels; no image of the data is labelled with one.";
+const MAX_ROOTS = 8;
+const MAX_ID_LENGTH = 60;
+const INNER_NODES = "Inner nodes were added above the classes to give them levels; no image is labelled with one.";
 
 /* The pane of the selected class. */
 
 function describe(at) {
   const identity = make("p", "identity");
   identity.append(make("code", "", model.ids[at]), copyButton(model.ids[at]));
-  if (model.inner[at]) identity.append(make("span", "badge", "inner node, no class of the data"));
+  if (model.inner[at]) identity.append(make("span", "badge", "inner node, not a class of the data"));
   const parts = [make("h2", "", title(at)), identity];
   if (model.definitions[at]) parts.push(make("p", "", model.definitions[at]));
   parts.push(make("h3", "", "Path from the root"), pathList(at), factList(at));
@@ -18,9 +18,9 @@ function describe(at) {
   detail.scrollTop = 0;
 }
 
-/** A quiet line for an address that names no class here. */
-function tellUnknown(id) {
-  const shown = id.length > MOST_OF_AN_ID ? `${id.slice(0, MOST_OF_AN_ID)}\u2026` : id;
+/** A message for an address with an unknown class. */
+function showUnknown(id) {
+  const shown = id.length > MAX_ID_LENGTH ? `${id.slice(0, MAX_ID_LENGTH)}\u2026` : id;
   const line = make("p", "nothing", `No class ${shown} in this tree.`);
   line.id = "unknown";
   detail.prepend(line);
@@ -69,7 +69,7 @@ function copyButton(id) {
   return copy;
 }
 
-/** For pages without access to the clipboard, as those opened from a file may be. */
+/** For pages without access to the clipboard, such as some opened from a file. */
 function copyBySelection(text) {
   const area = make("textarea");
   area.value = text;
@@ -83,20 +83,20 @@ function explain() {
   const keys = make("div", "keys");
   for (const [key, use] of [
     ["/", "search"], ["n  N", "next, previous hit"], ["\u2191  \u2193", "move"],
-    ["\u2190  \u2192", "close, open"], ["Enter", "open or close"], ["Esc", "end the search"],
+    ["\u2190  \u2192", "close, open"], ["Enter", "open or close"], ["Esc", "clear the search"],
   ]) {
     const cell = make("span");
     for (const each of key.split("  ")) cell.append(make("kbd", "", each), " ");
     keys.append(cell, make("span", "", use));
   }
-  const parts = [make("p", "", "Choose a class to see what it is and where it lies."), keys];
+  const parts = [make("p", "", "Select a class to see its definition and its place in the tree."), keys];
   if (about.inner.length) parts.push(make("p", "nothing", INNER_NODES));
   const roots = Array.from(model.kids.slice(model.start[model.n]));
   if (roots.length > 1 && roots.some((at) => model.below[at])) {
     roots.sort((one, other) => model.below[other] - model.below[one] || one - other);
     const heading = make("h3", "counted", "Largest roots");
     heading.append(make("span", "", "classes below"));
-    parts.push(heading, largest(roots.slice(0, MOST_ROOTS)));
+    parts.push(heading, largest(roots.slice(0, MAX_ROOTS)));
   }
   detail.replaceChildren(...parts);
 }
@@ -121,7 +121,7 @@ function introduce() {
   ];
   const lead = document.getElementById("lead");
   for (const fact of facts) lead.append(make("span", "", fact));
-  lead.lastChild.title = "Nothing lies above a root.";
+  lead.lastChild.title = "A root has no class above it.";
   const digest = make("span", "", "digest ");
   digest.append(make("code", "", about.digest.slice(0, 6)));
   digest.title = [["digest", about.digest], ...about.source].map((pair) => pair.join(": ")).join("\n");
@@ -130,9 +130,9 @@ function introduce() {
   drawLevels(model.levels());
 }
 
-/** A bar for each level, or for several neighbouring ones if there are too many. */
+/** A bar for each level, or for several adjacent ones if there are too many. */
 function drawLevels(levels) {
-  const each = Math.ceil(levels.length / MOST_BARS);
+  const each = Math.ceil(levels.length / MAX_BARS);
   const bars = [];
   levels.forEach((level, k) => {
     if (k % each === 0) bars.push({ first: k, last: k, classes: 0, inner: 0 });

@@ -2,8 +2,8 @@
 const ROW = 28; // pixels, as in the style sheet
 const SPARE = 12; // rows drawn above and below those on the screen
 const DEEPEST_INDENT = 24;
-const MOST_PRINTED = 3000;
-const FIRST_ROWS = 40; // about a screen: a small tree opens unfolded as far as that
+const MAX_PRINTED = 3000;
+const FIRST_ROWS = 40; // about one screen: the tree opens unfolded to at most this many rows
 
 const about = JSON.parse(document.getElementById("data").textContent);
 const model = new TreeModel(about);
@@ -16,12 +16,12 @@ const hitCount = document.getElementById("hits");
 const button = (id) => document.getElementById(id);
 
 let selected = -1;
-let cursor = -1; // which of the hits was last jumped to
-let before = null; // where the tree stood when the search began
+let cursor = -1; // the current hit
+let before = null; // the state of the tree when the search began
 let waiting = 0;
 let printing = false;
 
-/** An element; every text of the tree enters the page here, as text. */
+/** An element; all text of the tree enters the page here, as text. */
 function make(tag, className = "", text = "") {
   const element = document.createElement(tag);
   if (className) element.className = className;
@@ -41,11 +41,11 @@ const called = (count, one, many) => `${number(count)} ${count === 1 ? one : man
 const title = (at) => model.names[at] || model.ids[at];
 const named = (at) => TreeModel.plain(title(at)) !== TreeModel.plain(model.ids[at]);
 
-/** The text with what was searched marked, if it is in there. */
+/** The text with every match of the search marked. */
 function marked(element, text) {
   const wanted = model.filter ? model.wanted : "";
   const lower = text.toLowerCase().replaceAll(/[_-]/g, " ");
-  // A letter whose small form is longer would shift the marks.
+  // A letter whose lower case is longer would shift the marks.
   let from = wanted && lower.length === text.length ? lower.indexOf(wanted) : -1;
   let done = 0;
   for (; from >= 0; from = lower.indexOf(wanted, done)) {
@@ -56,18 +56,18 @@ function marked(element, text) {
   return element;
 }
 
-/** A definition from shortly before what was searched, so that a row has place for it. */
+/** A definition from shortly before the match, so that the match fits in a row. */
 function excerpt(definition) {
   const from = TreeModel.plain(definition).indexOf(model.wanted) - 30;
   return from > 0 ? `\u2026${definition.slice(definition.indexOf(" ", from))}` : definition;
 }
 
-/* The list: only the rows on the screen are elements. */
+/* The list: only the rows on the screen have elements. */
 
 function draw() {
   const height = tree.clientHeight;
   const first = printing ? 0 : Math.max(0, Math.floor(tree.scrollTop / ROW) - SPARE);
-  const end = printing ? MOST_PRINTED : Math.ceil((tree.scrollTop + height) / ROW) + SPARE;
+  const end = printing ? MAX_PRINTED : Math.ceil((tree.scrollTop + height) / ROW) + SPARE;
   const last = Math.min(model.count, end);
   sheet.style.height = `${model.count * ROW}px`;
   rows.style.transform = `translateY(${first * ROW}px)`;
@@ -76,7 +76,7 @@ function draw() {
   if (printing && last < model.count) {
     drawn.append(make("p", "nothing", `and ${number(model.count - last)} more rows`));
   }
-  if (!model.count) drawn.append(make("p", "nothing", "Nothing contains this text."));
+  if (!model.count) drawn.append(make("p", "nothing", "No class contains this text."));
   rows.replaceChildren(drawn);
   const at = selected < 0 ? -1 : model.row[selected];
   if (at >= first && at < last) {
@@ -112,7 +112,7 @@ function drawRow(at) {
   return row;
 }
 
-/** Scroll so that a row is seen, in the middle if it was far away. */
+/** Scroll to a row; to the middle if it is far away. */
 function show(at) {
   const top = model.row[at] * ROW;
   const height = tree.clientHeight;
@@ -134,7 +134,7 @@ function select(at) {
   try {
     history.replaceState(null, "", `#${encodeURIComponent(model.ids[at])}`);
   } catch {
-    // An id that no address can hold, or a browser that forbids it: the page works without.
+    // The id does not fit in an address, or the browser forbids it: the page works without.
   }
 }
 
@@ -145,7 +145,7 @@ function toggle(at, open = !model.open[at]) {
   draw();
 }
 
-/** Open or close many nodes at once, keeping the selected one in sight if it still has a row. */
+/** Open or close many nodes at once; the selected one stays in view if it still has a row. */
 function unfold(isOpen) {
   for (let at = 0; at < model.n; at++) model.open[at] = isOpen(at) ? 1 : 0;
   refresh();
@@ -184,13 +184,13 @@ function search() {
   draw();
 }
 
-/** The tree as it was before the search; with what was chosen meanwhile in sight. */
+/** Restore the tree as before the search, with a new selection in view. */
 function restore() {
-  const { selected: chosen, scroll } = before;
+  const { selected: previous, scroll } = before;
   before = null;
   sheet.style.height = `${model.count * ROW}px`;
   tree.scrollTop = scroll;
-  if (selected !== chosen) {
+  if (selected !== previous) {
     model.reveal(selected);
     show(selected);
   }
