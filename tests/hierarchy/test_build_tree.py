@@ -224,7 +224,7 @@ USAGE = {
 }
 FAILURES = {
     "a class twice": (["twice.txt", "-o", "t.json"], "duplicate class id 'n02084071' in twice.txt"),
-    "names beside ids": (["names.txt", "-o", "t.json"], "one per line and nothing else"),
+    "names after ids": (["names.txt", "-o", "t.json"], "one per line and nothing else"),
     "not wnids": ([".", "-o", "t.json"], "does not contain 1 of the 1 ids"),
 }
 

@@ -114,7 +114,7 @@ DAMAGED = {
         edited(f"@ {ID['thing']} n 0000 ~ {ID['herb']}", f"@ {ID['plant']} n 0000 ~ {ID['herb']}"),
         rf"line {LINE['plant']}: .* n{ID['plant']} > n{ID['plant']}",
     ),
-    "bytes that are no text": (
+    "bytes that are not text": (
         data_noun().encode().replace(b"it barks", b"it \xff\xfe"),
         rf"line {LINE['dog']}: not valid UTF-8",
     ),

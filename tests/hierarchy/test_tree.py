@@ -66,7 +66,7 @@ def test_chains_equal_a_recursive_walk(name: str) -> None:
         assert row == chain + [-1] * (len(tree.counts) - len(chain))
 
 
-@pytest.mark.skipif(not VECTORS.exists(), reason="no shared/vectors beside the checkout")
+@pytest.mark.skipif(not VECTORS.exists(), reason="no shared/vectors next to the checkout")
 @pytest.mark.parametrize("case", [0, 1])
 def test_chains_equal_the_published_targets(case: int) -> None:
     """The published code gives each target's position within every level but the deepest."""
