@@ -6,7 +6,7 @@ import pytest
 
 from labelkit.label_maps import LabelMapFile
 from tests.command import labelkit
-from tests.label_maps.small_files import SOURCE, damage, make
+from tests.label_maps.support.small_files import SOURCE, damage, make
 
 KEYS = [f"a/{n:02d}.jpg" for n in range(10)]
 OTHER = SOURCE | {"teacher": {"name": "other"}}

@@ -13,7 +13,7 @@ from rich.progress import Progress
 from labelkit import cli
 from labelkit.cli.progress import report_kept_shards
 from tests.command import labelkit
-from tests.label_maps.small_files import FORM, make, maps_of, writer_of
+from tests.label_maps.support.small_files import FORM, make, maps_of, writer_of
 from tests.photos import write_photos
 
 if TYPE_CHECKING:

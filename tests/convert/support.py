@@ -9,7 +9,7 @@ import torch
 
 from labelkit.hierarchy import ClassList
 from labelkit.label_maps import LabelMapFile, LabelMapWriter, MapForm
-from tests.label_maps.random_maps import random_maps
+from tests.label_maps.support.random_maps import random_maps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,7 @@ from torchvision.transforms import v2
 from labelkit.geometry import CropBox
 from labelkit.hierarchy import ClassList
 from labelkit.label_maps import LabelMapWriter, MapForm
-from tests.label_maps.random_maps import random_maps
+from tests.label_maps.support.random_maps import random_maps
 
 C = 50
 CROP = CropBox(0.25, 0.25, 0.75, 0.75)

@@ -18,7 +18,7 @@ from labelkit.errors import DatasetError, LabelMapError
 from labelkit.geometry import CropBox
 from labelkit.hierarchy import ClassList
 from labelkit.label_maps import LabelMapWriter, MapForm
-from tests.label_maps.random_maps import random_maps
+from tests.label_maps.support.random_maps import random_maps
 from tests.oracles.pooling import pooled_logits, pooled_target
 
 CROP = v2.RandomResizedCrop(64, scale=(0.08, 1.0), antialias=True)

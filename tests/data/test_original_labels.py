@@ -9,7 +9,7 @@ import pytest
 from labelkit.data.original_labels import OriginalLabels
 from labelkit.errors import ClassListMismatch
 from labelkit.hierarchy import ClassList
-from tests.label_maps.small_files import make
+from tests.label_maps.support.small_files import make
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -24,7 +24,7 @@ from labelkit.label_maps import (
 )
 from labelkit.targets import SparseProbabilities
 from tests.data.support import CELLS, CENTRE, FORM, SIZES, C, write_maps
-from tests.label_maps.random_maps import random_maps
+from tests.label_maps.support.random_maps import random_maps
 
 OPTIONS = [
     {},

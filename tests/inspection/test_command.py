@@ -16,7 +16,7 @@ from labelkit.hierarchy import ClassList, SemanticTree
 from labelkit.inspection import PALETTE
 from tests.command import labelkit
 from tests.inspection.conftest import KEYS
-from tests.label_maps.small_files import make
+from tests.label_maps.support.small_files import make
 
 
 def test_a_label_map_file_is_summarised(maps):

@@ -8,8 +8,8 @@ from hypothesis import given, settings, strategies as st
 
 from labelkit.label_maps import Background, LabelMap, LabelMaps, MapForm
 from labelkit.label_maps.file.codec import MapCodec
-from tests.label_maps.map_forms import CLASS_COUNTS, map_forms
-from tests.label_maps.random_maps import decoded, random_maps
+from tests.label_maps.support.map_forms import CLASS_COUNTS, map_forms
+from tests.label_maps.support.random_maps import decoded, random_maps
 
 
 def records(codec: MapCodec, maps: LabelMaps) -> list[bytes]:
@@ -17,7 +17,7 @@ def records(codec: MapCodec, maps: LabelMaps) -> list[bytes]:
 
 
 def assert_in_steps(found: np.ndarray, given: np.ndarray) -> None:
-    """Within half of 1/255 of the range; and float32's own rounding."""
+    """Within half of 1/255 of the range, plus float32's rounding."""
     slack = np.abs(given).max() * 2.0**-21
     assert np.abs(found - given).max() <= np.ptp(given) / 510 * 1.001 + slack
 
@@ -49,7 +49,7 @@ def assert_background(found: Background, given: Background) -> None:
 
 
 def assert_same(found: LabelMap, given: LabelMap, form: MapForm) -> None:
-    """A decoded map is the one that was encoded, as exactly as its form keeps it."""
+    """A decoded map equals the encoded one, as exactly as its form allows."""
     assert np.array_equal(found.index, given.index)
     assert (found.classes is None) == (form.selection == "cell")
     if found.classes is not None:
@@ -65,8 +65,8 @@ def assert_same(found: LabelMap, given: LabelMap, form: MapForm) -> None:
 
 @settings(deadline=None, max_examples=250)
 @given(st.data())
-def test_a_record_gives_back_what_was_encoded_whatever_the_form(data):
-    """Both selections and codings, all types, backgrounds and grids, one class to 200,000."""
+def test_a_record_of_any_form_decodes_to_what_was_encoded(data):
+    """Both selections, all number types, backgrounds and grids, 1 to 200,000 classes."""
     num_classes = data.draw(st.sampled_from(CLASS_COUNTS))
     form = data.draw(map_forms(num_classes))
     spread = data.draw(st.sampled_from([0.0, 1e-6, 4.0, 1000.0]))
@@ -89,7 +89,7 @@ def test_a_record_gives_back_what_was_encoded_whatever_the_form(data):
         MapForm(selection="image", top_k=2, grid=(3, 4), background=3, patterns=2),
     ],
 )
-def test_no_images_make_no_records(form):
+def test_no_images_give_no_records(form):
     """A shard whose images are all unreadable."""
     codec = MapCodec(form, 9)
     assert codec.encode(LabelMaps.empty(form)).shape == (0, codec.nbytes)
@@ -103,7 +103,7 @@ def test_class_ids_above_65535_survive():
     assert found.index.ravel().tolist() == [65_535, 199_999]
 
 
-def test_ids_take_two_bytes_up_to_65536_classes():
+def test_class_indices_take_two_bytes_up_to_65536_classes():
     form = MapForm(selection="image", top_k=1, grid=(1, 1))
     assert MapCodec(form, 1 << 16).nbytes == 8 + 1 + 2
     assert MapCodec(form, (1 << 16) + 1).nbytes == 8 + 1 + 4
@@ -118,7 +118,7 @@ def test_equal_scores_survive():
 
 @pytest.mark.parametrize("distinct", [255, 256, 257])
 def test_an_image_of_very_many_classes_has_no_palette(distinct):
-    """One more different class than a byte can tell apart."""
+    """One class more than a byte can index."""
     form = MapForm(top_k=1, grid=(1, 257))
     codec = MapCodec(form, 70_000)
     chosen = np.linspace(0, 69_999, 257).astype(int)
@@ -133,14 +133,14 @@ def test_an_image_of_very_many_classes_has_no_palette(distinct):
 
 
 @pytest.mark.parametrize("low", [-1e30, 0.0])
-def test_steps_reach_as_far_as_logits_may(low):
+def test_steps_cover_the_whole_range_of_logits(low):
     codec = MapCodec(MapForm(top_k=1, grid=(1, 3)), 5)
     score = np.array([low, low / 2 + 5e29, 1e30], np.float32)
     maps = LabelMaps(np.zeros((1, 1, 1, 3), int), score.reshape(1, 1, 1, 3))
     assert_in_steps(decoded(codec, records(codec, maps)[0]).score[0, 0], score)
 
 
-def test_patterns_of_nothing_survive():
+def test_zero_patterns_survive():
     form = MapForm(selection="image", top_k=1, grid=(2, 2), background=2, patterns=1)
     maps = random_maps(np.random.default_rng(0), 1, form, 5, spread=0.0)
     assert not maps.background.coefficients.any()
@@ -150,8 +150,8 @@ def test_patterns_of_nothing_survive():
     assert_same(found, maps[0], form)
 
 
-def test_a_decoded_image_map_cannot_be_changed_by_its_index():
-    """All cells share the same few bytes: one write would change every cell."""
+def test_the_index_of_a_decoded_image_map_is_read_only():
+    """All cells share the same few bytes: a write would change every cell."""
     form = MapForm(selection="image", top_k=2, grid=(3, 3))
     codec = MapCodec(form, 9)
     found = decoded(codec, records(codec, random_maps(np.random.default_rng(0), 1, form, 9))[0])

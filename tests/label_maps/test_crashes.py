@@ -1,4 +1,4 @@
-"""Killed with -9 anywhere, the writer loses nothing, repeats nothing and shows nothing half.
+"""``kill -9`` at any point: no finished work is lost, repeated or left half-written.
 
 ``LABELKIT_CRASHES=200`` kills at that many random moments instead of 20.
 """
@@ -21,9 +21,9 @@ import pytest
 
 from labelkit.label_maps import LabelMapFile
 from labelkit.label_maps.file.reader import stored_rows
-from tests.label_maps.dying import deaths
-from tests.label_maps.killable_writer import CLASSES, UNREADABLE, open_writer, write_shards
-from tests.label_maps.small_files import make
+from tests.label_maps.support.killable_writer import CLASSES, UNREADABLE, open_writer, write_shards
+from tests.label_maps.support.killing import deaths
+from tests.label_maps.support.small_files import make
 
 CRASHES = int(os.environ.get("LABELKIT_CRASHES", "20"))
 ROOT = Path(__file__).parents[2]
@@ -31,7 +31,7 @@ ENDS = {0, -signal.SIGKILL}
 
 
 class Writers:
-    """Writers in processes of their own, which a server forks."""
+    """Writers in separate processes, which a server forks."""
 
     def __init__(self, server: subprocess.Popen[str]) -> None:
         self._server = server
@@ -53,7 +53,7 @@ class Writers:
 
 @pytest.fixture(scope="module")
 def writers():
-    command = [sys.executable, "-m", "tests.label_maps.killable_writer"]
+    command = [sys.executable, "-m", "tests.label_maps.support.killable_writer"]
     with subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as server:
@@ -63,7 +63,7 @@ def writers():
 
 
 class Undisturbed(NamedTuple):
-    """What a file holds whose writer was left in peace."""
+    """The content of a file whose writer was not killed."""
 
     content: dict[str, tuple]
     rows: dict[bytes, tuple[bytes, int]]
@@ -77,7 +77,7 @@ def undisturbed(writers, tmp_path_factory):
 
 
 def content(path: Path) -> dict[str, tuple]:
-    """All that a file holds, bit by bit: types, shapes, bytes."""
+    """The whole content of a file: types, shapes, bytes."""
     with h5py.File(path, "r") as file:
         parts = {f"@{name}": (type(value), value.tobytes()) for name, value in file.attrs.items()}
         for name, dataset in file.items():
@@ -86,7 +86,7 @@ def content(path: Path) -> dict[str, tuple]:
 
 
 def rows(path: Path) -> dict[bytes, tuple[bytes, int]]:
-    """The record as it stands and the checksum of every key."""
+    """The stored record and the checksum of every key."""
     with LabelMapFile.open(path) as file:
         return {key: (stored, crc32) for key, stored, crc32 in stored_rows(file).unchecked()}
 
@@ -94,11 +94,11 @@ def rows(path: Path) -> dict[bytes, tuple[bytes, int]]:
 def check_what_is_left(
     path: Path, undisturbed: Undisturbed, *, before: dict[int, tuple]
 ) -> dict[int, tuple]:
-    """After a crash: no visible file is half, and no finished shard is lost or made again.
+    """After a crash: no visible file is incomplete, and no finished shard is lost or made again.
 
     Args:
-        path: the finished file, if the writer came so far.
-        undisturbed: what it is to hold.
+        path: the finished file, if the writer got that far.
+        undisturbed: its expected content.
         before: the shards that were finished when the writer started, with their inode and time.
 
     Returns:
@@ -120,8 +120,8 @@ def check_what_is_left(
     return finished
 
 
-def test_an_undisturbed_run_is_what_the_others_are_compared_with(undisturbed):
-    """Twelve of fourteen images have a map, in two shards; so no test here compares nothings."""
+def test_the_reference_run_has_rows_to_compare_with(undisturbed):
+    """Twelve of fourteen images have a map, in two shards, so no test here compares empty files."""
     assert len(undisturbed.rows) == 14 - len(UNREADABLE)
     assert undisturbed.content["classes"][1] == (len(CLASSES),)
     assert json.loads(undisturbed.content["unreadable"][2]) == UNREADABLE
@@ -129,8 +129,8 @@ def test_an_undisturbed_run_is_what_the_others_are_compared_with(undisturbed):
     assert undisturbed.content["records"][2] == stored
 
 
-def test_killed_after_any_step_of_a_run_the_next_one_goes_on(writers, undisturbed, tmp_path):
-    """Each call that reaches the disk is the last one once; some next runs are killed as well."""
+def test_a_run_killed_after_any_step_is_resumed_by_the_next_one(writers, undisturbed, tmp_path):
+    """Each call that reaches the disk is once the last; some of the next runs are killed too."""
     seen: set[str] = set()
     resumed = False
     rng = np.random.default_rng(0)
@@ -166,8 +166,8 @@ def test_killed_after_any_step_of_a_run_the_next_one_goes_on(writers, undisturbe
     }
 
 
-def test_killed_at_random_moments_the_next_run_goes_on(writers, undisturbed, tmp_path):
-    """As many crashes as asked for, each of them resumed; some strike a run that resumes."""
+def test_a_run_killed_at_a_random_moment_is_resumed_by_the_next_one(writers, undisturbed, tmp_path):
+    """``CRASHES`` kills, each of them resumed; some hit a run that resumes."""
     seconds = min(writers.finish(tmp_path / f"{n}.h5") for n in range(3))
     rng = np.random.default_rng(1)
     crashes = 0
@@ -189,8 +189,8 @@ def test_killed_at_random_moments_the_next_run_goes_on(writers, undisturbed, tmp
     assert crashes == CRASHES
 
 
-def test_two_writers_killed_at_once_leave_nothing_half(writers, undisturbed, tmp_path):
-    """Both at one output, killed at one moment; then one goes on alone, or two together."""
+def test_two_writers_killed_at_once_leave_no_partial_file(writers, undisturbed, tmp_path):
+    """Both write one output and are killed together; then one resumes alone, or two together."""
     seconds = min(writers.finish(tmp_path / f"{n}.h5") for n in range(3))
     rng = np.random.default_rng(2)
     both = 0
@@ -209,8 +209,8 @@ def test_two_writers_killed_at_once_leave_nothing_half(writers, undisturbed, tmp
     assert both
 
 
-def test_two_writers_that_die_after_any_step_leave_nothing_half(writers, undisturbed, tmp_path):
-    """Side by side, each after the same number of its own steps."""
+def test_two_writers_killed_after_any_step_leave_no_partial_file(writers, undisturbed, tmp_path):
+    """Concurrently, each after the same number of its steps."""
     deaths = 0
     for step in range(1, 60, 3):
         path = tmp_path / str(step) / "maps.h5"
@@ -224,7 +224,7 @@ def test_two_writers_that_die_after_any_step_leave_nothing_half(writers, undistu
     assert deaths > 20
 
 
-def test_killed_at_any_step_of_overwriting_the_old_file_stays_until_the_new_one_is_complete(
+def test_an_overwrite_killed_at_any_step_keeps_the_old_file_until_the_new_one_is_complete(
     tmp_path, undisturbed
 ):
     """The next run resumes from the finished shards, and leaves nothing but the new file."""

@@ -1,4 +1,4 @@
-"""A damaged or hostile file is refused, or reads as it was; it never reads otherwise.
+"""A damaged or hostile file is refused or reads unchanged; it never reads differently.
 
 ``LABELKIT_MUTATIONS=2000`` tries that many changes instead of 300. The changes are made and read in
 child processes: one that crashed would take its process with it, and the memory of one can be
@@ -21,13 +21,13 @@ import pytest
 from labelkit.errors import LabelMapError
 from labelkit.hierarchy import ClassList
 from labelkit.label_maps import LabelMapFile, LabelMapWriter, MapForm
-from tests.label_maps.damaged_bytes import BYTES
-from tests.label_maps.damaged_content import CONTENT
-from tests.label_maps.damaged_header import HEADER, UNNOTICED
-from tests.label_maps.damaged_sizes import SIZES
-from tests.label_maps.damaged_structure import STRUCTURE
-from tests.label_maps.file_surgery import COUNT
-from tests.label_maps.random_maps import random_maps
+from tests.label_maps.support.damaged_bytes import BYTES
+from tests.label_maps.support.damaged_content import CONTENT
+from tests.label_maps.support.damaged_header import HEADER, UNNOTICED
+from tests.label_maps.support.damaged_sizes import SIZES
+from tests.label_maps.support.damaged_structure import STRUCTURE
+from tests.label_maps.support.file_surgery import COUNT
+from tests.label_maps.support.random_maps import random_maps
 
 MUTATIONS = int(os.environ.get("LABELKIT_MUTATIONS", "300"))
 BATCH = 150
@@ -72,7 +72,7 @@ def mutate(path, change, rng):
 
 
 def read(path, refusals):
-    """Everything that a file gives away; what it refuses is left out and told in ``refusals``."""
+    """Everything that can be read from a file; refusals are added to ``refusals``."""
 
     @contextmanager
     def refusing():
@@ -121,14 +121,14 @@ def plain(maps):
 
 
 def differences(found, original):
-    """The parts that are read, but otherwise than from the original; rows are one part."""
+    """The parts that read differently from the original; the rows are one part."""
     names = {name for name, value in found.items() if original.get(name) != value}
     return sorted({"rows" if isinstance(name, tuple) else name for name in names})
 
 
 @contextmanager
 def little_memory():
-    """Refuse this process more than 64 MiB beyond what it has."""
+    """Limit this process to 64 MiB more memory than it has."""
     import resource
 
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
@@ -149,7 +149,7 @@ def out_of_memory(error):
 
 
 def try_one(path, change, rng, content, original):
-    """Change a copy of the file, read it, and say what came of it."""
+    """Change a copy of the file, read it, and return the outcome."""
     path.write_bytes(content)
     mutate(path, change, rng)
     refusals, wrong = [], None
@@ -201,12 +201,12 @@ def outcomes(folder, start=0, stop=0):
 # ------------------------------------------------------------------------------------ the tests
 
 pytestmark = pytest.mark.skipif(
-    not Path("/proc/self/statm").exists(), reason="tells its memory otherwise than Linux"
+    not Path("/proc/self/statm").exists(), reason="reads memory use from Linux's /proc"
 )
 
 
 HARMLESS = {"more_attributes", "append_bytes"}
-SOMETIMES = {"wrong_filter", "record_stored_otherwise"}  # by the filter, and by the form
+SOMETIMES = {"wrong_filter", "record_stored_differently"}  # by the filter, and by the form
 
 
 def faults(found):
@@ -222,12 +222,12 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def known(folder):
-    """What comes of the changes that are no part of the long run."""
+    """The outcomes of the changes that are not part of the long run."""
     return outcomes(folder)
 
 
 def test_every_change_is_refused_or_changes_nothing(folder):
-    """No changed file reads otherwise, ends the process, or takes more than 64 MiB."""
+    """No changed file reads differently, ends the process, or takes more than 64 MiB."""
     found = [
         outcome
         for start in range(0, MUTATIONS, BATCH)
@@ -240,8 +240,8 @@ def test_every_change_is_refused_or_changes_nothing(folder):
     assert {one["name"] for one in found if not one["refused"]} >= HARMLESS
 
 
-def test_what_the_format_cannot_notice(known):
-    """The changes that still read otherwise: deliberate ones, with all checksums made to fit."""
+def test_only_forgeries_with_matching_checksums_go_unnoticed(known):
+    """The changes that do read differently: deliberate ones with matching checksums."""
     found = {one["name"]: one for one in known if one["name"] in UNNOTICED}
     assert {name: one["changed"] for name, one in found.items()} == {
         name: changed for name, (_, changed) in UNNOTICED.items()

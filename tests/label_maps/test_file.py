@@ -1,4 +1,4 @@
-"""The file: what goes in comes out, by key or by position; what is damaged or foreign is told."""
+"""What is written is read back, by key or by row number; damaged and foreign files are refused."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from labelkit.errors import LabelMapError
 from labelkit.hierarchy import ClassList
 from labelkit.label_maps import LabelMapFile, MapForm
 from labelkit.label_maps.file.layout import VERSION
-from tests.label_maps.file_surgery import header_of, seal
-from tests.label_maps.random_maps import bits
-from tests.label_maps.small_files import CLASSES, MADE_WITH, SOURCE, damage, make, maps_of
+from tests.label_maps.support.file_surgery import header_of, seal
+from tests.label_maps.support.random_maps import bits
+from tests.label_maps.support.small_files import CLASSES, MADE_WITH, SOURCE, damage, make, maps_of
 from tests.label_maps.test_codec import assert_same
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def small(path: Path) -> LabelMapFile:
 
 
 @pytest.mark.parametrize("forms", [FORMS[:1], FORMS[1:2], FORMS])
-def test_every_row_comes_back_under_its_key_and_at_its_place(path, forms):
+def test_every_row_is_found_by_key_and_by_row_number(path, forms):
     written = make(path, KEYS, forms, unreadable=BAD)
     ordered = sorted(GOOD, key=str.encode)
     assert len(written) == len(GOOD)
@@ -58,32 +58,32 @@ def test_every_row_comes_back_under_its_key_and_at_its_place(path, forms):
         assert written.key_at(position) == key
         given = [maps_of([key], form)[0] for form in forms]
         for found in (written.maps(key), written.maps_at(position)):
-            for own, whole, form in zip(found, given, forms, strict=True):
-                assert_same(own, whole, form)
+            for actual, expected, form in zip(found, given, forms, strict=True):
+                assert_same(actual, expected, form)
     for position in (-1, len(GOOD)):
         with pytest.raises(IndexError, match=f"row {position} of a file with 12 rows"):
             written.maps_at(position)
 
 
-def test_many_rows_at_once_are_those_one_by_one(path):
+def test_a_batch_of_rows_equals_single_rows(path):
     file = make(path, KEYS, FORMS, unreadable=BAD)
     rows = [5, 0, 11, 5]
     for number, (found, form) in enumerate(zip(file.batch(rows), FORMS, strict=True)):
         assert len(found) == len(rows)
-        for own, row in zip(found, rows, strict=True):
-            assert bits(own) == bits(file.maps_at(row)[number]), form
+        for label_map, row in zip(found, rows, strict=True):
+            assert bits(label_map) == bits(file.maps_at(row)[number]), form
     assert [len(each) for each in file.batch([])] == [0, 0, 0]
     with pytest.raises(IndexError, match="row 12"):
         file.batch([1, 12])
 
 
-def test_a_damaged_row_among_many_is_named(path):
+def test_a_damaged_row_in_a_batch_is_named(path):
     file = damage(small(path), GOOD[3])
     with pytest.raises(LabelMapError, match=f"row {file.position(GOOD[3])} \\({GOOD[3]}\\)"):
         file.batch(range(len(file)))
 
 
-def test_a_file_of_one_form_gives_its_map_at_once(path, tmp_path):
+def test_a_file_of_one_form_is_indexed_by_key(path, tmp_path):
     written = small(path)
     for position, key in enumerate(written):
         (only,) = written.maps(key)
@@ -95,7 +95,7 @@ def test_a_file_of_one_form_gives_its_map_at_once(path, tmp_path):
             take()
 
 
-def test_a_file_says_what_it_is(path):
+def test_a_file_describes_itself(path):
     written = small(path)
     assert written.unreadable == BAD
     assert (written.classes, written.classes.name) == (CLASSES, "twenty")
@@ -129,8 +129,8 @@ def test_a_missing_key_is_named(path):
     assert written.missing(["b/01.jpg", *absent, "a/é.png"]) == absent
 
 
-def test_the_digest_is_of_what_a_file_holds(path, tmp_path):
-    """Shards and versions are no part of it; keys, maps and reasons are."""
+def test_the_digest_covers_the_content(path, tmp_path):
+    """Keys, maps and reasons count; shards and versions do not."""
     digest = small(path).digest
     same = {"shard_rows": 100, "made_with": {}}
     assert make(tmp_path / "same.h5", KEYS, unreadable=BAD, **same).digest == digest
@@ -143,7 +143,7 @@ def test_the_digest_is_of_what_a_file_holds(path, tmp_path):
     assert len({digest, *(other.digest for other in others)}) == 5
 
 
-def test_a_changed_header_is_told(path):
+def test_a_changed_header_is_refused(path):
     small(path).close()
     with h5py.File(path, "r+") as file:
         changed = bytes(file.attrs["header"]).replace(b"twenty", b"twentY", 1)
@@ -153,7 +153,7 @@ def test_a_changed_header_is_told(path):
         LabelMapFile.open(path)
 
 
-def test_a_changed_bit_in_a_row_is_told_where_it_is_read(path):
+def test_a_flipped_bit_in_a_row_is_found_when_it_is_read(path):
     damaged = damage(small(path), "b/03.jpg")
     position = damaged.position("b/03.jpg")
     damaged["b/02.jpg"]
@@ -164,8 +164,8 @@ def test_a_changed_bit_in_a_row_is_told_where_it_is_read(path):
             read()
 
 
-def test_an_own_mapping_of_keys_to_rows_is_not_believed(path):
-    """The checksum is over key and record: rows that changed places are told."""
+def test_swapped_checksums_are_refused(path):
+    """The checksum covers key and record, so swapped rows are found."""
     small(path).close()
     with h5py.File(path, "r+") as file:
         rows = file["rows"][()]
@@ -175,7 +175,7 @@ def test_an_own_mapping_of_keys_to_rows_is_not_believed(path):
         LabelMapFile.open(path)
 
 
-def test_torn_and_foreign_files_are_refused(path, tmp_path):
+def test_truncated_and_foreign_files_are_refused(path, tmp_path):
     content = small(path).path.read_bytes()
     torn = tmp_path / "torn.h5"
     torn.write_bytes(content[: len(content) // 2])
@@ -204,12 +204,12 @@ def test_another_version_is_refused_by_its_number(path):
         LabelMapFile.open(path)
 
 
-def test_one_wrong_bit_anywhere_is_told_or_changes_nothing(path, tmp_path):
-    """No flipped byte gives another map, and none gives another kind of error."""
+def test_a_flipped_bit_anywhere_is_refused_or_changes_nothing(path, tmp_path):
+    """No flipped bit gives another map or another kind of error."""
     written = small(path)
     content = path.read_bytes()
     expected = {key: written[key].score.tobytes() for key in written}
-    flipped, told = tmp_path / "flipped.h5", 0
+    flipped, refused = tmp_path / "flipped.h5", 0
     for position in np.random.default_rng(0).choice(len(content), 400, replace=False):
         damaged = bytearray(content)
         damaged[position] ^= 1 << int(position % 8)
@@ -219,7 +219,7 @@ def test_one_wrong_bit_anywhere_is_told_or_changes_nothing(path, tmp_path):
                 found = {key: file[key].score.tobytes() for key in file}
         except LabelMapError as error:
             assert str(flipped) in str(error) or "key" in str(error)  # noqa: PT017
-            told += 1
+            refused += 1
         else:
             assert found == expected
-    assert told > 100
+    assert refused > 100

@@ -1,4 +1,4 @@
-"""A label-map file that is being written is told apart from a torn one."""
+"""A label-map file that is open for writing is not reported as damaged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from labelkit.errors import LabelMapError
 from labelkit.label_maps import LabelMapFile
-from tests.label_maps.small_files import make
+from tests.label_maps.support.small_files import make
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,8 +26,8 @@ with h5py.File(sys.argv[1], "w", libver="latest") as file:
 """
 
 
-def test_a_file_that_another_program_writes_is_to_be_waited_for(tmp_path: Path) -> None:
-    """Not to be removed: it may be a good one."""
+def test_a_file_open_for_writing_in_another_program_is_reported(tmp_path: Path) -> None:
+    """It must not be deleted: it may be intact."""
     path = tmp_path / "maps.h5"
     command = [sys.executable, "-c", WRITER, str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
@@ -41,7 +41,7 @@ def test_a_file_that_another_program_writes_is_to_be_waited_for(tmp_path: Path) 
         LabelMapFile.open(path)
 
 
-def test_a_file_that_this_program_has_open_is_to_be_closed(tmp_path: Path) -> None:
+def test_a_file_open_for_writing_in_this_program_is_reported(tmp_path: Path) -> None:
     path = make(tmp_path / "maps.h5", ["a.jpg"]).path
     with h5py.File(path, "r+"), pytest.raises(LabelMapError, match="already open in this program"):
         LabelMapFile.open(path)

@@ -1,4 +1,4 @@
-"""Maps that are not of their form, and forms that no maps can have, are refused by name."""
+"""Maps that do not match their form, and impossible forms, are refused with the reason."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from labelkit.label_maps import LabelMaps, MapForm
 from labelkit.label_maps.file.codec import MapCodec
-from tests.label_maps.random_maps import random_maps
+from tests.label_maps.support.random_maps import random_maps
 
 CELL = MapForm(top_k=2, grid=(3, 4), background=3, log_sum_exp=True)
 IMAGE = MapForm(selection="image", top_k=2, grid=(3, 4), background=3, patterns=1)
@@ -23,7 +23,7 @@ def maps_of(form: MapForm) -> LabelMaps:
 
 
 def with_one(array: np.ndarray, value: float) -> np.ndarray:
-    """A copy whose last number is another."""
+    """A copy with another last number."""
     array = array.copy()
     array[(-1,) * array.ndim] = value
     return array
@@ -36,20 +36,20 @@ def refusal(form: MapForm, maps: LabelMaps) -> str:
 
 
 @pytest.mark.parametrize("form", [CELL, IMAGE, HALF, PLAIN])
-def test_maps_of_the_form_are_taken(form):
+def test_maps_of_the_form_are_accepted(form):
     assert len(MapCodec(form, CLASSES).encode(maps_of(form))) == 3
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf, 2.0**101, -(2.0**101)])
 @pytest.mark.parametrize("field", ["score", "log_sum_exp"])
-def test_logits_that_steps_cannot_reach_are_refused(field, number):
+def test_logits_out_of_range_of_steps_are_refused(field, number):
     maps = maps_of(CELL)
     changed = replace(maps, **{field: with_one(getattr(maps, field), number)})
     assert "is not finite, or too large" in refusal(CELL, changed)
 
 
 @pytest.mark.parametrize("field", ["score", "log_sum_exp"])
-def test_logits_that_half_floats_cannot_hold_are_refused(field):
+def test_logits_out_of_range_of_half_floats_are_refused(field):
     maps = maps_of(HALF)
     fits = replace(maps, **{field: with_one(getattr(maps, field), -65_504)})
     assert len(MapCodec(HALF, CLASSES).encode(fits)) == 3
@@ -59,7 +59,7 @@ def test_logits_that_half_floats_cannot_hold_are_refused(field):
 
 @pytest.mark.parametrize("number", [np.nan, np.inf, 2.0**101])
 @pytest.mark.parametrize("field", ["logits", "rest", "coefficients", "patterns"])
-def test_backgrounds_that_steps_cannot_reach_are_refused(field, number):
+def test_backgrounds_out_of_range_are_refused(field, number):
     maps = maps_of(IMAGE)
     part = with_one(getattr(maps.background, field), number)
     changed = replace(maps, background=replace(maps.background, **{field: part}))
@@ -115,14 +115,14 @@ def test_a_background_of_a_class_outside_the_list_is_refused(number):
 
 
 @pytest.mark.parametrize("order", [np.s_[:, ::-1], np.s_[:, [0, 0]]])
-def test_the_classes_of_an_image_ascend_each_once(order):
+def test_the_classes_of_an_image_must_be_ascending_and_distinct(order):
     maps = maps_of(IMAGE)
     changed = replace(maps, index=maps.index[order])
     assert "the classes of an image are not ascending" in refusal(IMAGE, changed)
 
 
 @pytest.mark.parametrize("order", [np.s_[:, ::-1], np.s_[:, [0, 0, 1]]])
-def test_the_classes_of_a_background_ascend_each_once(order):
+def test_the_classes_of_a_background_must_be_ascending_and_distinct(order):
     maps = maps_of(CELL)
     background = replace(maps.background, classes=maps.background.classes[order])
     assert "the background's classes are not ascending" in refusal(
@@ -130,8 +130,8 @@ def test_the_classes_of_a_background_ascend_each_once(order):
     )
 
 
-def test_a_class_is_stored_or_in_the_background():
-    """Where all cells store a class, its background would never count."""
+def test_a_class_cannot_be_both_stored_and_in_the_background():
+    """If all cells store a class, its background logit is never used."""
     maps = maps_of(IMAGE)
     classes = maps.background.classes.copy()
     classes[-1] = np.sort(np.r_[classes[-1, 1:], maps.index[-1, 0]])
@@ -139,18 +139,18 @@ def test_a_class_is_stored_or_in_the_background():
     assert "classes stored and in the background are not ascending" in refusal(IMAGE, changed)
 
 
-def test_parts_that_the_form_does_not_have_are_refused():
-    whole, plain, image = maps_of(CELL), maps_of(PLAIN), maps_of(IMAGE)
+def test_missing_and_unexpected_parts_are_refused():
+    cell, plain, image = maps_of(CELL), maps_of(PLAIN), maps_of(IMAGE)
     bare = replace(image.background, coefficients=None, patterns=None)
     refusals = {
-        "log_sum_exp is missing": (CELL, replace(whole, log_sum_exp=None)),
-        "unexpected log_sum_exp": (PLAIN, replace(plain, log_sum_exp=whole.log_sum_exp)),
-        "a background of 3 classes is missing": (CELL, replace(whole, background=None)),
-        "expected (3, 0)": (PLAIN, replace(plain, background=whole.background)),
+        "log_sum_exp is missing": (CELL, replace(cell, log_sum_exp=None)),
+        "unexpected log_sum_exp": (PLAIN, replace(plain, log_sum_exp=cell.log_sum_exp)),
+        "a background of 3 classes is missing": (CELL, replace(cell, background=None)),
+        "expected (3, 0)": (PLAIN, replace(plain, background=cell.background)),
         "do not match a form of 1 patterns": (IMAGE, replace(image, background=bare)),
         "do not match a form of 0 patterns": (
             CELL,
-            replace(whole, background=replace(image.background, classes=whole.background.classes)),
+            replace(cell, background=replace(image.background, classes=cell.background.classes)),
         ),
     }
     for message, (form, maps) in refusals.items():
@@ -159,7 +159,7 @@ def test_parts_that_the_form_does_not_have_are_refused():
         half = replace(image.background, **{field: None})
         assert "do not match a form of 1" in refusal(IMAGE, replace(image, background=half))
         assert "do not match a form of 0" in refusal(
-            CELL, replace(whole, background=replace(half, classes=whole.background.classes))
+            CELL, replace(cell, background=replace(half, classes=cell.background.classes))
         )
 
 
@@ -181,7 +181,7 @@ def test_parts_that_the_form_does_not_have_are_refused():
         ({"zoom": float("nan")}, "zoom=nan"),
     ],
 )
-def test_forms_that_no_maps_can_have_are_refused(changes, message):
+def test_impossible_forms_are_refused(changes, message):
     form = MapForm(**({"top_k": 2, "grid": (3, 4)} | changes))
     with pytest.raises(
         ValueError, match=r"is not between|has no cells|not a finite number"
@@ -199,12 +199,12 @@ def test_forms_that_no_maps_can_have_are_refused(changes, message):
         {"selection": "image", "top_k": 9},
     ],
 )
-def test_forms_at_the_ends_of_what_can_be_are_taken(changes):
+def test_forms_at_the_limits_are_accepted(changes):
     form = MapForm(**({"top_k": 2, "grid": (1, 1)} | changes))
     assert len(MapCodec(form, CLASSES).encode(maps_of(form))) == 3
 
 
-def test_a_cell_has_its_strongest_class_first_and_none_twice():
+def test_the_classes_of_a_cell_must_be_sorted_and_distinct():
     maps = maps_of(PLAIN)
     rising = replace(maps, score=maps.score[:, ::-1])
     assert "do not descend" in refusal(PLAIN, rising)

@@ -1,4 +1,4 @@
-"""Files of version 1 that were written once read for ever as they did then."""
+"""The golden files of version 1 still read as they did when they were written."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from labelkit.label_maps import LabelMapFile
-from tests.label_maps.page_reader import page_reader
+from tests.label_maps.support.page_reader import page_reader
 
 GOLDEN = Path(__file__).parents[2] / "label_maps" / "golden"
 EXPECTED = json.loads((GOLDEN / "expected.json").read_text(encoding="utf-8"))
@@ -25,27 +25,27 @@ def expected_arrays(name: str) -> dict[str, np.ndarray]:
 
 
 def found_arrays(file: LabelMapFile) -> dict[str, np.ndarray]:
-    """Every array of every map, named as in the golden ones."""
+    """Every array of every map, named as in the ``.npz`` files."""
     found = {}
     for row, key in enumerate(KEYS):
         for form, label_map in enumerate(file.maps(key)):
             parts = asdict(label_map)
-            behind = parts.pop("background") or {}
-            parts |= {f"background.{name}": part for name, part in behind.items()}
+            background = parts.pop("background") or {}
+            parts |= {f"background.{name}": part for name, part in background.items()}
             found |= {f"{row}.{form}.{name}": part for name, part in parts.items()}
     return {name: np.asarray(part) for name, part in found.items() if part is not None}
 
 
-def test_the_files_are_those_that_were_written_once():
+def test_the_golden_files_are_unchanged():
     assert {path.stem for path in GOLDEN.glob("*.h5")} == EXPECTED.keys()
-    for name, told in EXPECTED.items():
+    for name, expected in EXPECTED.items():
         content = (GOLDEN / f"{name}.h5").read_bytes()
-        assert hashlib.sha256(content).hexdigest() == told["sha256"], name
+        assert hashlib.sha256(content).hexdigest() == expected["sha256"], name
         assert len(content) < 6000
 
 
 @pytest.mark.parametrize("name", sorted(EXPECTED))
-def test_a_golden_file_reads_as_it_did(name):
+def test_a_golden_file_reads_as_expected(name):
     with LabelMapFile.open(GOLDEN / f"{name}.h5") as file:
         assert list(file) == KEYS
         assert file.digest == EXPECTED[name]["digest"]
@@ -65,13 +65,12 @@ def test_a_golden_file_reads_as_it_did(name):
 
 
 @pytest.mark.parametrize("name", sorted(EXPECTED))
-def test_the_reader_of_the_docs_reads_a_golden_file_as_well(name):
+def test_the_reader_of_the_docs_reads_a_golden_file(name):
     read = page_reader()
     with LabelMapFile.open(GOLDEN / f"{name}.h5") as file:
         for key in KEYS:
-            for (logits, lse), own in zip(
-                read(GOLDEN / f"{name}.h5", key), file.maps(key), strict=True
-            ):
-                np.testing.assert_allclose(logits, own.dense(300), rtol=1e-5, atol=1e-5)
-                if own.log_sum_exp is not None:
-                    np.testing.assert_allclose(lse, own.log_sum_exp, rtol=1e-5, atol=1e-5)
+            maps = zip(read(GOLDEN / f"{name}.h5", key), file.maps(key), strict=True)
+            for (logits, lse), label_map in maps:
+                np.testing.assert_allclose(logits, label_map.dense(300), rtol=1e-5, atol=1e-5)
+                if label_map.log_sum_exp is not None:
+                    np.testing.assert_allclose(lse, label_map.log_sum_exp, rtol=1e-5, atol=1e-5)

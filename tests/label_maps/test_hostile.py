@@ -1,4 +1,4 @@
-"""Files that fit in all but one thing, which would let them reach further than they may."""
+"""Valid files but for one thing that would let them reach outside or fill the memory."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from labelkit.hierarchy import ClassList
 from labelkit.label_maps import LabelMapFile, MapForm, RecordCodec
 from labelkit.label_maps.file.hdf5_writer import FileContent, RowStream, write_file
 from labelkit.label_maps.file.layout import DATASETS, FORMAT, VERSION, Header, row_crc32
-from tests.label_maps.small_files import make
+from tests.label_maps.support.small_files import make
 from tests.label_maps.test_damage import little_memory
-from tests.label_maps.test_row_table import write_keys
+from tests.label_maps.test_rows import write_keys
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def path(tmp_path):
 
 
 def outside(file: h5py.File, name: str) -> None:
-    """Content that fits, from another file's bytes."""
+    """Valid content, but from another file's bytes."""
     dataset = file[name]
     content, shape, dtype = dataset[()].tobytes(), dataset.shape, dataset.dtype
     other = f"{file.filename}.{name}"
@@ -52,7 +52,7 @@ def view(file: h5py.File, name: str) -> None:
 
 @pytest.mark.parametrize("name", DATASETS)
 @pytest.mark.parametrize("change", [outside, link, view])
-def test_content_from_elsewhere_is_refused_though_it_fits(path, change, name):
+def test_content_from_outside_the_file_is_refused(path, change, name):
     with h5py.File(path, "r") as file:
         content = file[name][()].tobytes()
     with h5py.File(path, "r+") as file:
@@ -66,13 +66,13 @@ def test_content_from_elsewhere_is_refused_though_it_fits(path, change, name):
 
 
 @pytest.mark.parametrize("key", ["a\0b", "a\0"])
-def test_a_key_with_nul_is_refused_where_the_file_is_opened(tmp_path, key):
+def test_a_key_with_nul_is_refused_on_opening(tmp_path, key):
     with pytest.raises(LabelMapError, match="not in ascending order"):
         LabelMapFile.open(write_keys(tmp_path / "nul.h5", [key]))
 
 
 def write_record(path, form: MapForm, stored: bytes, plain: bytes) -> None:
-    """A file of one row that is as its header says."""
+    """A file of one row that matches its header."""
     classes = ClassList.of(["a", "b"])
     header = Header(FORMAT, VERSION, (form,), "", classes.digest, {}, {})
     rows = RowStream([(b"k", stored, row_crc32(b"k", plain))], 1, 1, len(stored))
@@ -80,7 +80,7 @@ def write_record(path, form: MapForm, stored: bytes, plain: bytes) -> None:
 
 
 def test_the_largest_record_of_a_small_file_is_read_in_little_memory(tmp_path):
-    """4 MiB of zeros in 4 KiB, with a checksum that fits."""
+    """4 MiB of zeros in 4 KiB, with a matching checksum."""
     form = MapForm(selection="image", top_k=1, grid=(2047, 2048), log_sum_exp=False)
     plain = bytes(RecordCodec([form], 2).nbytes)
     write_record(tmp_path / "large.h5", form, zlib.compress(plain), plain)

@@ -1,4 +1,4 @@
-"""Memory stays flat: writing and opening take the same few MB for any number of rows."""
+"""Writing and opening take the same few MB of memory for any number of rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PROGRAM = """
 import json, resource, sys
 from pathlib import Path
 from labelkit.label_maps import LabelMapFile
-from tests.label_maps.test_row_table import write_keys
+from tests.label_maps.test_rows import write_keys
 
 class Keys:
     def __init__(self, count): self.count = count
@@ -44,7 +44,7 @@ print(json.dumps([size / 1024, written - before, opened - before]))
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts memory in other units")
 def test_memory_does_not_grow_with_the_number_of_rows(tmp_path):
-    """A file of 18 MiB, fifteen times as many rows as before: a sample of the keys comes on top."""
+    """A file of 18 MiB with fifteen times as many rows only adds a sample of its keys."""
     run = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(tmp_path)], cwd=ROOT, capture_output=True, check=True
     )

@@ -1,4 +1,4 @@
-"""The specification is enough: a reader that was written from it alone reads every packed form."""
+"""The reader of the docs, written from the specification alone, reads every form."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from hypothesis import given, settings, strategies as st
 
 from labelkit.hierarchy import ClassList
 from labelkit.label_maps import LabelMapWriter, MapForm
-from tests.label_maps.map_forms import map_forms
-from tests.label_maps.page_reader import page_reader
-from tests.label_maps.random_maps import random_maps
+from tests.label_maps.support.map_forms import map_forms
+from tests.label_maps.support.page_reader import page_reader
+from tests.label_maps.support.random_maps import random_maps
 
 LISTS = {
     count: ClassList(tuple(f"c{n}" for n in range(count)), "c") for count in (3, 300, 1000, 70_000)
@@ -42,21 +42,21 @@ def test_it_reads_long_class_lists(tmp_path, form):
 
 
 def check(path, classes, forms, rng):
-    """Write two images, and compare all logits of the one reader and of the other."""
+    """Write two images, and compare all logits of both readers."""
     writer = LabelMapWriter(path, classes=classes, keys=["é/a", "b"], forms=forms, source={})
     maps = [random_maps(rng, 2, form, len(classes)) for form in forms]
     writer.commit(writer.shards[0], maps, {})
     with writer.finalize() as file:
         for key in file:
-            for (logits, lse), own in zip(READ(path, key), file.maps(key), strict=True):
-                dense = own.dense(len(classes))
+            for (logits, lse), label_map in zip(READ(path, key), file.maps(key), strict=True):
+                dense = label_map.dense(len(classes))
                 np.testing.assert_allclose(logits, dense, rtol=1e-5, atol=1e-4)
-                assert (lse is None) == (own.log_sum_exp is None)
+                assert (lse is None) == (label_map.log_sum_exp is None)
                 if lse is not None:
-                    np.testing.assert_allclose(lse, own.log_sum_exp, rtol=1e-5, atol=1e-5)
+                    np.testing.assert_allclose(lse, label_map.log_sum_exp, rtol=1e-5, atol=1e-5)
 
 
-def test_it_refuses_what_was_changed(tmp_path):
+def test_it_refuses_a_changed_file(tmp_path):
     path = tmp_path / "maps.h5"
     check(path, LISTS[300], [MapForm(top_k=2, grid=(2, 2))], np.random.default_rng(0))
     with h5py.File(path, "r+") as file:

@@ -11,7 +11,7 @@ from labelkit.geometry import CropBox
 from labelkit.label_maps import Background, LabelMap, MapForm, pool
 from labelkit.label_maps.file.codec import MapCodec
 from labelkit.targets import SparseLogits
-from tests.label_maps.random_maps import random_map, random_maps
+from tests.label_maps.support.random_maps import random_map, random_maps
 from tests.oracles.pooling import pooled_logits, pooled_target
 
 EDGE = st.floats(-1.5, 2.0)

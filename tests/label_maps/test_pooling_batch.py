@@ -23,7 +23,7 @@ from labelkit.label_maps import (
 )
 from labelkit.targets import SparseLogitsBatch, SparseProbabilities
 from tests.label_maps.random_boxes import ANY_BOX
-from tests.label_maps.random_maps import random_map, random_maps
+from tests.label_maps.support.random_maps import random_map, random_maps
 from tests.oracles.pooling import dense_logits, roi_align_means
 
 CLASSES = 20

@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 from labelkit.geometry import CropBox
 from labelkit.label_maps import LabelMap, MapForm, pool, pool_by_zoom, pool_tokens
 from tests.label_maps.random_boxes import ANY_BOX
-from tests.label_maps.random_maps import random_maps
+from tests.label_maps.support.random_maps import random_maps
 from tests.oracles.pooling import dense_logits, dense_probabilities, roi_align_means
 
 CLASSES = 20

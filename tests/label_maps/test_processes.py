@@ -1,4 +1,4 @@
-"""An open file in processes and threads, closed and opened again, and changed behind its back."""
+"""An open file in processes and threads, reopened after closing, and changed while it is open."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import pytest
 
 from labelkit.errors import LabelMapError
 from labelkit.label_maps import LabelMapFile
-from tests.label_maps.small_files import damage, make
+from tests.label_maps.support.small_files import damage, make
 
 KEYS = [f"{'ab'[n % 2]}/é{n:02d}.jpg" for n in range(12)]
 DESCRIPTORS = Path("/proc/self/fd")
 
 needs_proc = pytest.mark.skipif(
-    not DESCRIPTORS.exists(), reason="tells its open files otherwise than Linux"
+    not DESCRIPTORS.exists(), reason="reads open descriptors from Linux's /proc"
 )
 
 
@@ -34,7 +34,7 @@ def content(file: LabelMapFile, key: str) -> bytes:
 
 
 def open_descriptors(path: Path) -> int:
-    """How many descriptors of this process lead to a file."""
+    """The number of descriptors of this process that are open on a file."""
     names = []
     for entry in os.listdir(DESCRIPTORS):  # noqa: PTH208 -- Path.iterdir holds one open itself
         try:
@@ -65,8 +65,8 @@ def close_inherited(_: object) -> int:
     return len(INHERITED[0][KEYS[0]].index)
 
 
-def test_an_inherited_file_works_and_closes_in_each_process_alone(path):
-    """As a data loader's workers have it under fork: not pickled, the same descriptor."""
+def test_an_inherited_file_works_and_closes_in_each_process_separately(path):
+    """As in a data loader's workers under fork: not pickled, the same descriptor."""
     written = make(path, KEYS)
     INHERITED[:] = [written]
     try:
@@ -80,7 +80,7 @@ def test_an_inherited_file_works_and_closes_in_each_process_alone(path):
         INHERITED.clear()
 
 
-def test_a_pickled_file_is_a_name_and_opens_anew(path, tmp_path):
+def test_a_pickled_file_is_a_path_and_is_opened_again(path, tmp_path):
     written = make(path, KEYS)
     pickled = pickle.dumps(written)
     assert len(pickled) < 1000
@@ -107,8 +107,8 @@ def test_an_open_file_works_in_threads(path):
     assert found == [True] * 8 * 10 * len(KEYS)
 
 
-def test_threads_that_open_a_closed_file_again_read_that_file(path, monkeypatch):
-    """The one that comes while another opens it must not read from the old descriptor."""
+def test_threads_that_reopen_a_closed_file_read_that_file(path, monkeypatch):
+    """A thread that arrives while another reopens it must not read from the old descriptor."""
     written = make(path, KEYS)
     expected = content(written, KEYS[0])
     written.close()
@@ -172,7 +172,7 @@ def test_a_file_that_is_refused_leaves_no_descriptor_open(path):
         assert open_descriptors(path) == 0, caught.value
 
 
-def test_a_closed_file_that_was_replaced_is_not_read_on(path):
+def test_a_closed_file_that_was_replaced_is_refused(path):
     written = make(path, KEYS)
     written.close()
     path.unlink()
@@ -185,7 +185,7 @@ def test_a_closed_file_that_was_replaced_is_not_read_on(path):
         written.position(KEYS[0])
 
 
-def test_an_open_file_that_was_replaced_stays_what_it_was(path, tmp_path):
+def test_an_open_file_that_was_replaced_still_reads_the_old_content(path, tmp_path):
     written = make(path, KEYS)
     expected = content(written, KEYS[0])
     other = make(tmp_path / "other.h5", KEYS, seed=1)
@@ -194,7 +194,7 @@ def test_an_open_file_that_was_replaced_stays_what_it_was(path, tmp_path):
     assert content(written, KEYS[0]) == expected
 
 
-def test_an_open_file_that_is_written_over_is_told(path):
+def test_an_open_file_that_is_overwritten_in_place_is_refused(path):
     written = make(path, KEYS)
     damage(written, KEYS[4]).close()
     with pytest.raises(LabelMapError, match="has changed since it was opened"):
@@ -210,7 +210,7 @@ def test_an_open_file_that_is_written_over_is_told(path):
             read()
 
 
-def test_a_copy_and_a_link_read_as_the_file(path, tmp_path):
+def test_a_copy_and_a_link_read_like_the_file(path, tmp_path):
     written = make(path, KEYS)
     copy, link = tmp_path / "copy.h5", tmp_path / "link.h5"
     shutil.copyfile(path, copy)
@@ -222,7 +222,7 @@ def test_a_copy_and_a_link_read_as_the_file(path, tmp_path):
 
 
 def test_a_file_moved_within_an_hdf5_user_block_is_found(path, tmp_path):
-    """HDF5 files may begin at byte 512, 1024, ...: rows are counted from there."""
+    """HDF5 files may begin at byte 512, 1024, ...: offsets count from there."""
     written = make(path, KEYS)
     shifted = tmp_path / "shifted.h5"
     shifted.write_bytes(bytes(512) + path.read_bytes())
@@ -230,16 +230,16 @@ def test_a_file_moved_within_an_hdf5_user_block_is_found(path, tmp_path):
         assert content(other, KEYS[5]) == content(written, KEYS[5])
 
 
-def test_a_pickled_file_that_has_been_replaced_since_is_told(path, tmp_path):
-    """Row numbers that go with it would be of other images."""
+def test_a_pickled_file_that_has_been_replaced_is_refused(path, tmp_path):
+    """Its row numbers would belong to other images."""
     pickled = pickle.dumps(make(path, KEYS[1:]))
     make(tmp_path / "grown.h5", KEYS).path.replace(path)
     with pytest.raises(LabelMapError, match="has changed since it was opened"):
         pickle.loads(pickled)  # noqa: S301 -- our own
 
 
-def test_a_file_of_other_images_written_over_an_open_one_is_told(path, tmp_path):
-    """Of the same size, so that every row is where a row was."""
+def test_a_file_of_other_images_written_over_an_open_one_is_refused(path, tmp_path):
+    """Of the same size, so that every row is where another row was."""
     written = make(path, KEYS)
     other = make(tmp_path / "other.h5", [key.replace("é", "è") for key in KEYS])
     shutil.copyfile(other.path, path)

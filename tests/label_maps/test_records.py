@@ -1,4 +1,4 @@
-"""A row's record: the maps of several forms behind one another, compressed into one stream."""
+"""A row's record: the maps of several forms, concatenated and compressed as one stream."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from hypothesis import given, settings, strategies as st
 
 from labelkit.label_maps import LabelMap, LabelMaps, MapForm, RecordCodec
 from labelkit.label_maps.file.codec import MapCodec
-from tests.label_maps.map_forms import CLASS_COUNTS, map_forms
-from tests.label_maps.random_maps import random_maps
+from tests.label_maps.support.map_forms import CLASS_COUNTS, map_forms
+from tests.label_maps.support.random_maps import random_maps
 from tests.label_maps.test_codec import assert_same
 
 PLAIN = MapForm(top_k=2, grid=(3, 4))
@@ -28,7 +28,7 @@ def encoded(codec: RecordCodec, forms: list[MapForm], num_classes: int) -> list[
 
 @settings(deadline=None, max_examples=80)
 @given(st.data())
-def test_several_maps_of_an_image_come_back_from_what_is_stored(data):
+def test_several_maps_of_an_image_are_decoded_from_one_record(data):
     num_classes = data.draw(st.sampled_from(CLASS_COUNTS))
     forms = data.draw(st.lists(map_forms(num_classes), min_size=1, max_size=3))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
@@ -38,13 +38,13 @@ def test_several_maps_of_an_image_come_back_from_what_is_stored(data):
         stored = codec.compress(record)
         assert len(stored) <= codec.longest_stored
         assert codec.expand(stored) == record
-        alone = codec.decode(np.frombuffer(record, np.uint8)[None])
-        for every in (alone, codec.decode(codec.encode(maps))):
+        single = codec.decode(np.frombuffer(record, np.uint8)[None])
+        for every in (single, codec.decode(codec.encode(maps))):
             for found, whole, form in zip(every, maps, forms, strict=True):
                 assert_same(found[number if len(found) > 1 else 0], whole[number], form)
 
 
-def test_records_of_several_forms_lie_behind_one_another():
+def test_records_of_several_forms_are_concatenated():
     forms = [PLAIN, MapForm(selection="image", top_k=1, grid=(2, 2), background=2), TINY]
     whole = RecordCodec(forms, 9)
     parts = [MapCodec(form, 9) for form in forms]
@@ -55,15 +55,15 @@ def test_records_of_several_forms_lie_behind_one_another():
     assert np.array_equal(whole.encode(maps), np.concatenate(expected, axis=1))
 
 
-def test_a_packed_record_is_one_stream_that_any_zlib_reads():
+def test_a_record_is_one_stream_that_any_zlib_reads():
     for forms in ([PLAIN], [TINY], [TINY, PLAIN]):
         codec = RecordCodec(forms, 300)
         for record in encoded(codec, forms, 300):
             assert zlib.decompress(codec.compress(record)) == record
 
 
-def test_bytes_of_another_kind_begin_a_block_of_their_own():
-    """Worth a tenth of the file; a codec that forgot its breaks would still read."""
+def test_another_kind_of_bytes_begins_a_new_block():
+    """This saves a tenth of the file; a codec without its breaks would still read."""
     form = MapForm(selection="image", top_k=2, grid=(3, 4), background=3, log_sum_exp=True)
     assert MapCodec(form, 9).breaks == (8, 16, 28, 28 + 24, 28 + 36, 28 + 39, 28 + 45)
     codec = RecordCodec([form, PLAIN], 1000)
@@ -75,8 +75,8 @@ def test_bytes_of_another_kind_begin_a_block_of_their_own():
 
 
 @pytest.mark.parametrize("count", [1, 64])
-def test_a_record_that_does_not_compress_is_not_too_long_to_be_read(count):
-    """Very small parts, each in a block of its own, grow when they are compressed."""
+def test_an_incompressible_record_is_within_the_limit(count):
+    """Very small parts in separate blocks grow when they are compressed."""
     form = MapForm(
         selection="image", top_k=1, grid=(1, 1), background=2, patterns=2, log_sum_exp=True
     )
@@ -85,7 +85,7 @@ def test_a_record_that_does_not_compress_is_not_too_long_to_be_read(count):
     assert len(codec.compress(record)) <= codec.longest_stored
 
 
-def test_what_is_not_one_whole_compressed_record_is_refused():
+def test_anything_but_one_complete_compressed_record_is_refused():
     codec = RecordCodec([PLAIN], 300)
     record = encoded(codec, [PLAIN], 300)[0]
     stored = codec.compress(record)
@@ -110,8 +110,8 @@ def test_what_is_not_one_whole_compressed_record_is_refused():
     assert codec.expand(zlib.compress(record, 1)) == record
 
 
-def test_a_bomb_is_expanded_no_further_than_a_record():
-    """Half a megabyte that would be a hundred mebibytes."""
+def test_a_zip_bomb_is_not_expanded_beyond_a_record():
+    """Half a megabyte that would expand to a hundred mebibytes."""
     codec = RecordCodec([PLAIN], 300)
     bomb = zlib.compress(bytes(100 << 20), 1)
     tracemalloc.start()
@@ -143,7 +143,7 @@ def decoded(codec: MapCodec | RecordCodec, record: bytes) -> object:
 NAN, LARGE = b"\x00\x00\xc0\x7f", b"\xff\xff\x7f\x7f"  # float32
 
 
-def test_a_damaged_packed_map_of_cells_is_refused():
+def test_a_damaged_map_of_cells_is_refused():
     codec = MapCodec(MapForm(top_k=1, grid=(2, 2), log_sum_exp=True), 5)
     index = np.array([3, 1, 3, 1]).reshape(1, 1, 2, 2)
     ones = np.ones((1, 1, 2, 2))
@@ -210,12 +210,12 @@ def test_floats_that_are_not_finite_are_refused():
         [TINY] * 65,
     ],
 )
-def test_records_that_no_reader_should_make_room_for_are_refused(forms):
+def test_records_that_are_too_large_are_refused(forms):
     with pytest.raises(ValueError, match="maps per image"):
         RecordCodec(forms, 9)
 
 
-def test_maps_that_do_not_fit_the_forms_are_refused():
+def test_maps_that_do_not_match_the_forms_are_refused():
     codec = RecordCodec([PLAIN, TINY], 9)
     rng = np.random.default_rng(0)
     plain, tiny = random_maps(rng, 2, PLAIN, 9), random_maps(rng, 2, TINY, 9)
@@ -227,7 +227,7 @@ def test_maps_that_do_not_fit_the_forms_are_refused():
         codec.encode([tiny, plain])
 
 
-def test_maps_of_several_batches_join():
+def test_maps_of_several_batches_are_concatenated():
     for form in (
         MapForm(top_k=2, grid=(3, 4)),
         MapForm(top_k=2, grid=(3, 4), background=3, log_sum_exp=True),
@@ -249,8 +249,8 @@ def test_a_map_whose_arrays_differ_in_shape_is_refused():
         LabelMap(np.zeros((1, 2, 2), np.uint16), np.zeros((1, 2, 3), np.float32))
 
 
-def test_adjacent_breaks_are_apart():
-    """A block of no bytes would be a waste in every record."""
+def test_adjacent_breaks_are_distinct():
+    """An empty block would waste bytes in every record."""
     for form in (PLAIN, TINY, MapForm(selection="image", top_k=1, grid=(2, 2), background=1)):
         breaks = (0, *MapCodec(form, 9).breaks, MapCodec(form, 9).nbytes)
         assert all(start < stop for start, stop in pairwise(breaks))

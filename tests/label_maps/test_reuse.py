@@ -1,4 +1,4 @@
-"""Appending: old rows are taken over as they are, only the new images are made."""
+"""Reuse copies old rows unchanged, and only new images are made."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from labelkit.errors import LabelMapError
 from labelkit.hierarchy import ClassList
 from labelkit.label_maps import LabelMapFile, MapForm
 from labelkit.label_maps.file.reader import stored_rows
-from tests.label_maps.dying import deaths
-from tests.label_maps.small_files import FORM, SOURCE, damage, make, maps_of, writer_of
+from tests.label_maps.support.killing import deaths
+from tests.label_maps.support.small_files import FORM, SOURCE, damage, make, maps_of, writer_of
 
 OLD = [f"a/{n:02d}.jpg" for n in range(0, 20, 2)]
 NEW = [f"a/{n:02d}.jpg" for n in range(1, 20, 2)]
@@ -26,20 +26,20 @@ def old(tmp_path):
 
 
 @pytest.mark.parametrize("forms", [(FORM,), (FORM, IMAGE)], ids=("one form", "two forms"))
-def test_the_file_is_the_one_that_one_run_makes_byte_for_byte(tmp_path, forms):
+def test_the_grown_file_equals_one_run_byte_for_byte(tmp_path, forms):
     old = make(tmp_path / "old.h5", OLD, forms)
     grown = make(tmp_path / "new.h5", [*NEW, *OLD], forms, reuse=old)
     assert grown.path.read_bytes() == make(tmp_path / "w.h5", OLD + NEW, forms).path.read_bytes()
 
 
-def test_only_the_other_keys_are_to_be_made(old, tmp_path):
+def test_only_new_keys_are_pending(old, tmp_path):
     writer = writer_of(tmp_path / "new.h5", [*OLD, *NEW], reuse=old)
     assert writer.keys == NEW
     assert sum(shard.stop - shard.start for shard in writer.pending()) == len(NEW)
 
 
-def test_old_rows_are_not_encoded_anew(tmp_path):
-    """They hold other scores than a run of today would give."""
+def test_old_rows_are_not_encoded_again(tmp_path):
+    """They have other scores than a new run would give."""
     old = make(tmp_path / "old.h5", OLD, seed=1)
     grown = make(tmp_path / "new.h5", OLD + NEW, reuse=old)
     rows = {row[0].decode(): row for row in stored_rows(grown).unchecked()}
@@ -47,7 +47,7 @@ def test_old_rows_are_not_encoded_anew(tmp_path):
     assert set(rows) == {*OLD, *NEW}
 
 
-def test_rows_of_images_that_are_gone_stay_behind(old, tmp_path):
+def test_rows_of_removed_images_are_not_copied(old, tmp_path):
     grown = make(tmp_path / "new.h5", OLD[3:] + NEW, reuse=old)
     assert grown.path.read_bytes() == make(tmp_path / "whole.h5", OLD[3:] + NEW).path.read_bytes()
 
@@ -73,7 +73,7 @@ def test_unreadable_images_are_tried_again(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("facts", "told"),
+    ("facts", "message"),
     [
         ({"source": SOURCE | {"input_size": 224}}, r"source\.input_size is 320, here it is 224"),
         ({"forms": [MapForm(top_k=4, grid=(4, 5), background=4)]}, r"maps\.0\.top_k is 3"),
@@ -81,13 +81,13 @@ def test_unreadable_images_are_tried_again(tmp_path):
         ({"classes": ClassList.of([f"c{n}" for n in range(20)], "others")}, r"twenty.*others"),
     ],
 )
-def test_what_differs_is_named_and_nothing_is_begun(old, tmp_path, facts, told):
-    with pytest.raises(LabelMapError, match=rf"old\.h5 cannot be reused: .*{told}"):
+def test_what_differs_is_named_before_anything_is_written(old, tmp_path, facts, message):
+    with pytest.raises(LabelMapError, match=rf"old\.h5 cannot be reused: .*{message}"):
         writer_of(tmp_path / "new.h5", OLD + NEW, reuse=old, **facts)
     assert not (tmp_path / "new.h5.parts").exists()
 
 
-def test_shards_of_another_old_file_are_not_gone_on_with(old, tmp_path):
+def test_shards_of_another_old_file_are_not_resumed(old, tmp_path):
     path = tmp_path / "new.h5"
     writer_of(path, OLD + NEW, reuse=old)
     with pytest.raises(LabelMapError, match=r"other settings \(reuse: "):
@@ -98,8 +98,8 @@ def test_shards_of_another_old_file_are_not_gone_on_with(old, tmp_path):
     assert plan["reuse"] == old.digest
 
 
-def test_damaged_old_rows_are_made_anew(old, tmp_path):
-    """After the new images, with the reason; the file is the one that one run makes."""
+def test_damaged_old_rows_are_made_again(old, tmp_path):
+    """After the new images, with the reason; the file equals that of one run."""
     whole = make(tmp_path / "whole.h5", OLD + NEW).path.read_bytes()
     old = damage(damage(old, OLD[4]), OLD[7])
     writer = writer_of(tmp_path / "a.h5", OLD + NEW, reuse=old)
@@ -109,8 +109,8 @@ def test_damaged_old_rows_are_made_anew(old, tmp_path):
     assert make(tmp_path / "new.h5", OLD + NEW, reuse=old).path.read_bytes() == whole
 
 
-def test_shards_of_new_images_are_kept_where_more_or_fewer_rows_are_damaged(old, tmp_path):
-    """A failing disk damages one after the other; copied again, the file is whole."""
+def test_shards_of_new_images_are_kept_if_more_or_fewer_rows_are_damaged(old, tmp_path):
+    """A failing disk damages one row after another; a new copy of the file is intact."""
     spare, path = tmp_path / "spare.h5", tmp_path / "new.h5"
     shutil.copy(old.path, spare)
 
@@ -144,23 +144,23 @@ def test_a_row_that_is_damaged_while_others_are_made_is_not_copied(old, tmp_path
     assert again.keys[shard.start : shard.stop] == [OLD[4]]
 
 
-def test_an_old_file_that_changes_is_no_file_of_damaged_rows(old, tmp_path):
+def test_an_old_file_that_changes_is_not_reported_as_damaged_rows(old, tmp_path):
     old.path.write_bytes(old.path.read_bytes())
     with pytest.raises(LabelMapError, match="has changed since it was opened"):
         writer_of(tmp_path / "new.h5", OLD + NEW, reuse=old)
 
 
-def test_a_damaged_row_that_is_left_behind_does_no_harm(old, tmp_path):
-    """Its image is gone, so nobody needs it."""
+def test_a_damaged_row_of_a_removed_image_does_not_matter(old, tmp_path):
+    """Its image is gone, so the row is not needed."""
     old = damage(old, OLD[4])
     kept = [key for key in OLD if key != OLD[4]]
     assert len(make(tmp_path / "new.h5", kept, reuse=old)) == len(kept)
 
 
-def test_killed_after_any_step_the_next_run_goes_on(old, tmp_path):
-    """What was committed is never made again, and the file is the one of an undisturbed run.
+def test_a_run_killed_after_any_step_is_resumed(old, tmp_path):
+    """Committed work is never made again, and the file equals that of an undisturbed run.
 
-    Damaged old rows, which have shards of their own, are among it.
+    This includes damaged old rows, which have separate shards.
     """
     whole = make(tmp_path / "whole.h5", OLD + NEW).path.read_bytes()
     old = damage(old, OLD[4])
@@ -190,7 +190,7 @@ def test_killed_after_any_step_the_next_run_goes_on(old, tmp_path):
     assert steps > 50
 
 
-def test_what_maps_are_made_from_tells_shards_apart_but_is_not_kept(tmp_path):
+def test_made_from_distinguishes_shards_but_is_not_stored(tmp_path):
     path = tmp_path / "new.h5"
     writer_of(path, OLD, made_from="one")
     with pytest.raises(LabelMapError, match="made_from: one there, two now"):

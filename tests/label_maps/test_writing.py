@@ -1,4 +1,4 @@
-"""Writing in shards, once, whole or not at all; a full disk or ``kill -9`` loses nothing."""
+"""Shards are written once, completely or not at all; a full disk or ``kill -9`` loses nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from labelkit.errors import LabelMapError
 from labelkit.hierarchy import ClassList
 from labelkit.label_maps import LabelMapFile, LabelMapWriter, MapForm
-from tests.label_maps.small_files import CLASSES, FORM, make, maps_of, writer_of
+from tests.label_maps.support.small_files import CLASSES, FORM, make, maps_of, writer_of
 
 BAD = {"bad.jpg": "torn"}
 KEYS = [f"b/{n:02d}.jpg" for n in range(7)] + ["a/é.png", "a/z.jpg", "bad.jpg"]
@@ -49,7 +49,7 @@ def test_the_file_does_not_depend_on_the_order_of_keys_or_shards(tmp_path):
     assert made.finalize().path.read_bytes() == first
 
 
-def test_the_size_of_shards_changes_nothing(tmp_path):
+def test_the_shard_size_does_not_change_the_file(tmp_path):
     first = write(tmp_path / "a.h5").path.read_bytes()
     for rows in (1, 3, 100):
         assert write(tmp_path / f"{rows}.h5", shard_rows=rows).path.read_bytes() == first
@@ -61,15 +61,15 @@ def test_a_second_run_makes_only_what_is_missing(path):
     assert [len(KEYS[shard.start : shard.stop]) for shard in writer(path).shards] == [4, 4, 2]
 
 
-def test_a_shard_of_nothing_but_unreadable_images_is_whole(path):
+def test_a_shard_of_unreadable_images_is_complete(path):
     torn = {f"b/{n:02d}.jpg": "torn" for n in range(2, 6)}  # the second of three shards
     with make(path, KEYS, unreadable=BAD | torn) as file:
         assert set(file) == set(KEYS) - torn.keys() - BAD.keys()
         assert file.unreadable == BAD | torn
 
 
-def test_a_shard_that_another_writer_committed_stays_as_it_is(path):
-    """Two writers on one output: the first one wins, the second one's maps are not needed."""
+def test_a_shard_that_another_writer_committed_is_kept(path):
+    """Two writers of one output: the first one wins, the second one's maps are discarded."""
     one, other = writer(path), writer(path)
     shard = one.pending()[0]
     keys = one.keys[shard.start : shard.stop]
@@ -86,7 +86,7 @@ def test_a_shard_that_another_writer_committed_stays_as_it_is(path):
     assert path.read_bytes() == write(path.with_name("alone.h5")).path.read_bytes()
 
 
-def test_maps_that_do_not_fit_the_shard_are_refused(path):
+def test_maps_that_do_not_match_the_shard_are_refused(path):
     made = writer(path)
     shard = made.pending()[0]
     keys = made.keys[shard.start : shard.stop]
@@ -99,7 +99,7 @@ def test_maps_that_do_not_fit_the_shard_are_refused(path):
     assert len(made.pending()) == 3
 
 
-def test_finalize_names_what_is_still_to_be_made(path):
+def test_finalize_counts_missing_shards(path):
     made = writer(path)
     commit(made, 1)
     with pytest.raises(LabelMapError, match="2 of 3 shards have not been made yet"):
@@ -126,21 +126,21 @@ def test_other_settings_do_not_mix_with_earlier_shards(path, facts, message):
     assert len(writer(path).pending()) == 2
 
 
-def test_versions_and_the_lists_name_are_no_part_of_the_plan(path):
+def test_versions_and_the_name_of_the_class_list_are_not_part_of_the_plan(path):
     """An upgrade in the middle of a long job must not cost the finished shards."""
     commit(writer(path, made_with={"torch": "1"}), 0)
     renamed = ClassList(CLASSES.ids, "another name")
     assert len(writer(path, made_with={"torch": "2"}, classes=renamed).pending()) == 2
 
 
-def test_an_existing_file_is_never_overwritten(path):
+def test_an_existing_file_is_not_overwritten_by_default(path):
     path.write_text("mine")
     with pytest.raises(FileExistsError, match="exists"):
         writer(path)
     assert path.read_text() == "mine"
 
 
-def test_a_file_that_appears_meanwhile_is_never_overwritten(path):
+def test_a_file_that_appears_meanwhile_is_not_overwritten(path):
     made = writer(path)
     while made.pending():
         commit(made, 0)
@@ -152,7 +152,7 @@ def test_a_file_that_appears_meanwhile_is_never_overwritten(path):
     assert len(made.finalize()) == 9
 
 
-def test_a_dangling_link_is_no_free_name(path):
+def test_a_dangling_link_counts_as_an_existing_file(path):
     path.symlink_to(path.with_name("nowhere"))
     with pytest.raises(FileExistsError, match="exists"):
         writer(path)
@@ -161,19 +161,19 @@ def test_a_dangling_link_is_no_free_name(path):
 @pytest.mark.parametrize(
     "key", ["../x.jpg", "/x.jpg", "a/../../x.jpg", "a\0b", "", "\udcff.jpg", "é" * 2049]
 )
-def test_keys_that_leave_the_folder_are_refused(path, key):
+def test_keys_that_point_outside_the_folder_are_refused(path, key):
     with pytest.raises(LabelMapError):
         writer(path, keys=[key])
 
 
-def test_keys_at_the_ends_of_what_can_be_are_kept(path):
+def test_unusual_keys_are_kept(path):
     keys = ["é" * 2048, "..a/..b..", "a b\n\t", "\x01", "\U0010ffff", "."]
     with make(path, keys) as file:
         assert list(file) == sorted(keys, key=str.encode)
         assert not file.missing(keys)
 
 
-def test_a_key_twice_is_refused(path):
+def test_a_duplicate_key_is_refused(path):
     with pytest.raises(LabelMapError, match=r"duplicate key 'a\.jpg'"):
         writer(path, keys=["a.jpg", "b.jpg", "a.jpg"])
 
@@ -190,14 +190,14 @@ def test_a_damaged_shard_is_removed_and_made_again(path):
     assert len(write(path)) == 9
 
 
-def test_a_shard_that_was_torn_before_its_marker_is_made_again(path):
+def test_an_incomplete_shard_without_a_marker_is_made_again(path):
     made = writer(path)
     (made.parts / "000000.h5").write_bytes(b"torn")
     commit(made, 0)
     assert len(write(path)) == 9
 
 
-def test_a_marker_that_is_no_marker_is_told_with_the_way_out(path):
+def test_a_damaged_marker_is_refused_with_what_to_do_next(path):
     made = writer(path)
     commit(made, 0)
     (made.parts / "000000.json").write_text("{")
@@ -205,7 +205,7 @@ def test_a_marker_that_is_no_marker_is_told_with_the_way_out(path):
         made.pending()
 
 
-def test_a_lost_plan_is_told_with_the_way_out(path):
+def test_a_lost_plan_is_refused_with_what_to_do_next(path):
     made = writer(path)
     commit(made, 0)
     (made.parts / "plan.json").unlink()
@@ -249,17 +249,17 @@ def run(program: str, path: Path, *arguments: object) -> int:
     return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 
-def test_killed_in_the_middle_of_a_shard_the_next_run_goes_on(path, tmp_path):
-    """Kill -9 while HDF5 is half-written: the finished shard stays, the file is as if unbroken."""
+def test_a_run_killed_inside_a_shard_is_resumed(path, tmp_path):
+    """``kill -9`` inside HDF5: the finished shard is kept, the file equals an undisturbed one."""
     assert run(KILLED, path) == -signal.SIGKILL
     assert [shard.number for shard in writer(path).pending()] == [1, 2]
     assert write(path).path.read_bytes() == write(tmp_path / "unbroken.h5").path.read_bytes()
 
 
-def test_a_disk_that_is_full_at_any_byte_is_told_and_loses_nothing(path):
-    """A limit on file sizes stands in for the disk: one shard fails, the earlier one stays.
+def test_a_disk_that_is_full_at_any_byte_loses_nothing(path):
+    """A limit on file sizes simulates a full disk: one shard fails, the earlier one is kept.
 
-    HDF5 crashes the process where it closes a file that it could not write.
+    HDF5 crashes the process when it closes a file that it could not write.
     """
     for _ in range(2):
         commit(writer(path), 0)
@@ -275,7 +275,7 @@ def test_a_disk_that_is_full_at_any_byte_is_told_and_loses_nothing(path):
 
 @pytest.mark.parametrize("facts", [{"source": {"by": "another"}}, {"shard_rows": 3}], ids=str)
 def test_a_shard_of_another_plan_is_made_again(path, tmp_path, facts):
-    """Put there by hand, with or without its marker: another source, or fewer images."""
+    """Copied there by hand, with or without its marker: another source, or fewer images."""
     foreign = writer(tmp_path / "foreign.h5", **facts)
     commit(foreign, 0)
     for suffixes in ((".h5",), (".h5", ".json")):
@@ -291,7 +291,7 @@ def test_a_shard_of_another_plan_is_made_again(path, tmp_path, facts):
         path.unlink()
 
 
-def test_what_a_file_has_no_room_for_is_refused_before_the_first_shard(path):
+def test_a_source_or_class_list_that_is_too_long_is_refused_before_the_first_shard(path):
     with pytest.raises(LabelMapError, match="more than a label-map file's 1,048,576"):
         writer(path, source={"long": "x" * (1 << 20)})
     ids = [f"{number:06d}" + "x" * 140 for number in range(200_000)]
@@ -300,7 +300,7 @@ def test_what_a_file_has_no_room_for_is_refused_before_the_first_shard(path):
 
 
 def test_long_lists_of_long_ids_are_kept(path):
-    """Beyond what a reader lets a compressed list expand to."""
+    """Longer than a reader allows a compressed list to expand to."""
     classes = ClassList.of([f"{number:06d}" + "x" * 100 for number in range(200_000)])
     with write(path, classes=classes) as file:
         assert file.classes == classes

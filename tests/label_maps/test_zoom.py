@@ -10,7 +10,7 @@ from hypothesis import given, settings, strategies as st
 
 from labelkit.geometry import CropBox
 from labelkit.label_maps import LabelMap, MapForm, pool, pool_by_zoom
-from tests.label_maps.random_maps import random_map, random_maps
+from tests.label_maps.support.random_maps import random_map, random_maps
 
 CLASSES = 20
 ZOOMS = (1.0, 2.0, 4.0)

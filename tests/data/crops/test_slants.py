@@ -18,7 +18,7 @@ from labelkit.data import CropTracker, follow_crop, track_crop
 from labelkit.geometry import CropBox
 from labelkit.label_maps import pool
 from tests.data.crops.support import H, W, ramp
-from tests.label_maps.random_maps import random_map
+from tests.label_maps.support.random_maps import random_map
 
 SLANTED = {
     "rotation": v2.RandomRotation(40),

@@ -1,4 +1,4 @@
-"""Forms of label maps for hypothesis: the whole domain, with its ends drawn often."""
+"""Hypothesis strategies for forms: the whole domain, with its limits drawn often."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def grids() -> st.SearchStrategy[tuple[int, int]]:
 
 @st.composite
 def map_forms(draw: st.DrawFn, num_classes: int) -> MapForm:
-    """A form that maps of ``num_classes`` classes can have; small enough for a test."""
+    """A form that is possible for ``num_classes`` classes, and small enough for a test."""
     selection = draw(st.sampled_from(["cell", "image"]))
     grid = draw(grids())
     most = min(num_classes, 400 if grid == (1, 1) else 12)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-PAGE = Path(__file__).parents[2] / "docs" / "label-map-files.md"
+PAGE = Path(__file__).parents[3] / "docs" / "label-map-files.md"
 
 
 def page_reader():

@@ -1,4 +1,4 @@
-"""Merging: rows as they stand, in one file that the order of the inputs cannot change."""
+"""Merging copies rows unchanged, and the order of the inputs does not matter."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from labelkit.label_maps import LabelMapFile, MapForm, merge
 from labelkit.label_maps.file.hdf5_writer import FileContent, RowStream, write_file
 from labelkit.label_maps.file.layout import row_crc32
 from labelkit.label_maps.file.reader import stored_rows
-from tests.label_maps.dying import deaths
-from tests.label_maps.small_files import CLASSES, FORM, MADE_WITH, SOURCE, damage, make
+from tests.label_maps.support.killing import deaths
+from tests.label_maps.support.small_files import CLASSES, FORM, MADE_WITH, SOURCE, damage, make
 
 KEYS = [f"{folder}/{n:02d}.jpg" for folder in ("a", "é", "b") for n in range(9)]
 IMAGE = MapForm(selection="image", top_k=3, grid=(4, 5), background=6, patterns=2, zoom=2.0)
@@ -24,12 +24,12 @@ IMAGE = MapForm(selection="image", top_k=3, grid=(4, 5), background=6, patterns=
 
 @pytest.fixture
 def thirds(tmp_path):
-    """Three files that part the keys at random, the keys of each one all over the place."""
+    """Three files with a random partition of the keys."""
     mixed = np.random.default_rng(0).permutation(KEYS).tolist()
     return [make(tmp_path / f"{n}.h5", mixed[n::3]) for n in range(3)]
 
 
-def test_the_parts_are_the_file_that_one_run_makes_byte_for_byte(thirds, tmp_path):
+def test_the_merged_file_equals_one_run_byte_for_byte(thirds, tmp_path):
     whole = make(tmp_path / "whole.h5", KEYS)
     merged = merge(thirds, tmp_path / "merged.h5")
     assert list(merged) == sorted(KEYS, key=str.encode)
@@ -44,7 +44,7 @@ def test_every_form_is_copied(tmp_path, forms):
 
 
 def test_the_order_of_the_files_changes_nothing(tmp_path):
-    """Though names, versions, reasons and the order of the source's members differ among them."""
+    """Although names, versions, reasons and the order of the source's members differ."""
     turned = dict(reversed(SOURCE.items()))
     parts = [
         make(tmp_path / "0.h5", [*KEYS[:12], "x.jpg"], unreadable={"x.jpg": "torn"}),
@@ -69,14 +69,14 @@ def test_the_order_of_the_files_changes_nothing(tmp_path):
     assert len(merged) == len(KEYS)
 
 
-def test_in_steps_or_at_once_is_the_same(thirds, tmp_path):
+def test_merging_in_steps_or_at_once_is_the_same(thirds, tmp_path):
     first = merge(thirds[:2], tmp_path / "first.h5")
     twice = merge([thirds[2], first], tmp_path / "twice.h5")
     once = merge(thirds, tmp_path / "once.h5")
     assert twice.path.read_bytes() == once.path.read_bytes()
 
 
-def test_one_map_compressed_in_two_ways_stands_once_whatever_the_order(tmp_path):
+def test_one_map_compressed_in_two_ways_is_merged_in_any_order(tmp_path):
     """Rows are equal if their checksums are; the shorter one is kept."""
     plain = make(tmp_path / "a.h5", KEYS[:3])
     level_0 = [
@@ -97,7 +97,7 @@ def test_one_map_compressed_in_two_ways_stands_once_whatever_the_order(tmp_path)
 
 
 def _forged(file):
-    """Another map of a file's first row whose CRC-32 is the same, as one record and decoded."""
+    """Another map with the CRC-32 of a file's first row, as a record and decoded."""
     row = next(stored_rows(file).checked())
     # A multiple of the CRC's polynomial: its 33 bits, in the order that zlib takes them.
     polynomial = int(f"{0x104C11DB7:033b}"[::-1], 2)
@@ -116,7 +116,7 @@ def _forged(file):
     raise AssertionError("no other map has this checksum")
 
 
-def test_two_maps_of_one_checksum_are_refused_too(tmp_path):
+def test_two_maps_with_one_checksum_are_refused(tmp_path):
     form = MapForm(top_k=3, grid=(4, 5), background=4)
     first = make(tmp_path / "a.h5", KEYS[:1], [form])
     second = _forged(first)
@@ -131,13 +131,13 @@ def test_two_maps_of_one_checksum_are_refused_too(tmp_path):
 
 def test_a_row_wins_over_an_unreadable_image(tmp_path):
     torn = make(tmp_path / "a.h5", KEYS[:5], unreadable={KEYS[0]: "torn", KEYS[1]: "torn"})
-    mended = make(tmp_path / "b.h5", [KEYS[0], KEYS[7]])
-    merged = merge([torn, mended], tmp_path / "m.h5")
+    readable = make(tmp_path / "b.h5", [KEYS[0], KEYS[7]])
+    merged = merge([torn, readable], tmp_path / "m.h5")
     assert KEYS[0] in merged
     assert merged.unreadable == {KEYS[1]: "torn"}
 
 
-def test_files_without_rows_join_too(tmp_path):
+def test_files_without_rows_can_be_merged(tmp_path):
     torn = make(tmp_path / "a.h5", KEYS[:1], unreadable={KEYS[0]: "torn"})
     assert len(merge([torn, torn], tmp_path / "m.h5")) == 0
 
@@ -153,7 +153,7 @@ def test_two_maps_of_one_image_are_refused_with_its_key(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("facts", "told"),
+    ("facts", "message"),
     [
         (
             {"source": SOURCE | {"input_size": 224}},
@@ -168,21 +168,21 @@ def test_two_maps_of_one_image_are_refused_with_its_key(tmp_path):
         ({"forms": [FORM, IMAGE]}, "differ in maps: "),
     ],
 )
-def test_what_differs_is_named(tmp_path, facts, told):
+def test_what_differs_is_named(tmp_path, facts, message):
     first, second = make(tmp_path / "a.h5", KEYS[:5]), make(tmp_path / "b.h5", KEYS[5:], **facts)
-    with pytest.raises(LabelMapError, match=rf"(?s)a\.h5 and .*b\.h5 .*{told}"):
+    with pytest.raises(LabelMapError, match=rf"(?s)a\.h5 and .*b\.h5 .*{message}"):
         merge([first, second], tmp_path / "m.h5")
     assert not (tmp_path / "m.h5").exists()
 
 
-def test_other_classes_are_told_by_their_lists(tmp_path):
+def test_different_class_lists_are_named(tmp_path):
     other = ClassList.of([f"class {n}" for n in range(19, -1, -1)], "turned")
     files = [make(tmp_path / "a.h5", KEYS[:5]), make(tmp_path / "b.h5", KEYS[5:], classes=other)]
     with pytest.raises(LabelMapError, match=r"twenty.*turned"):
         merge(files, tmp_path / "m.h5")
 
 
-def test_a_damaged_row_is_named_and_leaves_nothing(thirds, tmp_path):
+def test_a_damaged_row_is_named_and_no_file_is_left(thirds, tmp_path):
     key = list(thirds[1])[4]
     thirds[1] = damage(thirds[1], key)
     with pytest.raises(LabelMapError, match=rf"1\.h5, row 4 \({key}\)"):
@@ -190,14 +190,14 @@ def test_a_damaged_row_is_named_and_leaves_nothing(thirds, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0.h5", "1.h5", "2.h5"]
 
 
-def test_a_damaged_copy_of_a_row_that_another_file_has_is_told_as_well(tmp_path):
+def test_a_damaged_copy_of_an_intact_row_is_refused(tmp_path):
     files = [make(tmp_path / f"{n}.h5", KEYS[:6]) for n in range(2)]
     files[1] = damage(files[1], KEYS[2])
     with pytest.raises(LabelMapError, match=r"1\.h5, row 2"):
         merge(files, tmp_path / "m.h5")
 
 
-def test_nothing_is_ever_replaced(thirds, tmp_path):
+def test_no_file_is_replaced_by_default(thirds, tmp_path):
     before = thirds[0].path.read_bytes()
     with pytest.raises(FileExistsError, match="choose another name"):
         merge(thirds, thirds[0].path)
@@ -221,11 +221,11 @@ def test_progress_ends_with_every_row(thirds, tmp_path):
     assert seen[-1] == (len(KEYS), len(KEYS))
 
 
-def test_versions_that_all_files_share_stay(thirds, tmp_path):
+def test_versions_that_all_files_share_are_kept(thirds, tmp_path):
     assert merge(thirds, tmp_path / "m.h5").made_with == MADE_WITH
 
 
-def test_killed_after_any_step_there_is_no_file_or_a_whole_one(thirds, tmp_path):
+def test_a_merge_killed_after_any_step_leaves_no_file_or_a_complete_one(thirds, tmp_path):
     whole = merge(thirds, tmp_path / "whole.h5").path.read_bytes()
     output = tmp_path / "out" / "m.h5"
     output.parent.mkdir()

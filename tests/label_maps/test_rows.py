@@ -1,4 +1,4 @@
-"""Keys are found through a sample of them, whatever its stride and the blocks they are read in."""
+"""Keys are found through a sample of them, for any stride and block size."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from labelkit.label_maps.file import rows as row_table
 from labelkit.label_maps.file.hdf5_writer import FileContent, RowStream, write_file
 from labelkit.label_maps.file.layout import FORMAT, VERSION, Header, row_crc32
 from labelkit.label_maps.file.rows import RowTable
-from tests.label_maps.random_maps import random_maps
+from tests.label_maps.support.random_maps import random_maps
 
 CLASSES = ClassList.of(["a", "b", "c"])
 FORM = MapForm(top_k=1, grid=(1, 1))
 
 
 def write_keys(path, keys):
-    """A file of these keys, ascending, all with one map."""
+    """Write a file of these ascending keys, all with the same map."""
     codec = RecordCodec([FORM], len(CLASSES))
     record = bytes(codec.encode([random_maps(np.random.default_rng(0), 1, FORM, len(CLASSES))])[0])
     stored = codec.compress(record)
@@ -32,7 +32,7 @@ def write_keys(path, keys):
 
 
 def some_keys(rng, count):
-    """Keys of any length, some of them the beginning of others."""
+    """Keys of any length, some of them prefixes of others."""
     lengths = rng.integers(1, 30, 3 * count)
     keys = {"".join(rng.choice(list("ab/éz"), length)).lstrip("/") for length in lengths} - {""}
     return sorted(rng.permutation(sorted(keys))[:count].tolist(), key=str.encode)
@@ -41,7 +41,7 @@ def some_keys(rng, count):
 @pytest.mark.parametrize("samples", [1, 2, 7, 1 << 16])
 @pytest.mark.parametrize("block", [1, 3, 16, 100, 4096])
 @pytest.mark.parametrize("count", [1, 15, 16, 17, 97, 1000])
-def test_every_key_is_found_and_no_other(tmp_path, monkeypatch, samples, block, count):
+def test_every_key_is_found_and_no_other_key(tmp_path, monkeypatch, samples, block, count):
     monkeypatch.setattr(row_table, "_SAMPLES", samples)
     monkeypatch.setattr(row_table, "_BLOCK", block)
     rng = np.random.default_rng(count)
@@ -58,7 +58,7 @@ def test_every_key_is_found_and_no_other(tmp_path, monkeypatch, samples, block, 
 @settings(deadline=None, max_examples=60)
 @given(st.data())
 def test_any_set_of_keys_is_found(tmp_path_factory, data):
-    """Whatever text: order by bytes is not order by code points in UTF-16, nor by letters."""
+    """Any text: the order by UTF-8 bytes differs from that by UTF-16 code units and by letters."""
     texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=9)
     possible = texts.filter(lambda key: not key.startswith("/") and ".." not in key.split("/"))
     keys = sorted(data.draw(st.sets(possible, max_size=60)), key=str.encode)
@@ -72,8 +72,8 @@ def test_any_set_of_keys_is_found(tmp_path_factory, data):
 
 
 @pytest.mark.parametrize("place", [0, 14, 15, 16, 98])
-def test_keys_that_do_not_ascend_are_refused_at_any_place(tmp_path, monkeypatch, place):
-    """Within a block of keys and from one to the next."""
+def test_keys_that_do_not_ascend_are_refused(tmp_path, monkeypatch, place):
+    """Within a block of keys, and from one block to the next."""
     monkeypatch.setattr(row_table, "_BLOCK", 15)
     keys = [f"{n:03d}" for n in range(100)]
     for changed in ([keys[place + 1], keys[place]], [keys[place], keys[place]]):
@@ -84,7 +84,7 @@ def test_keys_that_do_not_ascend_are_refused_at_any_place(tmp_path, monkeypatch,
 
 
 @pytest.mark.parametrize("longer", [True, False])
-def test_the_beginning_of_a_key_stands_before_it(tmp_path, longer):
+def test_a_prefix_of_a_key_sorts_before_it(tmp_path, longer):
     keys = ["a", "a\x01"] if longer else ["a\x01", "a"]
     path = write_keys(tmp_path / "maps.h5", keys)
     if longer:
@@ -94,7 +94,7 @@ def test_the_beginning_of_a_key_stands_before_it(tmp_path, longer):
             LabelMapFile.open(path)
 
 
-def test_a_look_up_reads_a_few_keys_only(tmp_path, monkeypatch):
+def test_a_lookup_reads_only_a_few_keys(tmp_path, monkeypatch):
     """Fifty samples of a thousand keys: at most one stride of them is read."""
     monkeypatch.setattr(row_table, "_SAMPLES", 50)
     keys = [f"{n:04d}" for n in range(1000)]

@@ -1,4 +1,4 @@
-"""Declarations, and contents, that would fill the memory."""
+"""Declarations and contents that would fill the memory."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import zlib
 import h5py
 
 from labelkit.label_maps.file.layout import DATASETS
-from tests.label_maps.file_surgery import COUNT, replace_records, stored_rows
+from tests.label_maps.support.file_surgery import COUNT, replace_records, stored_records
 
 
 def oversized(file, rng):
-    """Many rows that were never written: chunked, in one piece, or compact."""
+    """Many rows that were never written: chunked, contiguous, or compact."""
     name = rng.choice(DATASETS)
     count, dtype = int(2 ** rng.uniform(15, 40)), file[name].dtype
     options = ({"chunks": (64,), "compression": "gzip"}, {"chunks": (64,)}, {})[rng.integers(3)]
@@ -20,7 +20,7 @@ def oversized(file, rng):
 
 
 def oversized_and_there(file, rng):
-    """A hundred mebibytes of zeros that the file really has, as a hole."""
+    """A hundred mebibytes of zeros that are really in the file, as a hole."""
     name = rng.choice(DATASETS)
     size = 100 << 20
     dtype = file[name].dtype
@@ -40,13 +40,13 @@ def oversized_text(file, rng):
     file.create_dataset("classes", (count,), f"S{int(2 ** rng.uniform(10, 30))}", chunks=(1,))
 
 
-def row_that_unpacks_into_much(file, rng):
-    stored = stored_rows(file)
+def record_that_expands_to_much(file, rng):
+    stored = stored_records(file)
     stored[rng.integers(COUNT)] = zlib.compress(bytes(200 << 20), 1)
     replace_records(file, stored)
 
 
-def classes_that_unpack_into_much(file, _):
+def classes_that_expand_to_much(file, _):
     """A hundred mebibytes that are really there, in a hundred kilobytes."""
     packed, width = zlib.compress(bytes(4 << 20)), file["classes"].dtype.itemsize
     rows = (4 << 20) // width
@@ -58,8 +58,8 @@ def classes_that_unpack_into_much(file, _):
 
 
 def oversized_classes_in_a_large_file(file, rng):
-    """A declaration that looks small beside the size of the file."""
-    stored = stored_rows(file)
+    """A declaration that is small compared to the file."""
+    stored = stored_records(file)
     stored[0] += bytes(200_000)
     replace_records(file, stored)
     dtype = file["classes"].dtype
@@ -72,7 +72,7 @@ SIZES = (
     oversized,
     oversized_and_there,
     oversized_text,
-    row_that_unpacks_into_much,
-    classes_that_unpack_into_much,
+    record_that_expands_to_much,
+    classes_that_expand_to_much,
     oversized_classes_in_a_large_file,
 )

@@ -1,4 +1,4 @@
-"""Changes of what HDF5 holds: links, storage, types, shapes, filters."""
+"""Changes of the HDF5 structure: links, storage, types, shapes, filters."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 
 from labelkit.label_maps.file.layout import DATASETS, ROW
-from tests.label_maps.file_surgery import replace_dataset
+from tests.label_maps.support.file_surgery import replace_dataset
 
 
 def external_link(file, rng):
@@ -74,8 +74,8 @@ def more_attributes(file, rng):
     file[rng.choice(DATASETS)].attrs["more"] = 1
 
 
-def stored_otherwise(file, rng):
-    """The same content, but in chunks, or where no place in the file can be told."""
+def stored_differently(file, rng):
+    """The same content, but in chunks, or without an offset in the file."""
     name = rng.choice(("keys", "records", "rows", "unreadable"))
     data = file[name][()]
     if rng.integers(4):
@@ -102,7 +102,7 @@ def wrong_type(file, rng):
 
 
 def wrong_filter(file, rng):
-    """Filters that a reader does not know; gzip alone is fine, for the classes only."""
+    """Unknown filters; only gzip is allowed, and only for the classes."""
     name = rng.choice(DATASETS)
     options = [
         {"compression": "lzf"},
@@ -124,7 +124,7 @@ def other_byte_order(file, _):
 
 
 def other_fields(file, rng):
-    """Rows of the same numbers, laid out otherwise."""
+    """Rows of the same numbers with another layout."""
     rows = file["rows"][()]
     names = list(ROW.names)
     types = [
@@ -179,7 +179,7 @@ STRUCTURE = (
     missing_dataset,
     more_datasets,
     more_attributes,
-    stored_otherwise,
+    stored_differently,
     wrong_type,
     wrong_filter,
     other_byte_order,

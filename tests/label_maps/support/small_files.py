@@ -1,4 +1,4 @@
-"""Small label-map files for tests of what is done with whole files."""
+"""Small label-map files for tests of the reader, the writer and the tools."""
 
 from __future__ import annotations
 
@@ -71,14 +71,14 @@ def make(
     writer = writer_of(path, keys, forms, **facts)
     for shard in writer.pending():
         some = writer.keys[shard.start : shard.stop]
-        torn = {key: reason for key, reason in (unreadable or {}).items() if key in some}
-        whole = [key for key in some if key not in torn]
-        writer.commit(shard, [maps_of(whole, form, seed) for form in forms], torn)
+        skipped = {key: reason for key, reason in (unreadable or {}).items() if key in some}
+        readable = [key for key in some if key not in skipped]
+        writer.commit(shard, [maps_of(readable, form, seed) for form in forms], skipped)
     return writer.finalize()
 
 
 def damage(file: LabelMapFile, key: str) -> LabelMapFile:
-    """The same file with one bit of a row's record turned."""
+    """The same file with one bit of a row's record flipped."""
     position = file.position(key)
     assert position is not None
     stored = list(stored_rows(file).unchecked())[position][1]

@@ -1,4 +1,4 @@
-"""Run a piece of work in a process of its own that dies by ``kill -9`` after a chosen step."""
+"""Run work in a separate process that dies by ``kill -9`` after a chosen step."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STEPS = (
 
 
 def deaths(work: Callable[[], object]) -> Iterator[None]:
-    """Run the work again and again, killed one step later each time, until it ends by itself.
+    """Run the work repeatedly, killed one step later each time, until it finishes.
 
     A step is a call that changes the disk. Yields after each death.
     """
@@ -64,7 +64,7 @@ def _work(work: Callable[[], object], step: int) -> None:
         for owner, name in STEPS:
             setattr(owner, name, dying(getattr(owner, name)))
         work()
-    except BaseException:  # noqa: BLE001 -- the child must end here, whatever comes
+    except BaseException:  # noqa: BLE001 -- the child must end here in any case
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(1)

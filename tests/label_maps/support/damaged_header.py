@@ -7,11 +7,11 @@ import json
 import h5py
 import numpy as np
 
-from tests.label_maps.file_surgery import header_of, seal
+from tests.label_maps.support.file_surgery import header_of, seal
 
 
 def header_field(file, rng):
-    """One field of another value; the header's own checksum stays."""
+    """One field with another value, without a new checksum."""
     header = header_of(file)
     name = rng.choice(sorted(header))
     match header[name]:
@@ -27,7 +27,7 @@ def header_field(file, rng):
 
 
 def impossible_header_field(file, rng):
-    """One field of a value that cannot be, and a checksum that fits."""
+    """One field with an impossible value, and a matching checksum."""
     impossible = {
         "format": ["other", 1, None, ""],
         "version": [0, 99, 2**70, "1", None, -1, True],
@@ -46,7 +46,7 @@ def impossible_header_field(file, rng):
 
 
 def impossible_form(file, rng):
-    """One member of a form of a value that cannot be, and a checksum that fits."""
+    """One member of a form with an impossible value, and a matching checksum."""
     impossible = {
         "selection": ["row", "", None, 1],
         "top_k": [0, -3, 2, 4, 21, 2**31, 2**62, 2**70, "3", 2.5, None, [3]],
@@ -79,13 +79,13 @@ def another_number_of_forms(file, rng):
 
 
 def lost_header_field(file, rng):
-    """What is left out has its default, if it has one; the file was made without defaults."""
+    """A missing field takes its default, if any; the file has no defaults."""
     header = header_of(file)
     del header[rng.choice(sorted(header))]
     seal(file, header)
 
 
-def header_that_is_no_header(file, rng):
+def invalid_header(file, rng):
     headers = [
         b"",
         b"\xff\xfe",
@@ -145,7 +145,7 @@ HEADER = (
     impossible_form,
     another_number_of_forms,
     lost_header_field,
-    header_that_is_no_header,
+    invalid_header,
     nested_header,
     swapped_attributes,
     attribute_of_another_kind,
@@ -154,11 +154,11 @@ HEADER = (
 )
 
 
-# Deliberate forgeries with a checksum that fits: the format has no means of noticing them.
+# Deliberate forgeries with a matching checksum, which the format cannot notice.
 
 
 def another_text(field):
-    """A forged header: another text and a checksum that fits."""
+    """A forged header: another text and a matching checksum."""
 
     def change(file, _):
         header = header_of(file)
@@ -169,7 +169,7 @@ def another_text(field):
 
 
 def transposed_grid(file, _):
-    """A forged header: as many cells, but other rows and columns."""
+    """A forged header: the same number of cells, but rows and columns swapped."""
     header = header_of(file)
     header["maps"][0]["grid"].reverse()
     seal(file, header)

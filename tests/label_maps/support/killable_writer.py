@@ -1,11 +1,11 @@
 """A writer of label maps that dies by ``kill -9`` at a step or at a moment that a test chooses.
 
-``python -m tests.label_maps.killable_writer`` answers requests, one JSON object a line on standard
-input: ``path``, the file to write; ``step``, after how many steps to die, 0 for never; ``moment``,
-after how many seconds to be killed, null for never; ``writers``, how many write that one file at
-once. Each writer is a process of its own, forked after all imports. One line of answer: ``status``,
-their exit statuses, negative for a signal; ``step``, the names of the steps after which they died;
-``seconds`` that they ran.
+``python -m tests.label_maps.support.killable_writer`` reads requests from standard input, one JSON
+object per line: ``path``, the file to write; ``step``, after how many steps to die, 0 for never;
+``moment``, after how many seconds to be killed, null for never; ``writers``, how many write that
+file concurrently. Each writer is a separate process, forked after all imports. The reply is one
+line: ``status``, the exit statuses, negative for a signal; ``step``, the names of the steps after
+which the writers died; ``seconds`` that they ran.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from labelkit import files
 from labelkit.errors import LabelMapError
 from labelkit.hierarchy import ClassList
 from labelkit.label_maps import LabelMapFile, LabelMapWriter, MapForm
-from tests.label_maps.dying import STEPS
-from tests.label_maps.random_maps import random_maps
+from tests.label_maps.support.killing import STEPS
+from tests.label_maps.support.random_maps import random_maps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +56,7 @@ def open_writer(path: Path, *, overwrite: bool = False) -> LabelMapWriter:
 
 
 def write_maps(path: Path) -> None:
-    """Write what is missing of the file; the maps of a shard are always the same."""
+    """Write what is missing; the maps of a shard are always the same."""
     if path.exists():
         LabelMapFile.open(path).close()
         return
@@ -76,18 +76,18 @@ def write_shards(made: LabelMapWriter) -> None:
 
 
 def write_among_others(path: Path) -> None:
-    """Write as one of several at once, whose files may come and go at any time."""
+    """Write as one of several writers, whose files may come and go at any time."""
     for _ in range(20):
         try:
             write_maps(path)
-        except (OSError, LabelMapError):  # another one finished it, and removed the shards
+        except (OSError, LabelMapError):  # another writer finished, and removed the shards
             continue
         return
     write_maps(path)
 
 
 def die_after(step: int, report: int) -> None:
-    """From now on count what reaches the disk, and die after the given step.
+    """Count what reaches the disk from now on, and die after the given step.
 
     Args:
         step: 1 for the first one.
@@ -133,7 +133,7 @@ def die_after(step: int, report: int) -> None:
 
 
 def run(request: dict[str, Any]) -> dict[str, Any]:
-    """Write in processes of their own, kill those still at work at the moment, and report."""
+    """Write in separate processes, kill those still running at the moment, and report."""
     started = time.perf_counter()
     end, report = os.pipe()
     children = []
@@ -157,7 +157,7 @@ def _be_child(request: dict[str, Any], report: int) -> None:
         die_after(request["step"], report)
         work = write_maps if request["writers"] == 1 else write_among_others
         work(Path(request["path"]))
-    except BaseException:  # noqa: BLE001 -- the child must end here, whatever comes
+    except BaseException:  # noqa: BLE001 -- the child must end here in any case
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(1)
@@ -166,4 +166,4 @@ def _be_child(request: dict[str, Any], report: int) -> None:
 
 if __name__ == "__main__":
     for line in sys.stdin:
-        print(json.dumps(run(json.loads(line))), flush=True)  # noqa: T201 -- the answer
+        print(json.dumps(run(json.loads(line))), flush=True)  # noqa: T201 -- the reply

@@ -28,15 +28,15 @@ def header_of(file):
     return json.loads(bytes(file.attrs["header"]))
 
 
-def stored_rows(file):
-    """Each row's record as it stands in the file."""
+def stored_records(file):
+    """Each row's stored record."""
     ends = file["rows"]["record_end"]
     content = file["records"][()].tobytes()
     return [content[start:end] for start, end in pairwise([0, *ends.tolist()])]
 
 
 def replace_records(file, stored):
-    """Other records, with rows that say where they end; the checksums stay."""
+    """Replace the records and their ends; the checksums stay."""
     rows = file["rows"][()]
     rows["record_end"] = np.cumsum([len(record) for record in stored])
     file["rows"][...] = rows
@@ -44,11 +44,11 @@ def replace_records(file, stored):
 
 
 def reseal(file):
-    """Make the header sum up the keys and checksums that are there now."""
+    """Update the header's digest to the current keys and checksums."""
     digest = ContentDigest()
     digest.update(file["keys"][()].tobytes(), file["rows"][()])
-    told = file["unreadable"][()].tobytes()
-    seal(file, header_of(file) | {"content": digest.hexdigest(told)})
+    unreadable = file["unreadable"][()].tobytes()
+    seal(file, header_of(file) | {"content": digest.hexdigest(unreadable)})
 
 
 def keys_of(file):
@@ -57,7 +57,7 @@ def keys_of(file):
 
 
 def replace_keys(file, keys):
-    """Other keys, with rows that say where they end, and a header that sums them up."""
+    """Replace the keys, their ends and the header's digest."""
     rows = file["rows"][()]
     rows["key_end"] = np.cumsum([len(key) for key in keys])
     file["rows"][...] = rows

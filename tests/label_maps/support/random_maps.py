@@ -15,7 +15,7 @@ from labelkit.label_maps import Background, LabelMap, LabelMaps, MapForm
 if TYPE_CHECKING:
     from labelkit.label_maps.file.codec import MapCodec
 
-_POOL = 300  # how many classes the cells of one image choose from: more than a palette holds
+_POOL = 300  # classes that the cells of one image choose from: more than a palette holds
 
 
 def random_maps(
@@ -40,14 +40,14 @@ def random_maps(
     images = [_random_classes(rng, form, num_classes, pool) for _ in range(count)]
     if not images:
         return LabelMaps.empty(form)
-    index = np.stack([own for own, _ in images])
+    index = np.stack([index for index, _ in images])
     score = rng.normal(3, spread, (count, form.top_k, *form.grid))
     if form.selection == "cell":
         score = -np.sort(-score, axis=1)
     return LabelMaps(
         index,
         score.astype(np.float32),
-        _random_background(rng, np.stack([behind for _, behind in images]), form, spread),
+        _random_background(rng, np.stack([background for _, background in images]), form, spread),
         rng.normal(9, spread, (count, *form.grid)).astype(np.float32) if form.log_sum_exp else None,
     )
 
@@ -59,7 +59,7 @@ def random_map(
     classes: int = 20,
     background: int = 0,
 ) -> LabelMap:
-    """One random label map, each cell with classes of its own."""
+    """One random label map with the selection ``cell``."""
     form = MapForm(top_k=top_k, grid=grid, background=background)
     rng = np.random.default_rng(seed)
     return random_maps(rng, 1, form, classes)[0]
@@ -84,8 +84,8 @@ def _random_classes(
     if num_classes - 1 not in some:
         some[0] = num_classes - 1
     places = rng.random((*form.grid, len(some))).argsort(axis=-1)[..., : form.top_k]
-    behind = rng.permutation(num_classes)[: form.background]
-    return some[places].transpose(2, 0, 1).astype(np.uint32), np.sort(behind)
+    background = rng.permutation(num_classes)[: form.background]
+    return some[places].transpose(2, 0, 1).astype(np.uint32), np.sort(background)
 
 
 def _random_background(
@@ -106,7 +106,7 @@ def _random_background(
 
 
 def bits(part: object) -> object:
-    """Everything that a label map holds, bit by bit, with types and shapes."""
+    """The whole content of a label map, with types and shapes."""
     if is_dataclass(part):
         return {field.name: bits(getattr(part, field.name)) for field in fields(part)}
     if part is None:

@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 
-from tests.label_maps.file_surgery import (
+from tests.label_maps.support.file_surgery import (
     COUNT,
     header_of,
     keys_of,
@@ -15,7 +15,7 @@ from tests.label_maps.file_surgery import (
     replace_records,
     reseal,
     seal,
-    stored_rows,
+    stored_records,
 )
 
 
@@ -40,14 +40,14 @@ def hostile_key(file, rng):
     replace_keys(file, keys)
 
 
-def key_that_is_no_text(file, rng):
+def key_that_is_not_utf8(file, rng):
     keys = keys_of(file)
     keys[-1] = (b"\xff\xff", b"z/\xed\xa0\x80", b"z/\xc3")[rng.integers(3)]
     replace_keys(file, keys)
 
 
 def other_ends(file, rng):
-    """Rows that begin and end elsewhere: beyond the columns, before the row before, nowhere."""
+    """Rows with other ends: beyond the columns, before the previous row, or impossible."""
     rows, at = file["rows"][()], rng.integers(COUNT)
     field = rng.choice(("key_end", "record_end"))
     now = int(rows[field][at])
@@ -71,7 +71,7 @@ def other_ends(file, rng):
 
 
 def ends_of_all_rows_shifted(file, rng):
-    """Each row as long as it was, but the first begins elsewhere."""
+    """Each row has its length, but the first begins elsewhere."""
     rows = file["rows"][()]
     field = rng.choice(("key_end", "record_end"))
     rows[field] += np.uint64((1, 5, 2**32, 2**64 - 1, 2**64 - 4)[rng.integers(5)])
@@ -80,13 +80,13 @@ def ends_of_all_rows_shifted(file, rng):
 
 
 def one_record_for_all_rows(file, _):
-    """Rows whose records are those of one image: as many bytes, other checksums."""
-    replace_records(file, [stored_rows(file)[0]] * COUNT)
+    """Rows that all have one image's record: the same size, other checksums."""
+    replace_records(file, [stored_records(file)[0]] * COUNT)
 
 
 def exchanged_records(file, rng):
     one, other = (int(n) for n in rng.choice(COUNT, 2, replace=False))
-    stored = stored_rows(file)
+    stored = stored_records(file)
     stored[one], stored[other] = stored[other], stored[one]
     replace_records(file, stored)
 
@@ -105,8 +105,8 @@ def changed_record(file, rng):
 
 
 def changed_plain_record(file, rng):
-    """A record that unpacks, into something else."""
-    stored, at = stored_rows(file), rng.integers(COUNT)
+    """A record that expands to other content."""
+    stored, at = stored_records(file), rng.integers(COUNT)
     plain = bytearray(zlib.decompress(stored[at]))
     plain[rng.integers(len(plain))] ^= 1 << rng.integers(8)
     stored[at] = zlib.compress(bytes(plain))
@@ -119,9 +119,9 @@ def records_without_content(file, _):
     file.create_dataset("records", shape, "u1")
 
 
-def record_stored_otherwise(file, rng):
-    """Plain, at another level, torn, with a tail, or nothing."""
-    stored, at = stored_rows(file), int(rng.integers(COUNT))
+def record_stored_differently(file, rng):
+    """Uncompressed, at another level, truncated, with a tail, or empty."""
+    stored, at = stored_records(file), int(rng.integers(COUNT))
     packed = stored[at]
     plain = zlib.decompress(packed)
     forms = [
@@ -142,7 +142,7 @@ def record_stored_otherwise(file, rng):
 
 
 def unreadable_of_another_kind(file, rng):
-    """No list of images and reasons, though the header sums it up."""
+    """Not images and reasons, though the header's digest matches."""
     kinds = [
         b"",
         b"[]",
@@ -163,20 +163,20 @@ def unreadable_of_another_kind(file, rng):
 
 
 def another_reason(file, _):
-    """The header does not sum it up."""
-    told = file["unreadable"][()].tobytes().replace(b"torn", b"TORN")
-    file["unreadable"][...] = np.frombuffer(told, "u1")
+    """The header's digest does not match."""
+    unreadable = file["unreadable"][()].tobytes().replace(b"torn", b"TORN")
+    file["unreadable"][...] = np.frombuffer(unreadable, "u1")
 
 
 def exchanged_rows(file, _):
-    """Records and their checksums change places, the keys stay; the header sums it up."""
+    """Records and checksums are swapped, the keys are not; the header's digest matches."""
     exchanged_records(file, np.random.default_rng(0))
     exchanged_checksums(file, np.random.default_rng(0))
     reseal(file)
 
 
 def renamed_key(file, _):
-    """A key of another name that still stands in order."""
+    """Another key in the same position of the order."""
     keys, header = keys_of(file), header_of(file)
     keys[-1] += b"z"
     replace_keys(file, keys)
@@ -187,7 +187,7 @@ CONTENT = (
     keys_out_of_order,
     duplicate_key,
     hostile_key,
-    key_that_is_no_text,
+    key_that_is_not_utf8,
     other_ends,
     ends_of_all_rows_shifted,
     one_record_for_all_rows,
@@ -196,7 +196,7 @@ CONTENT = (
     changed_record,
     changed_plain_record,
     records_without_content,
-    record_stored_otherwise,
+    record_stored_differently,
     unreadable_of_another_kind,
     another_reason,
     exchanged_rows,
