@@ -1,4 +1,4 @@
-"""DistillationLoss against loops and known identities, for live and for stored teachers."""
+"""DistillationLoss against loops and known identities, for live and stored teachers."""
 
 from __future__ import annotations
 
@@ -49,34 +49,34 @@ def test_equals_the_loops(batch: int, classes: int, seed: int, temperature: floa
 def test_stored_logits_equal_the_loops(
     batch: int, classes: int, seed: int, temperature: float, data: st.DataObject
 ) -> None:
-    """The mass that is not listed is spread over the other classes, and softened like theirs."""
+    """The remaining mass is spread over the classes that are not stored, then softened."""
     student, teacher = logits_for(batch, classes, seed)
-    answer = stored(teacher, data.draw(st.integers(0, classes - 1)))
-    whole = [
+    kept = stored(teacher, data.draw(st.integers(0, classes - 1)))
+    dense = [
         oracle.spread_out(dict(zip(listed, values, strict=True)), log_sum_exp, classes)
-        for listed, values, log_sum_exp in zip(*(part.tolist() for part in answer), strict=True)
+        for listed, values, log_sum_exp in zip(*(part.tolist() for part in kept), strict=True)
     ]
-    expected = oracle.divergence(student.tolist(), whole, temperature)
-    loss = DistillationLoss(temperature)(student, answer)
+    expected = oracle.divergence(student.tolist(), dense, temperature)
+    loss = DistillationLoss(temperature)(student, kept)
     assert float(loss) == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
-def test_all_logits_stored_are_a_live_teacher(temperature: float) -> None:
+def test_storing_all_logits_equals_a_live_teacher(temperature: float) -> None:
     student, teacher = logits_for(4, 6, seed=0)
     loss = DistillationLoss(temperature)
     torch.testing.assert_close(loss(student, stored(teacher, 6)), loss(student, teacher))
 
 
-def test_a_teacher_without_doubt_is_plain_cross_entropy() -> None:
+def test_a_teacher_with_one_certain_class_gives_plain_cross_entropy() -> None:
     student, _ = logits_for(4, 6, seed=1)
     target = torch.arange(4)
-    sure = TopKLogits(target.unsqueeze(1), torch.full((4, 1), 7.0), torch.full((4,), 7.0))
+    certain = TopKLogits(target.unsqueeze(1), torch.full((4, 1), 7.0), torch.full((4,), 7.0))
     expected = F.cross_entropy(student, target)
-    torch.testing.assert_close(DistillationLoss()(student, sure), expected)
+    torch.testing.assert_close(DistillationLoss()(student, certain), expected)
 
 
-def test_a_student_that_equals_its_teacher_has_no_loss() -> None:
+def test_a_student_that_equals_its_teacher_has_zero_loss() -> None:
     student, _ = logits_for(4, 6, seed=2)
     assert abs(float(DistillationLoss(3.0)(student, student + 5))) < 1e-12
 
@@ -84,22 +84,22 @@ def test_a_student_that_equals_its_teacher_has_no_loss() -> None:
 @pytest.mark.parametrize("k", [None, 2, 5])
 def test_gradients(k: int | None) -> None:
     student, teacher = logits_for(3, 5, seed=3)
-    answer = teacher if k is None else stored(teacher, k)
+    logits = teacher if k is None else stored(teacher, k)
     loss = DistillationLoss(2.0)
-    assert torch.autograd.gradcheck(lambda x: loss(x, answer), (student.requires_grad_(),))
+    assert torch.autograd.gradcheck(lambda x: loss(x, logits), (student.requires_grad_(),))
 
 
 def test_no_gradient_reaches_the_teacher() -> None:
     student, teacher = (tensor.requires_grad_() for tensor in logits_for(3, 5, seed=4))
-    for answer in (teacher, stored(teacher, 2)):
-        DistillationLoss()(student, answer).backward()
+    for logits in (teacher, stored(teacher, 2)):
+        DistillationLoss()(student, logits).backward()
     assert student.grad is not None
     assert teacher.grad is None
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("k", [None, 20])
-def test_autocast_does_not_narrow_the_loss(dtype: torch.dtype, k: int | None) -> None:
+def test_the_loss_is_float32_under_autocast(dtype: torch.dtype, k: int | None) -> None:
     student, teacher = (tensor.to(dtype) for tensor in logits_for(4, 3000, seed=5))
     exact = teacher.double() if k is None else stored(teacher.double(), k)
     narrow = teacher if k is None else stored(teacher.float(), k)
@@ -110,7 +110,7 @@ def test_autocast_does_not_narrow_the_loss(dtype: torch.dtype, k: int | None) ->
     torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=0)
 
 
-def test_a_copy_in_eval_mode_gives_the_same() -> None:
+def test_a_copy_in_eval_mode_gives_the_same_loss() -> None:
     student, teacher = logits_for(3, 5, seed=6)
     loss = DistillationLoss(2.0)
     other = copy.deepcopy(loss).eval()
@@ -119,7 +119,7 @@ def test_a_copy_in_eval_mode_gives_the_same() -> None:
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("inf"), float("nan")])
-def test_temperatures_outside_their_range(temperature: float) -> None:
+def test_invalid_temperatures(temperature: float) -> None:
     with pytest.raises(ValueError, match="temperature is"):
         DistillationLoss(temperature)
 
@@ -162,13 +162,13 @@ def test_wrong_shapes(student: torch.Tensor, teacher: torch.Tensor, message: str
     ],
 )
 def test_wrong_stored_logits(change: dict[str, torch.Tensor], message: str) -> None:
-    answer = TopKLogits(torch.tensor([[0, 1], [2, 3]]), torch.zeros(2, 2), torch.full((2,), 2.0))
-    assert DistillationLoss()(torch.zeros(2, 5), answer) > 0
+    kept = TopKLogits(torch.tensor([[0, 1], [2, 3]]), torch.zeros(2, 2), torch.full((2,), 2.0))
+    assert DistillationLoss()(torch.zeros(2, 5), kept) > 0
     with pytest.raises(ValueError, match=message):
-        DistillationLoss()(torch.zeros(2, 5), answer._replace(**change))
+        DistillationLoss()(torch.zeros(2, 5), kept._replace(**change))
 
 
 def test_more_stored_logits_than_classes() -> None:
-    answer = TopKLogits(torch.tensor([[0, 1, 0]]), torch.zeros(1, 3), torch.full((1,), 2.0))
+    kept = TopKLogits(torch.tensor([[0, 1, 0]]), torch.zeros(1, 3), torch.full((1,), 2.0))
     with pytest.raises(ValueError, match="lists 3 of 2 classes"):
-        DistillationLoss()(torch.zeros(1, 2), answer)
+        DistillationLoss()(torch.zeros(1, 2), kept)

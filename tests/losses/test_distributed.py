@@ -1,4 +1,4 @@
-"""Two processes give one process's gradients and metrics."""
+"""Two processes give the gradients and metrics of one process."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def gradient(model: nn.Module, inputs: torch.Tensor, target: torch.Tensor) -> to
 
 
 def metric_values(inputs: torch.Tensor, target: torch.Tensor, samples: slice) -> list[float]:
-    """Every metric over these samples, twice: asking must not change what is counted."""
+    """Every metric over these samples, twice: compute() must not change the counts."""
     tree, model = tree_of(SMALL), new_model()
     plain = [
         TopKAccuracy(2),
@@ -73,14 +73,14 @@ def rank_gradient(rank: int) -> object:
 
 
 def rank_metrics(rank: int) -> object:
-    """Rank 0 has four of the samples, then all of them; rank 1 two, then none."""
+    """Rank 0 gets four samples, then all of them; rank 1 gets two, then none."""
     inputs, target = whole_batch()
     uneven = metric_values(inputs, target, slice(0, 4) if rank == 0 else slice(4, BATCH))
     return uneven, metric_values(inputs, target, slice(None) if rank == 0 else slice(0))
 
 
 def rank_sums(rank: int) -> object:
-    """What this rank adds after asking counts once, as does what it added before."""
+    """What this rank adds before and after total() counts once."""
     sums, found = Sums(2), []
     for amounts in ([1, rank], [10, 10 * rank]):
         sums.add(torch.tensor(amounts))
@@ -90,13 +90,13 @@ def rank_sums(rank: int) -> object:
 
 def one_rank(rank: int, folder: str, works: tuple[Callable[[int], object], ...]) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
+    dist.init_process_group("gloo", f"file://{folder}/rendezvous", rank=rank, world_size=2)
     torch.save([work(rank) for work in works], f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
 
 def test_two_processes_agree_with_one(tmp_path: Path) -> None:
-    """Gradients of DistributedDataParallel, and metrics whose ranks saw unlike numbers."""
+    """Gradients of DistributedDataParallel, and metrics over unequal numbers of samples."""
     mp.spawn(one_rank, (str(tmp_path), (rank_gradient, rank_metrics, rank_sums)), nprocs=2)  # type: ignore[no-untyped-call]
     inputs, target = whole_batch()
     expected_gradient = gradient(new_model(), inputs, target)

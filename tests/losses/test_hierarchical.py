@@ -15,7 +15,7 @@ from labelkit.losses import HierarchicalCrossEntropy
 from tests.oracles import distillation as oracle
 from tests.oracles.forests import Parents, chain_of, forests, levels_of, tree_of
 
-# Two roots: 0 over 2 and 3 (over 4, 5); 1 over 6, 7. The leaves are 2, 4, 5, 6 and 7.
+# Two roots: 0 above 2 and 3 (above 4, 5); 1 above 6, 7. The leaves are 2, 4, 5, 6 and 7.
 PARENTS: Parents = (-1, -1, 0, 0, 3, 3, 1, 1)
 
 
@@ -24,7 +24,7 @@ def leaves_of(parents: Parents) -> list[int]:
 
 
 def tree_over(parents: Parents) -> SemanticTree:
-    """The nodes with children as inner nodes, at their own depths."""
+    """A tree in which all nodes with children are inner nodes."""
     bare = tree_of(parents)
     inner = torch.tensor([node for node in range(len(parents)) if node in parents]).long()
     return SemanticTree(bare.classes, bare.names, bare.parent, bare.source, inner.numpy())
@@ -51,8 +51,8 @@ def test_equals_the_loops_given_the_parent(
     parents: Parents, batch: int, seed: int, alpha: float
 ) -> None:
     logits, targets = batch_for(parents, batch, seed)
-    own = [leaves_of(parents)[at] for at in targets.tolist()]
-    expected = oracle.hierarchical_cross_entropy(parents, as_rows(parents, logits), own, alpha)
+    leaves = [leaves_of(parents)[at] for at in targets.tolist()]
+    expected = oracle.hierarchical_cross_entropy(parents, as_rows(parents, logits), leaves, alpha)
     found = HierarchicalCrossEntropy(tree_over(parents), alpha=alpha)(logits, targets)
     assert float(found) == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
@@ -62,31 +62,31 @@ def test_equals_the_loops_over_the_chain(
     parents: Parents, batch: int, seed: int, *, uniform: bool
 ) -> None:
     logits, targets = batch_for(parents, batch, seed)
-    own = [leaves_of(parents)[at] for at in targets.tolist()]
+    leaves = [leaves_of(parents)[at] for at in targets.tolist()]
     numbers = [1.0 if uniform else 0.5 * level for level in range(len(levels_of(parents)))]
     weight_of = {node: numbers[len(chain_of(parents, node)) - 1] for node in range(len(parents))}
-    expected = oracle.chain_cross_entropy(parents, as_rows(parents, logits), own, weight_of)
+    expected = oracle.chain_cross_entropy(parents, as_rows(parents, logits), leaves, weight_of)
     tree = tree_over(parents)
     loss = HierarchicalCrossEntropy(tree, level_weights="uniform" if uniform else numbers)
     assert float(loss(logits, targets)) == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
 @pytest.mark.parametrize("alpha", [None, 0.0, 0.7])
-def test_a_flat_list_is_plain_cross_entropy(alpha: float | None) -> None:
+def test_a_flat_class_list_gives_plain_cross_entropy(alpha: float | None) -> None:
     tree = tree_of((-1,) * 7)
     logits, targets = batch_for((-1,) * 7, 5, seed=0)
     loss = HierarchicalCrossEntropy(tree, alpha)(logits, targets)
     torch.testing.assert_close(loss, F.cross_entropy(logits, targets))
 
 
-def test_alpha_zero_is_plain_cross_entropy() -> None:
+def test_alpha_zero_gives_plain_cross_entropy() -> None:
     logits, targets = batch_for(PARENTS, 5, seed=1)
     loss = HierarchicalCrossEntropy(tree_over(PARENTS), alpha=0.0)(logits, targets)
     torch.testing.assert_close(loss, F.cross_entropy(logits, targets))
 
 
-def test_imagenet_1k_under_its_inner_nodes() -> None:
-    """A mistake within the same node costs less than one far away."""
+def test_imagenet_1k_with_inner_nodes() -> None:
+    """A mistake within the same inner node costs less than a distant one."""
     classes = read_class_list("imagenet-1k")
     tree = SemanticTree.build(classes, Taxonomy.wordnet(), inner_levels=4)
     loss = HierarchicalCrossEntropy(tree)
@@ -108,8 +108,8 @@ def test_gradients(alpha: float | None) -> None:
     assert torch.autograd.gradgradcheck(loss, (logits, targets))
 
 
-def test_probabilities_below_the_reach_of_floats_stay_exact() -> None:
-    """Root 1 holds e^-500 of the mass: too little for a sum of probabilities."""
+def test_probabilities_too_small_for_floats_stay_exact() -> None:
+    """Root 1 has e^-500 of the mass: too small for a sum of probabilities."""
     logits = torch.tensor([[500.0, 500.0, 500.0, 0.0, 0.0]], requires_grad=True)
     loss = HierarchicalCrossEntropy(tree_over(PARENTS), level_weights=[1.0, 0.0, 0.0])
     found = loss(logits, torch.tensor([3]))
@@ -120,7 +120,7 @@ def test_probabilities_below_the_reach_of_floats_stay_exact() -> None:
     assert logits.grad.tolist()[0] == pytest.approx(expected, abs=1e-6)
 
 
-def test_classes_that_are_masked_out_leave_the_gradient_whole() -> None:
+def test_masked_classes_keep_the_gradient_finite() -> None:
     logits = torch.tensor([[1.0, 2.0, 3.0, -math.inf, -math.inf]], requires_grad=True)
     HierarchicalCrossEntropy(tree_over(PARENTS))(logits, torch.tensor([1])).backward()
     assert logits.grad is not None
@@ -145,7 +145,7 @@ def test_a_class_above_another_is_refused() -> None:
         HierarchicalCrossEntropy(tree_of((-1, 0)))
 
 
-def test_an_inner_node_without_classes_counts_for_nothing() -> None:
+def test_an_inner_node_without_classes_is_ignored() -> None:
     tree = SemanticTree.build(
         ClassList.of(["a", "b", "top", "empty"]),
         Taxonomy.from_edges([("a", "top"), ("b", "top"), ("empty", "top")]),

@@ -52,7 +52,7 @@ def test_compat_sums_over_the_batch_without_the_deepest_level(
 def test_confidence_is_the_top_twentieth_rounded_up(
     classes: int, dtype: torch.dtype, spread: int
 ) -> None:
-    """Of teachers that are unsure, and of such that leave most classes nothing."""
+    """For unsure teachers, and for teachers that give most classes a probability of 0."""
     parents = (-1,) * classes
     student, teacher = (logits.to(dtype) for logits in logits_for(parents, 2, seed=0))
     teacher *= spread
@@ -74,7 +74,7 @@ def test_the_order_of_the_class_list_changes_nothing(
     torch.testing.assert_close(loss, moved_loss)
 
 
-def test_a_student_that_equals_its_teacher_has_no_loss() -> None:
+def test_a_student_that_equals_its_teacher_has_zero_loss() -> None:
     student, _ = logits_for(SMALL, 4, seed=1)
     assert float(SemanticDistillationLoss(tree_of(SMALL))(student, student + 5)) < 1e-30
 
@@ -88,7 +88,7 @@ def test_gradients(parents: Parents) -> None:
     assert torch.autograd.gradgradcheck(loss, inputs)
 
 
-def test_a_second_backward_pass_gives_the_same() -> None:
+def test_a_second_backward_pass_gives_the_same_gradient() -> None:
     student, teacher = logits_for(SMALL, 3, seed=6)
     loss = SemanticDistillationLoss(tree_of(SMALL))(student.requires_grad_(), teacher)
     (first,) = torch.autograd.grad(loss, student, retain_graph=True)
@@ -101,17 +101,17 @@ def test_compiles_into_one_graph(parents: Parents) -> None:
     """In any class order, and ordered by level."""
     student, teacher = logits_for(parents, 3, seed=7)
     loss = SemanticDistillationLoss(tree_of(parents))
-    found: list[tuple[torch.Tensor, torch.Tensor]] = []
+    results: list[tuple[torch.Tensor, torch.Tensor]] = []
     for run in (loss, torch.compile(loss, fullgraph=True, backend="aot_eager")):
         leaf = student.clone().requires_grad_()
         value = run(leaf, teacher)
-        found.append((value.detach(), torch.autograd.grad(value, leaf)[0]))
-    torch.testing.assert_close(found[1], found[0])
+        results.append((value.detach(), torch.autograd.grad(value, leaf)[0]))
+    torch.testing.assert_close(results[1], results[0])
 
 
 @pytest.mark.parametrize("broken", [torch.nan, torch.inf])
 @pytest.mark.parametrize("side", ["student", "teacher"])
-def test_logits_that_are_no_numbers_show_in_the_loss(broken: float, side: str) -> None:
+def test_nan_and_infinite_logits_give_a_nan_loss(broken: float, side: str) -> None:
     both = dict(zip(("student", "teacher"), logits_for(SMALL, 3, seed=8), strict=True))
     both[side][1, 2] = broken
     assert SemanticDistillationLoss(tree_of(SMALL))(both["student"], both["teacher"]).isnan()
@@ -133,7 +133,7 @@ def test_train_and_eval_mode_agree_and_the_state_dict_is_empty() -> None:
     assert loss.state_dict() == {}
 
 
-def test_autocast_does_not_narrow_the_loss() -> None:
+def test_the_loss_is_float32_under_autocast() -> None:
     parents = (-1,) * 300 + tuple(range(300)) * 3
     student, teacher = (tensor.bfloat16() for tensor in logits_for(parents, 4, seed=5))
     loss = SemanticDistillationLoss(tree_of(parents))

@@ -14,7 +14,7 @@ from labelkit.losses import SemanticSoftmaxLoss
 from tests.oracles import semantic_losses as oracle
 from tests.oracles.forests import Parents, forests, levels_of, permute_parents, tree_of
 
-# Roots 1 and 4; 3 and 0 below 4, 5 below 0; not ordered by level.
+# Roots 1 and 4; 2 below 1, 3 and 0 below 4, 5 below 0; not ordered by level.
 SMALL: Parents = (4, -1, 1, 4, -1, 0)
 # A chain with one class at each level.
 CHAIN: Parents = (-1, 0, 1)
@@ -81,7 +81,7 @@ def test_the_order_of_the_class_list_changes_nothing(
     torch.testing.assert_close(loss, moved_loss)
 
 
-def test_a_flat_list_is_plain_cross_entropy() -> None:
+def test_a_flat_class_list_gives_plain_cross_entropy() -> None:
     parents = (-1,) * 7
     logits, targets = batch_for(parents, 5, seed=0)
     loss = SemanticSoftmaxLoss(tree_of(parents), label_smoothing=0.1)(logits, targets)
@@ -91,7 +91,7 @@ def test_a_flat_list_is_plain_cross_entropy() -> None:
 @pytest.mark.parametrize("parents", [SMALL, CHAIN, DIAMOND, (-1, -1, 0, 0, 1)])
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 def test_gradients(parents: Parents, smoothing: float) -> None:
-    """First and second derivatives; the last tree is ordered by level and takes the other path."""
+    """First and second derivatives; the last tree is ordered by level and needs no gather."""
     logits, targets = batch_for(parents, 4, seed=1)
     loss = SemanticSoftmaxLoss(tree_of(parents), smoothing)
     inputs = (logits.requires_grad_(), targets)
@@ -99,13 +99,13 @@ def test_gradients(parents: Parents, smoothing: float) -> None:
     assert torch.autograd.gradgradcheck(loss, inputs)
 
 
-def test_only_a_class_list_ordered_by_level_is_cut_without_a_gather() -> None:
+def test_only_a_class_list_ordered_by_level_is_split_without_a_gather() -> None:
     assert SemanticSoftmaxLoss(tree_of((-1, -1, 0, 0, 1))).levels.ordered
     assert not SemanticSoftmaxLoss(tree_of(SMALL)).levels.ordered
 
 
 def test_levels_below_the_target_get_no_gradient() -> None:
-    """A target that is a root moves the logits of the roots only."""
+    """A root as the target changes the logits of the roots only."""
     logits, _ = batch_for(SMALL, 1, seed=2)
     SemanticSoftmaxLoss(tree_of(SMALL), 0.2)(logits.requires_grad_(), torch.tensor([4])).backward()
     assert logits.grad is not None
@@ -113,7 +113,7 @@ def test_levels_below_the_target_get_no_gradient() -> None:
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_masked_classes_of_levels_without_a_target_do_no_harm(smoothing: float) -> None:
+def test_masked_classes_of_levels_without_a_target_keep_the_loss_finite(smoothing: float) -> None:
     logits, _ = batch_for(SMALL, 1, seed=2)
     target = torch.tensor([4])
     loss = SemanticSoftmaxLoss(tree_of(SMALL), smoothing)
@@ -139,7 +139,7 @@ def test_train_and_eval_mode_agree() -> None:
     torch.testing.assert_close(loss.eval()(logits, targets), trained)
 
 
-def test_the_deepest_level_counts_unless_compat_is_asked_for() -> None:
+def test_the_deepest_level_counts_unless_compat_is_given() -> None:
     parents = (-1, -1, 0, 0)
     logits, _ = batch_for(parents, 1, seed=5)
     target = torch.tensor([3])
@@ -153,7 +153,7 @@ def test_the_deepest_level_counts_unless_compat_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_logits_are_widened_before_the_softmax(dtype: torch.dtype) -> None:
+def test_half_precision_logits_are_converted_before_the_softmax(dtype: torch.dtype) -> None:
     parents = (-1,) * 500 + tuple(range(500)) * 4
     logits, targets = batch_for(parents, 8, seed=6)
     narrow = logits.to(dtype)
@@ -179,7 +179,7 @@ def test_compiles_into_one_graph(parents: Parents) -> None:
 
 
 def test_casting_the_module_changes_no_weight() -> None:
-    """A model that holds the loss may be cast to half precision; the tables stay exact."""
+    """A model that contains the loss may be cast to half precision; the tables stay exact."""
     logits, targets = batch_for(SMALL, 4, seed=7)
     loss = SemanticSoftmaxLoss(tree_of(SMALL))
     torch.testing.assert_close(copy.deepcopy(loss).half()(logits, targets), loss(logits, targets))
@@ -195,7 +195,7 @@ def test_buffers_move_and_stay_out_of_the_state_dict() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32])
-def test_any_integer_type_names_a_class(dtype: torch.dtype) -> None:
+def test_targets_may_have_any_integer_type(dtype: torch.dtype) -> None:
     logits, targets = batch_for(SMALL, 4, seed=8)
     loss = SemanticSoftmaxLoss(tree_of(SMALL))
     torch.testing.assert_close(loss(logits, targets.to(dtype)), loss(logits, targets))
@@ -224,7 +224,7 @@ def test_wrong_inputs_say_what_was_found(
 
 
 @pytest.mark.parametrize("smoothing", [-0.1, 1.0, float("nan")])
-def test_smoothing_outside_its_range(smoothing: float) -> None:
+def test_invalid_label_smoothing(smoothing: float) -> None:
     with pytest.raises(ValueError, match="label_smoothing is"):
         SemanticSoftmaxLoss(tree_of(SMALL), label_smoothing=smoothing)
 
@@ -252,7 +252,7 @@ def test_wrong_level_weights(weights: Literal["paper"], message: str) -> None:
         (DIAMOND, "imagenet21k", "level 0 has one class"),
     ],
 )
-def test_compat_is_refused_where_the_published_code_has_no_numbers(
+def test_compat_is_refused_for_trees_on_which_the_published_code_fails(
     parents: Parents, compat: Literal["imagenet21k"], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):

@@ -1,4 +1,4 @@
-"""SoftTargetCrossEntropy against loops, torch's own cross-entropy, and its argument checks."""
+"""SoftTargetCrossEntropy against loops and torch's cross-entropy, and its argument checks."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def test_gradients_of_logits_and_target() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_logits_are_widened_before_the_softmax(dtype: torch.dtype) -> None:
-    """Over 11,221 classes the loss equals the one of the same numbers in float64."""
+def test_half_precision_logits_are_converted_before_the_softmax(dtype: torch.dtype) -> None:
+    """Over 11,221 classes, the loss equals that of the same logits in float64."""
     logits, target = distributions(4, 11_221, seed=2)
     narrow = logits.to(dtype)
     expected = SoftTargetCrossEntropy()(narrow.double(), target)
@@ -49,7 +49,7 @@ def test_half_precision_logits_are_widened_before_the_softmax(dtype: torch.dtype
     torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=0)
 
 
-def test_two_narrow_inputs_give_a_float32_loss() -> None:
+def test_two_half_precision_inputs_give_a_float32_loss() -> None:
     logits, target = (tensor.bfloat16() for tensor in distributions(4, 1000, seed=4))
     loss = SoftTargetCrossEntropy()(logits, target)
     assert loss.dtype == torch.float32
@@ -57,14 +57,14 @@ def test_two_narrow_inputs_give_a_float32_loss() -> None:
     torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=0)
 
 
-def test_a_narrow_target_does_not_narrow_the_loss() -> None:
+def test_a_half_precision_target_keeps_the_type_of_the_logits() -> None:
     logits, target = distributions(4, 100, seed=3)
     loss = SoftTargetCrossEntropy()(logits, target.half())
     assert loss.dtype == torch.float64
 
 
 @pytest.mark.parametrize("target_shape", [(2, 3), (3, 4), (4,), (2,)])
-def test_wrong_shapes_show_both(target_shape: tuple[int, ...]) -> None:
+def test_the_error_shows_both_shapes(target_shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"logits \(2, 4\), target \(") as error:
         SoftTargetCrossEntropy()(torch.zeros(2, 4), torch.zeros(target_shape))
     assert str(target_shape) in str(error.value)
@@ -77,7 +77,7 @@ def test_integer_targets_and_empty_batches_are_refused() -> None:
         SoftTargetCrossEntropy()(torch.zeros(0, 4), torch.zeros(0, 4))
 
 
-def test_positions_are_averaged_as_torch_does() -> None:
+def test_the_mean_over_positions_equals_that_of_torch() -> None:
     flat, target = distributions(24, 5, seed=3)
     logits, target = (each.view(2, 3, 4, 5).permute(0, 3, 1, 2) for each in (flat, target))
     loss = SoftTargetCrossEntropy()(logits, target)

@@ -1,4 +1,4 @@
-"""SoftTargetCrossEntropy with sparse targets: equal to the dense ones, gradients included."""
+"""SoftTargetCrossEntropy with sparse targets: equal to dense ones, including the gradients."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.oracles import semantic_losses as oracle
 def batch_for(
     batch: int, classes: int, entries: int, seed: int
 ) -> tuple[torch.Tensor, SparseProbabilities]:
-    """Logits and targets in float64; classes may be listed twice, values are below 0, too."""
+    """Logits and targets in float64, with duplicate classes and negative values."""
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(batch, classes, generator=generator, dtype=torch.float64) * 3
     listed = torch.randint(0, classes, (batch, entries), generator=generator)
@@ -27,7 +27,7 @@ def batch_for(
 
 
 def dense_rows(targets: SparseProbabilities, classes: int) -> list[list[float]]:
-    """The targets by loops."""
+    """The dense targets, by loops."""
     rows = [[rest] * classes for rest in targets.rest.tolist()]
     for row, listed, added in zip(
         rows, targets.classes.tolist(), targets.excess.tolist(), strict=True
@@ -44,7 +44,7 @@ def dense_rows(targets: SparseProbabilities, classes: int) -> list[list[float]]:
     seed=st.integers(0, 1000),
 )
 def test_equals_the_loops(batch: int, classes: int, entries: int, seed: int) -> None:
-    """Any number of entries, none among them, and classes that are listed twice."""
+    """Any number of entries, including none, and classes that are listed twice."""
     logits, targets = batch_for(batch, classes, entries, seed)
     expected = oracle.soft_target_cross_entropy(logits.tolist(), dense_rows(targets, classes))
     found = float(SoftTargetCrossEntropy()(logits, targets))
@@ -83,7 +83,7 @@ def test_no_gradient_reaches_the_targets() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_logits_are_widened_before_the_softmax(dtype: torch.dtype) -> None:
+def test_half_precision_logits_are_converted_before_the_softmax(dtype: torch.dtype) -> None:
     logits, targets = batch_for(4, 11_221, 30, seed=5)
     targets = SparseProbabilities(
         targets.classes, targets.excess.float(), targets.rest.float() / 11_221
@@ -101,7 +101,7 @@ def test_half_precision_logits_are_widened_before_the_softmax(dtype: torch.dtype
 
 
 @pytest.mark.parametrize("offset", [-1000.0, 1000.0])
-def test_large_logits_overflow_nowhere(offset: float) -> None:
+def test_large_logits_do_not_overflow(offset: float) -> None:
     logits, targets = batch_for(3, 6, 2, seed=6)
     spread = (logits * 100 + offset).float()
     expected = oracle.soft_target_cross_entropy(spread.tolist(), dense_rows(targets, 6))
@@ -111,7 +111,7 @@ def test_large_logits_overflow_nowhere(offset: float) -> None:
     assert float(loss) == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_copy_in_eval_mode_gives_the_same() -> None:
+def test_a_copy_in_eval_mode_gives_the_same_loss() -> None:
     logits, targets = batch_for(3, 6, 2, seed=7)
     loss = SoftTargetCrossEntropy()
     assert float(copy.deepcopy(loss).eval()(logits, targets)) == float(loss(logits, targets))

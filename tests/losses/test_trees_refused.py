@@ -1,4 +1,4 @@
-"""Trees that a loss refuses, since nothing would be trained, or since they are no trees."""
+"""Trees that a loss refuses: those on which it trains nothing, and other types."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ LEAVES = ClassList.of([child for child, _ in EDGES])
 
 
 @pytest.mark.parametrize("loss", [SemanticSoftmaxLoss, SemanticDistillationLoss])
-def test_compat_is_refused_where_it_leaves_out_every_class(loss: Callable[..., object]) -> None:
-    """Above the classes of such a tree stand inner nodes alone, which no image is labelled with."""
+def test_compat_is_refused_if_it_drops_every_class(loss: Callable[..., object]) -> None:
+    """Only inner nodes are above the classes of this tree, and no image has them as labels."""
     tree = SemanticTree.build(LEAVES, TAXONOMY, inner_levels=1)
     assert tree.counts == (2, 4)
     with pytest.raises(ValueError, match=r"holds all 4 classes of the data.*compat=None"):
@@ -28,7 +28,7 @@ def test_compat_is_refused_where_it_leaves_out_every_class(loss: Callable[..., o
     loss(tree, compat=None)
 
 
-def test_compat_is_taken_where_a_class_of_the_data_is_left() -> None:
+def test_compat_is_accepted_if_a_class_of_the_data_remains() -> None:
     classes = ClassList.of(["cat", "dog", *LEAVES])
     loss = SemanticSoftmaxLoss(SemanticTree.build(classes, TAXONOMY), compat="imagenet21k")
     assert float(loss(torch.randn(1, 6), torch.tensor([0]))) > 0
@@ -37,6 +37,6 @@ def test_compat_is_taken_where_a_class_of_the_data_is_left() -> None:
 @pytest.mark.parametrize(
     "loss", [SemanticSoftmaxLoss, SemanticDistillationLoss, HierarchicalCrossEntropy]
 )
-def test_the_path_of_a_tree_is_no_tree(loss: Callable[[Any], object]) -> None:
+def test_a_path_instead_of_a_tree_is_a_type_error(loss: Callable[[Any], object]) -> None:
     with pytest.raises(TypeError, match=r"tree is 'tree.json' of type str.*SemanticTree\.load"):
         loss("tree.json")

@@ -1,4 +1,4 @@
-"""Expected calibration error against loops, and where it is known."""
+"""Expected calibration error against loops and known values."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def test_equals_the_loops_in_one_batch_or_two(batch: int, seed: int, split: int)
     target = torch.randint(0, 3, (batch,), generator=generator)
     confidences = [math.exp(max(log_softmax(row))) for row in logits.tolist()]
     hits = [
-        row.index(max(row)) == wanted
-        for row, wanted in zip(logits.tolist(), target.tolist(), strict=True)
+        row.index(max(row)) == correct
+        for row, correct in zip(logits.tolist(), target.tolist(), strict=True)
     ]
     metric = CalibrationError()
     metric.update(logits[:split], target[:split])
@@ -30,26 +30,26 @@ def test_equals_the_loops_in_one_batch_or_two(batch: int, seed: int, split: int)
     assert metric.compute() == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
-def test_a_model_that_is_always_sure_and_always_wrong() -> None:
+def test_full_confidence_in_wrong_and_in_correct_classes() -> None:
     assert calibration_error(torch.eye(4) * 100, torch.tensor([1, 2, 3, 0])) == 100.0
     assert calibration_error(torch.eye(4) * 100, torch.arange(4)) == 0.0
 
 
-def test_too_high_and_too_low_confidence_cancel_within_a_bin_only() -> None:
-    """Half sure of two classes: right once of two in one bin; with bins of their own, far off."""
+def test_over_and_underconfidence_cancel_only_within_a_bin() -> None:
+    """Two samples, one of them correct: in one bin their errors cancel, in separate bins not."""
     logits = torch.tensor([[0.0, 0.0], [0.0, 1.0]])
     target = torch.tensor([0, 0])  # the first of equal logits is the best
-    sure = 1 / (1 + math.exp(-1))
-    one_bin = abs(1 - (0.5 + sure)) / 2
+    confidence = 1 / (1 + math.exp(-1))
+    one_bin = abs(1 - (0.5 + confidence)) / 2
     assert calibration_error(logits, target, bins=1) == pytest.approx(100 * one_bin)
-    assert calibration_error(logits, target, bins=10) == pytest.approx(100 * (0.5 + sure) / 2)
+    assert calibration_error(logits, target, bins=10) == pytest.approx(100 * (0.5 + confidence) / 2)
 
 
-def test_a_bin_holds_its_upper_edge() -> None:
-    """A confidence of one half stands in the lower of two bins, away from the other sample."""
-    logits, sure = torch.tensor([[0.0, 0.0], [0.0, 1.0]]), 1 / (1 + math.exp(-1))
+def test_a_bin_includes_its_upper_edge() -> None:
+    """A confidence of 0.5 is in the lower of two bins, separate from the other sample."""
+    logits, confidence = torch.tensor([[0.0, 0.0], [0.0, 1.0]]), 1 / (1 + math.exp(-1))
     found = calibration_error(logits, torch.tensor([1, 1]), bins=2)
-    assert found == pytest.approx(100 * (0.5 + 1 - sure) / 2)
+    assert found == pytest.approx(100 * (0.5 + 1 - confidence) / 2)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -57,16 +57,16 @@ def test_a_bin_holds_its_upper_edge() -> None:
 def test_a_confidence_on_an_edge_of_fifteen_bins_stays_below_it(
     classes: int, dtype: torch.dtype
 ) -> None:
-    """1/3, 1/5 and 1/15, wrong, and a right answer that is a little surer: two bins."""
-    sure = 1 / classes + 0.01
+    """A wrong prediction at 1/3, 1/5 or 1/15 and a correct one slightly above: two bins."""
+    confidence = 1 / classes + 0.01
     logits = torch.zeros(2, classes, dtype=dtype)
-    logits[1, 0] = math.log(sure * (classes - 1) / (1 - sure))
+    logits[1, 0] = math.log(confidence * (classes - 1) / (1 - confidence))
     found = calibration_error(logits, torch.tensor([1, 0]))
-    assert found == pytest.approx(100 * (1 / classes + 1 - sure) / 2, rel=1e-5)
+    assert found == pytest.approx(100 * (1 / classes + 1 - confidence) / 2, rel=1e-5)
 
 
-def test_full_confidence_stands_in_the_highest_bin() -> None:
-    """With what is nearly sure: wrong at 1 and right at 0.9 make one bin."""
+def test_full_confidence_is_in_the_highest_bin() -> None:
+    """Together with near certainty: wrong at 1 and correct at 0.9 share a bin."""
     logits = torch.tensor([[1000.0, 0.0], [math.log(9), 0.0]])
     found = calibration_error(logits, torch.tensor([1, 0]), bins=4)
     assert found == pytest.approx(100 * abs(1 - 1.9) / 2)
@@ -83,6 +83,6 @@ def test_compute_before_update_and_after_reset() -> None:
         metric.compute()
 
 
-def test_no_bins() -> None:
+def test_bins_of_at_least_one() -> None:
     with pytest.raises(ValueError, match="bins is 0"):
         CalibrationError(0)

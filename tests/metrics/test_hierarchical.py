@@ -43,8 +43,8 @@ def test_equals_the_loops_in_one_batch_or_two(
     k = data.draw(st.integers(1, len(parents)))
     logits, target = batch_for(len(parents), batch, seed)
     distances = [
-        oracle.distance_between(parents, child, wanted, kind)
-        for row, wanted in zip(logits.tolist(), target.tolist(), strict=True)
+        oracle.distance_between(parents, child, correct, kind)
+        for row, correct in zip(logits.tolist(), target.tolist(), strict=True)
         for child in best(row, k)
     ]
     split = data.draw(st.integers(0, batch))
@@ -58,9 +58,9 @@ def test_equals_the_loops_in_one_batch_or_two(
 def test_mistakes_alone(parents: Parents, batch: int, seed: int) -> None:
     logits, target = batch_for(len(parents), batch, seed)
     distances = [
-        oracle.distance_between(parents, best(row, 1)[0], wanted, "height")
-        for row, wanted in zip(logits.tolist(), target.tolist(), strict=True)
-        if best(row, 1)[0] != wanted
+        oracle.distance_between(parents, best(row, 1)[0], correct, "height")
+        for row, correct in zip(logits.tolist(), target.tolist(), strict=True)
+        if best(row, 1)[0] != correct
     ]
     found = mean_hierarchical_distance(logits, target, tree_of(parents), mistakes_only=True)
     if distances:
@@ -75,17 +75,17 @@ def test_inner_nodes_do_not_compete_and_need_no_outputs(kind: Kind) -> None:
     tree = SemanticTree.build(
         read_class_list("imagenet-1k"), Taxonomy.wordnet(), inner_levels=4
     ).ordered_by_level()
-    own = np.flatnonzero(tree.is_data_class)
+    columns = np.flatnonzero(tree.is_data_class)
     logits, target = batch_for(1000, 64, seed=0)
-    predicted = own[logits.argmax(dim=1).numpy()]
-    expected = hierarchical_distance(tree, predicted, own[target.numpy()], kind).mean()
+    predicted = columns[logits.argmax(dim=1).numpy()]
+    expected = hierarchical_distance(tree, predicted, columns[target.numpy()], kind).mean()
     metric = HierarchicalDistance(tree, kind=kind)
     metric.update(logits, target)
     assert metric.compute() == pytest.approx(expected)
     wide = torch.full((64, len(tree.classes)), 100.0)
-    wide[:, own] = logits
+    wide[:, columns] = logits
     metric.reset()
-    metric.update(wide, torch.from_numpy(own)[target])
+    metric.update(wide, torch.from_numpy(columns)[target])
     assert metric.compute() == pytest.approx(expected)
 
 

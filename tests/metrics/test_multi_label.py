@@ -1,4 +1,4 @@
-"""Accuracy with several right classes, and ImageNet's ReaL labels, against timm's own count."""
+"""Accuracy with several correct classes and ImageNet's ReaL labels, against timm's count."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_equals_the_loops(rows: list[tuple[list[int], list[int]]], k: int, split
                 metric.compute()
 
 
-def test_reset_forgets_what_was_counted() -> None:
+def test_reset_forgets_all_counts() -> None:
     metric = MultiLabelAccuracy()
     metric.update(torch.eye(2), torch.tensor([[1], [0]]))
     metric.reset()
@@ -46,8 +46,8 @@ def test_reset_forgets_what_was_counted() -> None:
     assert metric.compute() == 50.0
 
 
-def test_real_accuracy_is_the_one_that_timm_counts() -> None:
-    """Random predictions of few classes, so that some are right."""
+def test_real_accuracy_equals_that_of_timm() -> None:
+    """Random logits that favour one of the labels, so that some predictions are correct."""
     names = [f"ILSVRC2012_val_{number + 1:08d}.JPEG" for number in range(50_000)]
     theirs = RealLabelsImagenet(names)
     labels, ours = real_labels(), {1: MultiLabelAccuracy(1), 5: MultiLabelAccuracy(5)}
@@ -87,7 +87,7 @@ def test_wrong_labels(labels: torch.Tensor, message: str) -> None:
         multi_label_accuracy(torch.zeros(2, 4), labels)
 
 
-def test_k_outside_its_range() -> None:
+def test_invalid_k() -> None:
     with pytest.raises(ValueError, match="k is 0"):
         MultiLabelAccuracy(0)
     with pytest.raises(ValueError, match="k is 5, but the logits have 4 classes"):

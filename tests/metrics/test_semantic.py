@@ -48,15 +48,15 @@ def test_the_order_of_the_class_list_changes_nothing(
 
 
 @pytest.mark.parametrize("batch", [31, 32, 33, 100])
-def test_batches_longer_than_what_is_taken_together(batch: int) -> None:
+def test_batches_of_several_steps(batch: int) -> None:
     parents: Parents = (*SMALL, *(-1, 6, 7, 8, 9, 6, 7, 8))
     logits, target = batch_for(parents, batch, seed=2)
     correct, valid = oracle.semantic_hits(parents, logits.tolist(), target.tolist())
     assert semantic_accuracy(logits, target, tree_of(parents)) == 100.0 * correct / valid
 
 
-def test_of_equal_logits_the_first_class_of_the_level_is_the_best() -> None:
-    """Roots 1 and 4, below them 0, 2 and 3, then 5: right are 1, 0 and 5 alone."""
+def test_the_first_of_equal_logits_is_the_best_class_of_a_level() -> None:
+    """Level 0 has 1 and 4, level 1 has 0, 2 and 3, level 2 has 5: only 1, 0 and 5 are correct."""
     found = [
         semantic_accuracy(torch.zeros(1, 6), torch.tensor([target]), tree_of(SMALL))
         for target in (1, 4, 0, 5)
@@ -64,7 +64,7 @@ def test_of_equal_logits_the_first_class_of_the_level_is_the_best() -> None:
     assert found == pytest.approx([100.0, 0.0, 50.0, 200 / 3])
 
 
-def test_logits_raised_along_the_chain_are_all_right() -> None:
+def test_logits_raised_along_the_chain_are_all_correct() -> None:
     logits, target = batch_for(SMALL, 8, seed=0)
     for row, child in enumerate(target.tolist()):
         logits[row, chain_of(SMALL, child)] += 100

@@ -33,7 +33,7 @@ def test_equals_sorting_in_one_batch_or_many(
     assert accuracy.compute() == pytest.approx(expected)
 
 
-def test_only_those_that_compete_can_be_predicted() -> None:
+def test_only_competing_classes_are_predicted() -> None:
     logits = torch.tensor([[0.0, 9.0, 2.0, 1.0], [3.0, 9.0, 1.0, 0.0]])
     target = torch.tensor([2, 2])
     found = {}
@@ -46,8 +46,8 @@ def test_only_those_that_compete_can_be_predicted() -> None:
         TopKAccuracy(3, among=[0, 1])
 
 
-def test_counts_stay_exact_beyond_the_reach_of_float32() -> None:
-    """16,777,217 hits: a float32 sum would stop one short."""
+def test_counts_stay_exact_beyond_float32() -> None:
+    """16,777,217 hits, one more than float32 can count."""
     count, yes, no = HitCount(), torch.tensor([True]), torch.tensor([False])
     count.add(yes.expand(2**24), yes.expand(2**24))
     count.add(yes, yes)
@@ -73,7 +73,7 @@ def test_compute_before_update_and_after_reset() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int32])
-def test_any_integer_type_names_a_class(dtype: torch.dtype) -> None:
+def test_targets_may_have_any_integer_type(dtype: torch.dtype) -> None:
     logits = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
     assert top_k_accuracy(logits, torch.tensor([0, 1], dtype=dtype)) == 50.0
 
@@ -102,7 +102,7 @@ def test_k_of_at_least_one() -> None:
         TopKAccuracy(0)
 
 
-def test_classes_that_compete_are_columns() -> None:
+def test_competing_classes_must_be_columns() -> None:
     with pytest.raises(ValueError, match="among has class 9, but the logits have 5"):
         TopKAccuracy(1, among=[0, 9]).update(torch.zeros(2, 5), torch.tensor([0, 1]))
     with pytest.raises(ValueError, match="among has class -1"):

@@ -16,14 +16,14 @@ def divergence(student: Rows, teacher: Rows, temperature: float) -> float:
     """T^2 times the mean over the rows of sum_c p_T (log p_T - log p_S), both at T."""
     total = 0.0
     for row, teacher_row in zip(student, teacher, strict=True):
-        found = log_softmax([logit / temperature for logit in row])
-        wanted = log_softmax([logit / temperature for logit in teacher_row])
-        total += sum(math.exp(w) * (w - f) for w, f in zip(wanted, found, strict=True))
+        log_student = log_softmax([logit / temperature for logit in row])
+        log_teacher = log_softmax([logit / temperature for logit in teacher_row])
+        total += sum(math.exp(t) * (t - s) for t, s in zip(log_teacher, log_student, strict=True))
     return temperature**2 * total / len(student)
 
 
 def spread_out(listed: Mapping[int, float], log_sum_exp: float, classes: int) -> list[float]:
-    """A teacher's logits (up to a constant) with the mass that is not listed spread evenly."""
+    """A teacher's logits (up to a constant), the remaining mass spread evenly over the others."""
     probability = {child: math.exp(logit - log_sum_exp) for child, logit in listed.items()}
     left = 1 - sum(probability.values())
     others = classes - len(listed)
@@ -34,7 +34,7 @@ def spread_out(listed: Mapping[int, float], log_sum_exp: float, classes: int) ->
 
 
 def node_probability(parents: Sequence[int], row: Mapping[int, float], node: int) -> float:
-    """The sum of the softmax over the leaves whose chain holds the node."""
+    """The sum of the softmax over the leaves whose chain contains the node."""
     leaves = list(row)
     log_probability = dict(zip(leaves, log_softmax([row[leaf] for leaf in leaves]), strict=True))
     return sum(

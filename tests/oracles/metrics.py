@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def distance_between(parents: Sequence[int], first: int, second: int, kind: str) -> int:
-    """Height or depth of the lowest common ancestor, or steps by way of it."""
+    """Height or depth of the lowest common ancestor, or the steps between the two through it."""
     up, other = chain_of(parents, first), chain_of(parents, second)
     shared = [node for node in up if node in other]
     match kind:
@@ -27,11 +27,11 @@ def distance_between(parents: Sequence[int], first: int, second: int, kind: str)
 
 
 def calibration_error(confidences: Sequence[float], hits: Sequence[bool], bins: int = 15) -> float:
-    """Percent: sum over bins (lower, upper] of their share times |accuracy - confidence|."""
+    """Percent: the sum over bins (lower, upper] of their share times |accuracy - confidence|."""
     total = 0.0
     for number in range(bins):
         lower, upper = number / bins, (number + 1) / bins
-        inside = [at for at, sure in enumerate(confidences) if lower < sure <= upper]
+        inside = [at for at, each in enumerate(confidences) if lower < each <= upper]
         if inside:
             accuracy = sum(hits[at] for at in inside) / len(inside)
             confidence = sum(confidences[at] for at in inside) / len(inside)

@@ -1,7 +1,7 @@
-"""Numbers computed with the published semantic-softmax code, and the inputs they belong to.
+"""Numbers computed with the published semantic-softmax code, and their inputs.
 
-The vectors lie outside the repository, in ``shared/vectors`` beside the checkout; tests that need
-them are skipped where they are absent. How they were made is written in the file itself.
+The vectors are outside the repository, in ``shared/vectors`` next to the checkout; tests that need
+them are skipped if they are absent. The file describes how they were made.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from labelkit.hierarchy import SemanticTree, Taxonomy, read_class_list
 VECTORS = Path(__file__).parents[3] / "shared" / "vectors" / "semantic_softmax_fall11.json"
 
 needs_vectors = pytest.mark.skipif(
-    not VECTORS.exists(), reason="shared/vectors/semantic_softmax_fall11.json is not here"
+    not VECTORS.exists(), reason="shared/vectors/semantic_softmax_fall11.json is missing"
 )
 
 
 @dataclass(frozen=True)
 class PublishedCase:
-    """One case: inputs drawn again from its seed, and the published numbers."""
+    """One case: inputs drawn from its seed, and the published numbers."""
 
     expected: dict[str, Any]
     student: Tensor
@@ -43,7 +43,7 @@ def fall11_tree() -> SemanticTree:
 
 
 def published_case(number: int) -> PublishedCase:
-    """The case at this place in the file."""
+    """The case with this number in the file."""
     expected = json.loads(VECTORS.read_text())["cases"][number]
     generator = np.random.default_rng(expected["seed"])
     shape = (expected["batch"], expected["classes"])

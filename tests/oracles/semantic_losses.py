@@ -52,7 +52,7 @@ def semantic_softmax(
 ) -> float:
     """sum_k O_k (1/B) sum_b [t_bk exists] (-(1-e) log p[t] - (e/N) sum_c log p[c]).
 
-    A level whose weight is 0 is left out.
+    A level with weight 0 does not count.
     """
     levels = levels_of(parents)
     total = 0.0
