@@ -146,23 +146,25 @@ def _omitted(tree: SemanticTree, wanted: str) -> str:
     taxonomy = Taxonomy.wordnet()
     (match,) = match_names(ClassList.of([words]))
     fitting = {"whole name", "spelled together", "singular"}
-    nouns = [each.wnid for each in match.candidates if each.how in fitting]
-    for noun in nouns:
-        nearest = next((wnid for wnid in _above(taxonomy, noun) if wnid in tree.classes.index), "")
-        if nearest == noun:
-            return f"{_name(taxonomy, noun)} is its name in WordNet: pass the id or that name."
+    synsets = [each.wnid for each in match.candidates if each.how in fitting]
+    for synset in synsets:
+        nearest = next(
+            (wnid for wnid in _above(taxonomy, synset) if wnid in tree.classes.index), ""
+        )
+        if nearest == synset:
+            return f"{_name(taxonomy, synset)} is its name in WordNet: pass the id or that name."
         if nearest:
             # Classes with custom ids cannot be found by a wnid.
             which = "with a wnid " if "custom_ids" in source else ""
             place = f"the nearest {which}above it is {_name(taxonomy, nearest)}"
-            return f"{_name(taxonomy, noun)} is not in this tree; {place}."
-    for noun in nouns:
+            return f"{_name(taxonomy, synset)} is not in this tree; {place}."
+    for synset in synsets:
         tops = [tree.classes[at] for at, above in enumerate(tree.parent.tolist()) if above < 0]
-        below = [top for top in tops if top in taxonomy.index and noun in _above(taxonomy, top)]
+        below = [top for top in tops if top in taxonomy.index and synset in _above(taxonomy, top)]
         if below:
             more = f" and {len(below) - 3:,} more" if len(below) > 3 else ""
             place = f"right below it: {', '.join(_name(taxonomy, top) for top in below[:3])}{more}"
-            return f"{_name(taxonomy, noun)} is not in this tree; {place}."
+            return f"{_name(taxonomy, synset)} is not in this tree; {place}."
     return ""
 
 

@@ -194,7 +194,7 @@ def test_settings_stop_at_a_depth():
 def test_the_synsets_of_plain_names_take_one_line(tmp_path):
     """Of a thousand classes they would hide the rest."""
     synsets = {name: f"n0000000{number}" for number, name in enumerate("abcd")}
-    for source, told in (
+    for source, expected in (
         ({"synsets": synsets}, ("synsets", "a n00000000, b n00000001, c n00000002 and 1 more")),
         ({"synsets": {"a": "n1"}}, ("synsets", "a n1")),
     ):
@@ -202,4 +202,4 @@ def test_the_synsets_of_plain_names_take_one_line(tmp_path):
         writer = LabelMapWriter(path, classes=CLASSES, keys=["1"], forms=[FORM], source=source)
         writer.commit(writer.shards[0], [together([left_half(0, 1)])], {})
         writer.finalize().close()
-        assert summarize(path).settings == (told,)
+        assert summarize(path).settings == (expected,)
