@@ -1,9 +1,9 @@
 """What pooled targets cost a data loader: JPEG to batch, against the same with hard labels.
 
 Run from the repository root: ``python benchmarks/data_loading.py FOLDER [MAPS PAIRS]``, with a
-folder of class folders. Without label maps of its photos (MAPS the default ones, PAIRS those of
+folder of class folders. Without label maps of its images (MAPS the default ones, PAIRS those of
 ``--size 224,448 --log-sum-exp``), they are relabelled first by EfficientNet-Lite0. One process, one
-thread; all ways load the same batch in turn, in changing order, with the same crops.
+thread; all loaders load the same batch in turn, in changing order, with the same crops.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def make_maps(folder: str, output: Path, *options: str) -> Path:
 
 
 def loaders(folder: str, maps: Path, pairs: Path) -> dict[str, DataLoader[object]]:
-    """A loader for each way, with the same batches in the same order."""
+    """A loader for each kind of target, with the same batches in the same order."""
     hard = ImageFolder(folder, AUGMENT, loader=open_image)
     plain = ImageFolder(folder, loader=open_image)
     rng = np.random.default_rng(0)
@@ -78,7 +78,7 @@ def seconds(batches: Iterator[object], number: int) -> float:
 
 
 def main() -> None:
-    """Make the maps where there are none, time all ways, print one line."""
+    """Make the maps where there are none, time all loaders, print one line."""
     torch.set_num_threads(1)
     folder, *given = sys.argv[1:]
     with tempfile.TemporaryDirectory() as work:
@@ -88,16 +88,16 @@ def main() -> None:
             maps = make_maps(folder, Path(work, "maps.h5"))
             options = ("--size", "224,448", "--log-sum-exp")
             pairs = make_maps(folder, Path(work, "pairs.h5"), *options)
-        ways = {name: iter(way) for name, way in loaders(folder, maps, pairs).items()}
-        times: dict[str, list[float]] = {name: [] for name in ways}
+        batches = {name: iter(loader) for name, loader in loaders(folder, maps, pairs).items()}
+        times: dict[str, list[float]] = {name: [] for name in batches}
         rng = np.random.default_rng(1)
         for number in range(BATCHES):
-            for name in rng.permutation(list(ways)).tolist():
-                times[name].append(seconds(ways[name], number))
+            for name in rng.permutation(list(batches)).tolist():
+                times[name].append(seconds(batches[name], number))
     base = statistics.median(times["hard"])
     parts: list[str] = []
     for name in list(times)[1:]:
-        gaps = [ours - own for ours, own in zip(times[name], times["hard"], strict=True)]
+        gaps = [soft - hard for soft, hard in zip(times[name], times["hard"], strict=True)]
         low, extra, high = statistics.quantiles(gaps, n=4)
         error = (high - low) * 0.93 / len(gaps) ** 0.5
         spread = f"{extra * 1e6:+.0f} +- {error * 1e6:.0f} us"

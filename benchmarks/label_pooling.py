@@ -1,9 +1,9 @@
 """Soft targets of random crops: LabelPooling against the dense map with RoIAlign.
 
-The plain way is what the paper's description comes to: scatter the stored entries into a dense
-(C, H, W) map, RoIAlign to one cell, softmax. All ways give the same targets, which is checked
-first. Two forms of maps: ``published`` (5 classes a cell, 15x15, logit 0 elsewhere), ``default``
-(8 classes an image, 10x10, a background of 128 with 2 patterns).
+The baseline follows the paper's description: scatter the stored entries into a dense (C, H, W) map,
+RoIAlign to one cell, softmax. Both give the same targets, which is checked first. Two forms of
+maps: ``published`` (5 classes per cell, 15x15, logit 0 elsewhere), ``default`` (8 classes per
+image, 10x10, a background of 128 classes with 2 patterns).
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ FORMS = ("published", "default")
 def published_maps(rng: np.random.Generator, classes: int) -> LabelMaps:
     """Maps as published; a photo shows some twenty classes, in regions."""
     index = np.empty((CROPS, 5, 15, 15), np.uint16)
-    for own in index:
+    for cells in index:
         places = rng.random((15, 15, 20)).argsort(axis=-1)[..., :5].transpose(2, 0, 1)
-        own[:] = rng.permutation(classes)[:20][places]
+        cells[:] = rng.permutation(classes)[:20][places]
     return LabelMaps(index, rng.normal(5, 3, index.shape).astype(np.float32))
 
 
@@ -73,13 +73,13 @@ def random_boxes(rng: np.random.Generator) -> torch.Tensor:
     return torch.from_numpy(np.concatenate([starts, starts + sides], axis=1)).float()
 
 
-def medians(*ways: Callable[[], object]) -> list[float]:
+def medians(*calls: Callable[[], object]) -> list[float]:
     """Seconds of each, medians of interleaved rounds."""
-    spent: list[list[float]] = [[] for _ in ways]
+    spent: list[list[float]] = [[] for _ in calls]
     for _ in range(ROUNDS):
-        for way, times in zip(ways, spent, strict=True):
+        for call, times in zip(calls, spent, strict=True):
             start = time.perf_counter()
-            way()
+            call()
             times.append(time.perf_counter() - start)
     return [statistics.median(times) for times in spent]
 
