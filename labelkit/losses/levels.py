@@ -85,7 +85,7 @@ class TreeLevels(nn.Module):
         return by_level.split(self.all_sizes, dim=1)[: len(self.sizes)]
 
     def targets(self, target: Tensor, batch: int) -> Tensor:
-        """Classes (B,) to positions within each level (B, L), -1 below a class's own depth.
+        """Classes (B,) to positions within each level (B, L), -1 below the class's depth.
 
         Args:
             target: class indices of any integer type, of classes at any depth.

@@ -42,7 +42,7 @@ def semantic_accuracy(logits: Tensor, target: Tensor, tree: SemanticTree) -> flo
 class SemanticAccuracy:
     """Semantic accuracy over any number of batches.
 
-    At each level, from the roots to the target's own depth, the class with the highest logit among
+    At each level, from the roots to the target's depth, the class with the highest logit among
     the classes of that level must be the member of the target's chain. The accuracy is the
     share of correct pairs among all valid (sample, level) pairs, so a deep target counts more often
     than a shallow one. A level of one class is always correct.
