@@ -113,15 +113,16 @@ def read_utf8(path: Path, error: type[LabelkitError], hint: str = "Save the file
     """A text file without its byte order mark, with a line feed for every line ending.
 
     Args:
-        path: the file.
+        path: the file; a pipe, such as a shell's ``<(cut -f1 table.tsv)``, will do.
         error: what to raise for a file that is not text.
         hint: what the user should do about it.
 
     Raises:
-        LabelkitError: of type ``error``: a folder, a device, or not valid UTF-8.
+        LabelkitError: of type ``error``: a folder, or not valid UTF-8.
         OSError: the file cannot be read.
     """
-    require_regular_file(path, error)
+    if path.is_dir():
+        raise error(f"{path} is a folder, expected a file")
     text = decode_utf8(path.read_bytes(), path, error, hint)
     return text.replace("\r\n", "\n").replace("\r", "\n")
 

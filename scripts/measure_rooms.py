@@ -12,7 +12,6 @@ import ast
 import json
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -115,12 +114,17 @@ def is_deep(importer: str, imported: str, graph: nx.DiGraph[str]) -> bool:
     return is_package and imported != other and room(importer) != other
 
 
+def is_single_use(module: str, graph: nx.DiGraph[str]) -> bool:
+    """Whether exactly one module imports it; a face that exports it makes it public instead."""
+    importers = [*graph.predecessors(module)]
+    return len(importers) == 1 and not module.startswith(f"{importers[0]}.")
+
+
 def measure(checkout: Path) -> dict[str, str]:
     """All figures of one checkout."""
     graph = import_graph(checkout)
     sources = [path for paths in modules(checkout).values() for path in paths]
-    importers = Counter(dict(graph.in_degree()))
-    single = sum(count == 1 for count in importers.values())
+    single = sum(is_single_use(module, graph) for module in graph)
     circles = sum(len(group) > 1 for group in nx.strongly_connected_components(graph))
     tests = [*(checkout / "tests").rglob("*.py")]
     run = subprocess.run(
@@ -131,7 +135,7 @@ def measure(checkout: Path) -> dict[str, str]:
         "modules": f"{len(graph)}",
         "lines in labelkit/": f"{sum(map(count_lines, sources)):,}",
         "lines in tests/": f"{sum(map(count_lines, tests)):,}",
-        "modules with exactly one importer": f"{single} ({single / len(graph):.0%})",
+        "modules with exactly one importer, not exported": f"{single} ({single / len(graph):.0%})",
         "import circles": f"{circles}",
         "imports past a package's face": f"{sum(is_deep(*edge, graph) for edge in graph.edges)}",
         "files run to relabel four photos": f"{relabelled}",
