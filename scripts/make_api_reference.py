@@ -8,7 +8,7 @@ import inspect
 import sys
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args, get_origin
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -73,6 +73,8 @@ def summary(module: ModuleType, name: str) -> str:
             found = documented_constants(other).get(name)
             if found:
                 return found
+    if get_origin(value) is Literal:
+        return "one of " + ", ".join(f"`{choice!r}`" for choice in get_args(value))
     raise LookupError(f"{module.__name__}.{name} has no documentation")
 
 
