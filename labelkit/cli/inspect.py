@@ -58,7 +58,7 @@ class TreeOptions:
 
 
 @dataclass(frozen=True)
-class MapOptions:
+class ImageOptions:
     """The options for label maps; None if not given."""
 
     key: str | None
@@ -116,7 +116,7 @@ def command(  # noqa: PLR0913, PLR0917 -- one per command-line option
 
     tree_options, map_options = (
         TreeOptions(to, find, subtree, depth, limit),
-        MapOptions(key, images),
+        ImageOptions(key, images),
     )
     if as_json and (tree_options.given or key is not None or output):
         raise click.UsageError("--json prints the summary of a whole file: use it alone")
@@ -141,7 +141,7 @@ def command(  # noqa: PLR0913, PLR0917 -- one per command-line option
 
 
 def _check_tree_options(
-    path: Path, options: TreeOptions, map_options: MapOptions, output: Path | None
+    path: Path, options: TreeOptions, map_options: ImageOptions, output: Path | None
 ) -> None:
     """Refuse options that are not for trees, and several views at once."""
     if map_options.key is not None:
@@ -158,7 +158,7 @@ def _check_tree_options(
 
 
 def _check_map_options(
-    path: Path, tree_options: TreeOptions, options: MapOptions, output: Path | None
+    path: Path, tree_options: TreeOptions, options: ImageOptions, output: Path | None
 ) -> None:
     """Refuse options that are not for label maps, and pictures without images."""
     if tree_options.given:
@@ -243,7 +243,7 @@ def _print_tree(path: Path, tree: SemanticTree, options: TreeOptions, *, as_json
         print_tree(summarize_tree(path, tree))
 
 
-def _print_label_maps(file: LabelMapFile, options: MapOptions, *, as_json: bool) -> None:
+def _print_label_maps(file: LabelMapFile, options: ImageOptions, *, as_json: bool) -> None:
     from labelkit.cli.inspect_printing import (
         print_label_map,
         print_label_maps,

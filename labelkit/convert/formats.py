@@ -16,6 +16,7 @@ TREE_FORMATS: Mapping[str, str] = {
     ".pt": "the same",
     ".csv": "a table with one row per class",
 }
+"""The formats of tree files by suffix, with a description."""
 
 
 def import_tree(path: str | Path) -> SemanticTree:

@@ -193,7 +193,7 @@ def import_relabel_folder(
         keys: images that have a map in it.
         output: the file to write.
         on_progress: called with (files read, all files) from time to time.
-        overwrite: remove an existing ``output`` once the first maps have been read.
+        overwrite: replace an existing ``output`` once the new file is complete.
 
     Returns:
         The finished file.
@@ -206,8 +206,6 @@ def import_relabel_folder(
     """
     form = _common_form(folder, keys)
     entries = form.top_k * form.grid[0] * form.grid[1]
-    if overwrite:
-        output.unlink(missing_ok=True)
     writer = LabelMapWriter(
         output,
         classes=folder.classes,
@@ -217,6 +215,7 @@ def import_relabel_folder(
         made_with={"labelkit": __version__, "folder": _as_text(folder.path.resolve().name)},
         shard_rows=max(1, min(SHARD_ROWS, SHARD_ENTRIES // entries)),
         made_from=folder.fingerprint(keys),
+        overwrite=overwrite,
     )
     pending = writer.pending()
     done = len(writer.keys) - sum(shard.stop - shard.start for shard in pending)

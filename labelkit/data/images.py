@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # The same file extensions as torchvision's ImageFolder.
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+"""The file name endings of images, in lower case; those of torchvision's ImageFolder."""
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")
 
 

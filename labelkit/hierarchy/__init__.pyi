@@ -21,7 +21,7 @@ from .node_table import NodeTable as NodeTable
 from .projection import Projection as Projection, project as project
 from .taxonomy import Rule as Rule, Taxonomy as Taxonomy
 from .taxonomy_files.reading import read_taxonomy as read_taxonomy
-from .tree import SemanticTree as SemanticTree
+from .tree import SemanticTree as SemanticTree, paper_level_weights as paper_level_weights
 from .tree_file import is_tree_file as is_tree_file
 from .wordnet.copies import open_wordnet as open_wordnet
 from .wordnet.graph import class_names as class_names

@@ -80,6 +80,7 @@ NAMED_LISTS = {
         "c03345e3490e010defaeac86b00012db28ecb79af13daba0b72525fa37c66e94",
     ),
 }
+"""The published class lists that labelkit knows by name."""
 
 
 def read_class_list(source: str | Path) -> ClassList:

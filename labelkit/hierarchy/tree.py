@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
     from labelkit.hierarchy.taxonomy import Taxonomy
 
+LARGEST_LEVEL_WEIGHT = 20.0
+
 
 def _empty() -> IntArray:
     return read_only([])
@@ -433,6 +435,19 @@ class SemanticTree:
             inner=np.sort(place[self.inner]),
             level=self.level[order],
         )
+
+
+def paper_level_weights(sizes: Sequence[int]) -> tuple[float, ...]:
+    """Each level's weight in the semantic softmax loss, ``min(20, C / sum_{j>=k} N_j)``.
+
+    Args:
+        sizes: N_k, the number of classes on each level in use, from the top; C is their sum.
+
+    Source: Ridnik et al. 2021 (arXiv 2104.10972), the section on semantic softmax training.
+    """
+    total = sum(sizes)
+    at_or_below = (sum(sizes[level:]) for level in range(len(sizes)))
+    return tuple(min(LARGEST_LEVEL_WEIGHT, total / count) for count in at_or_below)
 
 
 def _list_name(name: str, *, has_inner: bool) -> str:

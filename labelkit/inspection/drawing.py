@@ -37,6 +37,7 @@ PALETTE: tuple[Colour, ...] = (
     (0, 114, 178),  # blue
     (213, 94, 0),  # vermillion
 )
+"""The colours of classes in pictures, as RGB; they are distinct for colour-blind people too."""
 
 
 def hexadecimal(colour: Colour) -> str:

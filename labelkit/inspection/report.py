@@ -124,10 +124,12 @@ PICTURE_NOTE = (
     "colour, the more probable the class there. The percentage is the class's mean probability "
     "over all cells of the image; the rest, up to 100 %, belongs to other classes."
 )
+"""The caption of pictures of photos and their maps."""
 AREA_NOTE = (
     "Area: the share of all cells in which no other class is stronger.\n"
     "Largest in: the number of images in which no other class has more area."
 )
+"""The caption of a table of classes by area."""
 
 
 def label_map_report(

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from itertools import accumulate, islice
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from labelkit.files import evenly_spaced
-from labelkit.hierarchy import class_names
+from labelkit.hierarchy import class_names, paper_level_weights
 from labelkit.inspection.presence import class_shares
 from labelkit.wording import counted, flatten, readable, short_digests
 
@@ -210,7 +210,6 @@ def _extras(form: MapForm) -> str:
 
 
 _MOST_ROOTS, _MOST_CHAINS = 5, 3
-_LARGEST_WEIGHT = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,16 +293,13 @@ def summarize_tree(path: Path, tree: SemanticTree) -> TreeSummary:
 
 
 def tree_levels(tree: SemanticTree) -> tuple[TreeLevel, ...]:
-    """The levels of a tree, from the top down.
-
-    Source of the weights: Ridnik et al. 2021 (arXiv 2104.10972).
-    """
+    """The levels of a tree, from the top down."""
     inner = np.bincount(tree.level[tree.inner], minlength=len(tree.counts)).tolist()
     total = sum(tree.counts)
-    below = list(accumulate(reversed(tree.counts)))[::-1]
+    columns = zip(tree.counts, inner, paper_level_weights(tree.counts), strict=True)
     return tuple(
-        TreeLevel(k, nodes, added, nodes / total, min(_LARGEST_WEIGHT, total / below[k]))
-        for k, (nodes, added) in enumerate(zip(tree.counts, inner, strict=True))
+        TreeLevel(k, nodes, added, nodes / total, weight)
+        for k, (nodes, added, weight) in enumerate(columns)
     )
 
 

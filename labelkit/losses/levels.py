@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from labelkit.hierarchy import SemanticTree
+from labelkit.hierarchy import SemanticTree, paper_level_weights
 from labelkit.tensor_checks import check_floats, check_logits, check_not_empty, check_target
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 Compat: TypeAlias = Literal["imagenet21k"] | None
 LevelWeights: TypeAlias = Literal["paper", "uniform"] | Sequence[float]
-
-LARGEST_PAPER_WEIGHT = 20.0
 
 
 class TreeLevels(nn.Module):
@@ -128,9 +126,7 @@ def resolve_level_weights(
     if isinstance(level_weights, str):
         match level_weights:
             case "paper" if paper:
-                total = sum(sizes)
-                at_or_below = (sum(sizes[level:]) for level in range(len(sizes)))
-                return tuple(min(LARGEST_PAPER_WEIGHT, total / count) for count in at_or_below)
+                return paper_level_weights(sizes)
             case "uniform":
                 return (1.0,) * len(sizes)
             case _:

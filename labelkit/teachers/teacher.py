@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from labelkit.teachers.card import TeacherCard
 
 EXACT_GAP = 1e-4
+"""The largest relative gap between a map's mean and the model's logits that counts as exact."""
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
