@@ -1,4 +1,4 @@
-"""Atomic writes, UTF-8 reads, checksums, and even samples of a list: each exists once, here."""
+"""Atomic writes, guarded reads, checksums, and even samples of a list: each exists once, here."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ import hashlib
 import os
 import re
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from labelkit.errors import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +21,9 @@ if TYPE_CHECKING:
 
 _TEMPORARY = re.compile(r"\..*\.[0-9a-f]{16}\.tmp", re.DOTALL)
 _LINKS_UNSUPPORTED = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
+_TOO_DEEP = "nested too deeply"
+
+Content = TypeVar("Content")
 
 
 def replace_file(
@@ -155,6 +162,56 @@ def decode_utf8(
         ) from problem
 
 
+def decode_json(
+    content: bytes,
+    kind: type[Content],
+    source: str | Path,
+    error: type[LabelkitError],
+    remedy: str,
+) -> Content:
+    """JSON from a file that may be torn or hostile: any fault is one line.
+
+    Args:
+        content: the bytes of the file.
+        kind: what it must hold: a ``msgspec.Struct``, or a type such as ``dict[str, int]``.
+        source: where the bytes come from, for messages.
+        error: what to raise for anything else.
+        remedy: what the user should do about it, such as "remove it".
+
+    Raises:
+        LabelkitError: of type ``error``.
+    """
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except (ValueError, RecursionError) as problem:
+        raise error(f"{source} is damaged ({_parser_says(problem)}): {remedy}") from problem
+
+
+def decode_toml(
+    content: str,
+    kind: type[Content],
+    source: str | Path,
+    error: type[LabelkitError],
+    remedy: str,
+) -> Content:
+    """TOML that a person wrote, or an attacker: any fault is one line.
+
+    Args:
+        content: the text of the file, from ``read_utf8``.
+        kind: what it must hold: a ``msgspec.Struct``, or a type such as ``dict[str, int]``.
+        source: where the text comes from, for messages.
+        error: what to raise for anything else.
+        remedy: what the user should do about it, such as "see labelkit teachers".
+
+    Raises:
+        LabelkitError: of type ``error``.
+    """
+    try:
+        return msgspec.toml.decode(content, type=kind)
+    except (ValueError, RecursionError) as problem:
+        raise error(f"{source}: {_parser_says(problem)}. {remedy}") from problem
+
+
 def require_regular_file(path: Path, error: type[LabelkitError]) -> None:
     """Refuse folders, pipes, devices and sockets, which could block forever when opened.
 
@@ -186,6 +243,10 @@ def evenly_spaced(count: int, sample: int) -> list[int]:
     if sample <= 1:
         return [0] * max(sample, 0)
     return [place * (count - 1) // (sample - 1) for place in range(sample)]
+
+
+def _parser_says(problem: Exception) -> str:
+    return _TOO_DEEP if isinstance(problem, RecursionError) else first_line(problem)
 
 
 def _temporary(folder: Path, name: str) -> Path:

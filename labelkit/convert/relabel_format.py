@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 
 from labelkit.errors import LabelMapError
-from labelkit.files import require_regular_file
+from labelkit.files import decode_json, require_regular_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,13 +73,8 @@ def folder_record(folder: Path) -> FolderRecord | None:
             content = file.read(MAX_RECORD_BYTES)
     except FileNotFoundError:
         return None
-    try:
-        return msgspec.json.decode(content, type=FolderRecord)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise LabelMapError(
-            f"{folder / RECORD} is damaged ({error}): export the folder again, or remove that file "
-            "and pass --axes and --classes"
-        ) from error
+    remedy = "export the folder again, or remove that file and pass --axes and --classes"
+    return decode_json(content, FolderRecord, folder / RECORD, LabelMapError, remedy)
 
 
 def map_path(key: str) -> str:
