@@ -28,7 +28,13 @@ from labelkit.hierarchy.forest import (
 )
 from labelkit.hierarchy.node_table import NodeTable
 from labelkit.hierarchy.splits import choose_inner_nodes
-from labelkit.hierarchy.tree_file import REBUILD, TreeDocument, read_document, write_document
+from labelkit.hierarchy.tree_file import (
+    REBUILD,
+    TreeDocument,
+    read_document,
+    require_checksum,
+    write_document,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -285,7 +291,8 @@ class SemanticTree:
         """Read a tree file and check everything in it.
 
         Raises:
-            TreeFileError: not a tree file, damaged, or of another version.
+            TreeFileError: not a tree file, damaged, changed since it was written, or of another
+                version.
             OSError: the file cannot be read.
         """
         document = read_document(path)
@@ -305,6 +312,7 @@ class SemanticTree:
                 f"{path} is damaged: it gives the digest {document.digest[:64]} for its classes, "
                 f"which have {tree.classes.digest}. {REBUILD}"
             )
+        require_checksum(document, path)
         return tree
 
     def save(self, path: str | Path) -> None:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import msgspec
 
 from labelkit.errors import TreeFileError
 from labelkit.files import replace_file, require_regular_file
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 FORMAT = "labelkit-tree"
 VERSION = 1
 REBUILD = "Rebuild it: labelkit build-tree"
+CHANGE = (
+    "Restore it, or rebuild it: labelkit build-tree (--parents FILE chooses other parents). A "
+    "program that edits trees writes them with SemanticTree.of(...).save(path)"
+)
 BEGINNING = re.compile(rb'\s*\{\s*"format"\s*:\s*"' + FORMAT.encode() + rb'"')
 
 Document = TypeVar("Document")
@@ -28,7 +37,10 @@ class TreeHeader(msgspec.Struct):
 
 
 class TreeDocument(msgspec.Struct, forbid_unknown_fields=True):
-    """A whole tree file, with its fields in order; the last two only if a tree needs them."""
+    """A whole tree file, with its fields in order; ``inner`` and ``level`` only if needed.
+
+    ``digest`` identifies the class list, as everywhere; ``checksum`` covers all other fields.
+    """
 
     classes: list[str]
     names: list[str]
@@ -37,11 +49,34 @@ class TreeDocument(msgspec.Struct, forbid_unknown_fields=True):
     source: dict[str, str]
     inner: list[ClassIndex] | msgspec.UnsetType = msgspec.UNSET
     level: list[ClassIndex] | msgspec.UnsetType = msgspec.UNSET
+    checksum: str = ""
     format: str = FORMAT
     version: int = VERSION
 
+    def expected_checksum(self) -> str:
+        """SHA-256 of all other fields as JSON with sorted keys and no spaces, in hexadecimal."""
+        fields = {name: value for name, value in self.fields() if name != "checksum"}
+        text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
 
-FIELDS = ("format", "version", "classes", "names", "parent", "digest", "source", "inner", "level")
+    def fields(self) -> Iterator[tuple[str, object]]:
+        """Name and value of the fields that are present, in the order of the file."""
+        values = ((name, getattr(self, name)) for name in FIELDS)
+        return ((name, value) for name, value in values if value is not msgspec.UNSET)
+
+
+FIELDS = (
+    "format",
+    "version",
+    "classes",
+    "names",
+    "parent",
+    "digest",
+    "source",
+    "inner",
+    "level",
+    "checksum",
+)
 
 
 def read_document(path: str | Path) -> TreeDocument:
@@ -63,17 +98,34 @@ def read_document(path: str | Path) -> TreeDocument:
     return _decode(content, TreeDocument, path)
 
 
+def require_checksum(document: TreeDocument, path: str | Path) -> None:
+    """Refuse a file that was changed after it was written.
+
+    Raises:
+        TreeFileError: the content does not match the file's checksum, or the file has none.
+    """
+    if not document.checksum:
+        raise TreeFileError(
+            f"{path} has no checksum: an older labelkit wrote it, or another program. {CHANGE}"
+        )
+    expected = document.expected_checksum()
+    if document.checksum != expected:
+        raise TreeFileError(
+            f"{path} was changed after it was written: it gives the checksum "
+            f"{document.checksum[:64]}, but its content has {expected}. {CHANGE}"
+        )
+
+
 def write_document(document: TreeDocument, path: str | Path) -> None:
-    """Write a tree file, one line per field; the same tree gives the same bytes.
+    """Write a tree file with its checksum, one line per field; the same tree gives the same bytes.
 
     Raises:
         OSError: the file cannot be written.
     """
-    values = ((name, getattr(document, name)) for name in FIELDS)
+    document = msgspec.structs.replace(document, checksum=document.expected_checksum())
     lines = (
         msgspec.json.encode(name) + b": " + msgspec.json.encode(value)
-        for name, value in values
-        if value is not msgspec.UNSET
+        for name, value in document.fields()
     )
     replace_file(Path(path), b"{\n" + b",\n".join(lines) + b"\n}\n")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -36,9 +37,17 @@ GOLDEN = """\
 "names": ["cat","animal","héron\\n"],
 "parent": [1,-1,1],
 "digest": "%s",
-"source": {"taxonomy":"pets","rule":"first","class_list":"pets.txt"}
+"source": {"taxonomy":"pets","rule":"first","class_list":"pets.txt"},
+"checksum": "CHECKSUM"
 }
 """.replace("%s", PETS.classes.digest)
+# The checksum's input: all other fields in alphabetical order, without spaces.
+CHECKED = (
+    '{"classes":["cat","animal","héron"],"digest":"%s","format":"labelkit-tree",'
+    '"names":["cat","animal","héron\\n"],"parent":[1,-1,1],'
+    '"source":{"class_list":"pets.txt","rule":"first","taxonomy":"pets"},"version":1}'
+).replace("%s", PETS.classes.digest)
+GOLDEN = GOLDEN.replace("CHECKSUM", hashlib.sha256(CHECKED.encode()).hexdigest())
 
 
 def same(one: SemanticTree, other: SemanticTree) -> bool:
@@ -168,6 +177,51 @@ DAMAGED = {
         "gives the digest .*, which have",
     ),
 }
+
+
+INNER = {"inner": [0], "level": [1, 0, 1]}
+CHANGED = {
+    "another parent": changed(parent=[2, -1, 1]),
+    "another root": changed(parent=[1, -1, -1]),
+    "another name": changed(names=["dog", "animal", "héron\n"]),
+    "swapped names": changed(names=["animal", "cat", "héron\n"]),
+    "another rule": changed(source={"taxonomy": "pets", "rule": "longest"}),
+    "no source": changed(source={}),
+    "another inner node": changed(inner=[0]),
+    "other levels": changed(level=[2, 0, 1]),
+    "inner nodes and levels": changed(**INNER),
+    "another checksum": changed(checksum="0" * 64),
+}
+
+
+@pytest.mark.parametrize("content", CHANGED.values(), ids=CHANGED.keys())
+def test_a_changed_file_is_refused_with_what_to_do(content: bytes, tmp_path: Path) -> None:
+    """Each of these is a valid tree, only not the one that was written."""
+    path = tmp_path / "tree.json"
+    path.write_bytes(content)
+    message = "tree.json was changed after it was written: it gives the checksum [0-9a-f]{64}, but"
+    with pytest.raises(TreeFileError, match=message) as caught:
+        SemanticTree.load(path)
+    assert "rebuild it: labelkit build-tree" in str(caught.value)
+    assert "SemanticTree.of(...).save(path)" in str(caught.value)
+
+
+def test_a_file_without_a_checksum_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "tree.json"
+    for content in (without("checksum"), changed(checksum="")):
+        path.write_bytes(content)
+        with pytest.raises(TreeFileError, match=r"no checksum.*rebuild it: labelkit build-tree"):
+            SemanticTree.load(path)
+
+
+def test_a_program_may_edit_a_tree_and_save_it_again(tmp_path: Path) -> None:
+    """As the error message says."""
+    path = tmp_path / "tree.json"
+    PETS.save(path)
+    fields = json.loads(path.read_text(encoding="utf-8"))
+    names, source = fields["names"], fields["source"]
+    SemanticTree.of(fields["classes"], [2, -1, 1], names=names, source=source).save(path)
+    assert SemanticTree.load(path).parent.tolist() == [2, -1, 1]
 
 
 @pytest.mark.parametrize(("content", "message"), DAMAGED.values(), ids=DAMAGED.keys())
