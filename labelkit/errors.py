@@ -3,11 +3,33 @@
 Wrong arguments to a function are ``ValueError``; these are for files, recipes, models and data.
 """
 
+_MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
+
 
 def first_line(error: BaseException) -> str:
     """The first line of another library's message, or its type where it says nothing."""
     lines = str(error).strip().splitlines()
     return lines[0][:300] if lines else type(error).__name__
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out: Python's, torch's on a CPU, or a device's.
+
+    >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("a shape"))
+    (True, False)
+    """
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    words = str(error).lower()
+    return isinstance(error, RuntimeError) and any(word in words for word in _MEMORY_WORDS)
+
+
+def is_machine_failure(error: BaseException) -> bool:
+    """Whether torch raised an error for the machine's sake, wherever the code happened to be.
+
+    Memory ran out, or a data-loading worker was killed: neither says anything about a model.
+    """
+    return is_out_of_memory(error) or "DataLoader worker" in str(error)
 
 
 class LabelkitError(Exception):

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 _SHA_256 = re.compile(r"\b[0-9a-f]{64}\b")
 _MIN_SHOWN, _MIN_WHOLE_PERCENT = 0.0005, 0.0995
@@ -33,6 +33,16 @@ def clipped(text: str, length: int = 40) -> str:
     ("'cat'", 45)
     """
     return repr(text) if len(text) <= length else f"{text[:length]!r}..."
+
+
+def summary(names: Sequence[str], shown: int = 3) -> str:
+    """The first names of a list, and how many there are.
+
+    >>> summary(["a", "b"]), summary(["a", "b", "c", "d"])
+    ('a, b', 'a, b, c and 1 more')
+    """
+    first = ", ".join(printable(name[:60]) for name in names[:shown])
+    return f"{first} and {len(names) - shown:,} more" if len(names) > shown else first
 
 
 def short_digests(text: str) -> str:

@@ -10,9 +10,6 @@ Source: Ridnik et al. 2021, ImageNet-21K Pretraining for the Masses (arXiv 2104.
 from __future__ import annotations
 
 import io
-import pickle
-import warnings
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, cast
 
@@ -26,7 +23,6 @@ if TYPE_CHECKING:
 
 LARGEST = 2**28  # bytes; a tree of 21,843 classes has about 2 million
 KEYS = ("class_list", "child_2_parent", "class_tree_list", "class_description")
-BEGINNINGS = (b"PK", b"\x80")  # of a zip and a pickle
 REMEDY = "Get another copy of the file, or build the tree: labelkit build-tree"
 
 
@@ -96,24 +92,18 @@ def read_published(path: str | Path) -> SemanticTree:
 
 
 def _load(path: Path) -> dict[str, object]:
-    import torch
+    from labelkit.torch_files import ForeignObjectError, TorchFileError, read_torch_file
 
     require_regular_file(path, TreeFileError)
     try:
-        size = _size(path)
-        content: object = None
-        if size <= LARGEST:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # about pickle protocols that torch does not write
-                content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:
-        # Damaged zips and malicious pickles raise a dozen types with torch's own messages: a bare
-        # number, or the advice to load the file without safety checks.
-        raise TreeFileError(f"{path} {_unloadable(path, error)}. {REMEDY}") from error
-    if size > LARGEST:
-        _refuse(path, f"it contains {size:,} bytes, more than the {LARGEST:,} that a tree can need")
+        content = read_torch_file(path, largest=LARGEST)
+    except ForeignObjectError as error:
+        raise TreeFileError(
+            f"{path} contains {error.name}, expected only lists, numbers and strings: refused, "
+            f"since loading such a file could run code. {REMEDY}"
+        ) from error
+    except (TorchFileError, MemoryError) as error:
+        raise TreeFileError(f"{path} {error}. {REMEDY}") from error
     if not isinstance(content, dict) or not set(KEYS) <= set(content):
         found = ", ".join(map(repr, list(content)[:8])) if isinstance(content, dict) else ""
         _refuse(
@@ -122,27 +112,6 @@ def _load(path: Path) -> dict[str, object]:
             f"of {', '.join(KEYS)}",
         )
     return cast("dict[str, object]", content)
-
-
-def _unloadable(path: Path, error: Exception) -> str:
-    """Why torch did not load a file, without torch's own message."""
-    with path.open("rb") as file:
-        known = file.read(2).startswith(BEGINNINGS)
-    if known and isinstance(error, pickle.UnpicklingError):
-        return (
-            "contains objects other than lists, numbers and strings: refused, since loading such "
-            "a file could run code"
-        )
-    return "is not a torch file, or damaged" if known else "is not a torch file"
-
-
-def _size(path: Path) -> int:
-    """The size of a file's unpacked content in bytes, as stated by the file itself."""
-    size = path.stat().st_size
-    if not zipfile.is_zipfile(path):
-        return size
-    with zipfile.ZipFile(path) as archive:
-        return max(size, sum(entry.file_size for entry in archive.infolist()))
 
 
 def _strings(path: Path, value: object, what: str) -> list[str]:

@@ -13,9 +13,6 @@ Legend: K entries per cell, H W grid.
 from __future__ import annotations
 
 import io
-import pickle
-import warnings
-import zipfile
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
@@ -149,45 +146,19 @@ def _read(path: Path) -> bytes:
 
 def _load(content: bytes) -> tuple[NDArray[np.floating], int]:
     """The tensor of a file, and the number below which its type holds all whole numbers exactly."""
-    import torch
+    from labelkit.torch_files import ForeignObjectError, TorchFileError, read_torch_file
 
     if not content:
         raise LabelMapError("empty (0 bytes)")
     try:
-        _check_content(content)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickle protocols that torch does not write
-            loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        return _array(loaded)
-    except LabelMapError:
-        raise
-    except Exception as error:
-        # Damaged zips and hostile pickles raise a dozen types with torch's own messages: a bare
-        # number, or the advice to load the file with weights_only=False.
-        raise LabelMapError(_load_failure(content, error)) from error
-
-
-def _check_content(content: bytes) -> None:
-    """Raise unless a file is small enough once unpacked and a zip's own checksums are correct.
-
-    torch checks neither.
-    """
-    size = len(content)
-    if content.startswith(b"PK"):
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            size = max(size, sum(entry.file_size for entry in archive.infolist()))
-            if size <= MAX_BYTES and archive.testzip() is not None:
-                raise LabelMapError("damaged: wrong checksum")
-    if size > MAX_BYTES:
-        raise LabelMapError(f"holds more than {MAX_BYTES:,} bytes, too many for a label map")
-
-
-def _load_failure(content: bytes, error: Exception) -> str:
-    if not content.startswith((b"PK", b"\x80")):
-        return "not a PyTorch file"
-    if isinstance(error, pickle.UnpicklingError):
-        return "damaged, or not a plain tensor but something that could run code: refused"
-    return "damaged or incomplete"
+        return _array(read_torch_file(content, largest=MAX_BYTES))
+    except ForeignObjectError as error:
+        raise LabelMapError(
+            f"holds {error.name}, expected a plain tensor: refused, since loading such a file "
+            "could run code"
+        ) from error
+    except TorchFileError as error:
+        raise LabelMapError(str(error)) from error
 
 
 def _array(loaded: object) -> tuple[NDArray[np.floating], int]:

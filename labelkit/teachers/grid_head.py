@@ -22,7 +22,7 @@ from timm.models.vgg import VGG
 from timm.models.volo import VOLO
 from torch import Tensor, nn
 
-from labelkit.errors import TeacherError, first_line
+from labelkit.errors import TeacherError, first_line, is_machine_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -256,6 +256,8 @@ def head_map(
         with _fixed_scales(pooled, height * width):
             scores = head(positions)
     except (AssertionError, IndexError, RuntimeError, ValueError) as error:
+        if is_machine_failure(error):
+            raise
         raise TeacherError(
             f"the head of {type(model).__name__} does not take features of one position "
             f"({first_line(error)}). Use a model with average pooling"

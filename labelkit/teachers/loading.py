@@ -15,7 +15,7 @@ import torch
 from torch._dynamo import maybe_mark_dynamic  # there is no public name for it
 
 from labelkit.device import choose_device
-from labelkit.errors import TeacherError, first_line
+from labelkit.errors import TeacherError, first_line, is_machine_failure, is_out_of_memory
 from labelkit.hierarchy import NAMED_LISTS, ClassList, read_class_list
 from labelkit.teachers.card import TeacherCard, find_card, suggestion
 from labelkit.teachers.grid_head import split
@@ -66,8 +66,11 @@ def load_teacher(  # noqa: PLR0913 -- what to load, where, and how it computes
     else:
         model = build_model(card, pretrained=False, num_classes=len(classes))
         path = weights_path(card, card.weights)
-        state = read_state_dict(path, card.weights.layout, model)
-        load_strictly(model, _fit_to_model(state, model), card.name)
+        try:
+            state = read_state_dict(path, card.weights.layout, model)
+            load_strictly(model, _fit_to_model(state, model), card.name)
+        except MemoryError as error:
+            raise _too_big(card) from error
     outputs = getattr(model, "num_classes", 0)
     if outputs != len(classes):
         raise TeacherError(
@@ -117,7 +120,12 @@ def prepare(
 ) -> Teacher:
     """Put a model into eval mode, on a device and in channels-last order, as a teacher."""
     model.eval().requires_grad_(requires_grad=False)
-    model.to(device)
+    try:
+        model.to(device)
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise _too_big(card) from error
+        raise
     for weight in model.parameters():
         if weight.ndim == 4:  # the weights of 3D convolutions have no such order
             weight.data = weight.data.contiguous(memory_format=torch.channels_last)
@@ -219,6 +227,8 @@ def build_model(
         model = timm.create_model(card.model, pretrained=pretrained, **options)
     except Exception as error:
         # Hubs, proxies and timm raise dozens of types here; the user needs one line.
+        if is_out_of_memory(error):
+            raise _too_big(card) from error
         raise TeacherError(
             f"timm cannot build {card.model} for {card.size} pixels ({first_line(error)}). Without "
             "a network, its weights must come from a file that a card names; a model that takes "
@@ -236,6 +246,13 @@ def build_model(
             "that was fine-tuned on classes"
         )
     return model
+
+
+def _too_big(card: TeacherCard) -> TeacherError:
+    return TeacherError(
+        f"not enough memory to load {card.name or card.model}: close other programs, or use a "
+        "smaller model or another --device"
+    )
 
 
 def _fit_to_model(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
@@ -307,6 +324,8 @@ def compile_features(model: nn.Module, name: str) -> Callable[[Tensor], object]:
         try:
             found = compiled(several)
         except RuntimeError as error:
+            if is_machine_failure(error):
+                raise
             uncompiled(images)
             raise TeacherError(
                 f"{name} cannot be compiled on this machine ({first_line(error)}): omit --compile, "

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labelkit.errors import TeacherError, first_line
+from labelkit.errors import TeacherError, first_line, is_out_of_memory
 from labelkit.teachers.grid_head import (
     GRID_MODELS,
     DenseModel,
@@ -199,11 +199,18 @@ def size_errors(card: TeacherCard, size: int) -> Generator[None]:
     """Turn what a model raises for images that it does not take into an error that says what to do.
 
     Raises:
-        TeacherError: the model does not take images of ``size`` pixels or of three channels.
+        TeacherError: the model does not take images of ``size`` pixels or of three channels, or
+            there is not enough memory for them.
     """
     try:
         yield
-    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+    except (AssertionError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise TeacherError(
+                f"not enough memory for images of {size}x{size} pixels through "
+                f"{card.name or card.model}: try a smaller --size, a smaller model or another "
+                "--device"
+            ) from error
         raise TeacherError(
             f"{card.name or card.model} does not take images of 3 channels and {size}x{size} "
             f"pixels ({first_line(error)}): try --size {card.native_size}, its native size"

