@@ -158,7 +158,7 @@ def _state_dict(path: Path, loaded: object) -> StateDict:
     content = cast("dict[object, object]", loaded) if isinstance(loaded, dict) else {}
     for candidate in (content, *(content.get(name) for name in STATE_DICTS)):
         if _is_state_dict(candidate):
-            return cast("StateDict", dict(candidate))
+            return dict(candidate)
     found = f"a {type(loaded).__name__}"
     if content:
         found = f"a dict of {summary([str(key) for key in content])}"
