@@ -1,13 +1,13 @@
-"""What can go wrong with a user's files and data. Every message says what was found and what to do.
+"""Errors in a user's files, recipes, models and data; each message says what to do next.
 
-Wrong arguments to a function are ``ValueError``; these are for files, recipes, models and data.
+A wrong argument to a function is a ``ValueError`` instead.
 """
 
 _MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of another library's message, or its type where it says nothing."""
+    """The first line of another library's error message, or the error's type if it has none."""
     lines = str(error).strip().splitlines()
     return lines[0][:300] if lines else type(error).__name__
 
@@ -33,27 +33,27 @@ def is_machine_failure(error: BaseException) -> bool:
 
 
 class LabelkitError(Exception):
-    """Any failure that labelkit itself explains; the command line prints it in one line."""
+    """Any failure that labelkit explains; the command line prints it as one line."""
 
 
 class ClassListError(LabelkitError):
-    """A class list cannot be read, repeats an id, or names an id that nothing knows."""
+    """A class list cannot be read, has a duplicate id, or has an unknown id."""
 
 
 class ClassListMismatch(ClassListError):  # noqa: N818 -- the name states the fact
-    """Two things that must share one class list do not."""
+    """Two artifacts that must share a class list have different ones."""
 
 
 class TaxonomyError(LabelkitError):
-    """A child -> parents graph is broken: a cycle, an unknown id, a damaged noun graph."""
+    """A child -> parents graph is invalid: a cycle, an unknown id, a damaged noun graph."""
 
 
 class TreeFileError(LabelkitError):
-    """A tree file is damaged or of a version that this code does not know."""
+    """A tree file is damaged or of an unknown version."""
 
 
 class DatasetError(LabelkitError):
-    """A folder holds no images, or an image that was asked for cannot be read."""
+    """A folder has no images, or an image cannot be read."""
 
 
 class DeviceError(LabelkitError):
@@ -61,16 +61,16 @@ class DeviceError(LabelkitError):
 
 
 class TeacherError(LabelkitError):
-    """A teacher is unknown, its weights do not fit, or it has no spatial grid."""
+    """A teacher is unknown, its weights do not match the model, or it has no spatial grid."""
 
 
 class LabelMapError(LabelkitError):
-    """A label-map file is damaged, incomplete, or lacks the key that was asked for."""
+    """A label-map file is damaged or incomplete, or has no such key."""
 
 
 class RecipeError(LabelkitError):
-    """A training recipe has an unknown field, a wrong value, or names what does not exist."""
+    """A training recipe has an unknown field, an invalid value, or a missing file."""
 
 
 class TrainingError(LabelkitError):
-    """Training cannot go on: a loss that is not finite, a checkpoint damaged or of another run."""
+    """Training cannot continue: a non-finite loss, a damaged checkpoint, or another run's."""

@@ -72,7 +72,7 @@ def summary(module: ModuleType, name: str) -> str:
         if other.__name__.startswith(module.__name__) and vars(other).get(name) is value:
             found = documented_constants(other).get(name)
             if found:
-                return found
+                return as_cell(found)
     if get_origin(value) is Literal:
         return "one of " + ", ".join(f"`{choice!r}`" for choice in get_args(value))
     raise LookupError(f"{module.__name__}.{name} has no documentation")
@@ -95,8 +95,13 @@ def documented_constants(module: ModuleType) -> dict[str, str]:
 
 
 def first_line(value: object) -> str:
-    """The first line of a docstring, with Markdown's code marks."""
-    return (inspect.getdoc(value) or "").splitlines()[0].replace("``", "`").replace("|", "\\|")
+    """The first line of a docstring."""
+    return as_cell((inspect.getdoc(value) or "").splitlines()[0])
+
+
+def as_cell(text: str) -> str:
+    """A line as a cell of a Markdown table."""
+    return text.replace("``", "`").replace("|", "\\|")
 
 
 if __name__ == "__main__":

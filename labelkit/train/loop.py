@@ -103,6 +103,7 @@ class StepRecord:
 
 
 Event: TypeAlias = RunStarted | StepRecord | EpochRecord
+"""What a training run reports to ``on_event``."""
 
 
 @dataclass(frozen=True, slots=True)
