@@ -1,8 +1,7 @@
-from .file.codec import check_maps as check_maps
+from .file.codec import RecordCodec as RecordCodec, check_maps as check_maps
 from .file.layout import first_difference as first_difference
 from .file.merge import merge as merge
 from .file.reader import DamagedRow as DamagedRow, LabelMapFile as LabelMapFile
-from .file.record import RecordCodec as RecordCodec
 from .file.writer import LabelMapWriter as LabelMapWriter, Shard as Shard
 from .label_map import (
     Background as Background,

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from labelkit.errors import LabelMapError, first_line
+from labelkit.label_maps.file.codec import RecordCodec
 from labelkit.label_maps.file.layout import check_key, row_crc32
-from labelkit.label_maps.file.record import RecordCodec
 from labelkit.label_maps.file.rows import OpenFile, RowTable, StoredRow, file_changed
 from labelkit.label_maps.file.validation import (
     damage_explained,

@@ -23,6 +23,7 @@ import msgspec
 
 from labelkit.errors import LabelMapError
 from labelkit.files import file_sha256, publish_file
+from labelkit.label_maps.file.codec import RecordCodec
 from labelkit.label_maps.file.hdf5_writer import FileContent, RowStream, publish
 from labelkit.label_maps.file.layout import (
     FORMAT,
@@ -35,7 +36,6 @@ from labelkit.label_maps.file.layout import (
     row_crc32,
 )
 from labelkit.label_maps.file.reader import LabelMapFile, stored_rows
-from labelkit.label_maps.file.record import RecordCodec
 from labelkit.label_maps.file.reuse import ReusedRows
 
 if TYPE_CHECKING:
