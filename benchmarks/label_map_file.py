@@ -177,13 +177,13 @@ def main(folder: Path) -> str:
     }
     with tempfile.TemporaryDirectory() as output:
         paths = [Path(output, f"{number}.h5") for number in range(len(forms))]
-        told = [
+        parts = [
             f"{name}: {kept(path, keys, classes, logits, form)}"
             for (name, form), path in zip(forms.items(), paths, strict=True)
         ]
         plain = select(resize_grid(logits, PLAIN.grid), PLAIN)
-        told.append(speeds(Path(output), plain, select(logits, default), paths[2]))
-    return f"label-map file of {len(keys)} photos: {'; '.join(told)}"
+        parts.append(speeds(Path(output), plain, select(logits, default), paths[2]))
+    return f"label-map file of {len(keys)} photos: {'; '.join(parts)}"
 
 
 if __name__ == "__main__":
