@@ -210,6 +210,75 @@ def test_an_open_file_that_is_overwritten_in_place_is_refused(path):
             read()
 
 
+def touch(path: Path) -> None:
+    """As scripts do that keep files on scratch space from being deleted."""
+    os.utime(path, ns=(1, 1))
+
+
+def rewrite(path: Path) -> None:
+    path.write_bytes(path.read_bytes())
+
+
+@pytest.mark.parametrize("change_time", [touch, rewrite])
+@pytest.mark.parametrize("state", ["open", "closed"])
+def test_a_new_time_alone_changes_nothing(path, change_time, state):
+    """Rows are read by key and by number, before and after the file is closed."""
+    written = make(path, KEYS)
+    expected = [content(written, key) for key in KEYS]
+    for _ in range(2):
+        if state == "closed":
+            written.close()
+        change_time(path)
+        assert [content(written, key) for key in KEYS] == expected
+        written.check_rows()
+        assert list(written) == sorted(KEYS)
+
+
+def test_a_file_of_other_maps_of_the_same_size_is_refused_whatever_its_time(path, tmp_path):
+    """Also after a mere touch has been accepted."""
+    pairs = ((make(tmp_path / f"{n}.h5", KEYS[:1], seed=n).path, n) for n in range(1, 200))
+    written = make(path, KEYS[:1])
+    other = next(
+        each.read_bytes() for each, _ in pairs if each.stat().st_size == path.stat().st_size
+    )
+    touch(path)
+    content(written, KEYS[0])
+    path.write_bytes(other)
+    with pytest.raises(LabelMapError, match="has changed since it was opened"):
+        written.at(0)
+    os.utime(path, ns=(2, 2))
+    with pytest.raises(LabelMapError, match="has changed since it was opened"):
+        written.at(0)
+
+
+def test_closing_in_one_thread_does_not_disturb_reads_in_another(path):
+    """Nor may a file that is opened meanwhile be read instead: it gets the lowest free number."""
+    written = make(path, KEYS)
+    expected = [content(written, key) for key in KEYS]
+    found: list[bool] = []
+    errors: list[BaseException] = []
+
+    def read_all() -> None:
+        try:
+            for _ in range(60):
+                found.extend(
+                    content(written, key) == one for key, one in zip(KEYS, expected, strict=True)
+                )
+                assert list(written) == sorted(KEYS)
+        except BaseException as error:  # noqa: BLE001 -- reported by the assertion below
+            errors.append(error)
+
+    readers = [threading.Thread(target=read_all) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    while any(reader.is_alive() for reader in readers):
+        written.close()
+        with Path(__file__).open("rb"):  # takes the number if it is free too early
+            pass
+    assert errors == []
+    assert found == [True] * 3 * 60 * len(KEYS)
+
+
 def test_a_copy_and_a_link_read_like_the_file(path, tmp_path):
     written = make(path, KEYS)
     copy, link = tmp_path / "copy.h5", tmp_path / "link.h5"

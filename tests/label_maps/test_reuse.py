@@ -145,9 +145,19 @@ def test_a_row_that_is_damaged_while_others_are_made_is_not_copied(old, tmp_path
 
 
 def test_an_old_file_that_changes_is_not_reported_as_damaged_rows(old, tmp_path):
-    old.path.write_bytes(old.path.read_bytes())
+    """Neither one that is damaged meanwhile, nor one that another file is copied over."""
+    other = make(tmp_path / "other.h5", OLD, seed=1).path.read_bytes()
+    damage(old, OLD[4]).close()
     with pytest.raises(LabelMapError, match="has changed since it was opened"):
         writer_of(tmp_path / "new.h5", OLD + NEW, reuse=old)
+    old.path.write_bytes(other)
+    with pytest.raises(LabelMapError, match="has changed since it was opened"):
+        writer_of(tmp_path / "new.h5", OLD + NEW, reuse=old)
+
+
+def test_an_old_file_that_is_written_again_with_the_same_content_serves(old, tmp_path):
+    old.path.write_bytes(old.path.read_bytes())
+    assert writer_of(tmp_path / "new.h5", OLD + NEW, reuse=old).keys == NEW
 
 
 def test_a_damaged_row_of_a_removed_image_does_not_matter(old, tmp_path):

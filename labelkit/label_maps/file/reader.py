@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from itertools import islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator, Sequence
     from types import TracebackType
 
+    from labelkit.label_maps.file.layout import Header
+    from labelkit.label_maps.file.rows import Descriptor
     from labelkit.label_maps.label_map import LabelMap, LabelMaps
 
 _BYTES_AT_ONCE = 1 << 18
@@ -169,6 +172,9 @@ class StoredRows:
         return None
 
     def _damaged(self, position: int, error: Exception) -> LabelMapError:
+        if self._file.time_has_changed:
+            # Perhaps another file is being copied over this one.
+            return file_changed(self._path)
         try:
             (key,) = self._table.keys(self._file.descriptor, position, position + 1)
         except (OSError, ValueError):
@@ -384,6 +390,7 @@ class LabelMapFile:
             raise ValueError("it changed while it was being opened")
         if self._table.check(self._file.descriptor, parts.unreadable) != header.content:
             raise ValueError("its keys or checksums do not match the header's digest")
+        self._file.has_expected_content = partial(_holds, self._table, parts.unreadable, header)
         self.unreadable = read_unreadable(parts.unreadable)
         for key in self.unreadable:
             check_key(key)
@@ -397,6 +404,14 @@ class LabelMapFile:
 def stored_rows(file: LabelMapFile) -> StoredRows:
     """The rows of a file as bytes, for the modules that copy them."""
     return file._rows  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+
+
+def _holds(table: RowTable, unreadable: bytes, header: Header, descriptor: Descriptor) -> bool:
+    """Whether an open file has the keys and checksums of a header, as after ``touch``."""
+    try:
+        return table.check(descriptor, unreadable) == header.content
+    except (OSError, ValueError):
+        return False
 
 
 def _open_same(path: Path, digest: str) -> LabelMapFile:

@@ -11,7 +11,7 @@ import struct
 import weakref
 from bisect import bisect_left, bisect_right
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from labelkit.errors import LabelMapError
 from labelkit.label_maps.file.layout import MAX_KEY_BYTES, ROW, ContentDigest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -32,6 +32,29 @@ _PAIR = struct.Struct("<QQIQQI")
 _FIRST = struct.Struct("<QQI")
 
 
+class Descriptor:
+    """The number of an open file. It is closed when the last reader lets go of it.
+
+    A thread that reads holds it, so that another one that calls ``OpenFile.close`` neither ends the
+    read nor lets the system give the number to another file meanwhile.
+
+    Args:
+        number: the file descriptor.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        weakref.finalize(self, os.close, number)
+
+    def status(self) -> os.stat_result:
+        """The file's size, time and identity."""
+        return os.fstat(self.number)
+
+    def read(self, size: int, offset: int) -> bytes:
+        """At most ``size`` bytes, without a shared position."""
+        return os.pread(self.number, size, offset)
+
+
 class OpenFile:
     """A file that stays open for reading, and is never mistaken for another one at its path.
 
@@ -40,6 +63,10 @@ class OpenFile:
     Args:
         path: a regular file.
 
+    Attributes:
+        has_expected_content: whether an open file still holds what was read at first. It is asked
+            if nothing but the file's time has changed, as after ``touch``; None refuses any change.
+
     Raises:
         FileNotFoundError: no such file.
         LabelMapError: not a regular file.
@@ -47,59 +74,74 @@ class OpenFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._closing: weakref.finalize[..., Self] | None = None
-        self._signature: tuple[int, ...] | None = None
-        self._open()
+        self.has_expected_content: Callable[[Descriptor], bool] | None = None
+        self._descriptor: Descriptor | None = None
+        self._descriptor = self._open(None)
+        self._opened = self._signature = _signature(self._descriptor.status())
 
     @property
-    def descriptor(self) -> int:
+    def descriptor(self) -> Descriptor:
         """The file descriptor.
 
         Raises:
             LabelMapError: the file was closed, and its path leads to another file now.
         """
-        if self._closing is None:
-            self._open()
-        return self._descriptor
+        descriptor = self._descriptor
+        if descriptor is None:
+            # Other threads see the descriptor only after it is known to be right.
+            descriptor = self._descriptor = self._open(self._signature)
+        return descriptor
 
     @property
-    def unchanged(self) -> int:
-        """The file descriptor, after a check that nobody has written to the file.
+    def unchanged(self) -> Descriptor:
+        """The file descriptor, after a check that nobody has changed the file.
 
         Raises:
             LabelMapError: somebody has.
         """
         descriptor = self.descriptor
-        if _signature(os.fstat(descriptor)) != self._signature:
-            raise file_changed(self._path)
+        self._require_same(descriptor, self._signature)
         return descriptor
 
+    @property
+    def time_has_changed(self) -> bool:
+        """Whether somebody has written to the file since it was opened, or set its time."""
+        return _signature(self.descriptor.status()) != self._opened
+
     def is_at_its_path(self) -> bool:
-        """Whether the path still leads to this very file, unchanged."""
-        return _signature(self._path.stat()) == self._signature
+        """Whether the path still leads to this very file, whatever its time."""
+        return _but_time(_signature(self._path.stat())) == _but_time(self._signature)
 
     def close(self) -> None:
-        """Close the file in this process."""
-        if self._closing is not None:
-            self._closing()
-        self._closing = None
+        """Close the file in this process, once the reads of other threads have finished."""
+        self._descriptor = None
 
-    def _open(self) -> None:
-        """Open the file; other threads see the descriptor only after it is known to be right."""
+    def _open(self, expected: tuple[int, ...] | None) -> Descriptor:
         try:
             # Without O_NONBLOCK, opening a named pipe would block.
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            number = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
             raise FileNotFoundError(f"no such file: {self._path}") from None
-        status = os.fstat(descriptor)
-        signature = _signature(status)
-        if not stat.S_ISREG(status.st_mode) or self._signature not in {None, signature}:
-            os.close(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise LabelMapError(f"{self._path} is not a regular file")
+        descriptor = Descriptor(number)
+        if not stat.S_ISREG(descriptor.status().st_mode):
+            raise LabelMapError(f"{self._path} is not a regular file")
+        if expected is not None:
+            self._require_same(descriptor, expected)
+        return descriptor
+
+    def _require_same(self, descriptor: Descriptor, expected: tuple[int, ...]) -> None:
+        """Raise unless the file is the expected one, perhaps with another time."""
+        found = _signature(descriptor.status())
+        if found == expected:
+            return
+        if (
+            self.has_expected_content is None
+            or _but_time(found) != _but_time(expected)
+            or not self.has_expected_content(descriptor)
+            or _signature(descriptor.status()) != found
+        ):
             raise file_changed(self._path)
-        self._signature, self._descriptor = signature, descriptor
-        self._closing = weakref.finalize(self, os.close, descriptor)
+        self._signature = found
 
 
 def file_changed(path: Path) -> LabelMapError:
@@ -108,8 +150,12 @@ def file_changed(path: Path) -> LabelMapError:
 
 
 def _signature(status: os.stat_result) -> tuple[int, ...]:
-    """What changes when a file is written to or replaced."""
+    """What changes when a file is written to or replaced; the time of its content comes last."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _but_time(signature: tuple[int, ...]) -> tuple[int, ...]:
+    return signature[:-1]
 
 
 class StoredRow(NamedTuple):
@@ -148,7 +194,7 @@ class RowTable:
         """Bytes of all records, as stored."""
         return self._records.size
 
-    def check(self, descriptor: int, unreadable: bytes) -> str:
+    def check(self, descriptor: Descriptor, unreadable: bytes) -> str:
         """Read all keys once; a sample of them stays in memory.
 
         Returns:
@@ -174,7 +220,7 @@ class RowTable:
         self._samples = samples
         return digest.hexdigest(unreadable)
 
-    def position(self, descriptor: int, key: bytes) -> int | None:
+    def position(self, descriptor: Descriptor, key: bytes) -> int | None:
         """The row number of a key; None if there is none."""
         place = bisect_right(self._samples, key) - 1
         if place < 0:
@@ -191,18 +237,18 @@ class RowTable:
         offset = bisect_left(range(len(ends)), key, key=key_at)
         return start + offset if offset < len(ends) and key_at(offset) == key else None
 
-    def keys(self, descriptor: int, start: int, stop: int) -> list[bytes]:
+    def keys(self, descriptor: Descriptor, start: int, stop: int) -> list[bytes]:
         """The keys of rows ``start`` to ``stop`` - 1."""
         begin, rows = self._read_rows(descriptor, start, stop)
         blob = self._read_keys(descriptor, begin, rows)
         return _split(blob, rows["key_end"], begin)
 
-    def stream(self, descriptor: int) -> Iterator[bytes]:
+    def stream(self, descriptor: Descriptor) -> Iterator[bytes]:
         """The keys of all rows, read block by block."""
         for start in range(0, self.count, _BLOCK):
             yield from self.keys(descriptor, start, min(start + _BLOCK, self.count))
 
-    def entries(self, descriptor: int) -> Iterator[tuple[bytes, int, int]]:
+    def entries(self, descriptor: Descriptor) -> Iterator[tuple[bytes, int, int]]:
         """Each row's key, the size of its stored record, and its CRC-32."""
         key_end = record_end = 0
         for _, rows, blob in self._blocks(descriptor, 0):
@@ -212,7 +258,7 @@ class RowTable:
             yield from zip(keys, sizes, rows["crc32"].tolist(), strict=True)
             key_end, record_end = int(rows["key_end"][-1]), int(ends[-1])
 
-    def row(self, descriptor: int, position: int, longest: int) -> tuple[bytes, bytes, int]:
+    def row(self, descriptor: Descriptor, position: int, longest: int) -> tuple[bytes, bytes, int]:
         """A row's key, its stored record, and its CRC-32.
 
         Raises:
@@ -241,14 +287,16 @@ class RowTable:
         return key, record, crc32
 
     def _blocks(
-        self, descriptor: int, key_end: int
+        self, descriptor: Descriptor, key_end: int
     ) -> Iterator[tuple[int, NDArray[np.void], bytes]]:
         for start in range(0, self.count, _BLOCK):
             _, rows = self._read_rows(descriptor, start, min(start + _BLOCK, self.count))
             yield start, rows, self._read_keys(descriptor, key_end, rows)
             key_end = int(rows["key_end"][-1])
 
-    def _read_rows(self, descriptor: int, start: int, stop: int) -> tuple[int, NDArray[np.void]]:
+    def _read_rows(
+        self, descriptor: Descriptor, start: int, stop: int
+    ) -> tuple[int, NDArray[np.void]]:
         """Rows ``start`` to ``stop`` - 1, and the offset at which their keys begin."""
         first = max(start - 1, 0)
         content = read_exactly(
@@ -257,7 +305,7 @@ class RowTable:
         rows = np.frombuffer(content, ROW)
         return (int(rows["key_end"][0]), rows[1:]) if start else (0, rows)
 
-    def _read_keys(self, descriptor: int, begin: int, rows: NDArray[np.void]) -> bytes:
+    def _read_keys(self, descriptor: Descriptor, begin: int, rows: NDArray[np.void]) -> bytes:
         ends = rows["key_end"]
         _require_ascending(ends, begin, "keys")
         end = int(ends[-1])
@@ -266,20 +314,20 @@ class RowTable:
         return read_exactly(descriptor, end - begin, self._keys.offset + begin)
 
 
-def read_exactly(descriptor: int, size: int, offset: int) -> bytes:
+def read_exactly(descriptor: Descriptor, size: int, offset: int) -> bytes:
     """Bytes of an open file, from any thread or process.
 
     Raises:
         ValueError: the file ends earlier.
         OSError: the disk fails.
     """
-    content = os.pread(descriptor, size, offset)
+    content = descriptor.read(size, offset)
     if len(content) == size:
         return content
     parts = [content]  # a read of more than 2 GiB comes in pieces
     while parts[-1]:
         done = sum(map(len, parts))
-        parts.append(os.pread(descriptor, size - done, offset + done))
+        parts.append(descriptor.read(size - done, offset + done))
         if done + len(parts[-1]) == size:
             return b"".join(parts)
     raise ValueError("the file ends too early")
