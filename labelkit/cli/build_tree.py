@@ -61,7 +61,7 @@ def _inner_levels(
 
 @click.command(epilog=EPILOG)
 @click.argument("source", metavar="[CLASSES]", required=False)
-@output_option("Tree file to write (JSON).")
+@output_option("Tree file to write (.json).")
 @overwrite_option
 @click.option(
     "--inner",
@@ -108,7 +108,7 @@ def command(  # noqa: PLR0913 -- the options
     check_choice(choice)
     if source is None and choice["taxonomy"] is None:
         raise click.UsageError("pass CLASSES, or a --taxonomy whose leaves are the classes")
-    require_writable(output, overwrite=overwrite)
+    require_writable(output, overwrite=overwrite, suffixes=(".json",))
     classes = None if source is None else read_class_argument(source)
 
     from labelkit.hierarchy import SemanticTree

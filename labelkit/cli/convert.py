@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from labelkit.cli.convert_maps import MapOptions, convert_maps, holds_label_maps, map_options
-from labelkit.cli.options import overwrite_option, quiet_option, require_writable
+from labelkit.cli.options import (
+    LABEL_MAP_SUFFIXES,
+    overwrite_option,
+    quiet_option,
+    require_writable,
+)
 from labelkit.convert import TREE_FORMATS
 from labelkit.wording import counted, file_size, printable
 
@@ -67,7 +72,7 @@ def command(source: Path, output: Path, *, overwrite: bool, **given: Any) -> Non
         convert_maps(source, output, options, overwrite=overwrite)
         return
     _check_suffix(source, "SOURCE")
-    if output.suffix.lower() in {".h5", ".hdf5"}:
+    if output.suffix.lower() in LABEL_MAP_SUFFIXES:
         raise click.UsageError(
             f"{source} is a tree: a label-map file such as {output} is made from a ReLabel folder, "
             "or from photos with labelkit relabel"

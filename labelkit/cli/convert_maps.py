@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import click
 
-from labelkit.cli.options import images_option, require_writable
+from labelkit.cli.options import LABEL_MAP_SUFFIXES, images_option, require_writable
 from labelkit.wording import counted, file_size, printable
 
 if TYPE_CHECKING:
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
     Command: TypeAlias = Callable[..., object]
 
-SUFFIXES = (".h5", ".hdf5")
-FILE_SUFFIXES = (*SUFFIXES, ".pt", ".pth", ".npz")
+FILE_SUFFIXES = (*LABEL_MAP_SUFFIXES, ".pt", ".pth", ".npz")
 SHOWN = 5
 MISSING_AXES = (
     "pass --axes: the .pt files do not record which axis runs down the image, and the wrong one "
@@ -103,7 +102,7 @@ def map_options(command: Command) -> Command:
 
 def holds_label_maps(source: Path) -> bool:
     """Whether a path is a folder or a label-map file, by its suffix."""
-    return source.is_dir() or source.suffix.lower() in SUFFIXES
+    return source.is_dir() or source.suffix.lower() in LABEL_MAP_SUFFIXES
 
 
 def convert_maps(source: Path, output: Path, options: MapOptions, *, overwrite: bool) -> None:
@@ -122,7 +121,7 @@ def convert_maps(source: Path, output: Path, options: MapOptions, *, overwrite: 
 
 def _from_folder(source: Path, output: Path, options: MapOptions, *, overwrite: bool) -> None:
     options.require_only({"axes", "classes", "images", "suffix", "scores"}, f"the folder {source}")
-    require_writable(output, overwrite=overwrite, suffixes=SUFFIXES)
+    require_writable(output, overwrite=overwrite, suffixes=LABEL_MAP_SUFFIXES)
     if (options.images is None) == (options.suffix is None):
         raise click.UsageError(
             "pass either --images FOLDER, the folder of images, or --suffix .JPEG, if all images "

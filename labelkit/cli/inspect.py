@@ -132,7 +132,7 @@ def command(  # noqa: PLR0913, PLR0917 -- one per command-line option
     with opened:
         _check_map_options(path, tree_options, map_options, output)
         if images and (key is not None or output):
-            target = output or _default_picture(key or "")
+            target = output or _default_picture(key or "", images)
             suffix = ".html" if key is None else ".png"
             require_writable(target, overwrite=overwrite, suffixes=(suffix,))
             _draw_label_maps(opened, images, key, target)
@@ -169,8 +169,13 @@ def _check_map_options(
         raise click.UsageError("-o needs --images, the folder that the label maps were made from")
 
 
-def _default_picture(key: str) -> Path:
-    """The picture of a key in the current folder."""
+def _default_picture(key: str, images: Path) -> Path:
+    """The picture of a key in the current folder, which must not be that of the images."""
+    if Path.cwd().is_relative_to(images.resolve()):
+        raise click.UsageError(
+            f"the current folder is inside --images {images}, and a picture there would become "
+            "one of its images: pass -o with a path outside of it"
+        )
     # A key may begin with a dash, or contain characters that a shell or another system rejects.
     stem = re.sub(r"[^\w.-]+", "_", PurePosixPath(key).stem).lstrip("-.") or "image"
     return Path(f"{stem}.labels.png")

@@ -36,7 +36,7 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @click.argument("source", metavar="CLASSES")
-@output_option("Name file to write (tab-separated text).")
+@output_option("Name file to write (.tsv, tab-separated text).")
 @overwrite_option
 @json_option
 @quiet_option
@@ -48,7 +48,7 @@ def command(source: str, output: Path, *, overwrite: bool, as_json: bool) -> Non
     below a question mark, for you to choose from; pass the file to build-tree and relabel as
     --names.
     """
-    require_writable(output, overwrite=overwrite)
+    require_writable(output, overwrite=overwrite, suffixes=(".tsv", ".txt"))
     classes = read_class_argument(source)
 
     from labelkit.hierarchy import match_names, settled, write_name_file

@@ -10,6 +10,7 @@ import click
 
 from labelkit.cli.options import (
     FILE,
+    LABEL_MAP_SUFFIXES,
     output_option,
     overwrite_option,
     quiet_option,
@@ -47,7 +48,7 @@ def command(
     """
     if len(paths) < 2:
         raise click.UsageError("pass at least two files")
-    require_writable(output, overwrite=overwrite)
+    require_writable(output, overwrite=overwrite, suffixes=LABEL_MAP_SUFFIXES)
 
     from labelkit.cli.output import console, print_lines
     from labelkit.cli.progress import progress_bar

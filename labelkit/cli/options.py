@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+LABEL_MAP_SUFFIXES = (".h5", ".hdf5")
 _QUIET = "labelkit.quiet"
 
 Decorator = Any  # what ``click.option`` returns; its own type repeats the command's
@@ -98,6 +99,16 @@ def is_quiet() -> bool:
     return bool(context and context.meta.get(_QUIET))
 
 
+def require_suffix(output: Path, suffixes: tuple[str, ...]) -> None:
+    """Refuse a name that promises another format than the command writes.
+
+    Raises:
+        click.UsageError: the ending is not among ``suffixes``.
+    """
+    if output.suffix.lower() not in suffixes:
+        raise click.UsageError(f"{output} must end in {' or '.join(suffixes)}")
+
+
 def require_writable(output: Path, *, overwrite: bool, suffixes: tuple[str, ...] = ()) -> None:
     """Refuse an output before any work: the one policy of all commands.
 
@@ -110,8 +121,8 @@ def require_writable(output: Path, *, overwrite: bool, suffixes: tuple[str, ...]
         click.UsageError: the ending is wrong, the folder does not exist, or the file does and may
             not be replaced.
     """
-    if suffixes and output.suffix.lower() not in suffixes:
-        raise click.UsageError(f"{output} must end in {' or '.join(suffixes)}")
+    if suffixes:
+        require_suffix(output, suffixes)
     if not output.parent.is_dir():
         raise click.UsageError(f"no such folder: {output.parent}")
     if output.exists() and not overwrite:

@@ -13,6 +13,7 @@ import click
 from labelkit.cli.options import (
     FILE,
     FOLDER,
+    LABEL_MAP_SUFFIXES,
     classes_option,
     device_option,
     json_option,
@@ -21,6 +22,7 @@ from labelkit.cli.options import (
     overwrite_option,
     quiet_option,
     read_classes,
+    require_suffix,
     workers_option,
 )
 
@@ -238,12 +240,11 @@ def command(
     image. Images are found at any depth; a row's key is the path below DATA. After an interruption
     the same command resumes. Unreadable images are listed, never replaced.
     """
-    from labelkit.data import EXTENSIONS, list_images
+    from labelkit.data import list_images
 
     # Loading a teacher takes seconds: wrong input is reported before.
+    require_suffix(output, LABEL_MAP_SUFFIXES)
     list_images(data)
-    if output.name.lower().endswith(EXTENSIONS):
-        raise click.UsageError(f"{output} has the extension of an image: use a name like maps.h5")
     classes, synsets = read_classes(options["classes"], options["names"])
 
     from labelkit.cli.output import console, print_json, print_lines

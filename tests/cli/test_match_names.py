@@ -116,6 +116,7 @@ def test_quiet_prints_nothing_and_json_prints_one_document(classes: Path) -> Non
     [
         ("nowhere.txt", "names.tsv", "no file, folder or named list"),
         ("classes.txt", "nowhere/names.tsv", "no such folder"),
+        ("classes.txt", "names.json", "names.json must end in .tsv or .txt"),
     ],
 )
 def test_wrong_usage_is_refused(source: str, output: str, message: str, classes: Path) -> None:

@@ -46,6 +46,8 @@ def test_files_of_two_teachers_are_refused_with_what_to_do_next(tmp_path):
         (["a.h5"], "pass at least two files"),
         (["a.h5", "none.h5"], "does not exist"),
         (["a.h5", "b.h5", "-o", "none/m.h5"], "no such folder: none"),
+        (["a.h5", "b.h5", "-o", "m.npz"], "m.npz must end in .h5 or .hdf5"),
+        (["a.h5", "b.h5", "-o", "m"], "m must end in .h5 or .hdf5"),
     ],
 )
 def test_wrong_usage_is_refused(parts, tmp_path, monkeypatch, arguments, message):

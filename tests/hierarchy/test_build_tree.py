@@ -219,6 +219,7 @@ USAGE = {
         "--rule imagenet is for WordNet",
     ),
     "output in no folder": (["imagenet-1k", "-o", "no/t.json"], "no such folder: no"),
+    "a tree as weights": (["imagenet-1k", "-o", "t.pth"], "t.pth must end in .json"),
     "output is a folder": (["imagenet-1k", "-o", "photos"], "is a directory"),
     "unknown order": (["imagenet-1k", "-o", "t.json", "--order", "x"], "'x' is not one of"),
 }

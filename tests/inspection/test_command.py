@@ -115,6 +115,19 @@ def test_a_picture_without_output_goes_to_the_current_folder(maps, photos, tmp_p
     assert [path.name for path in tmp_path.iterdir()] == ["cup_one.labels.png"]
 
 
+def test_no_picture_is_written_among_the_images_unless_asked_to(maps, photos, monkeypatch):
+    """It would become an image of the data set."""
+    before = sorted(photos.rglob("*"))
+    for folder in (photos, (photos / KEYS[0]).parent):
+        monkeypatch.chdir(folder)
+        run = labelkit("inspect", maps, "--images", photos, "--key", KEYS[2])
+        assert run.code == 2
+        assert "pass -o with a path outside of it" in run.err
+        assert sorted(photos.rglob("*")) == before
+    asked = ("inspect", maps, "--images", photos, "--key", KEYS[2], "-o", "../cup.png")
+    assert labelkit(*asked).code == 0
+
+
 def test_several_images_become_a_page(maps, photos, tmp_path):
     target = tmp_path / "report.html"
     run = labelkit("inspect", maps, "--images", photos, "-o", target)

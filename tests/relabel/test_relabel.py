@@ -324,7 +324,7 @@ def test_scores_that_are_not_finite_name_the_image(photos, tmp_path):
     [
         (["none", "-o", "x.h5"], 2, "does not exist"),
         ([".", "-o", "x.h5"], 1, "holds no images"),
-        (["photos", "-o", "taken.txt"], 1, "exists, not a complete label-map file"),
+        (["photos", "-o", "taken.h5"], 1, "exists, not a complete label-map file"),
         (["photos", "-o", "x.h5", "--teacher", "resnet5"], 1, "unknown teacher 'resnet5'"),
         (["photos", "-o", "x.h5", "--classes", "imagenet-2k"], 2, "imagenet-12k"),
         (["photos", "-o", "x.h5", "--topk", "0"], 2, "--topk"),
@@ -333,7 +333,10 @@ def test_scores_that_are_not_finite_name_the_image(photos, tmp_path):
         (["photos", "-o", "x.h5", "--topk", "1001"], 1, "top-k 1001 of a list of 1,000 classes"),
         (["photos"], 2, "--output"),
         (["photos", "-o", "photos"], 2, "is a directory"),
-        (["photos", "-o", "photos/maps.PNG"], 2, "has the extension of an image"),
+        *(
+            (["photos", "-o", name], 2, f"{name} must end in .h5 or .hdf5")
+            for name in ("photos/maps.PNG", "x.npz", "x.json", "x.pt", "x.h5.gz", "x")
+        ),
         (["photos", "-o", "x.h5", "--device", "tpu"], 1, "torch cannot use the device 'tpu'"),
     ],
 )
@@ -341,12 +344,13 @@ def test_wrong_input_is_one_clear_line(tmp_path, monkeypatch, arguments, code, m
     monkeypatch.chdir(tmp_path)
     if "photos" in arguments:
         write_photos(tmp_path / "photos")
-    (tmp_path / "taken.txt").write_text("mine")
+    (tmp_path / "taken.h5").write_text("mine")
     run = labelkit("relabel", *arguments)
     assert run.code == code
     assert message in run.text
     assert "Traceback" not in run.text
-    assert (tmp_path / "taken.txt").read_text() == "mine"
+    assert (tmp_path / "taken.h5").read_text() == "mine"
+    assert {path.name for path in tmp_path.iterdir()} <= {"photos", "taken.h5", "x.h5.parts"}
 
 
 def test_a_killed_run_resumes(photos, tmp_path):
