@@ -32,6 +32,22 @@ def is_machine_failure(error: BaseException) -> bool:
     return is_out_of_memory(error) or "DataLoader worker" in str(error)
 
 
+def why_stopped(error: BaseException) -> str:
+    """What an error that ends a run means: a worker was killed, memory ran out, or its first line.
+
+    >>> why_stopped(RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "))
+    'a data-loading worker was killed, most likely by the system because memory ran out'
+    """
+    lost = "DataLoader worker" in str(error) or isinstance(error, (ConnectionError, EOFError))
+    if lost and "Bus error" in str(error):
+        return "a data-loading worker was killed because shared memory (/dev/shm) is full"
+    if lost:
+        return "a data-loading worker was killed, most likely by the system because memory ran out"
+    if is_out_of_memory(error):
+        return f"memory ran out ({first_line(error)})"
+    return first_line(error)
+
+
 class LabelkitError(Exception):
     """Any failure that labelkit explains; the command line prints it as one line."""
 

@@ -5,18 +5,20 @@ Legend: B batch, S input side.
 
 from __future__ import annotations
 
+import errno
 import pickle
 from dataclasses import dataclass, field, replace
 from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING
 
 import torch
+from PIL import Image
 from torch.utils.data import Dataset, get_worker_info
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as VF
 
 from labelkit.data import read_image
-from labelkit.errors import DatasetError, first_line
+from labelkit.errors import DatasetError, first_line, is_machine_failure, is_out_of_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -130,16 +132,27 @@ class ResizedImages(Dataset[ResizedImage]):
     def __getitem__(self, position: int) -> ResizedImage:
         key = self.keys[position]
         try:
-            image = read_image(self.root / key)
+            return ResizedImage(key, self._resized(key))
         except DatasetError as error:
             return ResizedImage(key, unreadable=str(error))
         except OSError as error:
+            if error.errno == errno.ENOMEM:
+                return ResizedImage(key, unreadable=_too_large(self.root / key))
             return ResizedImage(key, disk_error=str(error))
-        pixels = (
+        except Exception as error:
+            # Decoders raise any type for a damaged file; one image must not end a run of hours.
+            if is_out_of_memory(error):
+                return ResizedImage(key, unreadable=_too_large(self.root / key))
+            if is_machine_failure(error):
+                raise
+            return ResizedImage(key, unreadable=f"{type(error).__name__}: {first_line(error)}")
+
+    def _resized(self, key: str) -> tuple[torch.Tensor, ...]:
+        image = read_image(self.root / key)
+        return tuple(
             VF.resize(image, [side, side], interpolation, antialias=True)
             for side, interpolation in self.sizes
         )
-        return ResizedImage(key, tuple(pixels))
 
     def collate(self, images: list[ResizedImage]) -> ImageBatch | PackedBatch:
         """Images as one batch; in a worker, packed for the main process."""
@@ -159,6 +172,16 @@ class ResizedImages(Dataset[ResizedImage]):
             unreadable={image.key: image.unreadable for image in images if not image.pixels},
             disk_error=next((image.disk_error for image in images if image.disk_error), ""),
         )
+
+
+def _too_large(path: Path) -> str:
+    """The reason for an image that does not fit into memory."""
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+    except Exception:  # noqa: BLE001 -- the size is only for the message
+        return "not enough memory to decode it: resize it, or free memory"
+    return f"not enough memory to decode {width:,} x {height:,} pixels: resize it, or free memory"
 
 
 def disk_failed(error: str, remedy: str) -> DatasetError:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from labelkit.data import list_images
-from labelkit.errors import LabelkitError, LabelMapError, first_line
+from labelkit.errors import LabelkitError, LabelMapError, first_line, why_stopped
 from labelkit.label_maps import LabelMapFile, LabelMaps, LabelMapWriter, first_difference
 from labelkit.relabel.batches import disk_failed
 from labelkit.relabel.maps import MapMaker, Settings
@@ -176,13 +176,14 @@ def _next(batches: Iterator[ImageBatch]) -> ImageBatch:
     if batch.worker_error:
         raise _worker_failed(batch.worker_error)
     if batch.disk_error:
-        raise disk_failed(batch.disk_error, "Finished shards are kept: fix the cause")
+        remedy = "Finished shards are kept: restore what is missing, or leave it out,"
+        raise disk_failed(batch.disk_error, remedy)
     return batch
 
 
 def _stopped(error: BaseException) -> LabelkitError:
     return LabelkitError(
-        f"relabel stopped ({first_line(error)}). Finished shards are kept: run the same command "
+        f"relabel stopped: {why_stopped(error)}. Finished shards are kept: run the same command "
         "again; if memory was short, with --workers 0 or a smaller --batch-size"
     )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from labelkit.errors import LabelkitError, LabelMapError, TeacherError, first_line
+from labelkit.errors import LabelkitError, LabelMapError, TeacherError, why_stopped
 from labelkit.relabel.batches import disk_failed
 from labelkit.relabel.maps import MapMaker, Settings
 
@@ -130,7 +130,7 @@ def recompute(
             on_progress(done, len(keys))
     except RuntimeError as error:
         raise LabelkitError(
-            f"recomputing stopped ({first_line(error)}): if memory was short, free some, or use "
+            f"recomputing stopped: {why_stopped(error)}. If memory was short, free some, or use "
             "--device cpu"
         ) from error
     return differences

@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageFile
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as VF
 
@@ -182,9 +183,13 @@ def test_a_vanished_disk_is_not_recorded_as_unreadable_images(teacher, photos, t
     assert (outcome.images, outcome.unreadable) == (4, {})
 
 
-def test_a_worker_that_is_killed_is_one_clear_error(photos, tmp_path):
-    """The kernel does so when memory runs out. In a subprocess, because of the signal handlers."""
-    arguments = [photos, tmp_path / "maps.h5", "without worker"]
+@pytest.mark.parametrize("when", ["without worker", "without worker in head"])
+def test_a_worker_that_is_killed_is_one_clear_error(photos, tmp_path, when):
+    """The kernel does so when memory runs out. In a subprocess, because of the signal handlers.
+
+    Torch raises its error wherever the main process is, such as in the teacher's head.
+    """
+    arguments = [photos, tmp_path / "maps.h5", when]
     run = subprocess.run(
         [sys.executable, "-m", "tests.relabel.killable", *arguments],
         cwd=CHECKOUT,
@@ -193,8 +198,59 @@ def test_a_worker_that_is_killed_is_one_clear_error(photos, tmp_path):
         check=False,
     )
     assert run.returncode == 1
-    assert "LabelkitError: relabel stopped" in run.stderr
+    assert "LabelkitError: relabel stopped: a data-loading worker was killed" in run.stderr
+    assert "memory ran out" in run.stderr
+    assert "with --workers 0 or a smaller --batch-size" in run.stderr
+    assert "head" not in run.stderr.splitlines()[-1]
     assert "Finished shards are kept" in run.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
+def test_an_image_that_does_not_fit_into_memory_is_recorded_and_the_run_goes_on(photos, tmp_path):
+    Image.new("RGB", (13_000, 13_000)).save(photos / "huge.png")
+    run = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "tests.relabel.killable",
+            photos,
+            tmp_path / "m.h5",
+            "little memory",
+        ],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    file = LabelMapFile.open(tmp_path / "m.h5")
+    assert len(file) == 4
+    assert [*file.unreadable] == ["huge.png"]
+    assert "not enough memory to decode 13,000 x 13,000 pixels" in file.unreadable["huge.png"]
+
+
+def test_whatever_a_decoder_raises_is_recorded_for_that_image(teacher, photos, tmp_path):
+    """A plugin of Pillow fails in its own way: with a KeyError."""
+
+    class Broken(ImageFile.ImageFile):
+        format = "PPM"
+
+        def _open(self) -> None:
+            self._size, self._mode = (9, 9), "RGB"
+
+        def load(self) -> None:
+            raise KeyError("compression 7")
+
+    (photos / "odd.ppm").write_bytes(b"P6 9 9 255 ")
+    Image.init()
+    original = Image.OPEN["PPM"]
+    Image.OPEN["PPM"] = (Broken, original[1])
+    try:
+        outcome = relabel(photos, teacher, tmp_path / "m.h5", Settings(sizes=(96,), workers=0))
+    finally:
+        Image.OPEN["PPM"] = original
+    assert outcome.images == 4
+    assert outcome.unreadable == {"odd.ppm": "KeyError: 'compression 7'"}
 
 
 def test_a_worker_that_cannot_return_a_batch_ends_the_run(photos, tmp_path):
