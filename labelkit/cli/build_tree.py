@@ -85,6 +85,11 @@ def _inner_levels(
     "that way, but the model and its data must then use the order in the tree file.",
 )
 @taxonomy_options
+@click.option(
+    "--skip-unknown",
+    is_flag=True,
+    help="Leave out classes that the taxonomy does not contain, and list them.",
+)
 @json_option
 @quiet_option
 def command(  # noqa: PLR0913 -- the options
@@ -95,6 +100,7 @@ def command(  # noqa: PLR0913 -- the options
     inner: bool,
     inner_levels: int | Literal["all"] | None,
     order: str,
+    skip_unknown: bool,
     as_json: bool,
     **choice: Unpack[TaxonomyChoice],
 ) -> None:
@@ -115,18 +121,31 @@ def command(  # noqa: PLR0913 -- the options
 
     taxonomy = open_taxonomy(choice)
     classes = classes or taxonomy.leaves()
+    skipped = taxonomy.unknown(classes) if skip_unknown else ()
+    classes = _without(classes, skipped)
     levels = inner_levels or (DEFAULT_INNER_LEVELS if inner else 0)
     tree = SemanticTree.build(classes, taxonomy, inner_levels=levels)
     if order == "level":
         tree = tree.ordered_by_level()
     tree.save(output)
     if as_json:
-        _print_json(tree, output)
+        _print_json(tree, skipped, output)
     else:
-        _print_summary(tree, classes, output, wanted_inner=bool(levels))
+        _print_summary(tree, classes, skipped, output, wanted_inner=bool(levels))
 
 
-def _print_json(tree: SemanticTree, output: Path) -> None:
+def _without(classes: ClassList, skipped: Sequence[str]) -> ClassList:
+    """The list without some classes; if these are all, the whole list, which is then refused."""
+    if not skipped or len(skipped) == len(classes):
+        return classes
+    from labelkit.hierarchy import ClassList
+
+    name = f"{classes.name or 'class list'} without {len(skipped):,} unknown"
+    unknown = set(skipped)
+    return ClassList.of((each for each in classes if each not in unknown), name)
+
+
+def _print_json(tree: SemanticTree, skipped: Sequence[str], output: Path) -> None:
     from labelkit.cli.output import print_json
 
     print_json(
@@ -137,13 +156,19 @@ def _print_json(tree: SemanticTree, output: Path) -> None:
             "inner_nodes": len(tree.inner),
             "levels": list(tree.counts),
             "roots": int((tree.parent < 0).sum()),
+            "skipped": list(skipped),
             "source": dict(tree.source),
         }
     )
 
 
 def _print_summary(
-    tree: SemanticTree, given: ClassList, output: Path, *, wanted_inner: bool
+    tree: SemanticTree,
+    given: ClassList,
+    skipped: Sequence[str],
+    output: Path,
+    *,
+    wanted_inner: bool,
 ) -> None:
     from labelkit.cli.output import console, facts, print_lines, print_table
     from labelkit.wording import file_size, printable
@@ -155,6 +180,7 @@ def _print_summary(
         ("classes", f"{tree.classes}{also}"),
         ("levels", str(len(tree.counts))),
         *_level_rows(tree),
+        *([("skipped", f"{len(skipped):,}: {', '.join(skipped)}")] if skipped else []),
         *([("taxonomy read as", tree.source["read_as"])] if "read_as" in tree.source else []),
         ("roots", f"{(tree.parent < 0).sum():,} without a parent"),
         ("deepest chain", _shortened([tree.names[at] for at in deepest], " > ")),
@@ -164,6 +190,13 @@ def _print_summary(
     print_table(screen, facts(rows))
     for remark in _remarks(tree, given, wanted_inner=wanted_inner):
         screen.print(printable(remark))
+    if skipped:
+        screen.print(
+            "The skipped classes are not in the tree, so the class list is shorter: class k may no "
+            "longer be the k-th of CLASSES. Models and data must use the list in the tree file, "
+            "without images of the skipped classes.",
+            style="bold yellow",
+        )
     if not _order_kept(tree, given):
         screen.print(
             "The class list is reordered: class k is no longer the k-th of CLASSES. Models and "

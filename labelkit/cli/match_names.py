@@ -102,8 +102,25 @@ def _print_summary(
         screen.print(
             f"and {len(undecided) - SHOWN_CLASSES:,} more to choose in {printable(str(output))}"
         )
+    if remark := _remark_on_indices(matches):
+        screen.print(printable(remark), style="bold yellow")
     to_choose = len(matches) - len(chosen)
     print_lines(screen, _next(printable(source), printable(str(output)), to_choose))
+
+
+def _remark_on_indices(matches: Sequence[NameMatch]) -> str:
+    """What to do about classes that are numbers; empty if there are none."""
+    from labelkit.hierarchy import advice_on_indices
+
+    numbers = [match.class_id for match in matches if advice_on_indices([match.class_id])]
+    if not numbers:
+        return ""
+    shown = ", ".join(numbers[:4]) + (", ..." if len(numbers) > 4 else "")
+    return (
+        f"{len(numbers):,} of {len(matches):,} classes are numbers: {shown}. "
+        f"{advice_on_indices(numbers)}. If "
+        "they do mean numbers, such as digits, replace each ? with its wnid."
+    )
 
 
 def _next(source: str, output: str, to_choose: int) -> Iterator[str]:

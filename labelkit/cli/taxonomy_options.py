@@ -24,6 +24,7 @@ class TaxonomyChoice(TypedDict):
     taxonomy: Path | None
     form: Literal["edges", "columns", "nested"] | None
     columns: str | None
+    edges: Literal["child-parent", "parent-child"] | None
     wordnet: str | None
     rule: Rule | None
     parents: Path | None
@@ -34,7 +35,7 @@ OPTIONS: tuple[Callable[[Command], Command], ...] = (
     click.option(
         "--taxonomy",
         type=FILE,
-        help="Your own taxonomy instead of WordNet: an edge list (child, parent), a table of "
+        help="Your own taxonomy instead of WordNet: an edge list (child and parent), a table of "
         "columns from coarse to fine, or nested JSON. Without CLASSES, its leaves are the classes.",
     ),
     click.option(
@@ -44,6 +45,11 @@ OPTIONS: tuple[Callable[[Command], Command], ...] = (
     ),
     click.option(
         "--columns", metavar="A,B,...", help="Columns of --taxonomy to use, from coarse to fine."
+    ),
+    click.option(
+        "--edges",
+        type=click.Choice(["child-parent", "parent-child"]),
+        help="The order of the columns of an edge list without a header, if it is ambiguous.",
     ),
     click.option(
         "--wordnet",
@@ -79,8 +85,10 @@ def check_choice(choice: TaxonomyChoice) -> None:
     Raises:
         click.UsageError: they are not; the message names them.
     """
-    if choice["taxonomy"] is None and (choice["form"] or choice["columns"]):
-        raise click.UsageError("--form and --columns need --taxonomy FILE, the file to read")
+    if choice["taxonomy"] is None and (choice["form"] or choice["columns"] or choice["edges"]):
+        raise click.UsageError(
+            "--form, --columns and --edges need --taxonomy FILE, the file to read"
+        )
     if choice["taxonomy"] and choice["wordnet"]:
         raise click.UsageError("use just one of --taxonomy and --wordnet: a tree has one taxonomy")
     if choice["names"] and (choice["taxonomy"] or choice["wordnet"]):
@@ -131,7 +139,9 @@ def _graph(choice: TaxonomyChoice) -> Taxonomy:
     names = choice["columns"]
     columns = [name.strip() for name in names.split(",")] if names else None
     try:
-        taxonomy = read_taxonomy(choice["taxonomy"], form=choice["form"], columns=columns)
+        taxonomy = read_taxonomy(
+            choice["taxonomy"], form=choice["form"], columns=columns, edges=choice["edges"]
+        )
     except ValueError as error:
-        raise click.UsageError(f"{error} (--form, --columns)") from error
+        raise click.UsageError(f"{error} (--form, --columns, --edges)") from error
     return taxonomy.with_rule(choice["rule"]) if choice["rule"] else taxonomy

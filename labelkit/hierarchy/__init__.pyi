@@ -1,4 +1,7 @@
-from .class_list import ClassList as ClassList
+from .class_list import (
+    ClassList as ClassList,
+    advice_on_indices as advice_on_indices,
+)
 from .class_sources import (
     NAMED_LISTS as NAMED_LISTS,
     definitions as definitions,
@@ -20,6 +23,7 @@ from .distances import (
 from .node_table import NodeTable as NodeTable
 from .projection import Projection as Projection, project as project
 from .taxonomy import Rule as Rule, Taxonomy as Taxonomy
+from .taxonomy_files.edge_order import EdgeOrder as EdgeOrder
 from .taxonomy_files.reading import read_taxonomy as read_taxonomy
 from .tree import SemanticTree as SemanticTree, paper_level_weights as paper_level_weights
 from .tree_file import is_tree_file as is_tree_file

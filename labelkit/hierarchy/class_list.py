@@ -112,3 +112,22 @@ class ClassList:
         """
         if self.ids != other.ids:
             raise ClassListMismatch(f"{ours} has {self}, {theirs} has {other}. {hint}")
+
+
+def looks_like_indices(ids: Iterable[str]) -> bool:
+    """Whether all ids are plain numbers, such as the folders 0, 1, 10, 2.
+
+    >>> looks_like_indices(["0", "1", "10"]), looks_like_indices(["0", "cat"])
+    (True, False)
+    """
+    return all(class_id.isdecimal() for class_id in ids)
+
+
+def advice_on_indices(ids: Iterable[str]) -> str:
+    """What to do about classes that look like indices; empty if not all of the ids do."""
+    if not looks_like_indices(ids):
+        return ""
+    return (
+        "They look like indices, not names. Rename the folders to the names or WordNet ids of "
+        "their classes. Mind the order: sorted by name, folder 10 comes before folder 2"
+    )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 
 from labelkit.errors import ClassListError, TaxonomyError
-from labelkit.hierarchy.class_list import ClassList
+from labelkit.hierarchy.class_list import ClassList, advice_on_indices
 from labelkit.hierarchy.forest import IntArray, read_only, row_starts
 from labelkit.hierarchy.wordnet.graph import ParentTable, SynsetGraph, packaged_graph
 
@@ -320,16 +320,19 @@ class Taxonomy:
             ClassListError: the taxonomy does not contain some of the classes; the message names
                 them.
         """
-        index = self.index
-        unknown = [class_id for class_id in classes if class_id not in index]
+        unknown = self.unknown(classes)
         if unknown:
             raise ClassListError(
                 f"{self.source['taxonomy']} does not contain {len(unknown):,} of the "
                 f"{len(classes):,} ids of {classes.name or 'the class list'}: "
                 f"{', '.join(map(repr, unknown[:3]))}{', ...' if len(unknown) > 3 else ''}. "
-                f"{_advice(self)}"
+                f"{_advice(self, unknown, len(classes))}"
             )
-        return read_only([index[class_id] for class_id in classes])
+        return read_only([self.index[class_id] for class_id in classes])
+
+    def unknown(self, classes: ClassList) -> tuple[str, ...]:
+        """The classes that the taxonomy does not contain, in the order of the list."""
+        return tuple(class_id for class_id in classes if class_id not in self.index)
 
     def _source_after(self, change: str, rows: Mapping[str, str]) -> dict[str, str]:
         """The source with a digest of this change and of earlier changes of its kind."""
@@ -480,11 +483,18 @@ def _distinct(above: str | Iterable[str] | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(above))
 
 
-def _advice(taxonomy: Taxonomy) -> str:
+def _advice(taxonomy: Taxonomy, unknown: Sequence[str], count: int) -> str:
+    """What to do about unknown ids among a number of classes."""
+    rest = "" if len(unknown) == count else ". To leave them out, pass --skip-unknown to build-tree"
     if taxonomy.source["taxonomy"].startswith("WordNet "):
+        if advice := advice_on_indices(unknown):
+            return advice + rest
         return (
             "WordNet ids look like n01440764, one per line and nothing else. For plain names, make "
             "a name file: labelkit match-names CLASSES -o names.tsv. For other ids, use your own "
-            "taxonomy: labelkit build-tree --taxonomy FILE"
+            f"taxonomy: labelkit build-tree --taxonomy FILE{rest}"
         )
-    return "Add them to the taxonomy (with None as the parent for a root), or remove them"
+    return (
+        "Add them to the taxonomy (with None as the parent for a root), or remove them from the "
+        f"list{rest}"
+    )

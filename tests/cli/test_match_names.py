@@ -57,6 +57,22 @@ def test_folder_names_with_one_meaning_need_no_edit(tmp_path: Path) -> None:
     assert labelkit("build-tree", photos, "--names", names, "-o", tmp_path / "tree.json").code == 0
 
 
+def test_numbered_folders_are_said_to_look_like_indices(tmp_path: Path) -> None:
+    """WordNet has the noun zero, but a folder called 0 shows the data set's first class."""
+    for name in ("0", "1", "2", "10", "clock"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+    output = tmp_path / "names.tsv"
+    run = labelkit("match-names", tmp_path / "photos", "-o", output)
+    assert run.code == 0
+    assert "4 of 5 classes are numbers: 0, 1, 10, 2. They look like indices, not names." in run.text
+    assert "Rename the folders" in run.text
+    assert "settled 1 have one meaning" in run.text
+    lines = output.read_text().splitlines()
+    assert "0\t?\t1 candidate, by whole name" in lines
+    assert any(line.startswith("#\tn13742358\twhole name: zero") for line in lines)
+    assert labelkit("match-names", tmp_path / "photos", "-o", tmp_path / "x", "--json").code == 0
+
+
 def test_paths_with_spaces_are_quoted_in_the_next_command(tmp_path: Path) -> None:
     folder = tmp_path / "my data"
     folder.mkdir()

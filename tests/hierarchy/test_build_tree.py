@@ -134,6 +134,65 @@ def test_a_table_of_parents_overrides_the_rule(folder: Path) -> None:
     assert "'cat' is not a parent of 'animal' in pets.csv: it has none" in result.stderr
 
 
+def test_an_edge_list_with_spaces_is_read_and_its_order_can_be_given(folder: Path) -> None:
+    """BREEDS' class_hierarchy.txt has lines of 'parent child'."""
+    lines = "n02084071 n02112826\nn02084071 dummy1\ndummy1 n02075296\n"
+    (folder / "hierarchy.txt").write_text(lines)
+    options = ["--taxonomy", "hierarchy.txt", "--inner", "-o", "tree.json", "--overwrite"]
+    result = build_tree(*options, folder=folder)
+    assert result.returncode == 0, result.stderr
+    assert "the first row is parent n02084071, child n02112826 (as in WordNet)" in " ".join(
+        result.stdout.split()
+    )
+    (folder / "hierarchy.txt").write_text("a b\nb c\n")
+    result = build_tree(*options, folder=folder)
+    assert result.returncode == 1
+    assert "--edges parent-child" in result.stderr
+    for order, leaf in (("parent-child", "c"), ("child-parent", "a")):
+        assert build_tree(*options, "--edges", order, folder=folder).returncode == 0
+        assert list(SemanticTree.load(folder / "tree.json").classes) == [leaf]
+
+
+def test_unknown_classes_are_left_out_on_request_and_listed(folder: Path) -> None:
+    for name in ("zebra crossing", "n99999999"):
+        (folder / "photos" / name).mkdir()
+    options = ["photos", "-o", "tree.json", "--overwrite"]
+    result = build_tree(*options, folder=folder)
+    assert result.returncode == 1
+    assert "does not contain 2 of the 5 ids" in result.stderr
+    assert "pass --skip-unknown" in result.stderr
+    result = build_tree(*options, "--skip-unknown", folder=folder)
+    assert result.returncode == 0
+    assert "2: n99999999, zebra crossing" in result.stdout
+    assert "the class list is shorter" in " ".join(result.stdout.split())
+    tree = SemanticTree.load(folder / "tree.json")
+    assert list(tree.classes) == ["n02075296", "n02084071", "n02112826"]
+    assert tree.source["class_list"] == "photos without 2 unknown"
+    result = build_tree(*options, "--skip-unknown", "--json", folder=folder)
+    assert json.loads(result.stdout)["skipped"] == ["n99999999", "zebra crossing"]
+    (folder / "mine.csv").write_text("child,parent\ncat,pet\n")
+    own = ["twice.txt", "--taxonomy", "mine.csv", "--skip-unknown", "-o", "own.json"]
+    (folder / "twice.txt").write_text("cat\ndog\n")
+    assert build_tree(*own, folder=folder).returncode == 0
+    assert list(SemanticTree.load(folder / "own.json").classes) == ["cat"]
+
+
+def test_a_list_without_any_known_class_is_refused(folder: Path) -> None:
+    (folder / "classes.txt").write_text("bibimbap\nramen\n")
+    result = build_tree("classes.txt", "--skip-unknown", "-o", "tree.json", folder=folder)
+    assert result.returncode == 1
+    assert "does not contain 2 of the 2 ids" in result.stderr
+    assert not (folder / "tree.json").exists()
+
+
+def test_numbered_folders_are_said_to_look_like_indices(folder: Path) -> None:
+    for name in ("0", "1", "2", "10"):
+        (folder / "numbered" / name).mkdir(parents=True)
+    result = build_tree("numbered", "-o", "tree.json", folder=folder)
+    assert result.returncode == 1
+    assert "They look like indices, not names. Rename the folders" in result.stderr
+
+
 def test_names_that_the_terminal_cannot_encode_do_not_fail(folder: Path) -> None:
     (folder / "drinks.csv").write_text("child,parent\ncaf\u00e9,drink\n", "utf-8")
     (folder / "classes.txt").write_text("caf\u00e9\ndrink\n", "utf-8")
@@ -204,7 +263,7 @@ USAGE = {
     ),
     "one column": (
         ["--taxonomy", "pets.csv", "--columns", "child", "-o", "t.json"],
-        "(--form, --columns)",
+        "(--form, --columns, --edges)",
     ),
     "names for another taxonomy": (
         ["--taxonomy", "pets.csv", "--names", "names.txt", "-o", "t.json"],

@@ -135,9 +135,112 @@ def test_an_invalid_edge_list_is_refused_with_its_line(content: str | bytes, mes
 
 def test_an_ambiguous_separator_is_refused() -> None:
     assert "line 2 has neither a tab nor a comma" in refusal(
-        written("is_a.txt", "# x\nanimal cat\n")
+        written("is_a.txt", "# x\nanimal wild cat\n")
     )
     assert "line 1 has both tabs and commas" in refusal(written("two.txt", "a,\tb\n"), form="edges")
+
+
+# A corgi and a Samoyed below spitz or dog, and a node that WordNet lacks, as in BREEDS.
+WNIDS = [
+    ("n02084071", "n02112826"),
+    ("n02084071", "dummy1"),
+    ("dummy1", "n02111277"),
+    ("n02083346", "n02084071"),
+    ("n01317541", "n02084071"),
+    ("n02111626", "n02111889"),
+]
+LETTERS = [("animal", "cat"), ("animal", "dog"), ("cat", "tabby"), ("cat", "manx")]
+
+
+def spaced(pairs: list[tuple[str, str]], sign: str = " ") -> str:
+    return "".join(f"{sign.join(pair)}\n" for pair in pairs)
+
+
+@pytest.mark.parametrize("pairs", [WNIDS, WNIDS[:1], LETTERS], ids=["graph", "one edge", "tree"])
+def test_the_order_of_words_between_spaces_is_detected(pairs: list[tuple[str, str]]) -> None:
+    """BREEDS' class_hierarchy.txt and WordNet's is_a.txt have the parent first."""
+    above: dict[str, tuple[str, ...]] = {}
+    for parent, child in pairs:
+        above[child] = (*above.get(child, ()), parent)
+    swapped = [(child, parent) for parent, child in pairs]
+    reason = "as in WordNet" if pairs[0][0][0] == "n" else "each child has one parent"
+    for content in (
+        spaced(pairs),
+        spaced(swapped),
+        spaced(pairs, "   "),
+        "# x\n\n" + spaced(pairs),
+    ):
+        taxonomy = read_taxonomy(written("hierarchy.txt", content))
+        assert {node: up for node, up in parents(taxonomy).items() if up} == above
+        assert taxonomy.source["read_as"].endswith(f"({reason})")
+    assert taxonomy.source["read_as"].startswith(
+        f"edges without a header: the first row is parent {pairs[0][0]}, child {pairs[0][1]}"
+    )
+
+
+BOTH = ["a b\nb c\n", "a b\na c\nd c\n"]
+
+
+@pytest.mark.parametrize("content", BOTH, ids=["a chain", "repetition in both"])
+def test_an_ambiguous_order_is_refused_until_it_is_given(content: str) -> None:
+    path = written("hierarchy.txt", content)
+    message = refusal(path)
+    assert "may have the parent or the child first: line 1 is 'a', 'b'" in message
+    assert "--edges parent-child or --edges child-parent" in message
+    assert parents(read_taxonomy(path, edges="parent-child"))["b"] == ("a",)
+    assert parents(read_taxonomy(path, edges="child-parent"))["a"][0] == "b"
+
+
+def test_a_given_order_holds_for_every_delimiter_and_decides_ambiguous_headers() -> None:
+    for name, content in (
+        ("a.csv", "a,b\nb,c\n"),
+        ("a.tsv", "a\tb\nb\tc\n"),
+        ("b.csv", "from,to\na,b\nb,c\n"),
+        ("a.txt", "Source Target\na b\nb c\n"),
+        ("c.csv", "parent,child\na,b\nb,c\n"),
+    ):
+        taxonomy = read_taxonomy(written(name, content), edges="parent-child")
+        assert parents(taxonomy) == {"b": ("a",), "c": ("b",), "a": ()}
+    assert "line 1 names the columns in the order parent-child, but the order given is" in refusal(
+        Path("c.csv"), edges="child-parent"
+    )
+
+
+def test_edges_upside_down_without_a_header_are_refused() -> None:
+    """By default the child comes first in tables with commas or tabs."""
+    for rows in (WNIDS[:1], [("root", f"class {at}") for at in range(10)], [("", "a"), ("a", "b")]):
+        path = written("upside_down.csv", spaced(rows, ","))
+        message = refusal(path, form="edges")
+        assert "line 1 seems to be a parent" in message
+        assert "--edges parent-child" in message
+        child = rows[0][1]
+        assert parents(read_taxonomy(path, edges="parent-child"))[child] == tuple(
+            filter(None, rows[0][:1])
+        )
+    small = written("small.csv", "cat,pet\ncat,animal\n")
+    assert parents(read_taxonomy(small, form="edges"))["cat"] == ("pet", "animal")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", "a b\na c d\n", "line 2 has 3 words, but the lines before have two"),
+        ("a.txt", "# x\n\na b\nc\n", "line 4 has 1 words"),
+        ("a.txt", "a b\nb\tc\td\n", "line 2 has 3 words"),
+        ("a.csv", "a b\na c\n", "or .txt if they are spaces"),
+        ("a.txt", "a b\na a\na c\n", "line 2: 'a' is its own parent"),
+    ],
+)
+def test_invalid_lines_between_spaces_are_refused(name: str, content: str, message: str) -> None:
+    assert message in refusal(written(name, content))
+
+
+def test_an_order_goes_only_with_edges() -> None:
+    path = written("a.csv", "k,s\na,b\n")
+    for options in ({"edges": "up"}, {"edges": "child-parent", "form": "columns"},
+                    {"edges": "child-parent", "columns": ["k", "s"]}):  # fmt: skip
+        with pytest.raises(ValueError, match="edges"):
+            read_taxonomy(path, **options)  # type: ignore[arg-type]
 
 
 def test_columns_without_a_clear_header_are_refused() -> None:

@@ -7,7 +7,8 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from labelkit.errors import TaxonomyError
-from labelkit.hierarchy.taxonomy_files.forms import FileGraph, Parents
+from labelkit.hierarchy.taxonomy_files.edge_order import EdgeOrder, detect_order
+from labelkit.hierarchy.taxonomy_files.forms import SPACES, FileGraph, Parents
 
 if TYPE_CHECKING:
     from labelkit.hierarchy.taxonomy_files.forms import Table
@@ -23,19 +24,34 @@ AMBIGUOUS_HEADERS = (
 )
 
 
+WHICH_ORDER = (
+    "Say which: --edges parent-child or --edges child-parent (edges=... in Python), or add a "
+    "header that names the columns child and parent"
+)
+
+
 class EdgeColumns(NamedTuple):
-    """The columns of the child, the parent and the name; no name if there is no such column."""
+    """The columns of the child, the parent and the name; no name if there is no such column.
+
+    ``reason`` says how the order was found, if no header and no user gave it.
+    """
 
     child: int
     parent: int
     name: int | None
+    reason: str = ""
+
+    @property
+    def order(self) -> EdgeOrder:
+        """The column that comes first."""
+        return "child-parent" if self.child < self.parent else "parent-child"
 
 
 def edge_columns(first: list[str]) -> EdgeColumns | None:
     """The columns that a table's first row names; None if it is not the header of an edge list.
 
     >>> edge_columns(["Parent Name", "rank", "name"])
-    EdgeColumns(child=2, parent=0, name=None)
+    EdgeColumns(child=2, parent=0, name=None, reason='')
     """
     header = _words(first)
     for parent in PARENT_WORDS:
@@ -57,17 +73,30 @@ def _child_words(parent: str) -> list[str]:
     return [f"child{what}", "child", *([what] if what else []), "id", "name"]
 
 
-def edges_graph(table: Table) -> FileGraph:
+def edges_graph(table: Table, order: EdgeOrder | None) -> FileGraph:
     """Every child's parents, in the order of the lines.
+
+    Args:
+        table: the rows, including a header if there is one.
+        order: which of two columns is the child, if the user said so.
 
     Raises:
         TaxonomyError: a line without a child; a child that is its own parent, both a root and below
-            a parent, or has two names; or columns without a header that says which is the child.
+            a parent, or has two names; columns of unknown order, or of another than ``order``.
     """
     columns = edge_columns(table.first)
-    body = slice(0 if columns is None else 1, None)
+    has_header = columns is not None or (order is not None and _is_ambiguous_header(table))
+    body = slice(1 if has_header else 0, None)
     rows, lines = table.rows[body], table.lines[body]
-    at = columns or _without_header(table)
+    if columns is None:
+        at = _without_header(table, order)
+    elif order in {None, columns.order}:
+        at = columns
+    else:
+        raise TaxonomyError(
+            f"{table.path}, line {table.lines[0]} names the columns in the order {columns.order}, "
+            f"but the order given is {order}: correct the header, or leave --edges out"
+        )
     children, above = [row[at.child] for row in rows], [row[at.parent] for row in rows]
     if "" in children:
         line = lines[children.index("")]
@@ -84,24 +113,35 @@ def edges_graph(table: Table) -> FileGraph:
     if len(parents) < len(children):
         parents = _several_parents(table, children, above, lines)
     names = {} if at.name is None else _names(table, at.name, children, rows, lines)
-    return FileGraph(parents, names, _read_as(table.first, at, has_header=columns is not None))
+    return FileGraph(parents, names, _read_as(table.first, at, has_header=has_header))
 
 
 def _read_as(first: list[str], at: EdgeColumns, *, has_header: bool) -> str:
+    cells = (("child", at.child), ("parent", at.parent))
     child, parent = (
-        word if has_header and cell.casefold() == word else f"{word} {cell or '(none)'}"
-        for word, cell in (("child", first[at.child]), ("parent", first[at.parent]))
+        word
+        if has_header and first[cell].casefold() == word
+        else f"{word} {first[cell] or '(none)'}"
+        for word, cell in (cells if has_header else sorted(cells, key=operator.itemgetter(1)))
     )
     if not has_header:
-        return f"edges without a header: the first row is {child}, {parent}"
+        reason = at.reason and f" ({at.reason})"
+        return f"edges without a header: the first row is {child}, {parent}{reason}"
     name = "" if at.name is None else f", {first[at.name]}"
     return f"edges: {child}, {parent}{name}"
 
 
-def _without_header(table: Table) -> EdgeColumns:
+def _is_ambiguous_header(table: Table) -> bool:
+    return len(table.first) == 2 and any(
+        set(_words(table.first)) == set(words) for words in AMBIGUOUS_HEADERS
+    )
+
+
+def _without_header(table: Table, order: EdgeOrder | None) -> EdgeColumns:
+    """The columns of a table that does not name them, if they are two."""
     header = set(_words(table.first))
     found = ", ".join(map(repr, table.first[:8]))
-    if any(map(header.issuperset, AMBIGUOUS_HEADERS)):
+    if order is None and any(map(header.issuperset, AMBIGUOUS_HEADERS)):
         raise TaxonomyError(
             f"{table.path}, line {table.lines[0]} is a header, {found}, but does not say which "
             "column is the child and which the parent: name the columns child and parent"
@@ -113,7 +153,34 @@ def _without_header(table: Table) -> EdgeColumns:
             f"{table.path}, line {table.lines[0]} begins with {found}, which does not say which "
             "column is the child and which the parent: add a header 'child' and 'parent'"
         )
-    return EdgeColumns(child=0, parent=1, name=None)
+    reason = ""
+    if order is None:
+        order, reason = _order_by_content(table)
+    return EdgeColumns(*((0, 1) if order == "child-parent" else (1, 0)), name=None, reason=reason)
+
+
+def _order_by_content(table: Table) -> tuple[EdgeOrder, str]:
+    """The order of two columns without a header, and the reason for it.
+
+    Between spaces both orders are common, so the content must decide. In other tables the child
+    comes first, unless that is implausible.
+    """
+    first, second = (list(map(operator.itemgetter(column), table.rows)) for column in (0, 1))
+    detected = detect_order(first, second)
+    if table.delimiter == SPACES:
+        if detected is None:
+            raise TaxonomyError(
+                f"{table.path} may have the parent or the child first: line {table.lines[0]} is "
+                f"{first[0]!r}, {second[0]!r}, and the lines fit both. {WHICH_ORDER}"
+            )
+        return detected.order, detected.reason
+    if detected and detected.certain and detected.order == "parent-child":
+        raise TaxonomyError(
+            f"{table.path}, line {table.lines[0]} seems to be a parent, {first[0]!r}, and its "
+            f"child, {second[0]!r} ({detected.reason}), but without a header the child comes "
+            f"first. {WHICH_ORDER}"
+        )
+    return "child-parent", ""
 
 
 def _several_parents(

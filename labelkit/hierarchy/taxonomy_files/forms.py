@@ -17,6 +17,7 @@ Parents: TypeAlias = Mapping[str, str | Sequence[str] | None]
 
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 DELIMITER_NAMES = {",": "comma", "\t": "tab", ";": "semicolon"}
+SPACES = " "  # the delimiter of lines of two words, separated by any number of spaces
 # Control characters except tab and line feed, and Unicode's line and paragraph separators.
 FORBIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f\x85\u2028\u2029]")
 
@@ -44,6 +45,7 @@ class Table:
     first: list[str]
     rows: list[list[str]]
     lines: list[int]
+    delimiter: str
 
 
 def read_table(path: Path, text: str) -> Table:
@@ -60,11 +62,11 @@ def read_table(path: Path, text: str) -> Table:
         )
     source = [line if line[:1] != "#" else "" for line in text.split("\n")]
     delimiter = _delimiter(path, source)
-    rows, lines = _rows(path, source, delimiter)
+    rows, lines = (_word_rows if delimiter == SPACES else _rows)(path, source, delimiter)
     if not rows:
         raise TaxonomyError(f"{path} contains only comments: write one line per class")
     _check_widths(path, rows, lines, delimiter)
-    return Table(path, rows[0], rows, lines)
+    return Table(path, rows[0], rows, lines, delimiter)
 
 
 def _rows(path: Path, source: list[str], delimiter: str) -> tuple[list[list[str]], list[int]]:
@@ -93,6 +95,20 @@ def _rows(path: Path, source: list[str], delimiter: str) -> tuple[list[list[str]
     return rows, lines
 
 
+def _word_rows(path: Path, source: list[str], delimiter: str) -> tuple[list[list[str]], list[int]]:
+    """As ``_rows``, of lines that are two words each."""
+    del delimiter
+    rows = {number: cells for number, line in enumerate(source, 1) if (cells := line.split())}
+    for number, cells in rows.items():
+        if len(cells) != 2:
+            raise TaxonomyError(
+                f"{path}, line {number} has {len(cells)} words, but the lines before have two, "
+                "separated by a space: every line must be a parent and a child. If ids contain "
+                "spaces, separate the columns by tabs and name the file .tsv"
+            )
+    return list(rows.values()), list(rows)
+
+
 def _open_quote(path: Path, line: int) -> str:
     return (
         f"{path}, line {line}: a quoted cell does not end on its line. Close the quote; if the "
@@ -110,10 +126,13 @@ def _delimiter(path: Path, source: list[str]) -> str:
         return suffix
     if len(found) == 1:
         return found[0]
+    if not found and len(line.split()) == 2:
+        return SPACES
     what = "both tabs and commas" if found else "neither a tab nor a comma"
     raise TaxonomyError(
         f"{path}, line {number} has {what}, so its columns are ambiguous: separate them by one of "
-        f"the two and name the file .tsv or .csv{semicolon_hint([line])}"
+        "the two and name the file .tsv or .csv. An edge list of two words on each line may have a "
+        f"space between them{semicolon_hint([line])}"
     )
 
 
@@ -139,7 +158,7 @@ def _check_widths(path: Path, rows: list[list[str]], lines: list[int], delimiter
         raise TaxonomyError(
             f"{path}, line {lines[0]} has one column, with {DELIMITER_NAMES[delimiter]}s as "
             "separators: a taxonomy has two or more. Name the file .csv or .tsv to match its "
-            f"separators{hint}"
+            f"separators, or .txt if they are spaces{hint}"
         )
     for line, row in zip(lines, rows, strict=True):
         if len(row) != width:

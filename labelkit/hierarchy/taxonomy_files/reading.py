@@ -12,8 +12,9 @@ from labelkit.errors import TaxonomyError
 from labelkit.files import read_utf8
 from labelkit.hierarchy.taxonomy import Taxonomy
 from labelkit.hierarchy.taxonomy_files.columns import columns_graph
+from labelkit.hierarchy.taxonomy_files.edge_order import EdgeOrder
 from labelkit.hierarchy.taxonomy_files.edges import edge_columns, edges_graph
-from labelkit.hierarchy.taxonomy_files.forms import read_table, semicolon_hint
+from labelkit.hierarchy.taxonomy_files.forms import SPACES, read_table, semicolon_hint
 from labelkit.hierarchy.taxonomy_files.nested import nested_graph
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def read_taxonomy(
     *,
     form: Form | None = None,
     columns: Sequence[str] | None = None,
+    edges: EdgeOrder | None = None,
     title: str | None = None,
 ) -> Taxonomy:
     """Read the user's own taxonomy from a UTF-8 file.
@@ -37,8 +39,9 @@ def read_taxonomy(
     ``parent`` (or ``parent_id``, ``parent_name``, ``parent_class``), and optionally ``name``,
     identifies the columns, and other columns are ignored; without a header the columns are child,
     then parent. An empty parent makes a root. A child on several lines has several parents, and
-    trees follow the one on its first line. ImageNet's own ``wordnet.is_a.txt`` has the parent first
-    and a space as separator: swap them.
+    trees follow the one on its first line. Lines of two words, as in ImageNet's
+    ``wordnet.is_a.txt`` and BREEDS' ``class_hierarchy.txt``, may have either order: WordNet or the
+    column without repetition shows which is the child, or else ``edges`` must say it.
 
     *columns*: a table with a header and one row per class, from the coarsest column to the class
     ids. Equal cells with different cells to their left are different nodes: the id of such an inner
@@ -53,7 +56,8 @@ def read_taxonomy(
     In tables, whitespace around cells, blank lines and lines that start with ``#`` are ignored.
     Columns are separated by commas in ``.csv``, by tabs in ``.tsv`` and ``.tab``, and in other
     files by whichever of the two the first line has; by semicolons, as Excel writes them in many
-    countries, if the first line has these and neither comma nor tab. The taxonomy's
+    countries, if the first line has these and neither comma nor tab; by spaces in other files if
+    the first line has none of these and two words. The taxonomy's
     ``source["read_as"]`` says how the file was read.
 
     Args:
@@ -63,20 +67,25 @@ def read_taxonomy(
             first column has a repeated cell.
         columns: the columns to read, from coarse to fine; implies the form ``columns``. Rows that
             are then equal are one class.
+        edges: ``"child-parent"`` or ``"parent-child"``: the order of the two columns of an edge
+            list without a header; implies the form ``edges``. None detects it where necessary.
         title: the taxonomy's name in messages and in trees; the file name by default.
 
     Raises:
         TaxonomyError: the file contains no taxonomy, or is ambiguous; the message names the line.
-        ValueError: ``form`` is none of the three, or ``columns`` do not go with it.
+        ValueError: ``form`` or ``edges`` is another word, or ``columns`` or ``edges`` do not go
+            with the form.
         OSError: the file cannot be read.
     """
     path = Path(path)
     if form is not None and form not in get_args(Form):
         raise ValueError(f"form {form!r}: expected one of {', '.join(get_args(Form))}")
+    if edges is not None:
+        form = _form_of_edges(edges, columns, form)
     if columns is not None:
         form = _form_of(columns, form)
     with _collection_paused():
-        graph = _graph(path, form, columns)
+        graph = _graph(path, form, columns, edges)
         return _taxonomy(path, graph, title)
 
 
@@ -95,7 +104,9 @@ def _collection_paused() -> Generator[None]:
             gc.enable()
 
 
-def _graph(path: Path, form: Form | None, columns: Sequence[str] | None) -> FileGraph:
+def _graph(
+    path: Path, form: Form | None, columns: Sequence[str] | None, order: EdgeOrder | None
+) -> FileGraph:
     text = read_utf8(path, TaxonomyError)
     if not text.strip():
         raise TaxonomyError(f"{path} is empty: write one line per class")
@@ -103,7 +114,7 @@ def _graph(path: Path, form: Form | None, columns: Sequence[str] | None) -> File
         return nested_graph(path, text)
     table = read_table(path, text)
     if form == "edges" or (form is None and _has_edges(table)):
-        return edges_graph(table)
+        return edges_graph(table, order)
     return columns_graph(table, columns, explicit=form is not None)
 
 
@@ -118,9 +129,19 @@ def _form_of(columns: Sequence[str], form: Form | None) -> Form:
     return "columns"
 
 
+def _form_of_edges(edges: EdgeOrder, columns: Sequence[str] | None, form: Form | None) -> Form:
+    """``edges``, after checking that this order can go with the rest."""
+    if edges not in get_args(EdgeOrder):
+        raise ValueError(f"edges is {edges!r}: expected one of {', '.join(get_args(EdgeOrder))}")
+    if form not in {None, "edges"} or columns is not None:
+        other = "columns" if columns is not None else f"the form {form!r}"
+        raise ValueError(f"edges goes with the form 'edges', not with {other}")
+    return "edges"
+
+
 def _has_edges(table: Table) -> bool:
     """Whether a table is a list of edges rather than of columns; refuse an ambiguous one."""
-    if edge_columns(table.first) is not None:
+    if edge_columns(table.first) is not None or table.delimiter == SPACES:
         return True
     if len(table.first) > 2:
         return False

@@ -21,6 +21,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
+from labelkit.hierarchy.class_list import looks_like_indices
 from labelkit.hierarchy.class_sources import definitions
 from labelkit.hierarchy.forest import IntArray, read_only, row_starts
 from labelkit.hierarchy.wordnet.graph import (
@@ -119,12 +120,15 @@ def settled(matches: Iterable[NameMatch]) -> dict[str, str]:
     """Class -> wnid for the classes that need no choice.
 
     These have exactly one candidate, by the whole name or its singular, and share it with no other
-    such class.
+    such class. Numbers always need a choice: folders called 0 and 1 rarely show the nouns *zero*
+    and *one*.
     """
     only = {
         match.class_id: match.candidates[0].wnid
         for match in matches
-        if len(match.candidates) == 1 and match.candidates[0].how in CERTAIN
+        if len(match.candidates) == 1
+        and match.candidates[0].how in CERTAIN
+        and not looks_like_indices([match.class_id])
     }
     count = Counter(only.values())
     return {class_id: wnid for class_id, wnid in only.items() if count[wnid] == 1}
