@@ -15,7 +15,7 @@ from labelkit.errors import LabelkitError
 from labelkit.memory import keep_freed_memory
 
 COMMANDS = {
-    "demo": "Run the whole path on real photos, without a download.",
+    "demo": "Run the whole pipeline on real photos, without a download.",
     "build-tree": "Build a semantic tree from a class list.",
     "match-names": "Match plain class names to WordNet synsets.",
     "teachers": "List the teachers, or check one before a long run.",
