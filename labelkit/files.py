@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import math
 import os
 import re
 import stat
-from typing import TYPE_CHECKING, TypeVar
+import tomllib
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from labelkit.errors import first_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from labelkit.errors import LabelkitError
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 _TEMPORARY = re.compile(r"\..*\.[0-9a-f]{16}\.tmp", re.DOTALL)
 _LINKS_UNSUPPORTED = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
 _TOO_DEEP = "nested too deeply"
+_DEEPEST = 32  # levels of tables or lists
+_INTEGERS = 2**63
 
 Content = TypeVar("Content")
 
@@ -171,6 +175,8 @@ def decode_json(
 ) -> Content:
     """JSON from a file that may be torn or hostile: any fault is one line.
 
+    Values nested more than 32 deep and integers of more than 64 bits are refused.
+
     Args:
         content: the bytes of the file.
         kind: what it must hold: a ``msgspec.Struct``, or a type such as ``dict[str, int]``.
@@ -182,7 +188,9 @@ def decode_json(
         LabelkitError: of type ``error``.
     """
     try:
-        return msgspec.json.decode(content, type=kind)
+        value = msgspec.json.decode(content)
+        _check_values(value)
+        return msgspec.convert(value, kind)
     except (ValueError, RecursionError) as problem:
         raise error(f"{source} is damaged ({_parser_says(problem)}): {remedy}") from problem
 
@@ -196,6 +204,8 @@ def decode_toml(
 ) -> Content:
     """TOML that a person wrote, or an attacker: any fault is one line.
 
+    Refused like JSON's, and so are numbers that are not finite (``nan``, ``inf``).
+
     Args:
         content: the text of the file, from ``read_utf8``.
         kind: what it must hold: a ``msgspec.Struct``, or a type such as ``dict[str, int]``.
@@ -207,7 +217,11 @@ def decode_toml(
         LabelkitError: of type ``error``.
     """
     try:
-        return msgspec.toml.decode(content, type=kind)
+        tables = tomllib.loads(content)
+        _check_values(tables)
+        return msgspec.convert(tables, kind)
+    except tomllib.TOMLDecodeError as problem:
+        raise error(f"{source}: not valid TOML: {problem}. {remedy}") from problem
     except (ValueError, RecursionError) as problem:
         raise error(f"{source}: {_parser_says(problem)}. {remedy}") from problem
 
@@ -247,6 +261,32 @@ def evenly_spaced(count: int, sample: int) -> list[int]:
 
 def _parser_says(problem: Exception) -> str:
     return _TOO_DEEP if isinstance(problem, RecursionError) else first_line(problem)
+
+
+def _check_values(document: object) -> None:
+    """Refuse depths that exhaust Python's stack, and numbers that other readers do not know."""
+    pending = [("", document, 0)]
+    while pending:
+        place, value, depth = pending.pop()
+        if depth > _DEEPEST:
+            raise ValueError(_TOO_DEEP)
+        if isinstance(value, (dict, list)):
+            pending.extend((inner, item, depth + 1) for inner, item in _items(place, value))
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{place} is {value}, expected a finite number")
+        elif isinstance(value, int) and not -_INTEGERS <= value < _INTEGERS:
+            raise ValueError(f"{place} is an integer of more than 64 bits")
+
+
+def _items(place: str, value: dict[str, Any] | list[Any]) -> Iterator[tuple[str, object]]:
+    if isinstance(value, list):
+        # Strings are what long lists consist of, and nothing can be wrong with them.
+        yield from (
+            (f"{place}[{at}]", item) for at, item in enumerate(value) if type(item) is not str
+        )
+    else:
+        start = f"{place}." if place else ""
+        yield from ((f"{start}{name[:40]}", item) for name, item in value.items())
 
 
 def _temporary(folder: Path, name: str) -> Path:

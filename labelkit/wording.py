@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import reprlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -33,6 +34,18 @@ def clipped(text: str, length: int = 40) -> str:
     ("'cat'", 45)
     """
     return repr(text) if len(text) <= length else f"{text[:length]!r}..."
+
+
+def shown(value: object) -> str:
+    """A value of a file for a message, as Python writes it, cut where it is long.
+
+    >>> shown(0.5), len(shown("x" * 1000))
+    ('0.5', 80)
+    """
+    brief = reprlib.Repr()
+    brief.maxstring = brief.maxother = brief.maxlong = 80
+    brief.maxdict = brief.maxlist = brief.maxtuple = 12
+    return brief.repr(value)
 
 
 def summary(names: Sequence[str], shown: int = 3) -> str:

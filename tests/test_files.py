@@ -20,6 +20,8 @@ JSON = {
     "deep, in a field that nobody reads": b'{"x":' + b'{"a":' * 200_000,
     "huge number": b'{"top_k":' + b"7" * 5000 + b"}",
     "infinite number": b'{"top_k": 1e999}',
+    "deeper than anything of ours": b'{"top_k":5,"x":' + b"[" * 40 + b"]" * 40 + b"}",
+    "more than 64 bits": b'{"top_k":5,"x":18446744073709551615}',
     "another type": b"[]",
     "not UTF-8": b'{"\xff": 1}',
 }
@@ -28,6 +30,10 @@ TOML = {
     "deep": "a = " + "[" * 100_000,
     "deep tables": "a = " + "{a = " * 100_000,
     "huge number": "a = " + "7" * 5000,
+    "dotted": ".".join("a" * 5000) + " = 1",
+    "huge hexadecimal number": "a = 0x" + "f" * 5000,
+    "not a number": "a = nan",
+    "infinite number": "a = 1e999",
     "another type": "a = 'x'",
 }
 

@@ -9,10 +9,13 @@ from typing import Annotated, Literal
 import msgspec
 
 from labelkit.errors import TeacherError, first_line
+from labelkit.files import decode_toml, read_utf8
 
 Side = Annotated[int, msgspec.Meta(ge=16, le=4096)]
 Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
 Triple = tuple[float, float, float]
+
+FIELDS = "teachers/README.md describes the fields"
 
 # In a wheel the cards are inside the package; in a checkout, in the folder that users edit.
 _CARD_FOLDERS = (Path(__file__).parent / "cards", Path(__file__).parents[2] / "teachers")
@@ -93,6 +96,10 @@ class TeacherCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     name: str = ""
     folder: str = ""
 
+    def __post_init__(self) -> None:
+        if min(self.std) <= 0:
+            raise ValueError(f"std is {list(self.std)}, expected numbers above 0")
+
 
 def card_names() -> list[str]:
     """The names of the cards that labelkit ships, in alphabetical order."""
@@ -121,11 +128,12 @@ def read_card(path: Path) -> TeacherCard:
         TeacherError: no such file, not valid TOML, or a field is missing, unknown or wrong.
     """
     try:
-        card = msgspec.toml.decode(path.read_bytes(), type=TeacherCard)
+        text = read_utf8(path, TeacherError)
     except FileNotFoundError:
         raise TeacherError(f"no such teacher card: {path}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, OSError) as error:
-        raise TeacherError(f"teacher card {path}: {first_line(error)}") from error
+    except (OSError, TeacherError) as error:
+        raise TeacherError(f"teacher card {first_line(error)}") from error
+    card = decode_toml(text, TeacherCard, f"teacher card {path}", TeacherError, FIELDS)
     return msgspec.structs.replace(card, name=path.stem, folder=str(path.parent))
 
 

@@ -21,7 +21,8 @@ import msgspec
 
 from labelkit.data import TargetOptions
 from labelkit.errors import RecipeError
-from labelkit.files import read_utf8
+from labelkit.files import decode_toml, read_utf8
+from labelkit.wording import shown
 
 if TYPE_CHECKING:
     import os
@@ -213,6 +214,8 @@ class Recipe(_Section, frozen=True):
     run: Run
 
 
+FIELDS = "train/README.md describes the fields"
+
 # Fields that do not change what a run computes, and so may change when it resumes.
 FREE_FIELDS = frozenset({"data.workers", "run.device", "run.output"})
 
@@ -252,10 +255,8 @@ def read_recipe(path: str | os.PathLike[str], changes: Iterable[str] = ()) -> Re
     source = Path(path)
     if not source.exists():
         raise FileNotFoundError(f"no such recipe: {source}")
-    try:
-        tables: _Tables = tomllib.loads(read_utf8(source, RecipeError))
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{source} is not valid TOML: {error}") from error
+    text = read_utf8(source, RecipeError)
+    tables = decode_toml(text, _Tables, source, RecipeError, FIELDS)
     for names, value in parsed:
         _set(tables, names, value)
     try:
@@ -275,7 +276,7 @@ def _parse_change(change: str) -> tuple[list[str], object]:
         raise ValueError(f"expected table.field=value, such as run.seed=1, got {change!r}")
     try:
         parsed = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return names, text
     return names, parsed["value"] if len(parsed) == 1 else text
 
@@ -303,12 +304,12 @@ def _explain(tables: _Tables, message: str) -> str:
         kinds = f": one of {', '.join(_kinds())}" if field[1] == "kind" else ""
         return f"{_table(place)} needs the field {field[1]}{kinds}"
     if place == "labels.kind":
-        return f"labels.kind is {_at(tables, place)!r}, expected one of {', '.join(_kinds())}"
+        return f"labels.kind is {shown(_at(tables, place))}, expected one of {', '.join(_kinds())}"
     if problem.startswith("Invalid enum value"):
-        return f"{place} is {_at(tables, place)!r}, expected {_choices(tables, place)}"
+        return f"{place} is {shown(_at(tables, place))}, expected {_choices(tables, place)}"
     if problem.startswith("Expected"):
         expected = re.sub(r", got .*", "", problem).replace("`", "").lower()
-        return f"{place} is {_at(tables, place)!r}, {expected}"
+        return f"{place} is {shown(_at(tables, place))}, {expected}"
     return f"{place}: {problem}"
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from labelkit.errors import LabelMapError
-from labelkit.files import file_sha256, publish_file
+from labelkit.files import decode_json, file_sha256, publish_file
 from labelkit.label_maps.file.codec import RecordCodec
 from labelkit.label_maps.file.hdf5_writer import FileContent, RowStream, publish
 from labelkit.label_maps.file.layout import (
@@ -234,13 +234,13 @@ class LabelMapWriter:
         if not file.exists() and any(self.parts.glob("*.h5")):
             raise LabelMapError(f"{self.parts} has lost its plan.json: remove the folder")
         self._published(lambda: publish_file(file, encoded))
-        found = first_difference(
-            msgspec.json.decode(file.read_bytes()), msgspec.json.decode(encoded)
-        )
+        remedy = f"remove {self.parts}, and run the same command again"
+        begun = decode_json(file.read_bytes(), dict[str, Any], file, LabelMapError, remedy)
+        found = first_difference(begun, msgspec.json.decode(encoded))
         if found:
             raise LabelMapError(
                 f"{self.parts} holds shards made with other settings "
-                f"({found.name}: {found.first} there, {found.second} now). "
+                f"({found.name}: {found.first!s:.80} there, {found.second!s:.80} now). "
                 "Repeat the first command to resume, or remove the folder to start over"
             )
 
@@ -263,11 +263,10 @@ class LabelMapWriter:
     def _marker(self, shard: Shard) -> _Marker | None:
         file = self.parts / f"{shard.number:06d}.json"
         try:
-            marker = msgspec.json.decode(file.read_bytes(), type=_Marker)
+            content = file.read_bytes()
         except FileNotFoundError:
             return None
-        except msgspec.DecodeError as error:
-            raise LabelMapError(f"{file} is damaged ({error}): remove it and run again") from error
+        marker = decode_json(content, _Marker, file, LabelMapError, "remove it and run again")
         return marker if marker.plan == self._plan_of(shard) else None
 
     def _plan_of(self, shard: Shard) -> str:
