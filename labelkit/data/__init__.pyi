@@ -1,3 +1,4 @@
+from .class_folders import ClassFolders as ClassFolders
 from .crops import (
     CropTracker as CropTracker,
     follow_crop as follow_crop,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset, default_collate
 
 from labelkit.data.crops import follow_crop, require_trackable
 from labelkit.data.original_labels import OriginalLabels
+from labelkit.data.rows import RowFinder, find_rows
 from labelkit.data.samples import open_samples
 from labelkit.data.target_options import TargetOptions
 from labelkit.data.targets import CropTargets, DrawnCrop, Target
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sequence, Sized
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from labelkit.data.crops import CropTracker, Untraced
@@ -88,10 +89,11 @@ class LabelMapDataset(Dataset[tuple[torch.Tensor, Target]]):
         self.transform = transform
         self.maps = maps if isinstance(maps, LabelMapFile) else LabelMapFile.open(maps)
         self._targets = CropTargets(self.maps, self.options, sparse=sparse)
-        self._rows = _rows(self.maps, self.samples.keys)
+        finder = RowFinder(self.maps)
+        self._keys, self._rows = find_rows(self.samples, finder)
         self.missing_count = int((self._rows < 0).sum())
         if missing == "error" and self.missing_count:
-            raise _missing_maps(self.maps, self.samples.keys, self._rows)
+            raise _missing_maps(finder, self._keys, self._rows)
         self._originals: OriginalLabels | None = None
         if self.options.needs_original or self.missing_count:
             names = list(classes) if classes is not None else self.samples.class_names
@@ -116,7 +118,7 @@ class LabelMapDataset(Dataset[tuple[torch.Tensor, Target]]):
     @property
     def keys(self) -> list[str]:
         """Each sample's key in the file."""
-        return self.samples.keys
+        return self._keys
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -239,16 +241,10 @@ def tracked_box(tracker: CropTracker, options: TargetOptions) -> CropBox:
     return tracker.box
 
 
-def _rows(maps: LabelMapFile, keys: list[str]) -> NDArray[np.int64]:
-    """The file's row of each sample, -1 for none: 8 bytes each to send to a worker."""
-    rows = (maps.position(key) for key in keys)
-    return np.fromiter((-1 if row is None else row for row in rows), np.int64, len(keys))
-
-
-def _missing_maps(maps: LabelMapFile, keys: list[str], rows: NDArray[np.int64]) -> LabelMapError:
-    first, missing = keys[int(rows.argmin())], int((rows < 0).sum())
-    reason = maps.why_not(first)
-    if first not in maps.unreadable and missing < len(keys) / 2:
+def _missing_maps(finder: RowFinder, keys: list[str], rows: NDArray[np.int64]) -> LabelMapError:
+    maps, first, missing = finder.maps, keys[int(rows.argmin())], int((rows < 0).sum())
+    reason = finder.why_not(first)
+    if reason == maps.why_not(first) and first not in maps.unreadable and missing < len(keys) / 2:
         reason = (
             "were they added since? labelkit relabel --reuse makes only their maps; with "
             "missing='hard' they keep their original labels"

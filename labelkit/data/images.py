@@ -9,23 +9,24 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from PIL import Image
-
-from labelkit.errors import DatasetError, first_line
+from labelkit import image_folders
+from labelkit.data.decoding import decode
+from labelkit.errors import DatasetError
+from labelkit.image_folders import is_hidden, is_image_name
 
 if TYPE_CHECKING:
     import torch
+    from PIL import Image
 
-# The same file extensions as torchvision's ImageFolder.
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+EXTENSIONS = image_folders.EXTENSIONS
 """The file name endings of images, in lower case; those of torchvision's ImageFolder."""
-FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")
 
 
 def list_images(root: str | os.PathLike[str]) -> list[str]:
     """The keys of all images below a folder: sorted paths relative to it, with ``/``.
 
-    Symbolic links to folders are followed, as by ImageFolder, but not in cycles.
+    Symbolic links to folders are followed, as by ImageFolder, but not in cycles. Files and folders
+    whose names start with a dot are skipped.
 
     Raises:
         DatasetError: the folder has no images.
@@ -34,6 +35,14 @@ def list_images(root: str | os.PathLike[str]) -> list[str]:
     folder = Path(root)
     if not folder.is_dir():
         raise NotADirectoryError(f"no such folder: {folder}")
+    keys = sorted(walk_images(folder))
+    if not keys:
+        raise DatasetError(f"{folder} holds no images (extensions {' '.join(EXTENSIONS)})")
+    return keys
+
+
+def walk_images(folder: Path) -> list[str]:
+    """The keys of all images below a folder, as ``list_images``, in no order; maybe none."""
     keys: list[str] = []
     above: dict[str, frozenset[tuple[int, int]]] = {}
     for parent, children, files in os.walk(folder, onerror=_reraise, followlinks=True):
@@ -43,37 +52,29 @@ def list_images(root: str | os.PathLike[str]) -> list[str]:
         if identity in ancestors:
             children.clear()
             continue
+        children[:] = [child for child in children if not is_hidden(child)]
         above |= {str(Path(parent, child)): ancestors | {identity} for child in children}
         inner = Path(parent).relative_to(folder)
-        keys += [(inner / name).as_posix() for name in files if name.lower().endswith(EXTENSIONS)]
-    if not keys:
-        raise DatasetError(f"{folder} holds no images (extensions {' '.join(EXTENSIONS)})")
-    return sorted(keys)
+        keys += [(inner / name).as_posix() for name in files if is_image_name(name)]
+    return keys
 
 
 def open_image(path: str | os.PathLike[str]) -> Image.Image:
     """An image as RGB, with exactly the pixels that torchvision's and timm's loaders return.
 
     Label maps must match the pixels that training sees: decoded by Pillow, the first frame only,
-    orientation tags ignored.
+    orientation tags ignored except in TIFF, where Pillow applies them. Both loaders turn 16-bit
+    grey images white; here they are scaled to 8 bits.
 
     Raises:
-        DatasetError: the file has none of the allowed formats, is damaged, is a broken link, or
-            exceeds Pillow's limit of 178,956,970 pixels.
+        DatasetError: the file has none of the allowed formats, is damaged, is a broken link,
+            exceeds Pillow's limit of 178,956,970 pixels, or holds numbers without a known range.
         OSError: the disk, the network or a permission fails; the image may well be intact.
     """
     file = Path(path)
     if not file.is_file() and os.path.lexists(file):
         raise DatasetError("a broken link" if file.is_symlink() else "not a regular file")
-    try:
-        with Image.open(file, formats=FORMATS) as image:
-            return image.convert("RGB")
-    except OSError as error:
-        if error.errno is not None:
-            raise
-        raise DatasetError(first_line(error)) from error
-    except (RuntimeError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DatasetError(first_line(error)) from error
+    return decode(file)
 
 
 def read_image(path: str | os.PathLike[str]) -> torch.Tensor:

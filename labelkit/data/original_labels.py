@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from labelkit.errors import ClassListMismatch, DatasetError
+from labelkit.image_folders import is_hidden
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +24,8 @@ class OriginalLabels:
         names: the id of each class index.
 
     Attributes:
-        classes: the file's class (N,), int64, of each of the N class indices.
+        classes: the file's class (N,), int64, of each of the N class indices; -1 for a hidden
+            folder, which is no class.
 
     Raises:
         ValueError: the ids are not known; a class list is never guessed from its length.
@@ -37,7 +39,7 @@ class OriginalLabels:
                 "classes its indices mean: pass their ids in order, classes=[...]"
             )
         places = maps.classes.index
-        unknown = [name for name in names if name not in places]
+        unknown = [name for name in names if name not in places and not is_hidden(name)]
         if unknown:
             more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
             raise ClassListMismatch(
@@ -46,7 +48,7 @@ class OriginalLabels:
                 "labelkit relabel DATA --classes DATA -o MAPS. "
                 f"{hint_for_plain_names(maps.classes)}"
             )
-        self.classes = np.array([places[name] for name in names], np.int64)
+        self.classes = np.array([places.get(name, -1) for name in names], np.int64)
 
     def class_of(self, label: Any, key: str) -> int:  # noqa: ANN401 -- the data set's
         """The file's class of one image's original label.
@@ -73,6 +75,12 @@ class OriginalLabels:
             raise DatasetError(
                 f"{key!r} has the class index {index}, but the data set has {len(self.classes)} "
                 "classes: name all of them in order, classes=[...]"
+            )
+        if self.classes[index] == -1:
+            raise DatasetError(
+                f"{key!r} is in a hidden folder, which is no class: use "
+                "labelkit.data.ClassFolders, which skips names that start with a dot, or delete "
+                "the folder"
             )
         return int(self.classes[index])
 

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from PIL import Image
 from torch.utils.data import Subset
+from torchvision import get_image_backend
+from torchvision.datasets.folder import default_loader, pil_loader
 
-from labelkit.data.images import FORMATS
+from labelkit.data.decoding import decode
+from labelkit.data.images import open_image
 from labelkit.errors import DatasetError, first_line
 
 if TYPE_CHECKING:
@@ -26,10 +29,13 @@ class Samples(Protocol):
 
     Attributes:
         keys: of every sample.
+        above: the names of the folders above all keys, the outermost first; None where the user
+            gives the keys.
         class_names: the id of each class index that ``read`` returns; None if not known.
     """
 
     keys: list[str]
+    above: Sequence[str] | None
     class_names: list[str] | None
 
     def read(self, position: int) -> tuple[Any, Any]:
@@ -92,13 +98,17 @@ class _Folder:
     def __init__(self, dataset: Any) -> None:  # noqa: ANN401
         self._dataset = dataset
         self.keys = _below(Path(dataset.root), [path for path, _ in dataset.samples])
+        self.above: Sequence[str] | None = Path(dataset.root).absolute().parts[1:]
         self.class_names = _names(dataset)
+        # The same pixels as torchvision's own loader, except where that one would spoil them.
+        own = dataset.loader in (default_loader, pil_loader) and get_image_backend() == "PIL"
+        self._load: Callable[[str], Any] = open_image if own else dataset.loader
 
     def read(self, position: int) -> tuple[Any, Any]:
         path, label = self._dataset.samples[position]
         try:
-            return self._dataset.loader(path), label
-        except _UNREADABLE as error:
+            return self._load(path), label
+        except (*_UNREADABLE, DatasetError) as error:
             raise DatasetError(f"{path} cannot be read: {first_line(error)}") from error
 
 
@@ -112,6 +122,8 @@ class _Timm:
         self._reader = dataset.reader
         self._mode: str | None = getattr(dataset, "input_img_mode", "RGB")
         self.keys = [Path(name).as_posix() for name in dataset.filenames()]
+        root = getattr(self._reader, "root", None)
+        self.above: Sequence[str] | None = Path(root).absolute().parts[1:] if root else ()
         places: dict[str, int] = getattr(self._reader, "class_to_idx", None) or {}
         complete = sorted(places.values()) == list(range(len(places)))
         self.class_names = sorted(places, key=places.__getitem__) if places and complete else None
@@ -119,9 +131,9 @@ class _Timm:
     def read(self, position: int) -> tuple[Any, Any]:
         try:
             file, label, *_ = self._reader[position]
-            with file, Image.open(file, formats=FORMATS) as image:
-                return image.convert(self._mode) if self._mode else image.copy(), label
-        except _UNREADABLE as error:
+            with file:
+                return decode(file, self._mode), label
+        except (*_UNREADABLE, DatasetError) as error:
             reason = first_line(error)
             raise DatasetError(f"{self.keys[position]} cannot be read: {reason}") from error
 
@@ -133,6 +145,7 @@ class _Chosen:
         self._samples = samples
         self._positions = positions
         self.keys = [samples.keys[position] for position in positions]
+        self.above = samples.above
         self.class_names = samples.class_names
 
     def read(self, position: int) -> tuple[Any, Any]:
@@ -144,6 +157,7 @@ class _Keyed:
 
     def __init__(self, dataset: Any, key: Callable[[int], str]) -> None:  # noqa: ANN401
         self._dataset = dataset
+        self.above: Sequence[str] | None = None
         self.keys = [_checked_key(key(position), position) for position in range(len(dataset))]
         self.class_names = _names(dataset)
 

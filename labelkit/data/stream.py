@@ -11,6 +11,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from labelkit.data.crops import follow_crop, require_trackable
 from labelkit.data.dataset import given_options, require_choices, tracked_box
 from labelkit.data.original_labels import OriginalLabels
+from labelkit.data.rows import RowFinder
 from labelkit.data.targets import CropTargets, DrawnCrop, Target
 from labelkit.errors import DatasetError, LabelMapError
 from labelkit.label_maps import LabelMapFile
@@ -76,6 +77,7 @@ class LabelMapIterable(IterableDataset[tuple[torch.Tensor, Target]]):
         self.transform = transform
         self.untraced: Untraced = untraced
         self.maps = maps if isinstance(maps, LabelMapFile) else LabelMapFile.open(maps)
+        self._finder = RowFinder(self.maps)
         self._targets = CropTargets(self.maps, self.options, sparse=sparse)
         self._missing = missing
         needed = self.options.needs_original or missing == "hard"
@@ -104,7 +106,7 @@ class LabelMapIterable(IterableDataset[tuple[torch.Tensor, Target]]):
     def _draw(self, sample: object) -> DrawnCrop:
         """One random crop of a sample's image, and what its target is made from."""
         key, image, *labels = _parts(sample)
-        row = self.maps.position(key)
+        row = self._finder.row(key)
         if row is None:
             self._count_missing(key)
         output, tracker = follow_crop(image, self.transform, untraced=self.untraced)
@@ -117,7 +119,7 @@ class LabelMapIterable(IterableDataset[tuple[torch.Tensor, Target]]):
     def _count_missing(self, key: str) -> None:
         if self._missing == "error":
             raise LabelMapError(
-                f"{self.maps.path} has no label map for {key!r}: {self.maps.why_not(key)}"
+                f"{self.maps.path} has no label map for {key!r}: {self._finder.why_not(key)}"
             )
         worker = get_worker_info()
         self._missed[0 if worker is None else worker.id % _MOST_WORKERS] += 1

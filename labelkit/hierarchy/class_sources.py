@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from labelkit.errors import ClassListError
 from labelkit.files import read_utf8
 from labelkit.hierarchy.class_list import ClassList
 from labelkit.hierarchy.tree_file import is_tree_file
+from labelkit.image_folders import class_folders
 from labelkit.wording import clipped
 
 if TYPE_CHECKING:
@@ -221,10 +221,7 @@ def _refuse_other_files(path: Path, text: str, lines: dict[int, str]) -> None:
 
 
 def _read_folder(path: Path) -> ClassList:
-    with os.scandir(path) as entries:
-        names = sorted(
-            entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")
-        )
+    names = class_folders(path)
     if not names:
         raise ClassListError(
             f"{path} contains no folders: pass a folder that contains one folder per class"

@@ -18,16 +18,17 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
-from torchvision.datasets import ImageFolder
 from torchvision.transforms import InterpolationMode, v2
 
-from labelkit.data import LabelMapDataset, read_image
+from labelkit.data import ClassFolders, LabelMapDataset, read_image
 from labelkit.errors import ClassListMismatch, DatasetError, LabelkitError
 from labelkit.hierarchy import ClassList
 from labelkit.train.recipe import without_dotdot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from torchvision.datasets import ImageFolder
 
     from labelkit.train.recipe import Data
 
@@ -37,7 +38,7 @@ Loader: TypeAlias = "DataLoader[Batch]"
 
 
 def open_folder(root: str, field: str) -> ImageFolder:
-    """A folder of class folders, read with labelkit's image reader.
+    """A folder of class folders, read with labelkit's image reader, without hidden folders.
 
     Args:
         root: the folder.
@@ -51,10 +52,7 @@ def open_folder(root: str, field: str) -> ImageFolder:
             f"{field}: no such folder: {root!r} (from {Path.cwd()}). Set it with --set {field}=PATH"
         )
     try:
-        return ImageFolder(
-            without_dotdot(root),
-            loader=load_image,  # pyright: ignore[reportArgumentType]
-        )
+        return ClassFolders(without_dotdot(root), loader=load_image)
     except FileNotFoundError as error:
         raise DatasetError(
             f"{field}: {root} needs one folder of images per class: {error}"

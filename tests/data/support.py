@@ -19,10 +19,14 @@ SIZES = (structs.replace(FORM, zoom=0.5), structs.replace(FORM, grid=(12, 12), z
 CENTRE = v2.Compose([v2.Resize((96, 96)), v2.CenterCrop(48), v2.PILToTensor()])
 
 
-def write_maps(path, keys, form=FORM, source=None):
-    """Write a file of maps of one or several forms, over C classes, and return its path."""
+def write_maps(path, keys, form=FORM, source=None, classes=()):
+    """Write a file of maps of one or several forms, over C classes, and return its path.
+
+    The classes are those given, ``things`` and ``animals`` by default, and further ones.
+    """
     forms = form if isinstance(form, tuple) else (form,)
-    classes = ClassList.of(["things", "animals", *(f"class {n}" for n in range(C - 2))])
+    first = classes or ("things", "animals")
+    classes = ClassList.of([*first, *(f"class {n}" for n in range(C - len(first)))])
     writer = LabelMapWriter(path, classes=classes, keys=keys, forms=forms, source=source or {})
     (shard,) = writer.pending()
     rng = np.random.default_rng(5)
