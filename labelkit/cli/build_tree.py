@@ -178,6 +178,7 @@ def _print_summary(
     deepest = tree.chain(int(tree.depth.argmax()))
     rows = [
         ("classes", f"{tree.classes}{also}"),
+        ("parents from", f"{tree.source['taxonomy']}, by the rule {tree.source['rule']}"),
         ("levels", str(len(tree.counts))),
         *_level_rows(tree),
         *([("skipped", f"{len(skipped):,}: {', '.join(skipped)}")] if skipped else []),

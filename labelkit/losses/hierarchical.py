@@ -36,16 +36,26 @@ class HierarchicalCrossEntropy(nn.Module):
         loss = (1/B) sum_b sum over the nodes n of target b's chain of w_n * -log P_b(n)
 
     With ``alpha``, it is the hierarchical cross-entropy of Bertinetto et al. instead: the
-    probability of each node given its parent, weighted by ``exp(-alpha * height)``. The height of a
-    class is 0; that of a node is one more than its highest child's. At ``alpha=0`` this is plain
-    cross-entropy; the larger alpha, the less the upper splits count. If there are several roots,
-    one more node of probability 1 is assumed above them.
+    probability of each node given its parent, weighted by ``exp(-alpha * depth)``, where the root's
+    children have depth 1::
+
+        loss = (1/B) sum_b sum over the nodes n of target b's chain of
+               exp(-alpha * depth of n) * -log P_b(n | parent of n)
+
+    At ``alpha=0`` this is plain cross-entropy; the larger alpha, the less the lower splits count,
+    so that a mistake between siblings costs less than one between distant classes. If there are
+    several roots, one more node of probability 1 is assumed above them, and they have depth 1.
+
+    The paper's text calls the exponent's factor height, but says that errors further from the root
+    must cost less, and its code uses the depth. That code also divides all weights by their sum,
+    a constant factor that is left out here.
 
     Sums are taken in log space, in at least float32. Nothing enters the ``state_dict``.
 
     Args:
-        tree: C classes, none below another, and the inner nodes above them.
-        alpha: of the weights ``exp(-alpha * height)``; None for the plain sum over the chain.
+        tree: C classes, none below another, and the inner nodes above them. For WordNet's animals
+            build it with ``rule="longest"``; see ``labelkit.hierarchy.hierarchical_distance``.
+        alpha: of the weights ``exp(-alpha * depth)``; None for the plain sum over the chain.
         level_weights: w_n of the plain sum: ``"uniform"``, 1; or one number per level of the tree.
 
     Attributes:
@@ -56,7 +66,8 @@ class HierarchicalCrossEntropy(nn.Module):
         ValueError: a class is below another, an argument is out of range, or both kinds of weights
             are given.
 
-    Source: Bertinetto et al. 2020 (arXiv 1912.09393), section 3.1.
+    Source: Bertinetto et al. 2020 (arXiv 1912.09393), section 3.1, and the authors' code
+    (``get_exponential_weighting`` in github.com/fiveai/making-better-mistakes).
     """
 
     chain: Tensor
@@ -72,6 +83,8 @@ class HierarchicalCrossEntropy(nn.Module):
         _check(tree, alpha, level_weights)
         self.nodes = NodeLogProbabilities(tree)
         by_level = np.array(resolve_level_weights(level_weights, tree.counts, paper=False))
+        roots = (tree.parent < 0) & (self.nodes.column >= 0)
+        from_root = tree.depth + (1 if roots.sum() > 1 else 0)
         chains = [tree.chain(at)[::-1] for at in np.flatnonzero(tree.is_data_class).tolist()]
         chain_table = np.zeros((len(chains), max(map(len, chains))), dtype=np.int64)
         weights = np.zeros(chain_table.shape)
@@ -80,7 +93,7 @@ class HierarchicalCrossEntropy(nn.Module):
             weights[row, : len(chain)] = (
                 by_level[tree.level[chain]]
                 if alpha is None
-                else _weights_given_parent(tree.height[chain], alpha)
+                else _weights_given_parent(from_root[chain], alpha)
             )
         # Weights are stored as indices, since casting a model to half precision casts its buffers
         # of floats.
@@ -180,13 +193,13 @@ def _log_sum_by_slot(children: Tensor, slot: Tensor, size: int) -> Tensor:
     return total.clamp(min=limits.tiny).log() + highest
 
 
-def _weights_given_parent(height: NDArray[np.int64], alpha: float) -> NDArray[np.float64]:
+def _weights_given_parent(depth: NDArray[np.int64], alpha: float) -> NDArray[np.float64]:
     """Weights of -log P(node) along a chain, from the class up.
 
     They turn a sum over nodes into the sum over nodes given their parents:
-    sum_l e_l (log P(n_l+1) - log P(n_l)) = sum_l (e_l - e_l-1) * -log P(n_l), e_l = exp(-alpha h_l)
+    sum_l e_l (log P(n_l+1) - log P(n_l)) = sum_l (e_l - e_l-1) * -log P(n_l), e_l = exp(-alpha d_l)
     """
-    return np.diff(np.exp(-alpha * height), prepend=0.0)
+    return np.diff(np.exp(-alpha * depth), prepend=0.0)
 
 
 def _check(tree: SemanticTree, alpha: float | None, level_weights: NodeWeights) -> None:

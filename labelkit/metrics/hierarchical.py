@@ -30,7 +30,7 @@ def mean_hierarchical_distance(
 ) -> float:
     """Mean height of the lowest common ancestor of the target and the k best classes.
 
-    ``HierarchicalDistance`` for a single batch; see there.
+    ``HierarchicalDistance`` for a single batch; see there, also for the tree's rule.
 
     Raises:
         ValueError: an argument is out of range, or the batch is empty.
@@ -47,8 +47,13 @@ class HierarchicalDistance:
     for two leaves whose parent has no deeper branch. If there are several roots, one more node is
     assumed above them. Inner nodes of the tree do not compete.
 
+    Distances depend on the rule that chose the parents, which ``tree.source["rule"]`` names. For
+    WordNet's animals build the tree with ``Taxonomy.wordnet(rule="longest")`` or ``labelkit
+    build-tree --rule longest``: by the default, ImageNet's own choice, a tabby is nearer to a husky
+    than to a lynx, since pets are below *domestic animal*.
+
     Args:
-        tree: the classes.
+        tree: the classes, with inner nodes if none is above another.
         k: the number of highest logits that count, with equal weight.
         mistakes_only: skip samples whose best class is correct. Only for k = 1.
         kind: ``"height"``, ``"path"`` or ``"lca_depth"``, as in

@@ -70,7 +70,9 @@ def test_numbered_folders_are_said_to_look_like_indices(tmp_path: Path) -> None:
     lines = output.read_text().splitlines()
     assert "0\t?\t1 candidate, by whole name" in lines
     assert any(line.startswith("#\tn13742358\twhole name: zero") for line in lines)
-    assert labelkit("match-names", tmp_path / "photos", "-o", tmp_path / "x", "--json").code == 0
+    assert (
+        labelkit("match-names", tmp_path / "photos", "-o", tmp_path / "x.tsv", "--json").code == 0
+    )
 
 
 def test_paths_with_spaces_are_quoted_in_the_next_command(tmp_path: Path) -> None:

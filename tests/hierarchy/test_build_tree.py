@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from labelkit.hierarchy import NAMED_LISTS, SemanticTree
+from tests.command import labelkit
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,6 +50,7 @@ def test_a_folder_becomes_a_tree_file_and_a_summary(folder: Path) -> None:
     assert list(tree.classes) == ["n02075296", "n02084071", "n02112826"]
     assert tree.parent.tolist() == [-1, -1, 1]
     assert "photos (3 classes, digest" in result.stdout
+    assert "WordNet 3.0, by the rule imagenet" in result.stdout
     assert "dog > corgi" in result.stdout
     assert result.stdout.endswith("Next: labelkit inspect tree.json\n")
 
@@ -191,6 +193,17 @@ def test_numbered_folders_are_said_to_look_like_indices(folder: Path) -> None:
     result = build_tree("numbered", "-o", "tree.json", folder=folder)
     assert result.returncode == 1
     assert "They look like indices, not names. Rename the folders" in result.stderr
+
+
+def test_the_rule_is_kept_and_shown_wherever_the_tree_is_opened(folder: Path) -> None:
+    """Distances depend on it: by ImageNet's own choice a dog is below domestic animal."""
+    result = build_tree("photos", "--rule", "longest", "-o", "tree.json", folder=folder)
+    assert "WordNet 3.0, by the rule longest" in result.stdout
+    assert SemanticTree.load(folder / "tree.json").source["rule"] == "longest"
+    shown = labelkit("inspect", folder / "tree.json")
+    assert "rule longest" in shown.text
+    summary = json.loads(labelkit("inspect", folder / "tree.json", "--json").out)
+    assert "longest" in json.dumps(summary)
 
 
 def test_names_that_the_terminal_cannot_encode_do_not_fail(folder: Path) -> None:

@@ -54,6 +54,27 @@ def test_two_dogs_share_an_ancestor_and_a_dog_and_a_car_do_not() -> None:
     assert (near, far) == (3, 5 + tree.depth[car] + 1)
 
 
+def test_the_rule_decides_whether_a_tabby_is_nearer_to_a_lynx_or_to_a_husky() -> None:
+    """The lowest common ancestors, read from WordNet 3.0 by hand: cat, and carnivore or above."""
+    tabby, lynx, husky = "n02123045", "n02127052", "n02110185"
+    met = {}
+    for rule in ("imagenet", "longest"):
+        taxonomy = Taxonomy.wordnet(rule=rule)
+        tree = SemanticTree.build(
+            ClassList.of([tabby, lynx, husky, "n02121620", "n02075296", "n01317541", "n00015388"]),
+            taxonomy,
+        )
+        common = lowest_common_ancestor(tree, [0, 0], [1, 2])
+        met[rule] = [tree.names[at] for at in common.tolist()]
+        assert tree.source["rule"] == rule
+        near, far = hierarchical_distance(tree, [0, 0], [1, 2], "lca_depth")
+        assert (near > far) == (rule == "longest")
+    assert met == {
+        "imagenet": ["animal", "domestic_animal"],
+        "longest": ["cat", "carnivore"],
+    }
+
+
 def test_pairs_in_one_long_chain_need_no_table() -> None:
     """A dense table of 100,000 classes would be 10^10 entries."""
     count = 100_000

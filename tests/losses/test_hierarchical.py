@@ -73,10 +73,62 @@ def test_equals_the_loops_over_the_chain(
 
 @pytest.mark.parametrize("alpha", [None, 0.0, 0.7])
 def test_a_flat_class_list_gives_plain_cross_entropy(alpha: float | None) -> None:
+    """With alpha, times the weight of the only edge, whose lower end has depth 1."""
     tree = tree_of((-1,) * 7)
     logits, targets = batch_for((-1,) * 7, 5, seed=0)
     loss = HierarchicalCrossEntropy(tree, alpha)(logits, targets)
-    torch.testing.assert_close(loss, F.cross_entropy(logits, targets))
+    weight = math.exp(-(alpha or 0.0) * 1)
+    torch.testing.assert_close(loss, weight * F.cross_entropy(logits, targets))
+
+
+def animals() -> SemanticTree:
+    """A thing is an animal or a bus, an animal a cat or a dog, a cat a tabby or a manx."""
+    ids = ["tabby", "manx", "dog", "bus", "thing", "animal", "cat"]
+    return SemanticTree.of(ids, [6, 6, 5, 4, -1, 4, 5], inner=[4, 5, 6])
+
+
+def test_the_weights_of_a_small_tree_by_hand() -> None:
+    """Bertinetto et al.: the edge to a node weighs exp(-alpha * the node's depth), the root's 0.
+
+    With alpha = ln 2, depth 1 weighs 1/2, depth 2 a quarter, depth 3 an eighth. The softmax is
+    tabby 0.4, manx 0.2, dog 0.1, bus 0.3; so cat is 0.6, animal 0.7, thing 1.
+    """
+    loss = HierarchicalCrossEntropy(animals(), alpha=math.log(2))
+    logits = torch.tensor([[0.4, 0.2, 0.1, 0.3]], dtype=torch.float64).log()
+    by_hand = {
+        0: -math.log(0.7 / 1) / 2 - math.log(0.6 / 0.7) / 4 - math.log(0.4 / 0.6) / 8,
+        2: -math.log(0.7 / 1) / 2 - math.log(0.1 / 0.7) / 4,
+        3: -math.log(0.3 / 1) / 2,
+    }
+    for target, expected in by_hand.items():
+        assert float(loss(logits, torch.tensor([target]))) == pytest.approx(expected, rel=1e-12)
+    assert by_hand[0] == pytest.approx(0.178338 + 0.038538 + 0.050683, abs=1e-6)
+
+
+def test_several_roots_are_children_of_one_more_node() -> None:
+    """Without its root, the tree above has two roots of depth 1, and the same loss."""
+    ids = ["tabby", "manx", "dog", "bus", "animal", "cat"]
+    cut = SemanticTree.of(ids, [5, 5, 4, -1, -1, 4], inner=[4, 5])
+    logits, target = torch.randn(8, 4, dtype=torch.float64), torch.arange(8) % 4
+    for alpha in (0.0, 0.4, 2.0):
+        whole, without_root = (
+            HierarchicalCrossEntropy(tree, alpha=alpha)(logits, target) for tree in (animals(), cut)
+        )
+        torch.testing.assert_close(whole, without_root)
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.4, 1.0])
+def test_a_near_mistake_costs_less_than_a_far_one(alpha: float) -> None:
+    """A tabby taken for a manx, a dog and a bus; alpha 0 makes no difference."""
+
+    def costs(alpha: float) -> list[float]:
+        loss = HierarchicalCrossEntropy(animals(), alpha=alpha)
+        confident = torch.eye(4, dtype=torch.float64) * 6
+        return [float(loss(confident[[at]], torch.tensor([0]))) for at in (1, 2, 3)]
+
+    manx, dog, bus = costs(alpha)
+    assert manx < dog < bus
+    assert costs(0.0) == pytest.approx([costs(0.0)[0]] * 3)
 
 
 def test_alpha_zero_gives_plain_cross_entropy() -> None:

@@ -68,12 +68,18 @@ def hierarchical_cross_entropy(
     targets: Sequence[int],
     alpha: float,
 ) -> float:
-    """Mean over the rows of -sum exp(-alpha height(node)) log P(node | parent)."""
+    """Mean over the rows of the sum over the edges from the origin down to the target.
+
+    As the authors' code: an edge weighs exp(-alpha * its number), counted from the origin, and
+    costs -log P(lower node) / P(upper node). The origin is the root, or a node above several roots.
+    """
+    has_origin = sum(parent < 0 for parent in parents) == 1
     total = 0.0
     for row, target in zip(rows, targets, strict=True):
-        above = 1.0
-        for node in chain_of(parents, target):
-            probability = node_probability(parents, row, node)
-            total -= math.exp(-alpha * height_of(parents, node)) * math.log(probability / above)
-            above = probability
+        path = chain_of(parents, target)[1 if has_origin else 0 :]
+        upper = 1.0
+        for number, node in enumerate(path, start=1):
+            lower = node_probability(parents, row, node)
+            total += math.exp(-alpha * number) * -math.log(lower / upper)
+            upper = lower
     return total / len(rows)
