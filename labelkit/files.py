@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from labelkit.errors import first_line
+from labelkit.file_kinds import is_hdf5, known_kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -155,6 +156,8 @@ def decode_utf8(
     Raises:
         LabelkitError: of type ``error``: not valid UTF-8.
     """
+    if is_hdf5(content):
+        raise error(f"{source}, which should be text, {known_kind(content)}")
     if _looks_like_utf16(content):
         raise error(f"{source} looks like UTF-16: save it as UTF-8 (in Excel: CSV UTF-8)")
     try:
@@ -221,6 +224,8 @@ def decode_toml(
         _check_values(tables)
         return msgspec.convert(tables, kind)
     except tomllib.TOMLDecodeError as problem:
+        if kind_found := known_kind(content.encode(errors="replace")):
+            raise error(f"{source}, which should be TOML, {kind_found}") from problem
         raise error(f"{source}: not valid TOML: {problem}. {remedy}") from problem
     except (ValueError, RecursionError) as problem:
         raise error(f"{source}: {_parser_says(problem)}. {remedy}") from problem

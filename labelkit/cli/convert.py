@@ -85,6 +85,12 @@ def command(source: Path, output: Path, *, overwrite: bool, **given: Any) -> Non
 
 def _check_suffix(path: Path, parameter: str) -> None:
     if path.suffix.lower() not in TREE_FORMATS:
+        from labelkit.hierarchy import is_tree_file
+
+        if path.is_file() and is_tree_file(path):
+            raise click.BadParameter(
+                f"{path} is a labelkit tree: rename it to end in .json", param_hint=parameter
+            )
         raise click.BadParameter(
             f"{path} must end in one of {', '.join(TREE_FORMATS)}", param_hint=parameter
         )

@@ -101,8 +101,12 @@ def map_options(command: Command) -> Command:
 
 
 def holds_label_maps(source: Path) -> bool:
-    """Whether a path is a folder or a label-map file, by its suffix."""
-    return source.is_dir() or source.suffix.lower() in LABEL_MAP_SUFFIXES
+    """Whether a path is a folder, or a file with a label-map file's suffix that is not a tree."""
+    if source.is_dir() or source.suffix.lower() not in LABEL_MAP_SUFFIXES:
+        return source.is_dir()
+    from labelkit.hierarchy import is_tree_file
+
+    return not source.is_file() or not is_tree_file(source)
 
 
 def convert_maps(source: Path, output: Path, options: MapOptions, *, overwrite: bool) -> None:

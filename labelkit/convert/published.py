@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn, cast
 
 from labelkit.convert.assembly import imported_tree
 from labelkit.errors import TreeFileError
+from labelkit.file_kinds import BEGINNING, known_kind
 from labelkit.files import replace_file, require_regular_file
 from labelkit.hierarchy import NodeTable
 
@@ -95,6 +96,10 @@ def _load(path: Path) -> dict[str, object]:
     from labelkit.torch_files import ForeignObjectError, TorchFileError, read_torch_file
 
     require_regular_file(path, TreeFileError)
+    with path.open("rb") as file:
+        kind = known_kind(file.read(BEGINNING))
+    if kind:
+        raise TreeFileError(f"{path}, which should be a torch file, {kind}")
     try:
         content = read_torch_file(path, largest=LARGEST)
     except ForeignObjectError as error:

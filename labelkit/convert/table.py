@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from labelkit.convert.assembly import imported_tree
 from labelkit.errors import TreeFileError
+from labelkit.file_kinds import known_kind
 from labelkit.files import decode_utf8, replace_file, require_regular_file
 from labelkit.hierarchy import NodeTable
 from labelkit.wording import clipped
@@ -119,6 +120,8 @@ def _read_columns(path: Path) -> dict[str, list[str]]:
     try:
         # Whitespace and quoted line breaks are kept, so that names come back as they were.
         text = decode_utf8(path.read_bytes(), path, TreeFileError)
+        if kind := known_kind(text.encode()):
+            raise TreeFileError(f"{path}, which should be CSV, {kind}")
         reader = csv.reader(io.StringIO(text, newline=""), strict=True)
         header = [name.strip() for name in next(reader, [])]
         if not any(header) or len(set(header)) < len(header):

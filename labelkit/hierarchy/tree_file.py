@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import msgspec
 
 from labelkit.errors import TreeFileError
+from labelkit.file_kinds import BEGINNING, TREE_FORMAT, is_tree, known_kind
 from labelkit.files import replace_file, require_regular_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FORMAT = "labelkit-tree"
+FORMAT = TREE_FORMAT
 VERSION = 1
 REBUILD = "Rebuild it: labelkit build-tree"
 CHANGE = (
     "Restore it, or rebuild it: labelkit build-tree (--parents FILE chooses other parents). A "
     "program that edits trees writes them with SemanticTree.of(...).save(path)"
 )
-BEGINNING = re.compile(rb'\s*\{\s*"format"\s*:\s*"' + FORMAT.encode() + rb'"')
 
 Document = TypeVar("Document")
 ClassIndex = Annotated[int, msgspec.Meta(ge=-1, lt=2**31)]
@@ -89,6 +88,8 @@ def read_document(path: str | Path) -> TreeDocument:
     path = Path(path)
     require_regular_file(path, TreeFileError)
     content = path.read_bytes()
+    if not is_tree(content) and (kind := known_kind(content)):
+        raise TreeFileError(f"{path}, which should be a tree, {kind}")
     header = _decode(content, TreeHeader, path)
     if (header.format, header.version) != (FORMAT, VERSION):
         raise TreeFileError(
@@ -137,7 +138,7 @@ def is_tree_file(path: str | Path) -> bool:
         OSError: the file cannot be read.
     """
     with Path(path).open("rb") as file:
-        return BEGINNING.match(file.read(200)) is not None
+        return is_tree(file.read(BEGINNING))
 
 
 def _decode(content: bytes, kind: type[Document], path: Path) -> Document:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from labelkit.data import open_image
 from labelkit.errors import DatasetError, LabelkitError, LabelMapError
-from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy, is_tree_file, match_names
+from labelkit.file_kinds import BEGINNING, is_hdf5, is_tree
+from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy, match_names
 from labelkit.label_maps import LabelMapFile
 from labelkit.wording import printable, readable
 
@@ -28,7 +29,6 @@ _OTHER_FORMATS = {  # of labelkit convert, besides labelkit's own trees
     ".pt": "the layout published with ImageNet-21K-P",
     ".csv": "a table",
 }
-_HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
 def open_artifact(path: str | os.PathLike[str]) -> SemanticTree | LabelMapFile:
@@ -42,10 +42,10 @@ def open_artifact(path: str | os.PathLike[str]) -> SemanticTree | LabelMapFile:
     if path.exists() and not path.is_file():
         raise LabelkitError(f"{path} is not a regular file")
     with path.open("rb") as file:
-        beginning = file.read(64)
-    if beginning.startswith(_HDF5_SIGNATURE):
+        beginning = file.read(BEGINNING)
+    if is_hdf5(beginning):
         return LabelMapFile.open(path)
-    if is_tree_file(path):
+    if is_tree(beginning):
         return SemanticTree.load(path)
     if beginning and (what := _OTHER_FORMATS.get(path.suffix.lower())):
         raise LabelkitError(f"{path} is not a labelkit tree but {what}. {_conversion_hint(path)}")

@@ -76,7 +76,7 @@ def test_text_files_with_any_line_endings_and_comments_read_the_same(
         (b"", r"animals\.txt is empty"),
         (b"# only a comment\n\n", r"animals\.txt is empty"),
         (b"cat\ndog\ncat\n", r"duplicate class id 'cat'"),
-        (b"\x89HDF\r\n\x1a\n\x00\x00", r"not valid UTF-8"),
+        (b"\x89HDF\r\n\x1a\n\x00\x00", r"is a label-map file, or other HDF5"),
         ("katze\nhündin".encode("utf-16"), r"looks like UTF-16: save it as UTF-8"),
         ("cat\ndog\n".encode("utf-16-le"), r"looks like UTF-16: save it as UTF-8"),
         (b"cat\n\nfox\ncat\n", r"animals\.txt \(lines 1 and 4\): remove one"),

@@ -139,7 +139,8 @@ def nested_graph(path: Path, text: str) -> FileGraph:
     nested = Nested(path, has_nodes=_has_nodes(top))
     if isinstance(top, dict) and top.get("format") == "labelkit-tree":
         raise TaxonomyError(
-            f"{path} is a labelkit tree, not a taxonomy: load it with SemanticTree.load"
+            f"{path} is a labelkit tree, not a taxonomy: load it with SemanticTree.load, look at "
+            "it with labelkit inspect, or pass it to build-tree as CLASSES for its class list"
         )
     # Depth first with an explicit stack, since a chain may be longer than Python's.
     stack: list[tuple[str | None, Iterator[Place]]] = [(None, nested.places(top, None))]

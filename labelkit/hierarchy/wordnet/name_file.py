@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labelkit.errors import TaxonomyError
+from labelkit.file_kinds import known_kind
 from labelkit.files import read_utf8, replace_file
 from labelkit.hierarchy.class_list import ClassList
 from labelkit.hierarchy.class_sources import definitions
@@ -180,7 +181,10 @@ def read_name_file(path: str | Path) -> ClassNames:
     names = ClassNames({}, {}, str(path))
     class_of: dict[str, str] = {}
     undecided: list[str] = []
-    for number, line in enumerate(read_utf8(Path(path), TaxonomyError).split("\n"), start=1):
+    text = read_utf8(Path(path), TaxonomyError)
+    if kind := known_kind(text.encode()):
+        raise TaxonomyError(f"{path}, which should be a name file from match-names, {kind}")
+    for number, line in enumerate(text.split("\n"), start=1):
         cells = _cells(line)
         if not any(cells) or cells[0].startswith("#") or cells[:2] == ["class", "wnid"]:
             continue

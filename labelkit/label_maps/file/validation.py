@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from labelkit.errors import ClassListError, LabelMapError, first_line
+from labelkit.file_kinds import BEGINNING, is_hdf5, known_kind
 from labelkit.hierarchy import ClassList
 from labelkit.label_maps.file.layout import (
     DATASETS,
@@ -98,7 +99,7 @@ def open_parts(path: Path) -> Parts:
     try:
         file = h5py.File(path, "r", locking=False)
     except OSError as error:
-        raise LabelMapError(f"{path} {_why_not_opened(error)}") from error
+        raise LabelMapError(f"{path}{_why_not_opened(path, error)}") from error
     try:
         with damage_explained(path), file:
             datasets = _find_datasets(file, path)
@@ -115,17 +116,21 @@ def open_parts(path: Path) -> Parts:
         raise
 
 
-def _why_not_opened(error: OSError) -> str:
+def _why_not_opened(path: Path, error: OSError) -> str:
     """Why HDF5 does not open a file; a file that is in use must not be reported as damaged."""
+    with path.open("rb") as file:
+        beginning = file.read(BEGINNING)
+    if not is_hdf5(beginning) and (kind := known_kind(beginning)):
+        return f", which should hold label maps, {kind}"
     reason = str(error)
     if "already open for write" in reason:
         return (
-            "is open for writing in another program: wait for it, or close it. If no program has "
+            " is open for writing in another program: wait for it, or close it. If no program has "
             "it open, its writer was killed: copy the file again, or make it again"
         )
     if "locking flag" in reason:
-        return "is already open in this program as an h5py.File: close that first"
-    return f"is not a complete HDF5 file: {reason}"
+        return " is already open in this program as an h5py.File: close that first"
+    return f" is not a complete HDF5 file: {reason}"
 
 
 def read_unreadable(encoded: bytes) -> dict[str, str]:
