@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torchvision.transforms import v2
 
+from labelkit.errors import first_line
 from labelkit.targets import SparseProbabilities
 
 if TYPE_CHECKING:
@@ -43,20 +44,21 @@ def mix(
 
     Raises:
         TypeError: the mixer or the targets are of an unsupported type.
-        ValueError: the targets are class indices, or the mixer was built for another number of
-            classes. Sparse targets do not store their number of classes, so it is checked against
-            the classes listed and the sums of the rows. The check cannot notice a difference if
-            almost nothing is left for the classes that are not listed.
+        ValueError: the targets are class indices; their number is not that of the images, or is
+            odd, which timm cannot mix; or the mixer was built for another number of classes.
+            Sparse targets do not store their number of classes, so it is checked against the
+            classes listed and the sums of the rows. The check cannot notice a difference if almost
+            nothing is left for the classes that are not listed.
 
     Source: Zhang et al. 2018 (arXiv 1710.09412); Yun et al. 2019 (arXiv 1905.04899).
     """
     _require_soft(targets)
+    _require_mixable(mixer, images, targets)
     smoothing, classes = _smoothing(mixer)
     if isinstance(targets, SparseProbabilities):
         _require_fitting(mixer, targets)
-        count = len(images)
-        identity = torch.eye(count, device=images.device)
-        images, shares = _for_columns(mixer, count)(images, identity)
+        identity = torch.eye(len(images), device=images.device)
+        images, shares = _call(mixer, images, identity)
         mixed = _mix_sparse(targets, shares.to(targets.excess.dtype))
         if smoothing:
             mixed = SparseProbabilities(
@@ -66,7 +68,7 @@ def mix(
             )
         return images, mixed
     _require_class_count(mixer, targets.shape[1])
-    images, mixed = _for_columns(mixer, targets.shape[1])(images, targets)
+    images, mixed = _call(mixer, images, targets)
     return images, mixed * (1 - smoothing) + smoothing / classes if smoothing else mixed
 
 
@@ -144,6 +146,39 @@ def _require_soft(targets: object) -> None:
             f"targets are {targets.dtype} of shape {tuple(targets.shape)}, expected soft targets: "
             "floats (B, C). Class indices need no mix(): call the mixer directly"
         )
+
+
+def _require_mixable(
+    mixer: object, images: torch.Tensor, targets: torch.Tensor | SparseProbabilities
+) -> None:
+    """Refuse a batch that the mixer would fail on.
+
+    Raises:
+        ValueError: images and targets differ in number, or timm's mixer gets an odd number.
+    """
+    count = len(targets.rest if isinstance(targets, SparseProbabilities) else targets)
+    if len(images) != count:
+        raise ValueError(f"got {len(images)} images and {count} targets, expected one for each")
+    if _is_from_timm(mixer) and count % 2:
+        raise ValueError(
+            f"timm's {type(mixer).__name__} mixes pairs of images, and the batch has {count}: use "
+            "an even batch_size with drop_last=True in the loader, or torchvision's v2.MixUp and "
+            "v2.CutMix"
+        )
+
+
+def _call(
+    mixer: Callable[..., Any], images: torch.Tensor, targets: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mix images and dense targets (B, columns).
+
+    Raises:
+        ValueError: timm asserts something of the mixer, such as that it has an alpha.
+    """
+    try:
+        return _for_columns(mixer, targets.shape[1])(images, targets)
+    except AssertionError as error:
+        raise ValueError(f"{type(mixer).__name__} cannot mix: {first_line(error)}") from error
 
 
 def _built_for(mixer: object) -> Iterator[tuple[str, int]]:

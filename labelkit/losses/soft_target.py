@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
+from labelkit.losses.spoiled_targets import SpoiledTargets, hint_for_shapes
 from labelkit.targets import SparseProbabilities
 from labelkit.tensor_checks import (
     check_class_range,
     check_floats,
     check_int64,
     check_not_empty,
-    check_same_shape,
     describe_shapes,
 )
 
@@ -30,7 +30,9 @@ class SoftTargetCrossEntropy(nn.Module):
     ``loss = (1/B) * sum_b sum_c -target[b, c] * log softmax(logits[b])[c]``
 
     Computed in at least float32, whatever the inputs or autocast: in half precision, the
-    log-softmax over thousands of classes loses its significant digits. Targets need not sum to 1.
+    log-softmax over thousands of classes loses its significant digits. Targets need not sum to 1,
+    but where a row sums to more, or a whole batch is class 0, as timm's mixers leave soft targets
+    unless they are built for them, the loss warns once.
 
     Sparse targets are never converted to dense ones, which halves the time of the loss over many
     thousands of classes; no gradient flows into them.
@@ -46,6 +48,10 @@ class SoftTargetCrossEntropy(nn.Module):
     >>> round(float(loss(torch.eye(2, 4), sparse)), 4)
     1.6437
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._spoiled = SpoiledTargets()
 
     def forward(self, logits: Tensor, target: Tensor | SparseProbabilities) -> Tensor:
         """The loss as a scalar, in float32 (float64 for float64 inputs).
@@ -67,9 +73,13 @@ class SoftTargetCrossEntropy(nn.Module):
                 f"got {describe_shapes(logits=logits, target=target)}, expected (batch, classes) "
                 "or (batch, classes, h, w)"
             )
-        check_same_shape(logits=logits, target=target)
+        if logits.shape != target.shape:
+            shapes = describe_shapes(logits=logits, target=target)
+            hint = hint_for_shapes(logits, target)
+            raise ValueError(f"got {shapes}, expected the same shape for both{hint}")
         check_floats(logits=logits, target=target)
         check_not_empty(logits)
+        self._spoiled.look_at(target)
         dtype = torch.promote_types(torch.promote_types(logits.dtype, target.dtype), torch.float32)
         log_probability = logits.log_softmax(dim=1, dtype=dtype)
         predictions = logits.numel() // logits.shape[1]

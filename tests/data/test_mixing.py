@@ -215,3 +215,21 @@ def test_timms_mixers_corrupt_soft_targets_without_mix():
     for kind in (Mixup, FastCollateMixup):
         require_soft_mixing(kind(num_classes=C, multi_label=True, label_smoothing=0), C)
     require_soft_mixing(TORCHVISION["either"], C)
+
+
+@pytest.mark.parametrize("targets", [batch()[1], sparse()], ids=["dense", "sparse"])
+def test_a_batch_that_timm_cannot_mix_is_refused_with_what_to_do(targets):
+    """Timm's own AssertionError says no more than "should be even"."""
+    odd = (
+        SparseProbabilities(*(part[:7] for part in targets))
+        if isinstance(targets, SparseProbabilities)
+        else targets[:7]
+    )
+    mixer = Mixup(mixup_alpha=0.8, num_classes=C)
+    with pytest.raises(ValueError, match=r"pairs of images, .* has 7: .*drop_last=True"):
+        mix(mixer, batch()[0][:7], odd)
+    mix(v2.MixUp(num_classes=C), batch()[0][:7], odd)
+    with pytest.raises(ValueError, match="8 images and 7 targets"):
+        mix(mixer, batch()[0], odd)
+    with pytest.raises(ValueError, match="cannot mix: One of mixup_alpha > 0"):
+        mix(Mixup(mixup_alpha=0.0, num_classes=C), batch()[0], targets)

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 Untraced = Literal["refuse", "ignore"]
 Draw = Callable[[Any], Iterable[object]]
 
+_CHANNELS = (1, 3, 4)
+
 
 def track_crop(
     image: Any,  # noqa: ANN401 -- whatever the transform takes
@@ -41,7 +43,8 @@ def track_crop(
     """Send an image through a pipeline and return the output with the box that it shows.
 
     Args:
-        image: a Pillow image, or a tensor (..., H, W).
+        image: a Pillow image, a tensor (..., H, W), or an array (H, W, 3) or (H, W), as cv2 and
+            WebDataset's ``rgb8`` yield them, if the transform begins with a step that takes it.
         transform: a pipeline of torchvision v2 or v1 transforms, or from timm's
             ``create_transform``.
         untraced: what to do about steps such as RandAugment, which shift, rotate and shear images
@@ -73,7 +76,7 @@ def follow_crop(
         TypeError: as ``track_crop``.
         ValueError: as ``track_crop``.
     """
-    return _follow(transform, image, CropTracker.of(_size(image)), untraced)
+    return _follow(transform, image, CropTracker.of(_original_size(image)), untraced)
 
 
 def require_trackable(transform: object, *, untraced: Untraced = "refuse") -> None:
@@ -99,13 +102,25 @@ def _follow(step: Any, image: Any, tracker: CropTracker, untraced: Untraced) -> 
         for inner in draw(step):
             image, tracker = _follow(inner, image, tracker, untraced)
         return image, tracker
-    return _require_same_size(step, *_rule(step, untraced)(step, image, tracker))
+    if _moves(step):
+        _require_movable(step, image)
+    output, moved = _rule(step, untraced)(step, image, tracker)
+    if moved is not tracker:
+        _require_movable(step, image)
+    return _require_same_size(step, output, moved)
 
 
 def _inner_steps(transform: object) -> Iterable[object]:
     if isinstance(transform, nn.Sequential):
         return list(transform)
     return getattr(transform, "transforms", ())
+
+
+def _original_size(image: Any) -> tuple[int, int]:  # noqa: ANN401
+    """Height and width of an image as a data set yields it: arrays have their channels last."""
+    if isinstance(image, np.ndarray) or _has_channels_last(image):
+        return int(image.shape[0]), int(image.shape[1])
+    return _size(image)
 
 
 def _size(image: Any) -> tuple[int, int]:  # noqa: ANN401
@@ -116,6 +131,32 @@ def _size(image: Any) -> tuple[int, int]:  # noqa: ANN401
         image.shape[-2:] if isinstance(image, np.ndarray | torch.Tensor) else VF.get_size(image)
     )
     return int(height), int(width)
+
+
+def _has_channels_last(image: object) -> bool:
+    """Whether it is a tensor (H, W, 3), which torchvision takes for one of H channels."""
+    if not isinstance(image, torch.Tensor) or image.ndim != 3:
+        return False
+    return image.shape[2] in _CHANNELS and image.shape[0] not in _CHANNELS
+
+
+def _require_movable(step: object, image: object) -> None:
+    """Refuse an image that a step would leave as it is, or move along the wrong axes.
+
+    Raises:
+        ValueError: the image is an array, or a tensor (H, W, 3); the message says what to do.
+    """
+    name = type(step).__name__
+    if isinstance(image, np.ndarray):
+        raise ValueError(  # noqa: TRY004 -- other steps take it
+            f"{name} cannot move an array of shape {image.shape}: put "
+            "torchvision.transforms.v2.ToImage() in front of it, which takes (H, W, 3)"
+        )
+    if _has_channels_last(image):
+        raise ValueError(
+            f"{name} expects a tensor (3, H, W) and got {tuple(getattr(image, 'shape', ()))}: put "
+            "torchvision.transforms.v2.Lambda(lambda image: image.permute(2, 0, 1)) in front of it"
+        )
 
 
 # Containers: which of their steps they take this time.
@@ -186,6 +227,11 @@ STILL_V2: frozenset[type] = frozenset({v2.Normalize, v2.ToDtype, v2.ToImage})
 _MIXERS: tuple[type, ...] = (v2.CutMix, v2.MixUp)
 
 
+def _moves(step: object) -> bool:
+    """Whether a step is of a type that is known to move pixels."""
+    return type(step) in MOVING_V2 or type(step) in _table(step).moving
+
+
 def _rule(step: object, untraced: Untraced) -> Move:
     """The function that applies a step to an image and its tracker."""
     kind, table = type(step), _table(step)
@@ -235,7 +281,7 @@ def _apply_with_tracker(step: Any, image: Any, tracker: CropTracker) -> Tracked:
 def _require_same_size(step: object, image: Any, tracker: CropTracker) -> Tracked:  # noqa: ANN401
     """Refuse a step after which the image is not of the size that the tracker expects."""
     size = _size(image)
-    if size == tracker.canvas_size:
+    if tracker.canvas_size in (size, _original_size(image)):
         return image, tracker
     difference = max(abs(a - b) for a, b in zip(size, tracker.canvas_size, strict=True))
     if difference == 1 and not tracker.exact:
