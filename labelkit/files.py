@@ -305,11 +305,21 @@ def _write(path: Path, content: bytes | Callable[[Path], object], *, sync: bool 
         with path.open("xb") as file:
             file.write(content)
     else:
+        mode = _usual_mode(path)
         content(path)
+        path.chmod(mode)
     if not sync:
         return
     with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def _usual_mode(path: Path) -> int:
+    """The permissions of a new file here, from the umask: some libraries write 0600."""
+    with path.open("xb") as file:
+        mode = os.fstat(file.fileno()).st_mode
+    path.unlink()
+    return stat.S_IMODE(mode)
 
 
 def _sync_folder(folder: Path) -> None:

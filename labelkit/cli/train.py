@@ -47,8 +47,10 @@ def command(
 
     The labels are hard, semantic softmax over a tree, or label maps pooled over each random crop.
     After every epoch, the output folder has log.jsonl (one line per epoch), last.pt and
-    best.safetensors. After an interruption, the same command resumes the run, with the same results
-    as without one. Relative paths start at the current directory.
+    best.safetensors, which timm loads with the config.json next to it. After an interruption, the
+    same command resumes the run, with the same results as without one. Images that cannot be read
+    are named together at the start; --set data.unreadable=skip leaves them out. Relative paths
+    start at the current directory.
     """
     from labelkit.train import read_recipe
 
@@ -85,7 +87,7 @@ def _train(recipe: Recipe) -> None:
         values = (f"{value:.4g}" for value in record.metrics.values())
         table.add_row(f"{name}: {record.epoch}", f"{record.train_loss:.4f}", *values)
     print_table(screen, table)
-    print_lines(screen, _next_steps(recipe, result))
+    print_lines(screen, _next_steps(result))
 
 
 class _Display:
@@ -153,6 +155,11 @@ def _start_lines(event: RunStarted) -> Iterator[str]:
             "No top-1 accuracy: the classes are on several levels of the tree, and each level has "
             "a separate softmax"
         )
+    if any(event.skipped):
+        yield (
+            f"Left out as unreadable: {event.skipped[0]:,} training images, {event.skipped[1]:,} "
+            "evaluation images; images.json has the reasons"
+        )
     if event.done == event.epochs:
         yield f"All {event.epochs} epochs are already done"
     elif event.done:
@@ -167,13 +174,17 @@ def _epoch_line(record: EpochRecord, epochs: int) -> str:
     )
 
 
-def _next_steps(recipe: Recipe, result: TrainingResult) -> Iterator[str]:
+def _next_steps(result: TrainingResult) -> Iterator[str]:
     """What each file is for, and how to load the student."""
     weights = result.output / "best.safetensors"
     yield f"{weights}: the epoch with the best {result.measure}; class list in its metadata"
     yield f"{result.output / 'last.pt'}: to resume from; {result.output / 'log.jsonl'}: every epoch"
-    load = f"timm.create_model({recipe.model.name!r}, num_classes={len(result.classes)}"
-    yield f"Load it: {load}, checkpoint_path={str(weights)!r})"
+    source = f"local-dir:{result.output}"
+    yield f"Load it: timm.create_model({source!r}, pretrained=True)"
+    yield (
+        f"{result.output / 'config.json'}: its preprocessing, as in this run's evaluation: "
+        "timm.data.resolve_model_data_config(model)"
+    )
     if result.inner:
         yield (
             f"{result.inner:,} of its outputs are inner nodes of the tree (SemanticTree.inner): "

@@ -13,5 +13,6 @@ from .images import (
 )
 from .mixing import mix as mix, require_soft_mixing as require_soft_mixing
 from .original_labels import hint_for_plain_names as hint_for_plain_names
+from .packing import PackedBatch as PackedBatch
 from .stream import LabelMapIterable as LabelMapIterable
 from .target_options import TargetOptions as TargetOptions

@@ -6,9 +6,7 @@ Legend: B batch, S input side.
 from __future__ import annotations
 
 import errno
-import pickle
 from dataclasses import dataclass, field, replace
-from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,7 +15,7 @@ from torch.utils.data import Dataset, get_worker_info
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as VF
 
-from labelkit.data import read_image
+from labelkit.data import PackedBatch, read_image
 from labelkit.errors import DatasetError, first_line, is_machine_failure, is_out_of_memory
 
 if TYPE_CHECKING:
@@ -79,39 +77,6 @@ class ImageBatch:
         return replace(self, pixels=tuple(pixels.pin_memory() for pixels in self.pixels))
 
 
-@dataclass(frozen=True)
-class PackedBatch:
-    """A batch on its way from a worker to the main process.
-
-    A queue pickles in a background thread, and drops a batch whose pixels cannot be put into shared
-    memory; the main process would then wait forever. So the worker pickles the batch itself.
-    """
-
-    content: bytes
-
-    @classmethod
-    def of(cls, batch: ImageBatch) -> PackedBatch:
-        """Put the pixels into shared memory; if that fails, the batch carries the error instead."""
-        try:
-            return cls(bytes(ForkingPickler.dumps(batch)))
-        except (OSError, RuntimeError) as error:
-            failed = ImageBatch([], (), worker_error=first_line(error))
-            return cls(bytes(ForkingPickler.dumps(failed)))
-
-    def unpack(self) -> ImageBatch:
-        """The batch, with the worker's pixels.
-
-        Raises:
-            OSError: the worker is gone, or this process may not open more files.
-            EOFError: the worker exited meanwhile.
-        """
-        return pickle.loads(self.content)  # noqa: S301 -- from a process that we started
-
-    def pin_memory(self) -> ImageBatch:
-        """The unpacked batch in page-locked memory, which a GPU copies faster."""
-        return self.unpack().pin_memory()
-
-
 class ResizedImages(Dataset[ResizedImage]):
     """A folder's images by position. An unreadable image is recorded; it raises no error.
 
@@ -157,7 +122,9 @@ class ResizedImages(Dataset[ResizedImage]):
     def collate(self, images: list[ResizedImage]) -> ImageBatch | PackedBatch:
         """Images as one batch; in a worker, packed for the main process."""
         batch = self._batch(images)
-        return batch if get_worker_info() is None else PackedBatch.of(batch)
+        if get_worker_info() is None:
+            return batch
+        return PackedBatch.of(batch, lambda reason: ImageBatch([], (), worker_error=reason))
 
     def _batch(self, images: list[ResizedImage]) -> ImageBatch:
         read = [image for image in images if image.pixels]

@@ -1,7 +1,9 @@
-"""What a run writes: ``log.jsonl``, ``last.pt`` to resume from, and ``best.safetensors``."""
+"""What a run resumes from: ``last.pt``, and the log of its epochs, ``log.jsonl``."""
 
 from __future__ import annotations
 
+import hashlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from labelkit.train.recipe import Recipe
 
 FORMAT = "labelkit-checkpoint"
-VERSION = 1
+VERSION = 2
 START_AGAIN = "Choose another folder (-o), or delete this one to start again"
 
 
@@ -40,6 +42,7 @@ class EpochRecord:
         metrics: values on the val folder, by name; accuracies in percent.
         seconds: duration of training and evaluation.
         images_per_second: speed of training.
+        skipped: number of images left out as unreadable (``data.unreadable``).
     """
 
     epoch: int
@@ -48,6 +51,7 @@ class EpochRecord:
     metrics: dict[str, float]
     seconds: float
     images_per_second: float
+    skipped: int = 0
 
 
 class EpochLog:
@@ -89,6 +93,7 @@ class Checkpoint:
         recipe: the fields that determine the run's results, by dotted name.
         classes: the class list of the student's outputs.
         labels: the digest of the tree or label maps that give the labels; empty for hard labels.
+        images: the digest of the images' names, without those left out.
         records: all epochs so far.
         model: the student's ``state_dict``.
         optimizer: the optimizer's ``state_dict``.
@@ -97,6 +102,7 @@ class Checkpoint:
     recipe: dict[str, object]
     classes: ClassList
     labels: str
+    images: str
     records: tuple[EpochRecord, ...]
     model: Mapping[str, Tensor]
     optimizer: Mapping[str, Any]
@@ -122,21 +128,42 @@ class Checkpoint:
             "classes_name": self.classes.name,
             "classes_digest": self.classes.digest,
             "labels": self.labels,
+            "images": self.images,
             "records": msgspec.to_builtins(self.records),
             "model": dict(self.model),
             "optimizer": dict(self.optimizer),
         }
-        replace_file(path, lambda temporary: torch.save(content, temporary))
+        content["digest"] = content_digest(content)
 
-    def require_same_run(self, path: Path, recipe: Recipe, classes: ClassList, labels: str) -> None:
-        """Raise unless this checkpoint belongs to the recipe, the class list and the labels.
+        def write(temporary: Path) -> None:
+            with temporary.open("xb") as file:
+                try:
+                    torch.save(content, file)
+                except RuntimeError as error:
+                    # torch closes its archive after a full disk, which fails again.
+                    if isinstance(error.__context__, OSError):
+                        raise error.__context__ from None
+                    raise
+
+        replace_file(path, write)
+
+    def require_same_run(
+        self, path: Path, recipe: Recipe, classes: ClassList, *, labels: str, images: str
+    ) -> None:
+        """Raise unless this checkpoint belongs to the recipe, the class list, labels and images.
 
         Raises:
             TrainingError: the recipe has changed, and the message names the first changed field; or
-                the tree or the label maps have changed.
+                the tree, the label maps or the images have changed.
             ClassListMismatch: the class list has changed.
         """
         fields = recipe_fields(recipe)
+        kind, now = self.recipe.get("labels.kind"), fields["labels.kind"]
+        if kind != now:  # first, since its other fields differ too
+            raise TrainingError(
+                f"{path.parent} holds a run with {kind} labels, the recipe has {now} labels. "
+                f"{START_AGAIN}"
+            )
         for name in sorted(fields.keys() | self.recipe.keys()):
             before, now = self.recipe.get(name), fields.get(name)
             if before != now:
@@ -152,73 +179,104 @@ class Checkpoint:
                 f"{path} was trained with other labels for the same classes: the recipe's tree or "
                 f"label-map file has changed since. Restore that file. Or: {START_AGAIN.lower()}"
             )
+        if self.images != images:
+            raise TrainingError(
+                f"{path} was trained on other images: some were added, removed, renamed or left "
+                f"out since. Restore them. Or: {START_AGAIN.lower()}"
+            )
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     """Read ``last.pt``, with tensors on the CPU and without running code from the file.
 
     Raises:
-        TrainingError: the file is damaged, or not a checkpoint of a known version.
+        TrainingError: the file is damaged, was changed, or is not a checkpoint of this version.
         FileNotFoundError: no such file.
     """
     source = Path(path)
     if not source.is_file():
         raise FileNotFoundError(f"no such checkpoint: {source}")
     try:
-        return _parse(read_torch_file(source))
-    except (OSError, MemoryError):
-        raise
+        content = read_torch_file(source)
+    except TorchFileError as error:
+        raise _not_a_checkpoint(source, f"it {error}") from error
+    if not isinstance(content, dict) or "format" not in content:
+        raise TrainingError(
+            f"{source} is not a checkpoint of labelkit train but another program's. Choose another "
+            "folder (-o)"
+        )
+    try:
+        return _parse(cast("dict[str, Any]", content))
     except Exception as error:
         # Content of a wrong structure raises a dozen types of errors.
-        reason = f"{'it ' if isinstance(error, TorchFileError) else ''}{first_line(error)}"
-        raise TrainingError(
-            f"{source} is damaged or not a {FORMAT} of version {VERSION} ({reason}). "
-            "Delete it to start again"
-        ) from error
+        raise _not_a_checkpoint(source, first_line(error)) from error
 
 
-def _parse(content: object) -> Checkpoint:
-    if not isinstance(content, dict):
-        raise TypeError(f"it holds a {type(content).__name__}")
-    content = cast("dict[str, Any]", content)
+def _not_a_checkpoint(path: Path, reason: str) -> TrainingError:
+    return TrainingError(
+        f"{path} is damaged or not a {FORMAT} of version {VERSION} ({reason}). Delete it to start "
+        "again"
+    )
+
+
+def content_digest(content: Mapping[str, object]) -> str:
+    """SHA-256 of a checkpoint's values and tensors, without its own digest."""
+    plain = {name: value for name, value in content.items() if name != "digest"}
+    return hashlib.sha256(msgspec.json.encode(plain, enc_hook=_described)).hexdigest()
+
+
+def _described(value: object) -> object:
+    if isinstance(value, torch.Tensor):
+        numbers = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        return [str(value.dtype), list(value.shape), hashlib.sha256(numbers.data).hexdigest()]
+    return repr(value)
+
+
+def _parse(content: dict[str, Any]) -> Checkpoint:
     if (content["format"], content["version"]) != (FORMAT, VERSION):
         raise ValueError(f"{content['format']} version {content['version']}")
+    if content["digest"] != content_digest(content):
+        raise ValueError("changed after it was written: its digest does not match its content")
     classes = ClassList.of(content["classes"], content["classes_name"])
     records = msgspec.convert(content["records"], tuple[EpochRecord, ...])
     if classes.digest != content["classes_digest"]:
         raise ValueError("the class list does not match its digest")
+    if [record.epoch for record in records] != list(range(1, len(records) + 1)) or not records:
+        raise ValueError("its epochs are not numbered from 1")
+    _require_finite(content, records)
     return Checkpoint(
         recipe=content["recipe"],
         classes=classes,
         labels=content["labels"],
+        images=content["images"],
         records=records,
         model=content["model"],
         optimizer=content["optimizer"],
     )
 
 
-def save_student(
-    path: Path, model: Mapping[str, Tensor], classes: ClassList, facts: Mapping[str, str]
-) -> None:
-    """Write weights as safetensors, with the class list and its digest in the metadata.
+def _require_finite(content: dict[str, Any], records: Sequence[EpochRecord]) -> None:
+    numbers = [
+        value for record in records for value in (record.train_loss, *record.metrics.values())
+    ]
+    if not all(map(math.isfinite, numbers)) or not_finite(content["model"]):
+        raise ValueError("its weights or metrics are not finite")
 
-    Args:
-        path: the file to create or replace.
-        model: a ``state_dict``.
-        classes: the class list of its outputs, a JSON list in the metadata.
-        facts: more metadata.
 
-    Raises:
-        OSError: the file cannot be written.
+def not_finite(values: object) -> list[str]:
+    """The names of tensors and numbers in nested dicts and lists that are not all finite.
+
+    >>> not_finite({"a": torch.ones(2), "b": {"c": [1.0, float("nan")]}})
+    ['b.c.1']
     """
-    from safetensors.torch import save_file
-
-    metadata = {
-        **facts,
-        "labelkit": __version__,
-        "classes": msgspec.json.encode(list(classes)).decode(),
-        "classes_digest": classes.digest,
-    }
-    # Cloned, since safetensors rejects tensors that share memory.
-    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.items()}
-    replace_file(path, lambda temporary: save_file(tensors, temporary, metadata))
+    if isinstance(values, torch.Tensor):
+        return [] if bool(torch.isfinite(values).all()) else [""]
+    if isinstance(values, float):
+        return [] if math.isfinite(values) else [""]
+    if isinstance(values, dict):
+        items = cast("dict[object, object]", values).items()
+    elif isinstance(values, list | tuple):
+        items = enumerate(cast("list[object]", values))
+    else:
+        return []
+    return [f"{name}.{inner}".rstrip(".") for name, value in items for inner in not_finite(value)]

@@ -12,21 +12,28 @@ from __future__ import annotations
 import signal
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias, cast
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_worker_info
 from torchvision.transforms import InterpolationMode, v2
 
-from labelkit.data import ClassFolders, LabelMapDataset, read_image
-from labelkit.errors import ClassListMismatch, DatasetError, LabelkitError
+from labelkit.data import ClassFolders, LabelMapDataset, PackedBatch, read_image
+from labelkit.errors import (
+    ClassListMismatch,
+    DatasetError,
+    LabelkitError,
+    TrainingError,
+    first_line,
+    is_out_of_memory,
+)
 from labelkit.hierarchy import ClassList
 from labelkit.train.recipe import without_dotdot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from torchvision.datasets import ImageFolder
 
@@ -64,16 +71,43 @@ def folder_classes(folder: ImageFolder) -> ClassList:
     return ClassList.of(folder.classes, f"folders of {folder.root}")
 
 
+class UnreadableImage(DatasetError):  # noqa: N818 -- the name states the fact
+    """An image cannot be read, for a reason that lies in the file."""
+
+
+class WorkerFailed(TrainingError):  # noqa: N818 -- the name states the fact
+    """A data-loading worker is gone, or could not return a batch; the message is the reason."""
+
+
 def load_image(path: str) -> Tensor:
     """An image as RGB, uint8 (3, H, W).
 
     Raises:
-        DatasetError: the image cannot be read; the message names it.
+        UnreadableImage: the file is damaged or of a format that is not read.
+        DatasetError: the disk, the network or a permission failed.
     """
     try:
         return read_image(path)
     except DatasetError as error:
-        raise DatasetError(f"cannot read {path}: {error}. Repair or remove the file") from error
+        raise UnreadableImage(f"cannot read {path}: {error}. Repair or remove the file") from error
+    except OSError as error:
+        raise DatasetError(
+            f"cannot read {path}: {error.strerror or first_line(error)}: the disk, the network or "
+            "a permission failed, not the image. Fix the cause and run the same command again"
+        ) from error
+
+
+def leave_out(folder: ImageFolder, paths: Collection[str]) -> None:
+    """Remove images from a folder's samples; its classes stay.
+
+    Raises:
+        DatasetError: no images are left.
+    """
+    folder.samples = [sample for sample in folder.samples if sample[0] not in paths]
+    folder.imgs = folder.samples
+    folder.targets = [index for _, index in folder.samples]
+    if not folder.samples:
+        raise DatasetError(f"{folder.root}: none of the images can be read")
 
 
 class FolderSamples(Dataset[tuple[Tensor, Tensor]]):
@@ -111,16 +145,21 @@ class FolderSamples(Dataset[tuple[Tensor, Tensor]]):
         return self.transform(load_image(path)), torch.tensor(self.targets[folder])
 
 
+def preprocessing(model_name: str) -> Mapping[str, Any]:
+    """``mean``, ``std`` and ``interpolation`` of a timm model."""
+    import timm
+    from timm.data.config import resolve_data_config
+
+    known = timm.get_pretrained_cfg(model_name)
+    return resolve_data_config(pretrained_cfg=known.to_dict() if known else {})
+
+
 def make_transforms(data: Data, model_name: str) -> tuple[v2.Transform, v2.Transform]:
     """A random pipeline for training, a fixed one for evaluation; both return floats (3, S, S).
 
     Mean, standard deviation and interpolation are those of the timm model.
     """
-    import timm
-    from timm.data.config import resolve_data_config
-
-    known = timm.get_pretrained_cfg(model_name)
-    config = resolve_data_config(pretrained_cfg=known.to_dict() if known else {})
+    config = preprocessing(model_name)
     interpolation = InterpolationMode(config["interpolation"])
     size = data.image_size
     to_floats = [
@@ -147,6 +186,21 @@ class FailedSample:
     """Why a sample could not be made: a value, since torch turns a worker's exception into text."""
 
     error: LabelkitError
+
+    def pin_memory(self) -> Self:
+        """The same failure."""
+        return self
+
+
+class LoadedBatch(NamedTuple):
+    """Images (B, 3, S, S) and their targets, (B,) or (B, C)."""
+
+    images: Tensor
+    target: Tensor
+
+    def pin_memory(self) -> LoadedBatch:
+        """The same batch in page-locked memory, which a GPU copies faster."""
+        return LoadedBatch(self.images.pin_memory(), self.target.pin_memory())
 
 
 class EpochSampler(Sampler[Draw]):
@@ -183,13 +237,13 @@ class SeededSamples(Dataset[Any]):
         self.samples = samples
 
     def __getitem__(self, draw: Draw) -> Batch | FailedSample:
-        return _seeded(self.samples.__getitem__, draw)
+        return self._seeded(self.samples.__getitem__, draw)
 
     def __getitems__(self, draws: Sequence[Draw]) -> Sequence[Batch | FailedSample]:
         """The samples of one batch, as torch's loader requests them; targets are made together."""
         if not isinstance(self.samples, LabelMapDataset):
             return [self[draw] for draw in draws]
-        crops = [_seeded(self.samples.draw, draw) for draw in draws]
+        crops = [self._seeded(self.samples.draw, draw) for draw in draws]
         failures = [crop for crop in crops if isinstance(crop, FailedSample)]
         if failures:
             return failures
@@ -198,20 +252,36 @@ class SeededSamples(Dataset[Any]):
         except LabelkitError as error:
             return [FailedSample(error)]
 
+    def _seeded(self, make: Callable[[int], Any], draw: Draw) -> Any:  # noqa: ANN401
+        """Call ``make`` on a position with the sample's random seed; a failure is returned."""
+        position, seed = draw
+        # Only the CPU's generator draws crops; torch.manual_seed would also reset a GPU's.
+        generator = torch.default_generator
+        state = generator.get_state()
+        try:
+            generator.manual_seed(seed)
+            return make(position)
+        except LabelkitError as error:
+            return FailedSample(error)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return FailedSample(_too_large(_image_name(self.samples, position)))
+        finally:
+            generator.set_state(state)
 
-def _seeded(make: Callable[[int], Any], draw: Draw) -> Any:  # noqa: ANN401
-    """Call ``make`` on a position with the sample's random seed; a failure is returned."""
-    position, seed = draw
-    # Only the CPU's generator draws crops; torch.manual_seed would also reset a GPU's.
-    generator = torch.default_generator
-    state = generator.get_state()
-    try:
-        generator.manual_seed(seed)
-        return make(position)
-    except LabelkitError as error:
-        return FailedSample(error)
-    finally:
-        generator.set_state(state)
+
+def _image_name(samples: Dataset[Batch], position: int) -> str:
+    if isinstance(samples, FolderSamples):
+        return samples.folder.samples[position][0]
+    return samples.keys[position] if isinstance(samples, LabelMapDataset) else f"image {position}"
+
+
+def _too_large(name: str) -> DatasetError:
+    return DatasetError(
+        f"not enough memory to read and crop {name}: lower data.workers, or make the image smaller "
+        "and its label map again"
+    )
 
 
 def make_loader(
@@ -248,16 +318,35 @@ def iterate_batches(loader: Loader) -> Iterator[Batch]:
 
     Raises:
         LabelkitError: a sample could not be made; the error is the data set's.
+        WorkerFailed: a worker could not return its batch.
     """
-    for batch in loader:
+    batches = iter(loader)
+    while True:
+        try:
+            batch = cast("object", next(batches, None))
+            batch = batch.unpack() if isinstance(batch, PackedBatch) else batch
+        except (OSError, EOFError) as error:
+            raise WorkerFailed(first_line(error)) from error
+        if batch is None:
+            return
         if isinstance(batch, FailedSample):
             raise batch.error
-        yield batch
+        yield cast("Batch", batch)
 
 
-def _collate(samples: list[Batch | FailedSample]) -> Batch | FailedSample:
+def _collate(samples: list[Batch | FailedSample]) -> LoadedBatch | FailedSample | PackedBatch:
+    """Samples as one batch; in a worker, packed for the main process."""
     failures = (sample for sample in samples if isinstance(sample, FailedSample))
-    return next(failures, None) or default_collate(samples)
+    failure = next(failures, None)
+    try:
+        batch = failure or LoadedBatch(*default_collate(samples))
+    except RuntimeError as error:  # a worker collates into shared memory
+        if get_worker_info() is None:
+            raise
+        batch = FailedSample(WorkerFailed(first_line(error)))
+    if get_worker_info() is None:
+        return batch
+    return PackedBatch.of(batch, lambda reason: FailedSample(WorkerFailed(reason)))
 
 
 def _ignore_interrupts(worker: int) -> None:

@@ -55,6 +55,24 @@ class MeanLoss:
         return self._sum / self._count
 
 
+class NonFiniteLogits:
+    """The number of images with a logit that is infinite or not a number."""
+
+    def __init__(self) -> None:
+        self._images: Tensor | None = None
+
+    @torch.no_grad()
+    def update(self, logits: Tensor, target: Tensor) -> None:
+        """Count a batch: logits (B, C)."""
+        del target
+        images = (~torch.isfinite(logits).all(1)).sum()
+        self._images = images if self._images is None else self._images + images
+
+    def compute(self) -> float:
+        """The number over all batches."""
+        return 0.0 if self._images is None else float(self._images)
+
+
 def evaluate(
     model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], metrics: Mapping[str, Metric]
 ) -> Iterator[tuple[str, float]]:

@@ -23,22 +23,41 @@ import torch
 from torch import nn
 
 from labelkit.device import choose_device
-from labelkit.errors import RecipeError, TrainingError, first_line
+from labelkit.errors import RecipeError, TrainingError, first_line, is_machine_failure
 from labelkit.train.checkpoint import (
     Checkpoint,
     EpochLog,
     EpochRecord,
     best_record,
+    not_finite,
     read_checkpoint,
-    save_student,
 )
-from labelkit.train.data import EpochSampler, Loader, iterate_batches, make_loader
-from labelkit.train.evaluation import evaluate
+from labelkit.train.data import (
+    EpochSampler,
+    Loader,
+    UnreadableImage,
+    WorkerFailed,
+    iterate_batches,
+    make_loader,
+    preprocessing,
+)
+from labelkit.train.evaluation import NonFiniteLogits, evaluate
 from labelkit.train.recipe import Recipe, recipe_fields, without_dotdot
+from labelkit.train.run_folder import (
+    BEST,
+    CONFIG,
+    IMAGES,
+    LAST,
+    LOG,
+    locked,
+    require_own_folder,
+)
+from labelkit.train.student import save_student, save_timm_config
 from labelkit.train.tasks import Task, build_task
+from labelkit.wording import counted, summary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Sequence
 
     from timm.scheduler.scheduler import Scheduler
     from torch.utils.data import Dataset
@@ -70,6 +89,7 @@ class RunStarted:
         data_classes: number of classes of the data, without the tree's inner nodes.
         folders: number of classes that have a folder in the evaluation data.
         measure: the metric that decides which epoch is best.
+        skipped: number of training and of evaluation images left out as unreadable.
     """
 
     classes: ClassList
@@ -81,6 +101,7 @@ class RunStarted:
     data_classes: int
     folders: int
     measure: str
+    skipped: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,30 +166,48 @@ def train(
     Raises:
         RecipeError: the recipe names something that does not exist, or timm rejects it.
         LabelkitError: data, a class list or a checkpoint does not fit.
-        TrainingError: the loss is not finite; the checkpoint of the epoch before is kept.
+        TrainingError: another process trains in the output folder; the loss, the weights, the
+            logits or a metric are not finite; a file cannot be written; memory ran out or a worker
+            was killed. Nothing of that epoch is saved, and the message says what is kept.
         OSError: the output folder is not writable.
     """
     check_model_name(recipe.model)
     device = choose_device(recipe.run.device)
-    run = _Run.prepare(recipe, build_task(recipe), device)
     output = Path(without_dotdot(recipe.run.output))
-    output.mkdir(parents=True, exist_ok=True)
-    last = output / "last.pt"
-    log = EpochLog(output / "log.jsonl", run.resume(last) if last.exists() else ())
-    on_event(run.started(len(log.records)))
-    for epoch in range(len(log.records) + 1, run.epochs + 1):
-        log.append(run.epoch(epoch, on_event))
-        run.save(output, log.records)
-        on_event(log.records[-1])
-    best = best_record(log.records, run.task.measure)
+    done = [0]
+    with _machine_failures(recipe, done):
+        run = _Run.prepare(recipe, build_task(recipe), device)
+        output.mkdir(parents=True, exist_ok=True)
+        with locked(output):
+            records = run.all_epochs(output, on_event, done)
     return TrainingResult(
         output=output,
         classes=run.task.classes,
         inner=run.task.inner,
-        records=tuple(log.records),
-        best=best,
+        records=tuple(records),
+        best=best_record(records, run.task.measure),
         measure=run.task.measure,
     )
+
+
+@contextmanager
+def _machine_failures(recipe: Recipe, done: Sequence[int]) -> Generator[None]:
+    """Explain what torch raises for a lack of memory or a killed worker, at any point."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_machine_failure(error):
+            raise
+        raise TrainingError(
+            f"training stopped ({first_line(error)}). {_kept(done[-1])}: run the same command "
+            "again; if memory was short, with --set data.workers=0, or in a new folder (-o) with "
+            f"run.batch_size below {recipe.run.batch_size}"
+        ) from error
+
+
+def _kept(done: int) -> str:
+    """What is on the disk after so many epochs."""
+    return f"The checkpoint of epoch {done} is kept" if done else "No epoch was finished"
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,19 +271,50 @@ class _Run:
             data_classes=len(self.task.classes) - self.task.inner,
             folders=len(self.task.val_set.targets),
             measure=self.task.measure,
+            skipped=self.task.images.skipped,
         )
+
+    def all_epochs(
+        self, output: Path, on_event: Callable[[Event], object], done: list[int]
+    ) -> list[EpochRecord]:
+        """Train the epochs that a checkpoint does not have; ``done`` gets each one's number."""
+        last = output / LAST
+        if last.exists():
+            earlier = self.resume(last)
+        else:
+            require_own_folder(output)
+            earlier = ()
+        done.append(len(earlier))
+        with _save_failures(len(earlier)):
+            log = EpochLog(output / LOG, earlier)
+            self.task.images.save(output / IMAGES)
+        on_event(self.started(len(earlier)))
+        for epoch in range(len(earlier) + 1, self.epochs + 1):
+            record = self.epoch(epoch, on_event)
+            with _save_failures(epoch - 1):
+                self.save(output, [*log.records, record])
+                log.append(record)
+            done.append(epoch)
+            on_event(record)
+        return log.records
 
     def resume(self, path: Path) -> tuple[EpochRecord, ...]:
         """Load the weights of a checkpoint, and return its epochs."""
         checkpoint = read_checkpoint(path)
-        checkpoint.require_same_run(path, self.recipe, self.task.classes, self.task.labels)
+        checkpoint.require_same_run(
+            path,
+            self.recipe,
+            self.task.classes,
+            labels=self.task.labels,
+            images=self.task.images.digest,
+        )
         try:
             self.student.load_state_dict(checkpoint.model)
             self.optimizer.load_state_dict(dict(checkpoint.optimizer))
-        except (RuntimeError, ValueError) as error:
-            reason = str(error).splitlines()[0]
+        except Exception as error:
+            # torch assumes a state of the right structure, and raises a dozen types of errors.
             raise TrainingError(
-                f"{path} does not fit the model of the installed timm: {reason}"
+                f"{path} does not fit the model of the installed timm: {first_line(error)}"
             ) from error
         # The optimizer's state has the learning rate; the schedule needs only the update count.
         return checkpoint.records
@@ -252,11 +322,20 @@ class _Run:
     def epoch(self, epoch: int, on_event: Callable[[Event], object]) -> EpochRecord:
         """Train and evaluate once over the data."""
         begin = time.perf_counter()
-        loss, lr = self._train_epoch(epoch, on_event)
-        trained = time.perf_counter()
-        metrics = dict(
-            evaluate(self.student, iterate_batches(self.val_loader), self.task.metrics())
-        )
+        try:
+            loss, lr = self._train_epoch(epoch, on_event)
+            trained = time.perf_counter()
+            self._require_finite_state(epoch)
+            metrics = self._evaluate(epoch)
+        except UnreadableImage as error:
+            raise self.task.images.explained(error, self.recipe.data.workers) from error
+        except WorkerFailed as error:
+            raise TrainingError(
+                f"a data-loading worker failed to return a batch ({error}). {_kept(epoch - 1)}: "
+                "run the same command again with --set data.workers=0, or first fix the cause, "
+                "such as a limit on file sizes or open files (ulimit -f, ulimit -n), full shared "
+                "memory (/dev/shm), or too little memory"
+            ) from error
         images = len(self.train_loader) * min(self.recipe.run.batch_size, self.sampler.count)
         return EpochRecord(
             epoch,
@@ -265,10 +344,36 @@ class _Run:
             metrics,
             seconds=round(time.perf_counter() - begin, 3),
             images_per_second=round(images / (trained - begin), 1),
+            skipped=sum(self.task.images.skipped),
         )
 
+    def _evaluate(self, epoch: int) -> dict[str, float]:
+        """The metrics on the evaluation data.
+
+        Raises:
+            TrainingError: a logit or a metric is not finite.
+        """
+        ruined = NonFiniteLogits()
+        observed = {**self.task.metrics(), "": ruined}
+        metrics = dict(evaluate(self.student, iterate_batches(self.val_loader), observed))
+        if count := int(metrics.pop("")):
+            images = counted(count, "evaluation image", "evaluation images")
+            raise _ruined(epoch, f"the logits of {images} are not finite in epoch {epoch}")
+        for name, value in metrics.items():
+            if not np.isfinite(value):
+                raise _ruined(epoch, f"the evaluation's {name} is {value} in epoch {epoch}")
+        return metrics
+
+    def _require_finite_state(self, epoch: int) -> None:
+        """Raise unless all weights and the optimizer's state are finite."""
+        bad = not_finite(dict(self.student.named_parameters()))
+        if bad:
+            raise _ruined(epoch, f"weights are not finite after epoch {epoch} ({summary(bad)})")
+        if not_finite(self.optimizer.state_dict()["state"]):
+            raise _ruined(epoch, f"the optimizer's state is not finite after epoch {epoch}")
+
     def save(self, output: Path, records: list[EpochRecord]) -> None:
-        """Write ``best.safetensors`` if this epoch is the best, then ``last.pt``."""
+        """Write the student and timm's config if this epoch is the best, then ``last.pt``."""
         recipe, measure = self.recipe, self.task.measure
         weights = self.student.state_dict()
         if best_record(records, measure) is records[-1]:
@@ -278,15 +383,19 @@ class _Run:
                 measure: str(records[-1].metrics[measure]),
                 "recipe": msgspec.json.encode(recipe).decode(),
             }
-            save_student(output / "best.safetensors", weights, self.task.classes, facts)
+            classes = self.task.classes
+            save_student(output / BEST, weights, classes, facts)
+            config = preprocessing(recipe.model.name)
+            save_timm_config(output / CONFIG, self.student, recipe, classes, config)
         Checkpoint(
             recipe=recipe_fields(recipe),
             classes=self.task.classes,
             labels=self.task.labels,
+            images=self.task.images.digest,
             records=tuple(records),
             model=weights,
             optimizer=self.optimizer.state_dict(),
-        ).save(output / "last.pt")
+        ).save(output / LAST)
 
     def _train_epoch(self, epoch: int, on_event: Callable[[Event], object]) -> tuple[float, float]:
         """The mean loss over an epoch's updates, and the last learning rate."""
@@ -304,7 +413,9 @@ class _Run:
             self.schedule.step_update((epoch - 1) * steps + step)
             now = time.perf_counter()
             if now - reported >= REPORT_SECONDS or step == steps:
-                mean = _finite(float(total) / step, epoch, step)
+                mean = float(total) / step
+                if not np.isfinite(mean):
+                    raise _ruined(epoch, f"the loss is {mean} in epoch {epoch}, step {step}")
                 rate = min(size, self.sampler.count) * step / (now - begin)
                 on_event(StepRecord(epoch, step, steps, mean, rate))
                 reported = now
@@ -315,8 +426,13 @@ class _Run:
         images = images.to(self.device, non_blocking=True, memory_format=torch.channels_last)
         target = target.to(self.device, non_blocking=True)
         half = self.recipe.run.precision == "bfloat16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            logits = self.student(images)
+        try:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+                logits = self.student(images)
+        except ValueError as error:
+            if len(images) > 1:
+                raise
+            raise _batch_of_one(self.recipe) from error
         loss = self.task.loss(logits.float(), target)
         self.optimizer.zero_grad()
         loss.backward()
@@ -324,13 +440,33 @@ class _Run:
         return loss.detach()
 
 
-def _finite(loss: float, epoch: int, step: int) -> float:
-    if np.isfinite(loss):
-        return loss
-    raise TrainingError(
-        f"the loss is {loss} in epoch {epoch}, step {step}. The checkpoint of the epoch before is "
-        "kept. Lower optimizer.lr or set schedule.warmup_epochs, and use another folder (-o)"
+def _ruined(epoch: int, problem: str) -> TrainingError:
+    """The error for numbers that are not finite; nothing of their epoch is saved."""
+    return TrainingError(
+        f"{problem}. {_kept(epoch - 1)}. Lower optimizer.lr or set schedule.warmup_epochs, and use "
+        "another folder (-o)"
     )
+
+
+def _batch_of_one(recipe: Recipe) -> RecipeError:
+    reason = "run.batch_size is 1" if recipe.run.batch_size == 1 else "there is one training image"
+    return RecipeError(
+        f"{recipe.model.name} has batch norm, which needs at least two images per update, but "
+        f"{reason}. Use run.batch_size of 2 or more, and as many images"
+    )
+
+
+@contextmanager
+def _save_failures(done: int) -> Generator[None]:
+    """Explain a full disk or a folder that is gone."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or first_line(error)
+        raise TrainingError(
+            f"cannot write {error.filename} ({reason}). {_kept(done)}: free space on the disk or "
+            "fix the folder, then run the same command again"
+        ) from error
 
 
 def check_model_name(model: Model) -> None:

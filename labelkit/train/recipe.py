@@ -32,8 +32,10 @@ Positive = Annotated[float, msgspec.Meta(gt=0)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Smoothing = Annotated[float, msgspec.Meta(ge=0, lt=1)]
-Count = Annotated[int, msgspec.Meta(ge=1)]
-CountFromZero = Annotated[int, msgspec.Meta(ge=0)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+CountFromZero = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+Workers = Annotated[int, msgspec.Meta(ge=0, le=1024)]
+Seed = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Side = Annotated[int, msgspec.Meta(ge=8, le=4096)]
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 
@@ -54,6 +56,8 @@ class Data(_Section, frozen=True):
         hflip: probability of mirroring a training crop.
         workers: processes that read images; 0 reads in the training process. It does not change the
             results.
+        unreadable: ``error`` checks the headers of all images before the first epoch, and names
+            those that cannot be read. ``skip`` decodes all images once, and leaves those out.
     """
 
     train: Text
@@ -62,7 +66,8 @@ class Data(_Section, frozen=True):
     crop_scale: tuple[Share, Share] = (0.08, 1.0)
     crop_pct: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.875
     hflip: Share = 0.5
-    workers: CountFromZero = 2
+    workers: Workers = 2
+    unreadable: Literal["error", "skip"] = "error"
 
     def __post_init__(self) -> None:
         low, high = self.crop_scale
@@ -197,7 +202,7 @@ class Run(_Section, frozen=True):
     """
 
     batch_size: Count
-    seed: CountFromZero = 0
+    seed: Seed = 0
     output: str = ""
     device: Text = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -217,7 +222,8 @@ class Recipe(_Section, frozen=True):
 FIELDS = "train/README.md describes the fields"
 
 # Fields that do not change what a run computes, and so may change when it resumes.
-FREE_FIELDS = frozenset({"data.workers", "run.device", "run.output"})
+# A checkpoint knows its images: it does not matter why others were left out.
+FREE_FIELDS = frozenset({"data.workers", "data.unreadable", "run.device", "run.output"})
 
 
 def recipe_fields(recipe: Recipe) -> dict[str, object]:

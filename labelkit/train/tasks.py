@@ -17,6 +17,7 @@ from labelkit.hierarchy import ClassList, SemanticTree
 from labelkit.label_maps import LabelMapFile
 from labelkit.losses import SemanticSoftmaxLoss, SoftTargetCrossEntropy
 from labelkit.metrics import SemanticAccuracy, TopKAccuracy
+from labelkit.train.checked_images import CheckedImages
 from labelkit.train.data import FolderSamples, folder_classes, make_transforms, open_folder
 from labelkit.train.evaluation import MeanLoss, Metric
 from labelkit.train.recipe import (
@@ -49,6 +50,7 @@ class Task:
         val_set: yields an image and its class index.
         loss: of logits (B, C) and the batch's targets.
         val_loss: of logits (B, C) and class indices (B,), without smoothing.
+        images: what the check of all images found.
         labels: the digest of the tree or label maps that give the labels; empty for hard labels.
         tree: the tree of semantic-softmax labels, else None.
     """
@@ -58,6 +60,7 @@ class Task:
     val_set: FolderSamples
     loss: nn.Module
     val_loss: nn.Module
+    images: CheckedImages
     labels: str = ""
     tree: SemanticTree | None = None
 
@@ -101,7 +104,8 @@ def build_task(recipe: Recipe) -> Task:
 
     Raises:
         RecipeError: a file that the recipe names does not exist.
-        DatasetError: a folder is missing or empty.
+        DatasetError: a folder is missing or empty, or images cannot be read; the message names
+            them all.
         ClassListMismatch: a folder is not in the class list; the message says what to do.
         TreeFileError: the tree file is damaged.
         LabelMapError: the label-map file is damaged, or an image is missing from it.
@@ -109,13 +113,14 @@ def build_task(recipe: Recipe) -> Task:
     transforms = make_transforms(recipe.data, recipe.model.name)
     train = open_folder(recipe.data.train, "data.train")
     val = open_folder(recipe.data.val, "data.val")
+    images = CheckedImages.of(recipe, (train, val))
     match recipe.labels:
         case HardLabels() as labels:
-            return _hard(labels, train, val, transforms)
+            return _hard(labels, train, val, transforms, images)
         case SemanticSoftmaxLabels() as labels:
-            return _semantic_softmax(labels, train, val, transforms)
+            return _semantic_softmax(labels, train, val, transforms, images)
         case LabelMapLabels() as labels:
-            return _label_maps(labels, train, val, transforms)
+            return _label_maps(labels, train, val, transforms, images)
         case _:
             assert_never(recipe.labels)
 
@@ -124,7 +129,11 @@ _Transforms = tuple["v2.Transform", "v2.Transform"]
 
 
 def _hard(
-    labels: HardLabels, train: ImageFolder, val: ImageFolder, transforms: _Transforms
+    labels: HardLabels,
+    train: ImageFolder,
+    val: ImageFolder,
+    transforms: _Transforms,
+    images: CheckedImages,
 ) -> Task:
     classes = folder_classes(train)
     return Task(
@@ -133,11 +142,16 @@ def _hard(
         FolderSamples(val, classes, transforms[1], hint=SAME_FOLDERS),
         loss=nn.CrossEntropyLoss(label_smoothing=labels.label_smoothing),
         val_loss=nn.CrossEntropyLoss(),
+        images=images,
     )
 
 
 def _semantic_softmax(
-    labels: SemanticSoftmaxLabels, train: ImageFolder, val: ImageFolder, transforms: _Transforms
+    labels: SemanticSoftmaxLabels,
+    train: ImageFolder,
+    val: ImageFolder,
+    transforms: _Transforms,
+    images: CheckedImages,
 ) -> Task:
     try:
         tree = SemanticTree.load(without_dotdot(labels.tree))
@@ -156,13 +170,18 @@ def _semantic_softmax(
         FolderSamples(val, tree.classes, transforms[1], hint=NEW_TREE),
         loss=loss,
         val_loss=SemanticSoftmaxLoss(tree, level_weights=labels.level_weights),
+        images=images,
         labels=tree.digest,
         tree=tree,
     )
 
 
 def _label_maps(
-    labels: LabelMapLabels, train: ImageFolder, val: ImageFolder, transforms: _Transforms
+    labels: LabelMapLabels,
+    train: ImageFolder,
+    val: ImageFolder,
+    transforms: _Transforms,
+    images: CheckedImages,
 ) -> Task:
     try:
         maps = LabelMapFile.open(without_dotdot(labels.maps))
@@ -179,5 +198,6 @@ def _label_maps(
         val_set,
         loss=SoftTargetCrossEntropy(),
         val_loss=nn.CrossEntropyLoss(),
+        images=images,
         labels=maps.digest,
     )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from labelkit.hierarchy import ClassList
 from labelkit.metrics import TopKAccuracy
 from labelkit.train import MeanLoss, evaluate
-from labelkit.train.checkpoint import save_student
+from labelkit.train.student import save_student
 
 if TYPE_CHECKING:
     from pathlib import Path
