@@ -6,12 +6,12 @@ import os
 import shlex
 import statistics
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 import click
 
 from labelkit.cli.options import (
-    FILE,
     FOLDER,
     LABEL_MAP_SUFFIXES,
     classes_option,
@@ -28,7 +28,6 @@ from labelkit.cli.options import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from labelkit.hierarchy import ClassList
     from labelkit.relabel import RelabelResult, Settings
@@ -95,6 +94,16 @@ def _parse_sizes(value: str | None) -> tuple[tuple[int, ...], ...]:
         if not _SMALLEST <= side <= _LARGEST:
             raise click.BadParameter(f"{side} is not between {_SMALLEST} and {_LARGEST} pixels")
     return tuple(sorted(maps, key=statistics.geometric_mean))
+
+
+def _old_maps(path: Path | None) -> Path | None:
+    """The file of ``--reuse``, or the folder of shards if that file is unfinished."""
+    if path is None or path.exists():
+        return path
+    parts = path.with_name(f"{path.name}.parts")
+    if not parts.is_dir():
+        raise click.BadParameter(f"{path} does not exist, nor does {parts}")
+    return parts
 
 
 _TEACHER_OPTIONS = (
@@ -198,9 +207,11 @@ _RUN_OPTIONS = (
     click.option(
         "--reuse",
         metavar="OLD",
-        type=FILE,
+        type=click.Path(exists=False, path_type=Path),
+        callback=lambda _context, _option, value: _old_maps(value),
         help="An earlier file of the same teacher and settings: copy its maps, and make only those "
-        "of new images and of rows that are damaged there.",
+        "of new images and of rows that are damaged there. Of an unfinished run, its finished "
+        "shards (OLD.parts).",
     ),
     click.option(
         "--batch-size",
@@ -238,7 +249,8 @@ def command(
 
     A label map is a small grid of the classes that a strong classifier sees in each part of the
     image. Images are found at any depth; a row's key is the path below DATA. After an interruption
-    the same command resumes. Unreadable images are listed, never replaced.
+    the same command resumes, also if images were added or removed. Unreadable images are listed,
+    never replaced.
     """
     from labelkit.data import list_images
 
@@ -259,7 +271,9 @@ def command(
     settings = _settings(options, teachers, classes, synsets)
     with ExitStack() as stack:
         stack.enter_context(report_kept_shards(output))
-        old = stack.enter_context(LabelMapFile.open(reuse)) if reuse else None
+        old = reuse
+        if reuse and not reuse.is_dir():
+            old = stack.enter_context(LabelMapFile.open(reuse))
         advance = stack.enter_context(progress_bar(screen, "Relabel"))
         result = relabel(
             data,
@@ -343,6 +357,7 @@ def _facts(result: RelabelResult) -> dict[str, Any]:
             "existed": result.existed,
             "processed": result.processed,
             "reused": result.reused,
+            "kept": result.kept,
             "damaged": result.damaged,
             "unreadable": result.unreadable,
             "head": file.made_with.get("head"),
@@ -363,6 +378,11 @@ def _summary(
         yield f"Wrote {result.path}: {maps}"
     if result.reused or result.damaged:
         yield f"Copied from {reuse}: {result.reused:,}. Made now: {result.processed:,}."
+    if result.kept:
+        yield (
+            f"Kept from before images were added or removed: {result.kept:,}. Made now: "
+            f"{result.processed:,}."
+        )
     if result.damaged:
         keys = ", ".join(map(printable, [*result.damaged][:_SHOWN]))
         more = ", …" if len(result.damaged) > _SHOWN else ""

@@ -1,8 +1,9 @@
 from .file.codec import RecordCodec as RecordCodec, check_maps as check_maps
 from .file.layout import first_difference as first_difference
 from .file.merge import merge as merge
+from .file.plan import Shard as Shard
 from .file.reader import DamagedRow as DamagedRow, LabelMapFile as LabelMapFile
-from .file.writer import LabelMapWriter as LabelMapWriter, Shard as Shard
+from .file.writer import LabelMapWriter as LabelMapWriter
 from .label_map import (
     Background as Background,
     LabelMap as LabelMap,

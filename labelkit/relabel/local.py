@@ -35,7 +35,8 @@ class RelabelResult:
         unreadable: images without one, key -> reason.
         processed: images that this run processed; the others were finished before.
         existed: an earlier run had finished the file.
-        reused: rows copied from the reused file.
+        reused: rows copied from the reused file, or from the shards of a reused unfinished run.
+        kept: rows of shards that an earlier run finished before images were added or removed.
         damaged: rows that are damaged in the reused file, key -> reason; their maps were recreated.
     """
 
@@ -45,6 +46,7 @@ class RelabelResult:
     processed: int
     existed: bool = False
     reused: int = 0
+    kept: int = 0
     damaged: dict[str, str] = field(default_factory=dict[str, str])
 
 
@@ -55,14 +57,15 @@ def relabel(  # noqa: PLR0913 -- data, teacher, output, and options
     settings: Settings | None = None,
     *,
     on_progress: OnProgress | None = None,
-    reuse: LabelMapFile | None = None,
+    reuse: LabelMapFile | Path | None = None,
     overwrite: bool = False,
 ) -> RelabelResult:
     """Give every image of a folder a label map.
 
     The whole image is resized to a square, the teacher predicts logits at every position, and these
     are resized bilinearly to the map's grid before the strongest classes are selected. After an
-    interruption the same call resumes after the last finished shard.
+    interruption the same call resumes after the last finished shard, also if images were added to
+    the folder or removed from it meanwhile.
 
     Args:
         root: folder of images, at any depth; their paths inside it are the keys.
@@ -72,7 +75,8 @@ def relabel(  # noqa: PLR0913 -- data, teacher, output, and options
         on_progress: called with (images done, images in total) after every batch.
         reuse: an earlier file of the same teacher and settings. Its rows are copied for images that
             still exist; the teacher sees only new images and those whose row is damaged. An image
-            is identified by its path alone; ``verify`` finds changed ones.
+            is identified by its path alone; ``verify`` finds changed ones. Or the folder of an
+            unfinished run's shards, ``maps.h5.parts``.
         overwrite: replace an ``output`` of other images or settings once the new file is complete.
 
     Raises:
@@ -97,9 +101,15 @@ def relabel(  # noqa: PLR0913 -- data, teacher, output, and options
     if finished is not None:
         return finished
     try:
-        writer = _open_writer(output, keys, maker, reuse, overwrite=overwrite)
+        writer = _open_writer(root, output, keys, maker, reuse, overwrite=overwrite)
         result = _run(Path(root), writer, maker, on_progress or (lambda _done, _total: None))
-        return replace(result, reused=len(keys) - len(writer.keys), damaged=writer.damaged)
+        from_run = isinstance(reuse, Path)
+        return replace(
+            result,
+            reused=writer.kept if from_run else writer.reused,
+            kept=0 if from_run else writer.kept,
+            damaged=writer.damaged,
+        )
     except (OSError, LabelMapError):
         # Another run of the same command may have finished and removed the shards.
         finished = _finished(output, maker, keys, overwrite=overwrite)
@@ -111,11 +121,12 @@ def relabel(  # noqa: PLR0913 -- data, teacher, output, and options
         raise _stopped(error) from error
 
 
-def _open_writer(
+def _open_writer(  # noqa: PLR0913 -- as ``relabel``
+    root: str | os.PathLike[str],
     output: Path,
     keys: list[str],
     maker: MapMaker,
-    reuse: LabelMapFile | None,
+    reuse: LabelMapFile | Path | None,
     *,
     overwrite: bool,
 ) -> LabelMapWriter:
@@ -127,6 +138,7 @@ def _open_writer(
         source=maker.source,
         made_with=maker.made_with,
         shard_rows=maker.settings.shard_rows,
+        folder=str(Path(root).resolve()),
         reuse=reuse,
         overwrite=overwrite,
     )

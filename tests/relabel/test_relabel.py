@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -423,6 +424,72 @@ def test_a_killed_run_resumes(photos, tmp_path):
     killable.main(str(photos), str(output))
     killable.main(str(photos), str(tmp_path / "b.h5"))
     assert output.read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
+def test_a_killed_run_over_a_folder_that_changed_since_resumes(photos, tmp_path):
+    """``kill -9``; an image with a map goes, another one without comes, a third is repaired.
+
+    The file equals that of an undisturbed run over the folder as it is now.
+    """
+    (photos / "animals" / "torn.jpg").write_bytes(b"junk")
+    output, parts = tmp_path / "maps.h5", tmp_path / "maps.h5.parts"
+    command = [sys.executable, "-m", "tests.relabel.killable", photos, output, "slowly"]
+    process = subprocess.Popen(command, cwd=CHECKOUT)
+    while not (parts / "000000.json").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    first = (parts / "000000.h5").read_bytes()
+    (photos / "things" / "rocket.jpg").unlink()
+    shutil.copy(photos / "animals" / "grey.jpg", photos / "animals" / "aaa.jpg")
+    shutil.copy(photos / "animals" / "grey.jpg", photos / "animals" / "torn.jpg")
+    seen = []
+
+    def stop(done: int, total: int) -> None:
+        seen.append((done, total, (parts / "000000.h5").read_bytes() == first))
+        if done > 1:
+            raise KeyboardInterrupt
+
+    teacher = load_teacher("efficientnet-lite0", device="cpu")
+    settings = Settings(sizes=(96,), batch_size=1, shard_rows=1, workers=0)
+    with pytest.raises(KeyboardInterrupt):
+        relabel(photos, teacher, output, settings, on_progress=stop)
+    assert seen == [(1, 4, True), (2, 4, True)]
+    (photos / "animals" / "aaa.jpg").unlink()
+    outcome = relabel(photos, teacher, output, settings)
+    assert (outcome.images, outcome.processed, outcome.kept, outcome.reused) == (4, 3, 1, 0)
+    relabel(photos, teacher, tmp_path / "b.h5", settings)
+    assert output.read_bytes() == (tmp_path / "b.h5").read_bytes()
+    assert not parts.exists()
+
+
+def test_the_finished_shards_of_an_unfinished_run_can_be_reused(teacher, photos, tmp_path):
+    """By the name of the file that the run was to write, or of its folder of shards."""
+    settings = Settings(sizes=(96,), batch_size=1, shard_rows=1, workers=0)
+
+    def stop(done: int, _: int) -> None:
+        if done > 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        relabel(photos, teacher, tmp_path / "old.h5", settings, on_progress=stop)
+    relabel(photos, teacher, tmp_path / "all.h5", settings)
+    asked = ("--size", 96, "--batch-size", 1, "--workers", 0)
+    for old, new in (("old.h5", "a.h5"), ("old.h5.parts", "b.h5")):
+        words = ("relabel", photos, "-o", tmp_path / new, "--reuse", tmp_path / old, *asked)
+        run = labelkit(*words)
+        assert run.code == 0, run.text
+        assert "old.h5.parts: 2. Made now: 2." in run.text
+        assert (tmp_path / new).read_bytes() == (tmp_path / "all.h5").read_bytes()
+    missing = labelkit("relabel", photos, "-o", tmp_path / "x.h5", "--reuse", "none.h5")
+    assert missing.code == 2
+    assert "none.h5 does not exist, nor does none.h5.parts" in missing.text
+    with pytest.raises(LabelMapError, match=r"cannot be reused: its maps\.0\.grid\.0 is 3"):
+        relabel(
+            *(photos, teacher, tmp_path / "x.h5", Settings(sizes=(64,))),
+            reuse=tmp_path / "old.h5.parts",
+        )
 
 
 @needs_shared

@@ -1,4 +1,4 @@
-"""The rows that a new file copies unchanged from an older one."""
+"""The rows that a new file copies unchanged: from an older file, and from finished shards."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from labelkit.errors import LabelMapError
 from labelkit.label_maps.file.layout import FieldDifference, first_difference, identity
-from labelkit.label_maps.file.reader import DamagedRow, stored_rows
+from labelkit.label_maps.file.reader import DamagedRow, LabelMapFile, stored_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from labelkit.hierarchy import ClassList
     from labelkit.label_maps.file.layout import Header
-    from labelkit.label_maps.file.reader import LabelMapFile
 
 
 class ReusedRows:
@@ -45,7 +45,7 @@ class ReusedRows:
         self.damaged: dict[str, str] = {}
         if old is None:
             return
-        _require_same_source(old, header, classes)
+        require_same_source(old, header, classes)
         wanted = frozenset(keys)
         common = (key for key in old if key in wanted)
         intact: list[str] = []
@@ -81,8 +81,62 @@ class ReusedRows:
                 yield row.key, row.stored, row.crc32
 
 
-def _require_same_source(old: LabelMapFile, header: Header, classes: ClassList) -> None:
-    """Raise unless rows of a file may be stored under a header."""
+class KeptRows:
+    """The rows of finished shards whose images are still in the data set.
+
+    Args:
+        shards: finished shards; where two have a row of one image, the first counts.
+        wanted: the images whose rows are needed.
+
+    Attributes:
+        keys: the keys of the rows that there are.
+    """
+
+    def __init__(self, shards: Sequence[Path], wanted: Iterable[str]) -> None:
+        left = set(wanted)
+        self.keys: set[str] = set()
+        # Shards of one plan have ascending keys, so most shards follow another one.
+        self._chains: list[list[tuple[Path, frozenset[str]]]] = []
+        ends: list[str] = []
+        for path in shards:
+            with LabelMapFile.open(path) as file:
+                keys = [key for key in file if key in left]
+            if not keys:
+                continue
+            left.difference_update(keys)
+            self.keys.update(keys)
+            place = next((n for n, end in enumerate(ends) if end < keys[0]), len(ends))
+            if place == len(ends):
+                self._chains.append([])
+                ends.append("")
+            self._chains[place].append((path, frozenset(keys)))
+            ends[place] = keys[-1]
+
+    def sizes(self) -> Iterator[tuple[bytes, int]]:
+        """Each row's key, and the size of its stored record in bytes."""
+        for path, keys in (each for chain in self._chains for each in chain):
+            with LabelMapFile.open(path) as file:
+                for key, size, _ in stored_rows(file).entries():
+                    if key.decode() in keys:
+                        yield key, size
+
+    def streams(self) -> list[Iterator[tuple[bytes, bytes, int]]]:
+        """The rows in several streams, each ascending: (key, stored record, CRC-32), checked."""
+        return [self._rows(chain) for chain in self._chains]
+
+    def _rows(self, chain: list[tuple[Path, frozenset[str]]]) -> Iterator[tuple[bytes, bytes, int]]:
+        for path, keys in chain:
+            with LabelMapFile.open(path) as file:
+                for row in stored_rows(file).checked(keys):
+                    yield row.key, row.stored, row.crc32
+
+
+def require_same_source(old: LabelMapFile, header: Header, classes: ClassList) -> None:
+    """Raise unless rows of a file may be stored under a header.
+
+    Raises:
+        LabelMapError: they are of another source, form or class list.
+    """
     found = first_difference(identity(old.header), identity(header))
     if old.classes != classes:
         found = FieldDifference("class list", str(old.classes), str(classes))

@@ -3,7 +3,7 @@
 An HDF5 file whose writer is killed may never open again, so no file is appended to. A shard is
 written under a unique temporary name, closed, read back, flushed to disk and published by a hard
 link (the first writer wins); only then a marker records it. The next run reads the markers and
-resumes with the missing shards.
+resumes with the missing shards; ``plan`` says what happens if images came or went meanwhile.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ import heapq
 import os
 import shutil
 from contextlib import suppress
-from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from labelkit.errors import LabelMapError
-from labelkit.files import decode_json, file_sha256, publish_file
+from labelkit.files import file_sha256, publish_file
 from labelkit.label_maps.file.codec import RecordCodec
 from labelkit.label_maps.file.hdf5_writer import FileContent, RowStream, publish
 from labelkit.label_maps.file.layout import (
@@ -30,33 +29,26 @@ from labelkit.label_maps.file.layout import (
     VERSION,
     Header,
     check_key,
-    first_difference,
     identity,
     require_room,
     row_crc32,
 )
+from labelkit.label_maps.file.plan import (
+    Marker,
+    Plan,
+    Shard,
+    ShardFolder,
+    read_marker,
+    shard_name,
+)
 from labelkit.label_maps.file.reader import LabelMapFile, stored_rows
-from labelkit.label_maps.file.reuse import ReusedRows
+from labelkit.label_maps.file.reuse import KeptRows, ReusedRows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from labelkit.hierarchy import ClassList
     from labelkit.label_maps.label_map import LabelMaps, MapForm
-
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """Consecutive keys of the plan, ``start`` to ``stop`` - 1, whose rows one commit writes."""
-
-    number: int
-    start: int
-    stop: int
-
-
-class _Marker(msgspec.Struct, frozen=True):
-    plan: str
-    sha256: str
 
 
 class LabelMapWriter:
@@ -72,13 +64,19 @@ class LabelMapWriter:
         shard_rows: images per shard; an interruption costs at most one shard per process.
         reuse: a file of the same classes, forms and source: its intact rows for ``keys`` are copied
             unchanged. Images that it could not read, and those with damaged rows, are made again.
+            Or the folder of shards (``<path>.parts``) of an unfinished run: they are copied.
         made_from: a digest of files that the maps are made from; like ``reuse`` it distinguishes
             shards, but is not stored in the file.
+        folder: where the images are. Finished shards serve after images were added to it or removed
+            from it; without it, only for the same keys.
         overwrite: let ``finalize`` replace an existing file, which stays readable until then.
 
     Attributes:
         keys: the images that need maps, in the order of the shards; ``damaged`` ones come last.
         damaged: the images whose row in ``reuse`` is damaged, key -> reason.
+        reused: how many rows are copied from the file ``reuse``.
+        kept: how many rows come from shards that were finished for other images of the folder, or
+            that ``reuse`` holds.
 
     Raises:
         LabelMapError: keys repeat or point outside the data set's folder; existing shards belong to
@@ -98,14 +96,16 @@ class LabelMapWriter:
         source: dict[str, Any],
         made_with: dict[str, Any] | None = None,
         shard_rows: int = 1024,
-        reuse: LabelMapFile | None = None,
+        reuse: LabelMapFile | Path | None = None,
         made_from: str = "",
+        folder: str = "",
         overwrite: bool = False,
     ) -> None:
         self.path = Path(path).absolute()
         self.parts = self.path.with_name(self.path.name + ".parts")
         self.classes = classes
         self._overwrite = overwrite
+        old = reuse if isinstance(reuse, LabelMapFile) else None
         self._codec = RecordCodec(forms, len(classes))
         every = sorted(keys, key=check_key)
         for key, following in pairwise(every):
@@ -118,26 +118,21 @@ class LabelMapWriter:
             classes_name=classes.name,
             classes_digest=classes.digest,
             source=source,
-            made_with=_common(made_with or {}, reuse),
+            made_with=_common(made_with or {}, old),
         )
         require_room(self.header, classes)
-        self._reused = ReusedRows(reuse, every, self.header, classes)
-        self.damaged = self._reused.damaged
-        known = self._reused.keys.union(self.damaged)
-        new = [key for key in every if key not in known]
-        self.keys = [*new, *self.damaged]
-        self._new = len(new)
-        self.shards = _split([range(len(new)), range(len(new), len(self.keys))], shard_rows)
-        self._claim_parts(
-            {
-                "header": identity(self.header),
-                "keys": hashlib.sha256("\0".join(every).encode()).hexdigest(),
-                "count": len(every),
-                "shard_rows": shard_rows,
-                "reuse": self._reused.digest,
-                "made_from": made_from,
-            }
+        self._reused = ReusedRows(old, every, self.header, classes)
+        self.damaged, self.reused = self._reused.damaged, len(self._reused.keys)
+        wanted = Plan(
+            header=identity(self.header),
+            keys=hashlib.sha256("\0".join(every).encode()).hexdigest(),
+            count=len(every),
+            shard_rows=shard_rows,
+            reuse=self._reused.digest,
+            made_from=made_from,
+            folder=folder,
         )
+        self._follow(wanted, every, reuse if isinstance(reuse, Path) else None)
 
     def pending(self) -> list[Shard]:
         """The shards that no writer has committed yet, in order."""
@@ -181,6 +176,7 @@ class LabelMapWriter:
             )
         for shard in self.shards:
             self._check_shard(shard)
+        self._folder.require_intact(self._plan.kept)
         unreadable: dict[str, str] = {}
         count = key_bytes = record_bytes = 0
         for file in self._open_shards(self.shards):
@@ -188,9 +184,9 @@ class LabelMapWriter:
             count += len(file)
             key_bytes += stored_rows(file).key_bytes
             record_bytes += file.record_bytes
-        for key, size in self._reused.sizes():
+        for key, size in chain(self._reused.sizes(), self._kept.sizes()):
             count, key_bytes, record_bytes = count + 1, key_bytes + len(key), record_bytes + size
-        streams = (*self._made_rows(), self._reused.rows())
+        streams = (*self._made_rows(), self._reused.rows(), *self._kept.streams())
         merged = heapq.merge(*streams, key=itemgetter(0))
         content = self._content(RowStream(merged, count, key_bytes, record_bytes), unreadable)
         overwrite = self._overwrite
@@ -212,37 +208,40 @@ class LabelMapWriter:
     def _publish_shard(
         self, shard: Shard, rows: list[tuple[bytes, bytes, int]], unreadable: dict[str, str]
     ) -> None:
-        target = self.parts / f"{shard.number:06d}.h5"
+        target = self._file(shard)
         self._remove_stale(shard, target)
         key_bytes = sum(len(key) for key, _, _ in rows)
         record_bytes = sum(len(record) for _, record, _ in rows)
         content = self._content(RowStream(rows, len(rows), key_bytes, record_bytes), unreadable)
         self._published(lambda: publish(target, content))
-        marker = msgspec.json.encode(_Marker(self._plan_of(shard), file_sha256(target)))
+        marker = msgspec.json.encode(Marker(self._plan_of(shard), file_sha256(target)))
         self._published(lambda: publish_file(target.with_suffix(".json"), marker))
 
     def _content(self, rows: RowStream, unreadable: dict[str, str]) -> FileContent:
         return FileContent(self.header, self.classes, rows, unreadable)
 
-    def _claim_parts(self, plan: dict[str, Any]) -> None:
-        """Create the folder of shards, or check that the existing one has the same plan."""
+    def _follow(self, wanted: Plan, every: Sequence[str], source: Path | None) -> None:
+        """Create the folder of shards or join those who write there, and find what is missing."""
         self._require_available()
-        encoded = msgspec.json.encode(plan, order="deterministic")
-        self._plan = hashlib.sha256(encoded).hexdigest()
-        self.parts.mkdir(parents=True, exist_ok=True)
-        file = self.parts / "plan.json"
-        if not file.exists() and any(self.parts.glob("*.h5")):
-            raise LabelMapError(f"{self.parts} has lost its plan.json: remove the folder")
-        self._published(lambda: publish_file(file, encoded))
-        remedy = f"remove {self.parts}, and run the same command again"
-        begun = decode_json(file.read_bytes(), dict[str, Any], file, LabelMapError, remedy)
-        found = first_difference(begun, msgspec.json.decode(encoded))
-        if found:
-            raise LabelMapError(
-                f"{self.parts} holds shards made with other settings "
-                f"({found.name}: {found.first!s:.80} there, {found.second!s:.80} now). "
-                "Repeat the first command to resume, or remove the folder to start over"
-            )
+        self._folder = ShardFolder(self.parts, self.header, self.classes)
+        try:
+            self._plan = self._folder.claim(wanted, source)
+        except OSError as error:
+            raise OSError(
+                f"cannot write to {self.path.parent}: {error.strerror or error}. Fix the disk and "
+                "run the same command again"
+            ) from error
+        self._plan_digest = self._plan.digest
+        known = self._reused.keys
+        left = (key for key in every if key not in known)
+        self._kept = KeptRows(self._folder.paths(self._plan.kept), left)
+        self.kept = len(self._kept.keys)
+        known = known.union(self.damaged, self._kept.keys)
+        new = [key for key in every if key not in known]
+        self.keys = [*new, *(key for key in self.damaged if key not in self._kept.keys)]
+        self._new = len(new)
+        runs = [range(len(new)), range(len(new), len(self.keys))]
+        self.shards = _split(runs, wanted.shard_rows, self._plan.first)
 
     def _require_available(self) -> None:
         if os.path.lexists(self.path) and not self._overwrite:
@@ -260,32 +259,25 @@ class LabelMapWriter:
                 "command again"
             ) from error
 
-    def _marker(self, shard: Shard) -> _Marker | None:
-        file = self.parts / f"{shard.number:06d}.json"
-        try:
-            content = file.read_bytes()
-        except FileNotFoundError:
-            return None
-        marker = decode_json(content, _Marker, file, LabelMapError, "remove it and run again")
-        return marker if marker.plan == self._plan_of(shard) else None
+    def _file(self, shard: Shard) -> Path:
+        return self.parts / f"{shard_name(shard.number)}.h5"
+
+    def _marker(self, shard: Shard) -> Marker | None:
+        marker = read_marker(self._file(shard).with_suffix(".json"))
+        return marker if marker and marker.plan == self._plan_of(shard) else None
 
     def _plan_of(self, shard: Shard) -> str:
         """What distinguishes a shard's marker from those of other plans or other damaged rows."""
         if shard.start < self._new:
-            return self._plan
+            return self._plan_digest
         keys = self.keys[shard.start : shard.stop]
-        return hashlib.sha256("\0".join([self._plan, *keys]).encode()).hexdigest()
+        return hashlib.sha256("\0".join([self._plan_digest, *keys]).encode()).hexdigest()
 
     def _check_shard(self, shard: Shard) -> None:
-        file = self.parts / f"{shard.number:06d}.h5"
+        file = self._file(shard)
         marker = self._marker(shard)
         if marker is None or not self._is_complete(shard, file, marker.sha256):
-            file.unlink(missing_ok=True)
-            file.with_suffix(".json").unlink(missing_ok=True)
-            raise LabelMapError(
-                f"shard {file} was damaged after it was written, and has been removed. "
-                "Run the same command again to recreate it"
-            )
+            self._folder.remove_damaged(file)
 
     def _remove_stale(self, shard: Shard, target: Path) -> None:
         """Remove what blocks a shard's name: an incomplete shard, or one of another plan."""
@@ -321,12 +313,12 @@ class LabelMapWriter:
 
     def _open_shards(self, shards: Sequence[Shard]) -> Iterator[LabelMapFile]:
         for shard in shards:
-            with LabelMapFile.open(self.parts / f"{shard.number:06d}.h5") as file:
+            with LabelMapFile.open(self._file(shard)) as file:
                 yield file
 
 
-def _split(runs: Sequence[range], shard_rows: int) -> list[Shard]:
-    """The shards of several runs of keys.
+def _split(runs: Sequence[range], shard_rows: int, first: int) -> list[Shard]:
+    """The shards of several runs of keys, numbered from ``first``.
 
     No shard crosses from one run to the next, so that those of new images stay valid if more rows
     are found damaged later.
@@ -334,7 +326,7 @@ def _split(runs: Sequence[range], shard_rows: int) -> list[Shard]:
     parts = [
         run[start : start + shard_rows] for run in runs for start in range(0, len(run), shard_rows)
     ]
-    return [Shard(number, part.start, part.stop) for number, part in enumerate(parts)]
+    return [Shard(number, part.start, part.stop) for number, part in enumerate(parts, first)]
 
 
 def _common(made_with: dict[str, Any], reuse: LabelMapFile | None) -> dict[str, Any]:
