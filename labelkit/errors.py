@@ -7,9 +7,13 @@ _MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", 
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of another library's error message, or the error's type if it has none."""
+    """The first line of another library's error message, or the error's type if it has none.
+
+    It may quote a file, so control characters, which could steer a terminal, are replaced.
+    """
     lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__
+    line = lines[0][:300] if lines else type(error).__name__
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in line)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

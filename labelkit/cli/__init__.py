@@ -11,7 +11,7 @@ import sys
 import click
 
 from labelkit import __version__
-from labelkit.errors import LabelkitError
+from labelkit.errors import LabelkitError, first_line, is_out_of_memory
 from labelkit.memory import keep_freed_memory
 
 COMMANDS = {
@@ -98,5 +98,14 @@ def run(arguments: list[str]) -> int:
         return 1
     except (LabelkitError, OSError) as error:
         click.echo(f"Error: {error}", err=True)
+        return 1
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        click.echo(
+            f"Error: not enough memory ({first_line(error)}): close other programs, use smaller "
+            "batches or images, or another --device",
+            err=True,
+        )
         return 1
     return 0

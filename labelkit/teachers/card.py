@@ -14,6 +14,8 @@ from labelkit.files import decode_toml, read_utf8
 Side = Annotated[int, msgspec.Meta(ge=16, le=4096)]
 Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
 Triple = tuple[float, float, float]
+# One line of a length that can be printed: a card may come from anywhere.
+Text = Annotated[str, msgspec.Meta(max_length=500, pattern=r"\A[^\x00-\x1f\x7f-\x9f]*\Z")]
 
 FIELDS = "teachers/README.md describes the fields"
 
@@ -31,10 +33,10 @@ class Weights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         install: the command that installs the package.
     """
 
-    file: str
-    package: str = ""
+    file: Text
+    package: Text = ""
     layout: Literal["timm", "efficientnet-lite-pytorch"] = "timm"
-    install: str = ""
+    install: Text = ""
 
 
 class Accuracy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,7 +48,7 @@ class Accuracy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     top1: Percent
-    source: str
+    source: Text
 
 
 class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,7 +59,7 @@ class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         logits: their logits.
     """
 
-    classes: tuple[str, ...]
+    classes: tuple[Text, ...]
     logits: tuple[float, ...]
 
 
@@ -81,14 +83,14 @@ class TeacherCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         folder: the card's folder, which relative paths start from.
     """
 
-    model: str
-    classes: str
+    model: Text
+    classes: Text
     size: Side
     native_size: Side
     mean: Triple
     std: Triple
     interpolation: Literal["bicubic", "bilinear"]
-    licence: str = ""
+    licence: Text = ""
     tested: bool = False
     accuracy: Accuracy | None = None
     golden: Golden | None = None

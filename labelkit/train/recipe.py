@@ -37,7 +37,7 @@ CountFromZero = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 Workers = Annotated[int, msgspec.Meta(ge=0, le=1024)]
 Seed = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Side = Annotated[int, msgspec.Meta(ge=8, le=4096)]
-Text = Annotated[str, msgspec.Meta(min_length=1)]
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
