@@ -23,7 +23,8 @@ SPLITS = frozenset({"test", "train", "val", "valid", "validation"})
 DEFINITIONS = "imagenet_synset_to_definition.txt"
 ONE_PER_LINE = "A class list is a text file with one id per line"
 LONGEST_ID = 255  # characters, the longest possible folder name
-JSON_START = re.compile(r'\s*(\{\s*["}]|\[\s*["{\[\]])')
+JSON_FIELD = re.compile(r'"(\\.|[^"\\])*"\s*:')
+JSON_START = re.compile(r'\s*(\{\s*(["}]|$)|\[\s*["{\[\]])')
 
 
 @dataclass(frozen=True)
@@ -206,6 +207,9 @@ def _refuse_other_files(path: Path, text: str, lines: dict[int, str]) -> None:
     """Refuse JSON, name files and tables, whose lines would all look like ids."""
     if JSON_START.match(text):
         what, instead = "JSON", f"For a taxonomy, pass --taxonomy {path}"
+    elif number := next((at for at, line in lines.items() if JSON_FIELD.match(line)), 0):
+        what = f"JSON, and damaged (line {number} is a field of an object)"
+        instead = "Copy the file again, or rebuild the tree: labelkit build-tree"
     elif (heading := next(iter(lines.values()), "")).startswith("class\twnid"):
         what = "a name file from match-names"
         instead = f"Pass the list that it was made from, and --names {path}"

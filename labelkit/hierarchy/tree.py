@@ -96,7 +96,9 @@ class SemanticTree:
         _check_texts(self.names, self.source)
         object.__setattr__(self, "names", tuple(map(str, self.names)))
         object.__setattr__(self, "parent", _checked_parent(self.parent, self.classes))
-        object.__setattr__(self, "source", dict(self.source))
+        # A file's name in the source may contain invalid UTF-8, which no tree file can hold.
+        source = {key: text.encode(errors="replace").decode() for key, text in self.source.items()}
+        object.__setattr__(self, "source", source)
         object.__setattr__(self, "inner", _checked_inner(self.inner, self.classes))
         level = (
             _checked_level(self.level, self.parent, self.classes) if len(self.level) else self.depth
@@ -321,6 +323,7 @@ class SemanticTree:
         The same tree gives the same bytes.
 
         Raises:
+            TreeFileError: a name is not valid Unicode.
             OSError: the file cannot be written.
         """
         document = TreeDocument(

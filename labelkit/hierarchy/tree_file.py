@@ -121,9 +121,14 @@ def write_document(document: TreeDocument, path: str | Path) -> None:
     """Write a tree file with its checksum, one line per field; the same tree gives the same bytes.
 
     Raises:
+        TreeFileError: a name is not valid Unicode.
         OSError: the file cannot be written.
     """
-    document = msgspec.structs.replace(document, checksum=document.expected_checksum())
+    try:
+        document = msgspec.structs.replace(document, checksum=document.expected_checksum())
+    except UnicodeEncodeError as error:
+        near = error.object[max(0, error.start - 20) : error.start + 20]
+        raise TreeFileError(f"{path}: invalid Unicode near {near!r}. Rename that class") from error
     lines = (
         msgspec.json.encode(name) + b": " + msgspec.json.encode(value)
         for name, value in document.fields()

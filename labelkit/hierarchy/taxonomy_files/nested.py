@@ -124,6 +124,8 @@ class Nested:
         if name is not None and not isinstance(name, str):
             what = f"the name {_shown(name)} is not text"
             raise self.error((trail, ".name"), f"{what}{_quote_hint(name)}")
+        if name is not None and not _is_unicode(name):
+            raise self.error((trail, ".name"), f"the name {_shown(name)} is not valid Unicode")
         down = (trail, f".{held[0]}") if held else trail
         return Place(item[key], name, below, (trail, f".{key}"), down)
 
@@ -209,8 +211,11 @@ def _quote_hint(item: Item) -> str:
 
 def _is_one_line(text: str) -> bool:
     """Whether a text can be an id: not empty, no line breaks, and valid Unicode."""
-    if text.splitlines() != [text]:
-        return False
+    return text.splitlines() == [text] and _is_unicode(text)
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text has no surrogates, which JSON can express but UTF-8 cannot."""
     return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
