@@ -1,4 +1,4 @@
-"""What counts as a class folder and as an image file: one definition for the whole package.
+"""What counts as a class folder and as an image file, and which keys name the same image.
 
 Names that start with a dot are hidden: Jupyter's ``.ipynb_checkpoints``, a Mac's ``._cat.jpg``. No
 class and no image is hidden, and none is inside a hidden folder.
@@ -7,6 +7,8 @@ class and no image is hidden, and none is inside a hidden folder.
 from __future__ import annotations
 
 import os
+import unicodedata
+from pathlib import Path
 
 # The same file extensions as torchvision's ImageFolder.
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
@@ -43,3 +45,33 @@ def class_folders(root: str | os.PathLike[str]) -> list[str]:
         return sorted(
             entry.name for entry in entries if entry.is_dir() and not is_hidden(entry.name)
         )
+
+
+def plain_spelling(key: str) -> str:
+    r"""A key with composed characters (NFC) and ``/``: copies from a Mac or Windows may differ.
+
+    >>> plain_spelling("cafe\u0301\\1.jpg") == "caf\u00e9/1.jpg"
+    True
+    """
+    return unicodedata.normalize("NFC", key.replace("\\", "/"))
+
+
+def image_path(root: str | os.PathLike[str], key: str) -> Path:
+    """Where a key's image is, even if its names are spelled in another way on this disk.
+
+    If there is no such file, or several that differ in their spelling only, the path as the key
+    spells it.
+    """
+    exact = Path(root, key)
+    if exact.exists():
+        return exact
+    found = [Path(root)]
+    for part in plain_spelling(key).split("/"):
+        found = [
+            child
+            for folder in found
+            if folder.is_dir()
+            for child in folder.iterdir()
+            if plain_spelling(child.name) == part
+        ]
+    return found[0] if len(found) == 1 else exact

@@ -14,5 +14,6 @@ from .images import (
 from .mixing import mix as mix, require_soft_mixing as require_soft_mixing
 from .original_labels import hint_for_plain_names as hint_for_plain_names
 from .packing import PackedBatch as PackedBatch
+from .rows import RowFinder as RowFinder
 from .stream import LabelMapIterable as LabelMapIterable
 from .target_options import TargetOptions as TargetOptions

@@ -6,7 +6,6 @@ image: how many folders of its path the key begins with, and how its characters 
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ import numpy as np
 
 from labelkit.errors import LabelMapError
 from labelkit.files import evenly_spaced
-from labelkit.image_folders import is_hidden
+from labelkit.image_folders import is_hidden, plain_spelling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -142,11 +141,7 @@ class RowFinder:
             self._spelled = {}
             for row, known in enumerate(self.maps.keys()):
                 if not known.isascii() or "\\" in known:
-                    self._spelled.setdefault(_plain(known), []).append(row)
-        plain = _plain(key)
+                    self._spelled.setdefault(plain_spelling(known), []).append(row)
+        plain = plain_spelling(key)
         row = self.maps.position(plain) if plain != key else None
         return sorted({*self._spelled.get(plain, ()), *(() if row is None else (row,))})
-
-
-def _plain(key: str) -> str:
-    return unicodedata.normalize("NFC", key.replace("\\", "/"))

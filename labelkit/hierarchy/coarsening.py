@@ -26,7 +26,7 @@ class Coarsening:
     """A map from the classes of a tree to coarser classes.
 
     To convert an array of targets: ``coarse.index[targets]``. For a data set that numbers its class
-    folders: ``ImageFolder(root, target_transform=coarse.for_folders(os.listdir(root)))``.
+    folders: ``ClassFolders(root, target_transform=coarse.for_folders(read_class_list(root)))``.
 
     Attributes:
         tree: the fine tree.

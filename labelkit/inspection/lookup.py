@@ -7,10 +7,11 @@ from collections import deque
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from labelkit.data import open_image
+from labelkit.data import RowFinder, open_image
 from labelkit.errors import DatasetError, LabelkitError, LabelMapError
 from labelkit.file_kinds import BEGINNING, is_hdf5, is_tree
 from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy, match_names
+from labelkit.image_folders import image_path
 from labelkit.label_maps import LabelMapFile
 from labelkit.wording import printable, readable
 
@@ -186,10 +187,12 @@ def find_label_map(file: LabelMapFile, key: str) -> LabelMap:
     """The label map of a key; if it has several, the one of the largest input size.
 
     Raises:
-        LabelMapError: no such row, or a damaged one; the message suggests similar keys.
+        LabelMapError: no such row, or a damaged one; the message suggests similar keys. A key in
+            another Unicode form finds its row.
     """
-    if key in file:
-        return file.maps(key)[-1]
+    row = RowFinder(file).row(key)
+    if row is not None:
+        return file.maps(file.key_at(row))[-1]
     if key in file.unreadable:
         raise LabelMapError(f"{file.path} has no label map for {key!r}: {file.why_not(key)}")
     close = close_keys(file, key)
@@ -229,7 +232,7 @@ def open_photo(images: str | os.PathLike[str], key: str) -> Image.Image:
     Raises:
         DatasetError: no such file below the folder, or not a readable image.
     """
-    path = Path(images) / key
+    path = image_path(images, key)
     if not path.is_file():
         raise DatasetError(
             f"{images} has no file {key!r}: pass the folder that the label maps were made from"

@@ -5,7 +5,6 @@ Loads torch only to recompute maps.
 
 from __future__ import annotations
 
-import unicodedata
 from array import array
 from collections import Counter
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 from labelkit.data import list_images, open_image
 from labelkit.errors import DatasetError
 from labelkit.files import evenly_spaced
+from labelkit.image_folders import plain_spelling
 from labelkit.label_maps import DamagedRow
 
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ def _normalisations(depth: int) -> Iterable[Callable[[str], str]]:
 
 
 def _folded(key: str) -> str:
-    return unicodedata.normalize("NFC", key).casefold()
+    return plain_spelling(key).casefold()
 
 
 def _unique(normalise: Callable[[str], str], keys: Iterable[str]) -> dict[str, str]:

@@ -15,6 +15,7 @@ from torchvision.transforms import v2
 
 from labelkit.data import LabelMapDataset, LabelMapIterable, TargetOptions
 from labelkit.errors import LabelMapError
+from labelkit.inspection import find_label_map, open_photo
 from labelkit.label_maps import LabelMapFile
 from tests.data.support import write_maps
 
@@ -183,3 +184,13 @@ def test_a_key_that_two_rows_may_mean_is_refused_with_the_cause(tmp_path):
     stream = LabelMapIterable([(key, Image.new("RGB", (8, 8)))], maps, PIXELS)
     with pytest.raises(LabelMapError, match=r"up to Unicode normalisation .* Rename the images"):
         next(iter(stream))
+
+
+def test_inspect_finds_the_map_and_the_photo_of_a_key_in_another_form(tmp_path):
+    (of_maps,) = spelled("NFD", ACCENTS[:1])
+    write_images(tmp_path / "data", spelled("NFC", ACCENTS[:1]))
+    maps = write_maps(tmp_path / "maps.h5", [of_maps])
+    with LabelMapFile.open(maps) as file:
+        for key in (of_maps, *spelled("NFC", ACCENTS[:1])):
+            assert find_label_map(file, key).grid == file[of_maps].grid
+            assert open_photo(tmp_path / "data", key).size == (8, 8)
