@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import zipfile
 from dataclasses import dataclass, field
@@ -53,7 +54,11 @@ def read_torch_file(source: Path | bytes, *, largest: int | None = None) -> obje
         read = _read_zip if start == b"PK" else _read_old
         try:
             return read(cast("IO[bytes]", file), size, largest)
-        except (TorchFileError, OSError):
+        except TorchFileError:
+            raise
+        except OSError as error:
+            if error.errno == errno.EINVAL:  # the zip says that a part begins before the file
+                raise TorchFileError("is damaged") from error
             raise
         except Exception as error:
             # Damaged zips and pickles raise a dozen types: one line is enough.

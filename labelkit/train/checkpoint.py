@@ -245,10 +245,10 @@ def _parse(content: dict[str, Any]) -> Checkpoint:
         raise ValueError("its epochs are not numbered from 1")
     _require_finite(content, records)
     return Checkpoint(
-        recipe=content["recipe"],
+        recipe=msgspec.convert(content["recipe"], dict[str, Any]),
         classes=classes,
-        labels=content["labels"],
-        images=content["images"],
+        labels=msgspec.convert(content["labels"], str),
+        images=msgspec.convert(content["images"], str),
         records=records,
         model=content["model"],
         optimizer=content["optimizer"],

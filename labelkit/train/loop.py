@@ -410,7 +410,8 @@ class _Run:
         for step, (images, target) in enumerate(iterate_batches(self.train_loader), start=1):
             lr = float(self.optimizer.param_groups[0]["lr"])
             total += self._update(images, target)
-            self.schedule.step_update((epoch - 1) * steps + step)
+            with _update_failures("schedule"):
+                self.schedule.step_update((epoch - 1) * steps + step)
             now = time.perf_counter()
             if now - reported >= REPORT_SECONDS or step == steps:
                 mean = float(total) / step
@@ -436,7 +437,8 @@ class _Run:
         loss = self.task.loss(logits.float(), target)
         self.optimizer.zero_grad()
         loss.backward()
-        self.optimizer.step()
+        with _update_failures("optimizer"):
+            self.optimizer.step()
         return loss.detach()
 
 
@@ -454,6 +456,22 @@ def _batch_of_one(recipe: Recipe) -> RecipeError:
         f"{recipe.model.name} has batch norm, which needs at least two images per update, but "
         f"{reason}. Use run.batch_size of 2 or more, and as many images"
     )
+
+
+@contextmanager
+def _update_failures(table: str) -> Generator[None]:
+    """Explain what timm accepts when it builds something, and cannot use in an update."""
+    try:
+        yield
+    except Exception as error:
+        # An odd argument, or an odd state in a checkpoint, fails in any way.
+        if is_machine_failure(error):
+            raise
+        raise TrainingError(
+            f"the {table} failed in an update ({first_line(error)}). Correct {table}.kwargs in the "
+            "recipe; if the run was resumed, its last.pt may hold another state: delete it to "
+            "start again"
+        ) from error
 
 
 @contextmanager
