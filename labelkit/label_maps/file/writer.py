@@ -34,15 +34,16 @@ from labelkit.label_maps.file.layout import (
     row_crc32,
 )
 from labelkit.label_maps.file.plan import (
+    KeptRows,
     Marker,
     Plan,
+    ReusedRows,
     Shard,
     ShardFolder,
     read_marker,
     shard_name,
 )
 from labelkit.label_maps.file.reader import LabelMapFile, stored_rows
-from labelkit.label_maps.file.reuse import KeptRows, ReusedRows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
