@@ -394,7 +394,7 @@ def test_quiet_prints_nothing_but_the_error(there):
     [
         (["none.h5"], 2, "does not exist"),
         (["photos"], 2, "is a directory"),
-        ([f"photos/{CAT}"], 1, "is not a whole HDF5 file"),
+        ([f"photos/{CAT}"], 1, "is not a complete HDF5 file"),
         (["maps.h5", "--images", "none"], 2, "does not exist"),
         (["maps.h5", "--images", "empty"], 1, "holds no images"),
         (["maps.h5", "--sample", "4"], 2, "--sample needs --images"),
