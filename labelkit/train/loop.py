@@ -25,6 +25,7 @@ from torch import nn
 from labelkit.device import choose_device
 from labelkit.errors import RecipeError, TrainingError, first_line, is_machine_failure
 from labelkit.train.checkpoint import (
+    START_AGAIN,
     Checkpoint,
     EpochLog,
     EpochRecord,
@@ -311,10 +312,12 @@ class _Run:
         try:
             self.student.load_state_dict(checkpoint.model)
             self.optimizer.load_state_dict(dict(checkpoint.optimizer))
+            best_record(checkpoint.records, self.task.measure)
         except Exception as error:
             # torch assumes a state of the right structure, and raises a dozen types of errors.
             raise TrainingError(
-                f"{path} does not fit the model of the installed timm: {first_line(error)}"
+                f"{path} does not fit the recipe with the installed timm ({first_line(error)}). "
+                f"{START_AGAIN}"
             ) from error
         # The optimizer's state has the learning rate; the schedule needs only the update count.
         return checkpoint.records

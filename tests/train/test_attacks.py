@@ -114,7 +114,15 @@ def test_a_checkpoint_of_wrong_structure_ends_in_one_line(recipe: Recipe, tmp_pa
         train(recipe, on_event=stop)
     path, rng = tmp_path / "run" / "last.pt", random.Random(1)  # noqa: S311
     content = torch.load(path, weights_only=True)
-    places = [("records",), ("recipe",), ("model",), ("optimizer",), ("classes",), ("images",)]
+    places = [
+        ("records",),
+        ("records", 0, "metrics"),
+        ("recipe",),
+        ("model",),
+        ("optimizer",),
+        ("classes",),
+        ("images",),
+    ]
     places += [("optimizer", "state", 0, name) for name in content["optimizer"]["state"][0]]
     places += [("optimizer", "param_groups", 0, name) for name in ("betas", "params", "eps")]
     for place in places:
