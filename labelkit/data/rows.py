@@ -20,29 +20,37 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from labelkit.data.samples import Samples
     from labelkit.label_maps import LabelMapFile
 
 _PROBES = 1000  # keys by which the root is found
 _MOST_ABOVE = 8  # folders above the data set's root that a file's keys may begin with
 
 
-def find_rows(samples: Samples, finder: RowFinder) -> tuple[list[str], NDArray[np.int64]]:
+def find_rows(
+    keys: Sequence[str], above: Sequence[str] | None, finder: RowFinder
+) -> tuple[list[str], NDArray[np.int64]]:
     """Each sample's key in the file, and its row, -1 for none.
 
     A data set's root may be above or below the folder that was relabelled, as that of torchvision's
     ``ImageNet`` is. If the file has no key below the root itself, the other folders of the images'
     paths are tried.
 
+    Args:
+        keys: of the samples, below their root.
+        above: the names of the folders above all keys, the outermost first; None if the keys are
+            the user's own.
+        finder: of the file.
+
     Raises:
         LabelMapError: the file's keys fit below two of these folders.
     """
-    keys, rows = finder.rows(samples.keys)
-    if samples.above is None or (rows >= 0).any() or not keys:
+    given = keys
+    keys, rows = finder.rows(given)
+    if above is None or (rows >= 0).any() or not keys:
         return keys, rows
     probes = [keys[at] for at in evenly_spaced(len(keys), min(_PROBES, len(keys)))]
     fitting: dict[str, Callable[[str], str]] = {}
-    for move in _other_roots(samples.keys, samples.above):
+    for move in _other_roots(given, above):
         found = next((key for key in map(move, probes) if finder.row(key) is not None), None)
         if found is not None:
             fitting.setdefault(found, move)
