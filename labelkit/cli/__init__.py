@@ -89,7 +89,7 @@ def run(arguments: list[str]) -> int:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt) as error:
-        kept = str(error) or "Finished work is kept: run the same command again to resume."
+        kept = str(error) or "Finished work, if any, is kept: run the same command again."
         click.echo(f"\nInterrupted. {kept}", err=True)
         return 130
     except BrokenPipeError:

@@ -246,9 +246,9 @@ def _remarks(tree: SemanticTree, given: ClassList, *, wanted_inner: bool) -> lis
     ]
     if len(tree.counts) == 1:
         remarks.append(
-            "No class is an ancestor of another, and no inner node separates them, so there is one "
-            "level. If this is your own taxonomy, check that the child comes first and that "
-            "columns go from coarse to fine."
+            "No class is an ancestor of another, and no inner node is kept between them, so there "
+            "is one level. --inner-levels all keeps every inner node; in your own taxonomy, check "
+            "that the child comes first and that columns go from coarse to fine."
             if wanted_inner
             else "No class is an ancestor of another, so there is one level. --inner adds levels "
             "above the classes."

@@ -95,7 +95,7 @@ def command(  # noqa: PLR0913 -- one per option
             lines = [*_problems(found)] or [*_summary(file, found, path, images, loaded)]
             print_lines(screen, lines)
     if not found.ok:
-        raise LabelkitError(f"{path} has problems: {'see the JSON' if as_json else 'see the list'}")
+        raise LabelkitError(f"{path} has problems: {_counts(found)}")
 
 
 def _require_together(images: Path | None, sample: int | None, teachers: tuple[str, ...]) -> None:
@@ -179,6 +179,19 @@ def _facts(found: Verification) -> dict[str, Any]:
     return {"ok": found.ok, **asdict(found)}
 
 
+def _counts(found: Verification) -> str:
+    """How many problems of each kind there are, in a line."""
+    numbers = {
+        "damaged rows": len(found.damaged),
+        "renamed images": len(found.renamed),
+        "rows without an image": len(found.extra),
+        "images without a row": len(found.missing),
+        "images that can be read now": len(found.readable_now),
+        "maps that differ": len(found.differing),
+    }
+    return ", ".join(f"{count:,} {what}" for what, count in numbers.items() if count)
+
+
 def _problems(found: Verification) -> Iterator[str]:
     """All problems, list by list, each with what to do next."""
     yield from _list(
@@ -200,8 +213,8 @@ def _problems(found: Verification) -> Iterator[str]:
     yield from _list(
         "Images without a row",
         ((key, "") for key in found.missing),
-        "They were added since, or belong to another data set: labelkit relabel with --reuse FILE "
-        "and another output makes only their maps.",
+        "They were added later, or are from another data set. labelkit relabel with --reuse FILE "
+        "and another output makes maps of these images only.",
     )
     yield from _list(
         "Images that were unreadable when the maps were made, and can be read now",

@@ -75,4 +75,4 @@ def test_an_interruption_says_what_to_do_next(monkeypatch, capsys):
 
     monkeypatch.setattr(cli.group, "main", interrupt)
     assert cli.run([]) == 130
-    assert "Finished work is kept: run the same command again to resume." in capsys.readouterr().err
+    assert "Finished work, if any, is kept: run the same command again." in capsys.readouterr().err

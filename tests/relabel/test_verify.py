@@ -142,7 +142,7 @@ def test_a_damaged_row_is_named_with_the_reason(there, teacher, change, reason):
     run = labelkit("verify", "maps.h5")
     assert run.code == 1
     assert f"Damaged rows: 1 {GREY}: {reason}" in run.text
-    assert "Error: maps.h5 has problems: see the list" in run.text
+    assert "Error: maps.h5 has problems: 1 damaged rows" in run.text
     assert "maps.h5 is intact" not in run.text
 
 
