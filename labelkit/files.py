@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import math
@@ -52,24 +53,25 @@ def replace_file(
             ``os.sync()``: until then a power failure may leave empty files.
 
     Raises:
-        OSError: the folder does not exist or is read-only, or the disk is full; ``path`` is
-            unchanged and the error names it.
+        OSError: the folder does not exist or is read-only, the disk is full, or ``path`` is a pipe,
+            a device or a link in a circle; it is unchanged and the error names it.
     """
-    path = path.resolve()
-    if scratch is None or scratch.stat().st_dev != path.parent.stat().st_dev:
-        scratch = path.parent
-    temporary = _temporary(scratch, path.name)
+    path = _final_path(path)
     try:
-        _write(temporary, content, sync=sync)
-        if path.exists():
-            temporary.chmod(stat.S_IMODE(path.stat().st_mode))
-        temporary.replace(path)
-        if sync:
-            _sync_folder(path.parent)
+        if scratch is None or scratch.stat().st_dev != path.parent.stat().st_dev:
+            scratch = path.parent
+        temporary = _temporary(scratch, path.name)
+        try:
+            _write(temporary, content, sync=sync)
+            if path.exists():
+                temporary.chmod(stat.S_IMODE(path.stat().st_mode))
+            temporary.replace(path)
+            if sync:
+                _sync_folder(path.parent)
+        finally:
+            _remove(temporary)
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def publish_file(
@@ -294,9 +296,30 @@ def _items(place: str, value: dict[str, Any] | list[Any]) -> Iterator[tuple[str,
         yield from ((f"{start}{name[:40]}", item) for name, item in value.items())
 
 
+def _final_path(path: Path) -> Path:
+    """The file that a path leads to through symbolic links.
+
+    Raises:
+        OSError: the links run in a circle, or lead to something other than a regular file.
+    """
+    try:
+        final = path.resolve()
+    except RuntimeError as error:  # what Python 3.11 raises for links in a circle
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from error
+    if final.exists() and not final.is_file():
+        raise OSError(errno.EINVAL, "not a regular file: choose another output", str(path))
+    return final
+
+
 def _temporary(folder: Path, name: str) -> Path:
     # File names may be up to 255 bytes long; the random part keeps concurrent writers apart.
-    return folder / f".{name[:60]}.{os.urandom(8).hex()}.tmp"
+    start = os.fsencode(name)[:60].decode(errors="ignore")
+    return folder / f".{start}.{os.urandom(8).hex()}.tmp"
+
+
+def _remove(temporary: Path) -> None:
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        temporary.unlink()
 
 
 def _write(path: Path, content: bytes | Callable[[Path], object], *, sync: bool = True) -> None:

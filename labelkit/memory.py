@@ -7,7 +7,6 @@ no torch.
 
 from __future__ import annotations
 
-import ctypes
 import os
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
@@ -30,6 +29,8 @@ def keep_freed_memory() -> bool:
         "GLIBC_TUNABLES", ""
     ):
         return False
+    import ctypes  # late: it takes a while to import
+
     try:
         libc = ctypes.CDLL("libc.so.6")
         _ = libc.gnu_get_libc_version

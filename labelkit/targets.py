@@ -235,7 +235,7 @@ class SparseProbabilities(NamedTuple):
         return type(self)(*(part.to(device, non_blocking=non_blocking) for part in self))
 
     def dense(self, num_classes: int) -> Tensor:
-        """All probabilities (B, C), of the type of ``excess``."""
+        """All probabilities (B, C), or (C,) of one sample, of the type of ``excess``."""
         return _dense(self.classes, self.excess, self.rest, num_classes)
 
     def mixed(self, other: Self, share: float) -> Self:
@@ -244,15 +244,15 @@ class SparseProbabilities(NamedTuple):
 
         kept = 1.0 - share
         return type(self)(
-            torch.cat([self.classes, other.classes], dim=1),
-            torch.cat([self.excess * kept, other.excess * share], dim=1),
+            torch.cat([self.classes, other.classes], dim=-1),
+            torch.cat([self.excess * kept, other.excess * share], dim=-1),
             self.rest * kept + other.rest * share,
         )
 
 
 def _dense(classes: Tensor, excess: Tensor, rest: Tensor, num_classes: int) -> Tensor:
-    rows = rest.unsqueeze(1).repeat(1, num_classes)
-    return rows.scatter_add_(1, classes, excess)
+    rows = rest.unsqueeze(-1).repeat(*[1] * rest.ndim, num_classes)
+    return rows.scatter_add_(-1, classes, excess)
 
 
 def _check_classes(classes: NDArray[np.intp], num_classes: int) -> None:

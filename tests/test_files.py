@@ -1,7 +1,9 @@
-"""Files that may be torn or hostile end in one line."""
+"""Files that may be torn or hostile end in one line; files are written atomically or not at all."""
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import Any
 
 import msgspec
@@ -9,7 +11,7 @@ import pytest
 
 from labelkit.convert.relabel_format import RECORD, folder_record
 from labelkit.errors import LabelMapError, RecipeError
-from labelkit.files import decode_json, decode_toml
+from labelkit.files import decode_json, decode_toml, replace_file
 
 # As a power cut leaves a file, or an attacker makes it.
 JSON = {
@@ -67,3 +69,34 @@ def test_a_torn_or_hostile_folder_record_says_what_to_do(content: bytes, tmp_pat
     (tmp_path / RECORD).write_bytes(content)
     with pytest.raises(LabelMapError, match=r"labelkit\.json is damaged .*: export the folder"):
         folder_record(tmp_path)
+
+
+def test_links_in_a_circle_are_an_error_that_names_the_path(tmp_path):
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(OSError, match="a'") as caught:
+        replace_file(tmp_path / "a", b"new")
+    assert caught.value.errno == errno.ELOOP
+
+
+def test_a_pipe_is_never_replaced_even_through_a_link(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(OSError, match="not a regular file: choose another output"):
+            replace_file(tmp_path / name, b"new")
+    assert (tmp_path / "pipe").is_fifo()
+    assert {path.name for path in tmp_path.iterdir()} == {"link", "pipe"}
+
+
+def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path):
+    """In bytes, not in characters."""
+    name = "\N{SNOWMAN}" * 80 + ".json"
+    replace_file(tmp_path / name, b"new")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_an_output_below_a_file_is_an_error_that_names_the_output(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"file/tree\.json"):
+        replace_file(tmp_path / "file" / "tree.json", b"new")

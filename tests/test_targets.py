@@ -98,6 +98,15 @@ def test_mixing_equals_mixing_the_dense_rows():
     torch.testing.assert_close(mixed, 0.75 * first.dense(3) + 0.25 * second.dense(3))
 
 
+def test_one_sample_has_no_batch_axis():
+    """As ``LabelMapDataset(sparse=True)[i]`` returns it."""
+    first = SparseProbabilities(torch.tensor([1]), torch.tensor([0.5]), torch.tensor(0.25))
+    second = SparseProbabilities(torch.tensor([0, 1]), torch.tensor([0.5, 0.5]), torch.tensor(0.0))
+    torch.testing.assert_close(first.dense(3), torch.tensor([0.25, 0.75, 0.25]))
+    mixed = first.mixed(second, 0.5).dense(3)
+    torch.testing.assert_close(mixed, torch.tensor([0.375, 0.625, 0.125]))
+
+
 def test_a_batch_moves_to_a_device_like_a_tensor():
     """Also by keyword, as timm's loader calls it."""
     targets = SparseProbabilities(torch.tensor([[2, 0]]), torch.ones(1, 2), torch.zeros(1))

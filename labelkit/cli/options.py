@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from labelkit.image_folders import is_image_name
+
 if TYPE_CHECKING:
     from labelkit.hierarchy import ClassList
 
@@ -127,6 +129,36 @@ def require_writable(output: Path, *, overwrite: bool, suffixes: tuple[str, ...]
         raise click.UsageError(f"no such folder: {output.parent}")
     if output.exists() and not overwrite:
         raise click.UsageError(f"{output} exists: choose another name, or pass --overwrite")
+    if output.exists():
+        _require_no_input(output)
+
+
+def _require_no_input(output: Path) -> None:
+    """Refuse to replace a file that the running command reads, or an image in a folder of images.
+
+    Raises:
+        click.UsageError: the output is one of them.
+    """
+    context = click.get_current_context(silent=True)
+    for name, value in context.params.items() if context else ():
+        for each in value if isinstance(value, tuple) else (value,):
+            if name == "output" or not isinstance(each, (str, Path)) or not _exists(each):
+                continue
+            if Path(each).samefile(output):
+                raise click.UsageError(f"{output} is an input of this command: choose another name")
+            inside = output.resolve().is_relative_to(Path(each).resolve())
+            if Path(each).is_dir() and inside and is_image_name(output.name):
+                raise click.UsageError(
+                    f"{output} is one of the images in {each}, which labelkit never changes: "
+                    "choose another name"
+                )
+
+
+def _exists(path: str | Path) -> bool:
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return False  # a word that cannot be a path
 
 
 def read_classes(source: str | None, names: Path | None) -> tuple[ClassList | None, dict[str, str]]:

@@ -137,7 +137,7 @@ def decode(file: Any, mode: str | None = "RGB") -> Image.Image:  # noqa: ANN401 
         with Image.open(file, formats=_known_formats()) as image:
             if mode is None:
                 return image.copy()
-            return (_eight_bits(image) if image.mode in _DEEP_MODES else image).convert(mode)
+            return (_eight_bits(image) if _is_deep(image) else image).convert(mode)
     except UnidentifiedImageError as error:
         raise DatasetError(_why_unidentified(file)) from error
     except OSError as error:
@@ -156,6 +156,13 @@ def _known_formats() -> tuple[str, ...]:
     """
     known = find_spec("PIL.AvifImagePlugin") is not None
     return tuple(name for name in _FORMATS if known or name != "AVIF")
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Whether grey pixels are other than 8 unsigned bits; Pillow shows signed bytes as mode L."""
+    tags: Any = getattr(image, "tag_v2", {})
+    signed_bytes = image.mode == "L" and 2 in tags.get(_SAMPLE_FORMAT, ())
+    return image.mode in _DEEP_MODES or signed_bytes
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -83,6 +83,7 @@ def test_white_may_be_zero(tmp_path):
     [
         (np.int32, "32-bit signed"),
         (np.int16, "16-bit signed"),
+        (np.int8, "8-bit signed"),
         (np.float32, "32-bit floating-point"),
         (np.uint32, "32-bit unsigned"),
     ],

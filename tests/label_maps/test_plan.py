@@ -151,6 +151,17 @@ def test_a_kept_shard_that_is_damaged_is_removed_and_its_images_are_made_again(p
     assert finish(again) == clean(path.parent, CHANGED)
 
 
+@pytest.mark.parametrize("content", [b"", bytes(3000)], ids=["empty", "zeros"])
+def test_a_kept_shard_that_cannot_be_opened_is_removed_and_made_again(path, content):
+    """As a power cut leaves it; the folder heals itself with the next run."""
+    commit(open_writer(path, KEYS), 2)
+    writer = open_writer(path, CHANGED)
+    (writer.parts / "000001.h5").write_bytes(content)
+    with pytest.raises(LabelMapError, match=r"removed\. Run the same command again to recreate it"):
+        open_writer(path, CHANGED)
+    assert finish(open_writer(path, CHANGED)) == clean(path.parent, CHANGED)
+
+
 TORN = {"empty": b"", "cut": b'{"header":{', "deep": b'{"header":' + b"[" * 200_000, "other": b"{}"}
 
 

@@ -12,7 +12,7 @@ import hashlib
 import re
 import shutil
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
@@ -22,7 +22,7 @@ from labelkit.label_maps.file.layout import FieldDifference, Header, first_diffe
 from labelkit.label_maps.file.reader import DamagedRow, LabelMapFile, stored_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from labelkit.hierarchy import ClassList
@@ -168,7 +168,7 @@ class ShardFolder:
             if not file.is_file() or file_sha256(file) != shard.sha256:
                 self.remove_damaged(file)
 
-    def remove_damaged(self, file: Path) -> None:
+    def remove_damaged(self, file: Path) -> NoReturn:
         """Remove a damaged shard and its marker.
 
         Raises:
@@ -336,20 +336,29 @@ class KeptRows:
     Args:
         shards: finished shards; where two have a row of one image, the first counts.
         wanted: the images whose rows are needed.
+        on_damaged: called with a shard that cannot be opened; raises.
 
     Attributes:
         keys: the keys of the rows that there are.
+
+    Raises:
+        LabelMapError: what ``on_damaged`` raises.
     """
 
-    def __init__(self, shards: Sequence[Path], wanted: Iterable[str]) -> None:
+    def __init__(
+        self, shards: Sequence[Path], wanted: Iterable[str], on_damaged: Callable[[Path], NoReturn]
+    ) -> None:
         left = set(wanted)
         self.keys: set[str] = set()
         # Shards of one plan have ascending keys, so most shards follow another one.
         self._chains: list[list[tuple[Path, frozenset[str]]]] = []
         ends: list[str] = []
         for path in shards:
-            with LabelMapFile.open(path) as file:
-                keys = [key for key in file if key in left]
+            try:
+                with LabelMapFile.open(path) as file:
+                    keys = [key for key in file if key in left]
+            except LabelMapError:
+                on_damaged(path)
             if not keys:
                 continue
             left.difference_update(keys)

@@ -235,7 +235,8 @@ class LabelMapWriter:
         self._plan_digest = self._plan.digest
         known = self._reused.keys
         left = (key for key in every if key not in known)
-        self._kept = KeptRows(self._folder.paths(self._plan.kept), left)
+        kept = self._folder.paths(self._plan.kept)
+        self._kept = KeptRows(kept, left, self._folder.remove_damaged)
         self.kept = len(self._kept.keys)
         known = known.union(self.damaged, self._kept.keys)
         new = [key for key in every if key not in known]
