@@ -26,7 +26,7 @@ PACKAGES = (
     "inspection",
     "convert",
 )
-MODULES = ("geometry", "targets", "errors")
+MODULES = ("geometry", "targets", "memory", "errors")
 OPENING = """# Public API
 
 Every exported name with the first line of its documentation; `help(name)` has the rest: shapes,
