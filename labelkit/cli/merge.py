@@ -48,7 +48,7 @@ def command(
     """
     if len(paths) < 2:
         raise click.UsageError("pass at least two files")
-    require_writable(output, overwrite=overwrite, suffixes=LABEL_MAP_SUFFIXES)
+    require_writable(output, overwrite=overwrite, suffixes=LABEL_MAP_SUFFIXES, may_be_input=True)
 
     from labelkit.cli.output import console, print_lines
     from labelkit.cli.progress import progress_bar

@@ -111,13 +111,16 @@ def require_suffix(output: Path, suffixes: tuple[str, ...]) -> None:
         raise click.UsageError(f"{output} must end in {' or '.join(suffixes)}")
 
 
-def require_writable(output: Path, *, overwrite: bool, suffixes: tuple[str, ...] = ()) -> None:
+def require_writable(
+    output: Path, *, overwrite: bool, suffixes: tuple[str, ...] = (), may_be_input: bool = False
+) -> None:
     """Refuse an output before any work: the one policy of all commands.
 
     Args:
         output: the file to write.
         overwrite: whether ``--overwrite`` was given.
         suffixes: the endings that such a file may have; empty for any.
+        may_be_input: the result holds all that the input holds, so it may replace it.
 
     Raises:
         click.UsageError: the ending is wrong, the folder does not exist, or the file does and may
@@ -129,7 +132,7 @@ def require_writable(output: Path, *, overwrite: bool, suffixes: tuple[str, ...]
         raise click.UsageError(f"no such folder: {output.parent}")
     if output.exists() and not overwrite:
         raise click.UsageError(f"{output} exists: choose another name, or pass --overwrite")
-    if output.exists():
+    if output.exists() and not may_be_input:
         _require_no_input(output)
 
 

@@ -372,7 +372,7 @@ def test_json_lists_all_problems_and_stdout_holds_nothing_else(there):
     run = labelkit("verify", "maps.h5", "--images", "photos", "--json")
     facts = json.loads(run.out)
     assert (run.code, facts["ok"], facts["rows"], facts["missing"]) == (1, False, 4, ["new.jpg"])
-    assert "see the JSON" in run.err
+    assert "maps.h5 has problems: 1 images without a row" in run.err
     (there / "photos" / "new.jpg").unlink()
     shutil.copy(there / "photos" / ROCKET, there / "photos" / GREY)
     run = labelkit("verify", "maps.h5", "--images", "photos", "--sample", 4, "--json")

@@ -25,7 +25,7 @@ HOLD = """
 import os, pathlib, sys, time
 from labelkit.train.run_folder import locked
 with locked(pathlib.Path(sys.argv[1])):
-    if os.fork():  # the child outlives its killed parent, as data-loading workers do
+    if not os.fork():  # outlives its killed parent, as data-loading workers do
         print("held", flush=True)
     time.sleep(60)
 """
