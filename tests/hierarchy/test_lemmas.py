@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import zlib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,27 +10,17 @@ import pytest
 from labelkit.errors import TaxonomyError
 from labelkit.hierarchy.wordnet.graph import DATA, packaged_graph
 from labelkit.hierarchy.wordnet.names import load_lemmas, packaged_lemmas
+from scripts import make_noun_lemmas
 from tests.oracles.wordnet_parents import DICT_FOLDER, needs_wordnet
 
 if TYPE_CHECKING:
-    from types import ModuleType
+    from pathlib import Path
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "make_noun_lemmas.py"
 PACKED = DATA / "noun_lemmas.bin"
 
 
-@pytest.fixture(scope="module")
-def make_noun_lemmas() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_noun_lemmas", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @needs_wordnet
-def test_wordnet_gives_the_shipped_bytes(make_noun_lemmas: ModuleType) -> None:
+def test_wordnet_gives_the_shipped_bytes() -> None:
     header, content = make_noun_lemmas.pack(DICT_FOLDER)
     shipped_header, _, packed = PACKED.read_bytes().partition(b"\n")
     assert header == shipped_header + b"\n"

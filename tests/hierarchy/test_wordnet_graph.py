@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -15,27 +13,14 @@ from labelkit.errors import TaxonomyError
 from labelkit.hierarchy import ClassList, class_names
 from labelkit.hierarchy.wordnet.copies import read_data_noun
 from labelkit.hierarchy.wordnet.graph import DATA, ParentTable, load_graph, packaged_graph
+from scripts import make_noun_graph
 from tests.oracles.wordnet_parents import DICT_FOLDER, hypernyms_by_wnid, needs_wordnet
 
-if TYPE_CHECKING:
-    from types import ModuleType
-
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "make_noun_graph.py"
 PACKED = DATA / "noun_graph.bin"
 
 
-@pytest.fixture(scope="module")
-def make_noun_graph() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_noun_graph", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @needs_wordnet
-def test_wordnet_gives_the_shipped_bytes(make_noun_graph: ModuleType) -> None:
+def test_wordnet_gives_the_shipped_bytes() -> None:
     header, content = make_noun_graph.pack(read_data_noun(DICT_FOLDER / "data.noun"))
     shipped_header, _, packed = PACKED.read_bytes().partition(b"\n")
     assert header == shipped_header + b"\n"
