@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -14,7 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from labelkit.losses.levels import check_tree, resolve_level_weights
+from labelkit.losses.levels import OR_PROBABILITIES, check_tree, resolve_level_weights
+from labelkit.losses.tree_targets import SoftTarget, TreeTargets
+from labelkit.targets import SparseProbabilities
 from labelkit.tensor_checks import check_floats, check_logits, check_not_empty, check_target
 
 if TYPE_CHECKING:
@@ -50,6 +52,10 @@ class HierarchicalCrossEntropy(nn.Module):
     must cost less, and its code uses the depth. That code also divides all weights by their sum,
     a constant factor that is left out here.
 
+    A target may also be a distribution over the classes, as label maps, CutMix and MixUp give it.
+    The loss is the mean of the losses of the single classes, weighted by their probabilities: each
+    node counts with the sum of the probabilities of the classes below it.
+
     Sums are taken in log space, in at least float32. Nothing enters the ``state_dict``.
 
     Args:
@@ -57,14 +63,16 @@ class HierarchicalCrossEntropy(nn.Module):
             build it with ``rule="longest"``; see ``labelkit.hierarchy.hierarchical_distance``.
         alpha: of the weights ``exp(-alpha * depth)``; None for the plain sum over the chain.
         level_weights: w_n of the plain sum: ``"uniform"``, 1; or one number per level of the tree.
+        target_classes: the class ids of the columns of targets given as probabilities, in any
+            order; None for those of the logits.
 
     Attributes:
         nodes: the probabilities of the classes and the inner nodes.
 
     Raises:
         TypeError: ``tree`` is not a ``SemanticTree``.
-        ValueError: a class is below another, an argument is out of range, or both kinds of weights
-            are given.
+        ValueError: a class is below another, an argument is out of range, both kinds of weights are
+            given, or some of ``target_classes`` are not classes of the tree.
 
     Source: Bertinetto et al. 2020 (arXiv 1912.09393), section 3.1, and the authors' code
     (``get_exponential_weighting`` in github.com/fiveai/making-better-mistakes).
@@ -72,12 +80,16 @@ class HierarchicalCrossEntropy(nn.Module):
 
     chain: Tensor
     weight: Tensor
+    node: Tensor
+    node_weight: Tensor
 
     def __init__(
         self,
         tree: SemanticTree,
         alpha: float | None = None,
         level_weights: NodeWeights = "uniform",
+        *,
+        target_classes: Iterable[str] | None = None,
     ) -> None:
         super().__init__()
         _check(tree, alpha, level_weights)
@@ -99,33 +111,49 @@ class HierarchicalCrossEntropy(nn.Module):
         # of floats.
         values, index = np.unique(weights, return_inverse=True)
         self.weights = tuple(values.tolist())
+        index = index.reshape(weights.shape)
         self.register_buffer("chain", torch.from_numpy(chain_table), persistent=False)
-        index = torch.from_numpy(index.reshape(weights.shape))
-        self.register_buffer("weight", index, persistent=False)
+        self.register_buffer("weight", torch.from_numpy(index), persistent=False)
+        # For soft targets: each column's weight, the same in every chain, and place by level.
+        self.soft_targets = TreeTargets(tree, target_classes, exclusive=True)
+        column = self.nodes.column[np.concatenate(tree.levels)]
+        node = np.argsort(column)[np.count_nonzero(column < 0) :]
+        node_weight = np.zeros(len(node), dtype=np.int64)
+        for row, chain in enumerate(chains):
+            node_weight[self.nodes.column[chain]] = index[row, : len(chain)]
+        self.register_buffer("node", torch.from_numpy(node), persistent=False)
+        self.register_buffer("node_weight", torch.from_numpy(node_weight), persistent=False)
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, target: SoftTarget) -> Tensor:
         """The loss as a scalar, in float32 (float64 for float64 logits).
 
         Args:
             logits: floats (B, C), one column per class of the data, none for inner nodes.
-            target: class indices (B,) among the C, integers.
+            target: class indices (B,) among the C, integers; or their probabilities, floats (B, C)
+                or ``SparseProbabilities``, into which no gradient flows. A row that sums to less
+                than 1 counts less.
 
         Raises:
-            ValueError: a wrong shape or type, an empty batch, or, on the CPU, a class outside the
-                C.
+            ValueError: a wrong shape or type, an empty batch; or, on the CPU, a class outside the
+                C, a negative probability or NaN.
         """
         classes = self.nodes.class_count
         columns = "one column per class of the data, none for inner nodes"
         check_logits(logits, classes, columns=columns)
         check_floats(logits=logits)
         check_not_empty(logits)
-        check_target(target, len(logits), classes)
         wide = logits.float() if logits.dtype.itemsize < 4 else logits
-        chain, weight = (
-            table.index_select(0, target.long()) for table in (self.chain, self.weight)
-        )
-        log_probability = self.nodes(wide).gather(1, chain)
-        weights = log_probability.new_tensor(self.weights)[weight]
+        if isinstance(target, SparseProbabilities) or target.ndim == 2:
+            levels = tuple(self.soft_targets.levels(logits, target, wide))
+            below = torch.cat(levels, dim=1).index_select(1, self.node)
+            log_probability = self.nodes(wide)
+            weights = below * below.new_tensor(self.weights)[self.node_weight]
+        else:
+            check_target(target, len(logits), classes, hint=OR_PROBABILITIES)
+            tables = self.chain, self.weight
+            chain, weight = (table.index_select(0, target.long()) for table in tables)
+            log_probability = self.nodes(wide).gather(1, chain)
+            weights = log_probability.new_tensor(self.weights)[weight]
         # Without the mask, a log-probability of -inf times a weight of 0 would be NaN.
         return -(log_probability.masked_fill(weights == 0, 0) * weights).sum() / len(logits)
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 Compat: TypeAlias = Literal["imagenet21k"] | None
 LevelWeights: TypeAlias = Literal["paper", "uniform"] | Sequence[float]
 
+OR_PROBABILITIES = ", or (batch, classes) probabilities"
+
 
 class TreeLevels(nn.Module):
     """The levels of a semantic tree, ready to split logits (B, C) and targets (B,) by level.
@@ -94,8 +96,7 @@ class TreeLevels(nn.Module):
                 GPU, where reading the values would wait for all pending work, the look-up of such
                 an index fails with the device's error.
         """
-        hint = " (for soft targets, use SoftTargetCrossEntropy)"
-        check_target(target, batch, self.class_count, hint=hint)
+        check_target(target, batch, self.class_count, hint=OR_PROBABILITIES)
         # index_select refuses negative indices, which plain indexing would wrap around.
         return self.target_table.index_select(0, target.long())
 

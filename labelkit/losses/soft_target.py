@@ -98,7 +98,7 @@ def sparse_cross_entropy(logits: Tensor, target: SparseProbabilities) -> Tensor:
     Raises:
         ValueError: a wrong shape or type, an empty batch, or, on the CPU, a class outside the C.
     """
-    _check_sparse(logits, target)
+    check_sparse(logits, target, logits.shape[-1])
     dtype = torch.promote_types(logits.dtype, torch.float32)
     for values in (target.excess, target.rest):
         dtype = torch.promote_types(dtype, values.dtype)
@@ -143,7 +143,11 @@ class _SparseCrossEntropy(torch.autograd.Function):
         return grad, None, None, None
 
 
-def _check_sparse(logits: Tensor, target: SparseProbabilities) -> None:
+def check_sparse(logits: Tensor, target: SparseProbabilities, class_count: int) -> None:
+    """Raise ValueError unless a target fits the logits (B, C), and lists ``class_count`` classes.
+
+    Class indices are checked on the CPU only, as in ``check_class_range``.
+    """
     classes, excess, rest = target
     fits = logits.ndim == classes.ndim == 2 and classes.shape == excess.shape
     if not fits or not tuple(rest.shape) == classes.shape[:1] == logits.shape[:1]:
@@ -154,4 +158,4 @@ def _check_sparse(logits: Tensor, target: SparseProbabilities) -> None:
     check_int64(classes, "target.classes")
     check_floats(logits=logits, excess=excess, rest=rest)
     check_not_empty(logits)
-    check_class_range(classes, logits.shape[1])
+    check_class_range(classes, class_count)

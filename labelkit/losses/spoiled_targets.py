@@ -33,8 +33,8 @@ class SpoiledTargets:
         self._seen = 0
         self._warned = False
 
-    def look_at(self, target: Tensor) -> None:
-        """Check a batch of dense targets (B, C)."""
+    def look_at(self, target: Tensor, stacklevel: int = 5) -> None:
+        """Check a batch of dense targets (B, C); ``stacklevel`` leads to the loop with the loss."""
         if torch.compiler.is_compiling() or self._warned or target.ndim != 2:
             return
         self._seen += 1
@@ -43,7 +43,7 @@ class SpoiledTargets:
         fault = _fault(target.detach())
         if fault:
             self._warned = True
-            warnings.warn(f"{fault}: {_REMEDY}", stacklevel=5)  # at the loop that calls the loss
+            warnings.warn(f"{fault}: {_REMEDY}", stacklevel=stacklevel)
 
 
 def hint_for_shapes(logits: Tensor, target: Tensor) -> str:
