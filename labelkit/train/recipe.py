@@ -38,6 +38,7 @@ Workers = Annotated[int, msgspec.Meta(ge=0, le=1024)]
 Seed = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Side = Annotated[int, msgspec.Meta(ge=8, le=4096)]
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]
+LevelWeights = Literal["paper", "uniform"] | tuple[float, ...]
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -92,11 +93,13 @@ class SemanticSoftmaxLabels(_Section, frozen=True, tag_field="kind", tag="semant
 
     tree: Text
     label_smoothing: Smoothing = 0.0
-    level_weights: Literal["paper", "uniform"] | tuple[float, ...] = "paper"
+    level_weights: LevelWeights = "paper"
 
 
 class LabelMapLabels(_Section, frozen=True, tag_field="kind", tag="label-maps"):
     """Soft targets pooled from label maps over each random crop; the class list is the file's.
+
+    With a tree, the loss is semantic softmax, and the class list is the tree's.
 
     Attributes:
         maps: a file made by ``labelkit relabel`` from the train folder.
@@ -106,6 +109,8 @@ class LabelMapLabels(_Section, frozen=True, tag_field="kind", tag="label-maps"):
         temperature: divides pooled logits, from 0.001 to 1000.
         method: pool logits (``relabel``) or probabilities.
         absent: the value of a class in cells that do not store it.
+        tree: a file made by ``labelkit build-tree``; it must contain every class of the maps.
+        level_weights: of the tree, as for ``SemanticSoftmaxLabels``.
     """
 
     maps: Text
@@ -114,9 +119,14 @@ class LabelMapLabels(_Section, frozen=True, tag_field="kind", tag="label-maps"):
     temperature: float = 1.0
     method: str = "relabel"
     absent: str = "background"
+    # Not stored in checkpoints unless set, so that runs from before these fields resume.
+    tree: Text | msgspec.UnsetType = msgspec.UNSET
+    level_weights: LevelWeights | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:
         self.options()
+        if self.level_weights is not msgspec.UNSET and self.tree is msgspec.UNSET:
+            raise ValueError("level_weights without a tree: set tree, or remove level_weights")
 
     def options(self) -> TargetOptions:
         """The same options, as ``LabelMapDataset`` takes them.

@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, assert_never
 
+import msgspec
 import numpy as np
 from torch import nn
 
 from labelkit.data import LabelMapDataset
-from labelkit.errors import RecipeError
+from labelkit.errors import ClassListMismatch, RecipeError
 from labelkit.hierarchy import ClassList, SemanticTree
 from labelkit.label_maps import LabelMapFile
 from labelkit.losses import SemanticSoftmaxLoss, SoftTargetCrossEntropy
@@ -23,6 +24,7 @@ from labelkit.train.evaluation import MeanLoss, Metric
 from labelkit.train.recipe import (
     HardLabels,
     LabelMapLabels,
+    LevelWeights,
     Recipe,
     SemanticSoftmaxLabels,
     without_dotdot,
@@ -46,13 +48,14 @@ class Task:
 
     Attributes:
         classes: the class list of the student's outputs.
-        train_set: yields an image and its target for ``loss``: (), or (C,).
+        train_set: yields an image and its target for ``loss``: (), or a probability for each class
+            of the student or of the label maps.
         val_set: yields an image and its class index.
         loss: of logits (B, C) and the batch's targets.
         val_loss: of logits (B, C) and class indices (B,), without smoothing.
         images: what the check of all images found.
         labels: the digest of the tree or label maps that give the labels; empty for hard labels.
-        tree: the tree of semantic-softmax labels, else None.
+        tree: the tree of semantic softmax, else None.
     """
 
     classes: ClassList
@@ -153,27 +156,35 @@ def _semantic_softmax(
     transforms: _Transforms,
     images: CheckedImages,
 ) -> Task:
-    try:
-        tree = SemanticTree.load(without_dotdot(labels.tree))
-    except FileNotFoundError:
-        raise RecipeError(
-            f"labels.tree: no such file: {labels.tree!r}. Make it with labelkit build-tree "
-            f"{train.root} -o {labels.tree}"
-        ) from None
-    try:
-        loss = SemanticSoftmaxLoss(tree, labels.label_smoothing, labels.level_weights)
-    except ValueError as error:
-        raise RecipeError(f"labels: {error}") from error
+    tree = _load_tree(labels.tree, train)
+    val_loss = _tree_loss(tree, labels.level_weights)
     return Task(
         tree.classes,
         FolderSamples(train, tree.classes, transforms[0], hint=NEW_TREE),
         FolderSamples(val, tree.classes, transforms[1], hint=NEW_TREE),
-        loss=loss,
-        val_loss=SemanticSoftmaxLoss(tree, level_weights=labels.level_weights),
+        loss=SemanticSoftmaxLoss(tree, labels.label_smoothing, labels.level_weights),
+        val_loss=val_loss,
         images=images,
         labels=tree.digest,
         tree=tree,
     )
+
+
+def _load_tree(path: str, train: ImageFolder) -> SemanticTree:
+    try:
+        return SemanticTree.load(without_dotdot(path))
+    except FileNotFoundError:
+        raise RecipeError(
+            f"labels.tree: no such file: {path!r}. Make it with labelkit build-tree "
+            f"{train.root} -o {path}"
+        ) from None
+
+
+def _tree_loss(tree: SemanticTree, level_weights: LevelWeights) -> SemanticSoftmaxLoss:
+    try:
+        return SemanticSoftmaxLoss(tree, level_weights=level_weights)
+    except ValueError as error:
+        raise RecipeError(f"labels: {error}") from error
 
 
 def _label_maps(
@@ -192,7 +203,7 @@ def _label_maps(
         ) from None
     # Check the val folders first: a wrong class list is a likelier mistake than a wrong data set.
     val_set = FolderSamples(val, maps.classes, transforms[1], hint=NEW_MAPS)
-    return Task(
+    task = Task(
         maps.classes,
         LabelMapDataset(train, maps, transforms[0], options=labels.options()),
         val_set,
@@ -200,4 +211,31 @@ def _label_maps(
         val_loss=nn.CrossEntropyLoss(),
         images=images,
         labels=maps.digest,
+    )
+    if labels.tree is msgspec.UNSET:
+        return task
+    return _on_tree(task, labels, _load_tree(labels.tree, train), transforms[1])
+
+
+def _on_tree(
+    task: Task, labels: LabelMapLabels, tree: SemanticTree, transform: v2.Transform
+) -> Task:
+    """The same targets, for one softmax per level of a tree."""
+    missing = [each for each in task.classes if each not in tree.classes.index]
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise ClassListMismatch(
+            f"{labels.maps} has classes that are not in {labels.tree} ({tree.classes}): "
+            f"{', '.join(missing[:3])}{more}. {NEW_TREE}"
+        )
+    weights = "paper" if labels.level_weights is msgspec.UNSET else labels.level_weights
+    val_loss = _tree_loss(tree, weights)
+    return replace(
+        task,
+        classes=tree.classes,
+        val_set=FolderSamples(task.val_set.folder, tree.classes, transform, hint=NEW_TREE),
+        loss=SemanticSoftmaxLoss(tree, level_weights=weights, target_classes=task.classes),
+        val_loss=val_loss,
+        labels=f"{task.labels} {tree.digest}",
+        tree=tree,
     )

@@ -123,6 +123,23 @@ def test_label_maps_are_learned(tmp_path: Path, photos: Path) -> None:
     assert result.best.metrics["top1"] > 80
 
 
+def test_label_maps_are_learned_on_a_tree(tmp_path: Path, photos: Path) -> None:
+    """Neither the file's classes nor the tree's are in the folders' order, nor in each other's."""
+    maps = save_maps(tmp_path / "maps.h5", photos / "train")
+    tree = save_tree(tmp_path / "tree.json")
+    labels = f'kind = "label-maps"\nmaps = "{maps}"\ntree = "{tree}"\nlevel_weights = [1, 1.5]'
+    result = run(tmp_path, recipe_text(photos, labels, epochs=4))
+    assert set(result.best.metrics) == {"loss", "semantic_accuracy"}
+    assert result.best.metrics["semantic_accuracy"] > 80
+    assert result.classes.ids == ("thing", "sky", "nothing", "leaf", "apple")
+    task = build_task(read_recipe(tmp_path / "recipe.toml"))
+    for loss in (task.loss, task.val_loss):
+        assert isinstance(loss, SemanticSoftmaxLoss)
+        assert loss.level_weights == (1, 1.5)
+    again = train(read_recipe(tmp_path / "recipe.toml", [f"run.output={tmp_path / 'run'}"]))
+    assert numbers(again) == numbers(result)
+
+
 def test_a_recipe_chooses_the_label(tmp_path: Path, photos: Path) -> None:
     """With the original label alone, its class has the whole target; with half of it, half."""
     maps = save_maps(tmp_path / "maps.h5", photos / "train")

@@ -12,9 +12,10 @@ import pytest
 
 from labelkit.cli import run as run_command
 from labelkit.errors import RecipeError
+from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy
 from labelkit.train import read_recipe
 from labelkit.train.recipe import FREE_FIELDS, recipe_fields
-from tests.train.support import recipe_text, save_maps, save_tree
+from tests.train.support import EDGES, recipe_text, save_maps, save_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +53,9 @@ WRONG = {
     "schedule.name=plateau": r"schedule.name is 'plateau', expected one of cosine, tanh, step, mul",
     "run.precision=half": r"run.precision is 'half', expected one of float32, bfloat16$",
     "labels.level_weights=papre": r"labels.level_weights is 'papre', expected paper, uniform or",
+    'labels={kind="label-maps", maps="m", level_weights="paper"}': "weights without a tree: set",
+    'labels={kind="label-maps", maps="m", tree="t", level_weights="a"}': "'a', expected paper,",
+    'labels={kind="label-maps", maps="m", tree=""}': "tree is '', expected str of length >= 1",
     "data.train.deeper=1": r"cannot set data.train.deeper: train is not a table",
     "data=3": r"data is 3, expected object",
 }
@@ -146,6 +150,30 @@ LATE = {
     'labels={kind="label-maps", maps="m"}': r"labels.maps: no such file: 'm'. .*labelkit relabel",
     'labels={kind="semantic-softmax", tree="t"}': r"labels.tree: no such file: 't'. .*build-tree",
 }
+
+
+def test_a_tree_must_have_every_class_of_the_label_maps(
+    error_of: Callable[..., str], tmp_path: Path, photos: Path
+) -> None:
+    maps = save_maps(tmp_path / "maps.h5", photos / "train")
+    labels = f'labels={{kind="label-maps", maps="{maps}", tree="{tmp_path}/tree.json"'
+    assert re.search("labels.tree: no such file: .*build-tree", error_of(labels + "}"))
+    classes = ClassList.of(["apple", "leaf"])
+    SemanticTree.build(classes, Taxonomy.from_edges(EDGES)).save(tmp_path / "tree.json")
+    error = error_of(labels + "}")
+    assert re.search(r"maps.h5 has classes that are not in .*tree.json .*: sky\. Build", error)
+    save_tree(tmp_path / "tree.json")
+    error = error_of(labels + ", level_weights=[1]}")
+    assert "labels: level_weights has 1 weights, expected 2" in error
+
+
+def test_a_checkpoint_holds_no_tree_that_the_recipe_does_not_name(recipe: Path) -> None:
+    """So a run that began before label maps took a tree resumes."""
+    read = read_recipe(recipe, ['labels={kind="label-maps", maps="m.h5"}'])
+    names = {name for name in recipe_fields(read) if name.startswith("labels.")}
+    assert names == {f"labels.{name}" for name in ("kind", "maps", *MAP_FIELDS)}
+    more = read_recipe(recipe, ['labels={kind="label-maps", maps="m.h5", tree="t.json"}'])
+    assert recipe_fields(more)["labels.tree"] == "t.json"
 
 
 @pytest.mark.parametrize("change", LATE)
