@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from labelkit.hierarchy import ClassList, SemanticTree
+    from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy
 
 NAMES = "\n".join(
     f"  {name:<24} {known.length:>6,}  {known.about}" for name, known in NAMED_LISTS.items()
@@ -42,6 +42,7 @@ Examples:
   labelkit build-tree photos/train -o tree.json
   labelkit build-tree imagenet-1k --inner -o tree.json
   labelkit build-tree --taxonomy species.csv -o tree.json
+  labelkit build-tree --taxonomy species.csv --ranks order,family -o tree.json
   labelkit build-tree cifar100.txt --names names.tsv -o tree.json
 """
 DEFAULT_INNER_LEVELS = 4
@@ -57,6 +58,18 @@ def _inner_levels(
     if value.isdecimal() and len(value) < 6 and int(value) > 0:
         return int(value)
     raise click.BadParameter(f"{value!r} is neither a number from 1 nor 'all'")
+
+
+def _ranks(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> list[str] | Literal["all"]:
+    del ctx, param
+    if value == "all":
+        return value
+    names = [name.strip() for name in value.split(",")] if value is not None else []
+    if not all(names):
+        raise click.BadParameter(f"{value!r} is neither 'all' nor names separated by commas")
+    return names
 
 
 @click.command(epilog=EPILOG)
@@ -75,6 +88,15 @@ def _inner_levels(
     callback=_inner_levels,
     help="The maximum number of levels of inner nodes to add; 'all' adds every node that separates "
     "classes.",
+)
+@click.option(
+    "--ranks",
+    metavar="A,B,...|all",
+    is_flag=False,
+    flag_value="all",
+    callback=_ranks,
+    help="Keep these columns of a --taxonomy table, such as order and family, as named levels; "
+    "'all' keeps every column.",
 )
 @click.option(
     "--order",
@@ -99,6 +121,7 @@ def command(  # noqa: PLR0913 -- the options
     overwrite: bool,
     inner: bool,
     inner_levels: int | Literal["all"] | None,
+    ranks: list[str] | Literal["all"],
     order: str,
     skip_unknown: bool,
     as_json: bool,
@@ -114,24 +137,44 @@ def command(  # noqa: PLR0913 -- the options
     check_choice(choice)
     if source is None and choice["taxonomy"] is None:
         raise click.UsageError("pass CLASSES, or a --taxonomy whose leaves are the classes")
+    if ranks and (inner or inner_levels):
+        raise click.UsageError("use just one of --ranks and --inner: both add levels")
     require_writable(output, overwrite=overwrite, suffixes=(".json",))
     classes = None if source is None else read_class_argument(source)
-
-    from labelkit.hierarchy import SemanticTree
 
     taxonomy = open_taxonomy(choice)
     classes = classes or taxonomy.leaves()
     skipped = taxonomy.unknown(classes) if skip_unknown else ()
     classes = _without(classes, skipped)
     levels = inner_levels or (DEFAULT_INNER_LEVELS if inner else 0)
-    tree = SemanticTree.build(classes, taxonomy, inner_levels=levels)
+    tree = _build(classes, taxonomy, levels, ranks)
     if order == "level":
         tree = tree.ordered_by_level()
     tree.save(output)
     if as_json:
         _print_json(tree, skipped, output)
     else:
-        _print_summary(tree, classes, skipped, output, wanted_inner=bool(levels))
+        remarks = _remarks(tree, classes, taxonomy, wanted_inner=bool(levels))
+        _print_summary(tree, classes, skipped, output, remarks)
+
+
+def _build(
+    classes: ClassList,
+    taxonomy: Taxonomy,
+    levels: int | Literal["all"],
+    ranks: list[str] | Literal["all"],
+) -> SemanticTree:
+    """The tree.
+
+    Raises:
+        click.UsageError: the taxonomy has no such ranks.
+    """
+    from labelkit.hierarchy import SemanticTree
+
+    try:
+        return SemanticTree.build(classes, taxonomy, inner_levels=levels, ranks=ranks)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--ranks") from error
 
 
 def _without(classes: ClassList, skipped: Sequence[str]) -> ClassList:
@@ -155,6 +198,7 @@ def _print_json(tree: SemanticTree, skipped: Sequence[str], output: Path) -> Non
             "classes": len(tree.data_classes),
             "inner_nodes": len(tree.inner),
             "levels": list(tree.counts),
+            "ranks": list(tree.ranks),
             "roots": int((tree.parent < 0).sum()),
             "skipped": list(skipped),
             "source": dict(tree.source),
@@ -167,8 +211,7 @@ def _print_summary(
     given: ClassList,
     skipped: Sequence[str],
     output: Path,
-    *,
-    wanted_inner: bool,
+    remarks: Sequence[str],
 ) -> None:
     from labelkit.cli.output import console, facts, print_lines, print_table
     from labelkit.wording import file_size, printable
@@ -179,7 +222,7 @@ def _print_summary(
     rows = [
         ("classes", f"{tree.classes}{also}"),
         ("parents from", f"{tree.source['taxonomy']}, by the rule {tree.source['rule']}"),
-        ("levels", str(len(tree.counts))),
+        ("levels", ": ".join(filter(None, (str(len(tree.counts)), ", ".join(tree.ranks))))),
         *_level_rows(tree),
         *([("skipped", f"{len(skipped):,}: {', '.join(skipped)}")] if skipped else []),
         *([("taxonomy read as", tree.source["read_as"])] if "read_as" in tree.source else []),
@@ -189,7 +232,7 @@ def _print_summary(
     ]
     screen = console()
     print_table(screen, facts(rows))
-    for remark in _remarks(tree, given, wanted_inner=wanted_inner):
+    for remark in remarks:
         screen.print(printable(remark))
     if skipped:
         screen.print(
@@ -205,6 +248,12 @@ def _print_summary(
             style="bold yellow",
         )
     print_lines(screen, [f"Next: labelkit inspect {shlex.quote(str(output))}"])
+
+
+def _or_ranks(taxonomy: Taxonomy) -> str:
+    if len(taxonomy.ranks) < 2:
+        return ""
+    return f"; --ranks all makes the table's ranks levels ({', '.join(taxonomy.ranks)})"
 
 
 def _order_kept(tree: SemanticTree, given: ClassList) -> bool:
@@ -235,7 +284,9 @@ def _shortened(items: Sequence[object], between: str = "  ") -> str:
     return between.join(shown)
 
 
-def _remarks(tree: SemanticTree, given: ClassList, *, wanted_inner: bool) -> list[str]:
+def _remarks(
+    tree: SemanticTree, given: ClassList, taxonomy: Taxonomy, *, wanted_inner: bool
+) -> list[str]:
     """What a user may not expect of such a tree, and what to do about it."""
     remarks: list[str] = []
     inner = set(tree.inner.tolist())
@@ -251,7 +302,7 @@ def _remarks(tree: SemanticTree, given: ClassList, *, wanted_inner: bool) -> lis
             "that the child comes first and that columns go from coarse to fine."
             if wanted_inner
             else "No class is an ancestor of another, so there is one level. --inner adds levels "
-            "above the classes."
+            f"above the classes{_or_ranks(taxonomy)}."
         )
     elif wanted_inner and nested:
         shown = ", ".join(f"{tree.names[low]} < {tree.names[high]}" for low, high in nested[:4])

@@ -178,7 +178,9 @@ def print_paths(tree: SemanticTree, classes: Iterable[int], definitions: Mapping
         _draw(drawing)
         all_below, children = int(below[index]), int((tree.parent == index).sum())
         classes_below = counted(all_below, "class", "classes") if all_below else "no class"
-        line = f"level {tree.level[index]}, {classes_below} below it"
+        level = int(tree.level[index])
+        rank = f" ({printable(tree.ranks[level])})" if tree.ranks else ""
+        line = f"level {level}{rank}, {classes_below} below it"
         console().print(f"{line}, {children:,} directly" if all_below else line, style="dim")
 
 
@@ -317,16 +319,18 @@ def _labelled(label: str, values: Iterable[str]) -> list[tuple[str, str]]:
 
 def _level_table(summary: TreeSummary) -> Table:
     added = ("inner",) if summary.inner else ()
-    levels = plain_table(numbers=("level", "classes", *added, "share", "weight"))
+    ranked = ("rank",) if summary.levels[0].rank else ()
+    levels = plain_table(*ranked, numbers=("level", "classes", *added, "share", "weight"))
     head, omitted, tail = _ends(summary.levels)
     for level in head + tail:
         inner = (f"{level.inner:,}",) if summary.inner else ()
         classes = f"{level.nodes - level.inner:,}"
+        rank = (Text(printable(level.rank), overflow="fold"),) if ranked else ()
         levels.add_row(
-            f"{level.level}", classes, *inner, percent(level.share), f"{level.weight:.2f}"
+            *rank, f"{level.level}", classes, *inner, percent(level.share), f"{level.weight:.2f}"
         )
         if omitted and level is head[-1]:
-            levels.add_row("...", f"{omitted:,} more")
+            levels.add_row("...", *("" for _ in ranked), f"{omitted:,} more")
     return levels
 
 

@@ -18,7 +18,7 @@ from labelkit.wording import clipped
 if TYPE_CHECKING:
     from labelkit.hierarchy import SemanticTree
 
-COLUMNS = ("index", "id", "name", "parent", "depth", "level", "inner")
+COLUMNS = ("index", "id", "name", "parent", "depth", "level", "inner", "level_name")
 LONGEST = 131_072  # characters in a cell, the limit of Python's csv module
 QUOTABLE = re.compile(r'[,"\r\n]')
 TRUTH = {"true": True, "1": True, "false": False, "0": False, "": False}
@@ -27,7 +27,8 @@ TRUTH = {"true": True, "1": True, "false": False, "0": False, "": False}
 def write_csv_tree(tree: SemanticTree, path: str | Path) -> None:
     """Write one row per class: index, id, name, the parent's id, depth, level, inner.
 
-    The parent of a root is an empty cell. The tree's ``source`` is not kept.
+    A tree with ranks has a further column, ``level_name``. The parent of a root is an empty cell.
+    The tree's ``source`` is not kept.
 
     Raises:
         TreeFileError: an id or a name is not valid Unicode, or too long for a cell.
@@ -43,10 +44,12 @@ def write_csv_tree(tree: SemanticTree, path: str | Path) -> None:
         tree.depth.tolist(),
         tree.level.tolist(),
         ("true" if at in inner else "false" for at in range(len(ids))),
+        (tree.ranks[level] if tree.ranks else "" for level in tree.level.tolist()),
         strict=True,
     )
     _refuse_long(tree, path)
-    lines = [",".join(map(_quoted, row)) + "\n" for row in (COLUMNS, *rows)]
+    width = len(COLUMNS) if tree.ranks else len(COLUMNS) - 1
+    lines = [",".join(map(_quoted, row[:width])) + "\n" for row in (COLUMNS, *rows)]
     try:
         content = "".join(lines).encode()
     except UnicodeEncodeError as error:
@@ -104,6 +107,7 @@ def read_csv_tree(path: str | Path) -> SemanticTree:
             depth=[int(cell) for cell in columns.get("depth", [])],
             level=[int(cell) for cell in columns.get("level", [])],
             inner=[TRUTH[cell.strip().casefold()] for cell in columns.get("inner", [])],
+            level_name=columns.get("level_name", []),
         )
     except ValueError as error:
         raise TreeFileError(

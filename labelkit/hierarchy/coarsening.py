@@ -6,19 +6,68 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from labelkit.errors import ClassListError
 from labelkit.hierarchy.class_list import ClassList
-from labelkit.hierarchy.forest import IntArray, nearest, read_only
+from labelkit.hierarchy.forest import IntArray, Mask, nearest, read_only
 from labelkit.hierarchy.splits import Splits
+from labelkit.image_folders import class_folders
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from labelkit.hierarchy.tree import SemanticTree
+
+class FineTree(Protocol):
+    """What a coarsening needs of a tree; ``SemanticTree`` has it."""
+
+    @property
+    def classes(self) -> ClassList:
+        """C ids."""
+        ...
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """C names."""
+        ...
+
+    @property
+    def parent(self) -> IntArray:
+        """(C,) the index of each parent, -1 for a root."""
+        ...
+
+    @property
+    def inner(self) -> IntArray:
+        """(M,) the indices of inner nodes."""
+        ...
+
+    @property
+    def level(self) -> IntArray:
+        """(C,) the level of each class."""
+        ...
+
+    @property
+    def ranks(self) -> tuple[str, ...]:
+        """The name of each level, or none."""
+        ...
+
+    @cached_property
+    def depth(self) -> IntArray:
+        """(C,) the number of ancestors of each class."""
+        ...
+
+    @cached_property
+    def is_data_class(self) -> Mask:
+        """(C,) which are classes of the data."""
+        ...
+
+    @cached_property
+    def digest(self) -> str:
+        """Of classes, parents, inner nodes and levels."""
+        ...
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -26,17 +75,19 @@ class Coarsening:
     """A map from the classes of a tree to coarser classes.
 
     To convert an array of targets: ``coarse.index[targets]``. For a data set that numbers its class
-    folders: ``ClassFolders(root, target_transform=coarse.for_folders(read_class_list(root)))``.
+    folders: ``ClassFolders(root, target_transform=coarse.for_folders(root))``.
 
     Attributes:
         tree: the fine tree.
         classes: the coarse classes, in the order of the tree.
         index: (C,) the coarse class of each class of the tree, -1 if it has none.
+        how: how the coarse classes were chosen, such as ``rank family``; for people.
     """
 
-    tree: SemanticTree
+    tree: FineTree
     classes: ClassList
     index: IntArray
+    how: str = ""
 
     def __repr__(self) -> str:
         sizes = sorted(zip(self.sizes, self.names, strict=True), reverse=True)
@@ -61,19 +112,24 @@ class Coarsening:
         without = np.flatnonzero(self.tree.is_data_class & (self.index < 0))
         return tuple(self.tree.classes[at] for at in without.tolist())
 
-    def for_folders(self, folders: Iterable[str]) -> Callable[[int], int]:
+    def for_folders(self, folders: str | Path | Iterable[str]) -> Callable[[int], int]:
         """A ``target_transform`` for a data set of class folders, matched by name.
 
         Args:
-            folders: ids of classes of the tree, in any order and number. Sorted, as torchvision's
-                ``ImageFolder`` numbers them, they are the targets 0, 1, ...
+            folders: the path of a folder of class folders, or their names: ids of classes of the
+                tree, in any order and number. Sorted, as torchvision's ``ImageFolder`` numbers
+                them, they are the targets 0, 1, ...
 
         Returns:
             A function from a folder's number to its coarse class.
 
         Raises:
-            ClassListError: a folder is not a class of the tree, or belongs to no coarse class.
+            ClassListError: a folder is not a class of the tree, or belongs to no coarse class; or
+                the path has no class folders.
+            OSError: there is no such path.
         """
+        if isinstance(folders, (str, Path)):
+            folders = class_folders(Path(folders)) or _no_folders(folders)
         ids = sorted(folders)
         unknown = [folder for folder in ids if folder not in self.tree.classes.index]
         if unknown:
@@ -96,7 +152,7 @@ class Coarsening:
         Raises:
             ValueError: the other is of a different tree, or splits a class of this one.
         """
-        if coarser.tree is not self.tree:
+        if coarser.tree.digest != self.tree.digest:
             raise ValueError("the two are coarsenings of different trees")
         position = self.tree.classes.index
         onto = coarser.index[[position[class_id] for class_id in self.classes]]
@@ -110,7 +166,7 @@ class Coarsening:
         return read_only(onto)
 
 
-def coarsen(tree: SemanticTree, number_of_classes: int) -> Coarsening:
+def coarsen(tree: FineTree, number_of_classes: int) -> Coarsening:
     """At most this many coarse classes of approximately equal size.
 
     From the roots down, the group with the most classes is split into its children until the next
@@ -132,10 +188,11 @@ def coarsen(tree: SemanticTree, number_of_classes: int) -> Coarsening:
             f"the tree of {tree.classes} has {roots:,} roots and cannot be coarsened to "
             f"{number_of_classes:,} classes: {remedy}"
         )
-    return _onto(tree, np.flatnonzero(splits.at_most(number_of_classes)))
+    nodes = np.flatnonzero(splits.at_most(number_of_classes))
+    return _onto(tree, nodes, f"at most {number_of_classes:,} classes")
 
 
-def coarsen_to_depth(tree: SemanticTree, depth: int) -> Coarsening:
+def coarsen_to_depth(tree: FineTree, depth: int) -> Coarsening:
     """Each class's ancestor at this depth, or the class itself if it is shallower.
 
     Depth 0 keeps only the roots.
@@ -148,10 +205,27 @@ def coarsen_to_depth(tree: SemanticTree, depth: int) -> Coarsening:
     if depth < 0:
         raise ValueError(f"depth is {depth}, expected at least 0")
     kept = (tree.depth == depth) | (tree.is_data_class & (tree.depth < depth))
-    return _onto(tree, np.flatnonzero(kept))
+    return _onto(tree, np.flatnonzero(kept), f"depth {depth}")
 
 
-def coarsen_to_ancestors(tree: SemanticTree, ids: Iterable[str]) -> Coarsening:
+def coarsen_to_rank(tree: FineTree, rank: str) -> Coarsening:
+    """``SemanticTree.at_rank``."""
+    if rank not in tree.ranks:
+        known = (
+            f"its ranks are {', '.join(tree.ranks)}"
+            if tree.ranks
+            else "it has none. Build it from a table of columns with ranks='all' (build-tree "
+            "--taxonomy TABLE --ranks all)"
+        )
+        raise ValueError(f"the tree of {tree.classes} has no rank {rank!r}: {known}")
+    wanted = tree.ranks.index(rank)
+    level = np.append(tree.level, -1)  # the last is above every root
+    first = (level[:-1] >= wanted) & (level[tree.parent] < wanted)
+    kept = first | (tree.is_data_class & (tree.level < wanted))
+    return _onto(tree, np.flatnonzero(kept), f"rank {rank}")
+
+
+def coarsen_to_ancestors(tree: FineTree, ids: Iterable[str]) -> Coarsening:
     """The given classes as the coarse ones: each class goes to itself or its closest ancestor.
 
     Classes below none of them are ``left_out``.
@@ -166,16 +240,27 @@ def coarsen_to_ancestors(tree: SemanticTree, ids: Iterable[str]) -> Coarsening:
             f"the tree of {tree.classes} has no {', '.join(map(repr, unknown[:5]))}. For ids that "
             "are not classes of the tree, use labelkit.hierarchy.project"
         )
-    return _onto(tree, np.array([tree.classes.index[class_id] for class_id in coarse]))
+    nodes = np.array([tree.classes.index[class_id] for class_id in coarse])
+    return _onto(tree, nodes, "chosen ancestors")
 
 
-def _onto(tree: SemanticTree, nodes: IntArray) -> Coarsening:
+def coarse_list(tree: FineTree, ids: Iterable[str]) -> ClassList:
+    """Coarse classes under a name that tells which classes they are coarser than."""
+    classes = ClassList.of(ids)
+    name = f"{tree.classes.name or 'class list'}, {len(classes):,} coarse classes"
+    return ClassList(classes.ids, name)
+
+
+def _no_folders(path: str | Path) -> list[str]:
+    raise ClassListError(f"{path} contains no folders: pass a folder with one folder per class")
+
+
+def _onto(tree: FineTree, nodes: IntArray, how: str) -> Coarsening:
     """Map every class to itself or its closest ancestor among ``nodes``."""
     kept = np.zeros(len(tree.classes), dtype=bool)
     kept[nodes] = True
     place = np.full(len(kept) + 1, -1, dtype=np.int64)
     place[nodes] = np.arange(len(nodes))
     itself_or_above = np.where(kept, np.arange(len(kept)), nearest(tree.parent, kept))
-    name = f"{tree.classes.name or 'class list'}, {len(nodes):,} coarse classes"
-    coarse = ClassList.of((tree.classes[at] for at in nodes.tolist()), name)
-    return Coarsening(tree, coarse, read_only(place[itself_or_above]))
+    coarse = coarse_list(tree, (tree.classes[at] for at in nodes.tolist()))
+    return Coarsening(tree, coarse, read_only(place[itself_or_above]), how)

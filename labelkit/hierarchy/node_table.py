@@ -25,6 +25,7 @@ class NodeTable:
         depth: the number of ancestors of each node, to be checked against the parents.
         level: each node's level.
         inner: whether it is an inner node and not a class of the data.
+        level_name: the rank of each node's level.
     """
 
     ids: list[str]
@@ -34,6 +35,7 @@ class NodeTable:
     depth: list[int] = field(default_factory=list[int])
     level: list[int] = field(default_factory=list[int])
     inner: list[bool] = field(default_factory=list[bool])
+    level_name: list[str] = field(default_factory=list[str])
 
     @classmethod
     def from_networkx(cls, graph: nx.DiGraph[Hashable]) -> NodeTable:
@@ -58,6 +60,7 @@ class NodeTable:
             depth=_attribute(nodes, "depth", int),
             level=_attribute(nodes, "level", int),
             inner=_attribute(nodes, "inner", bool),
+            level_name=_attribute(nodes, "level_name", str),
         )
 
     def in_class_order(self) -> NodeTable:
@@ -84,7 +87,27 @@ class NodeTable:
             depth=_picked(self.depth, order),
             level=_picked(self.level, order),
             inner=_picked(self.inner, order),
+            level_name=_picked(self.level_name, order),
         )
+
+    def ranks(self) -> list[str]:
+        """The name of each level, from the top; empty without ranks.
+
+        Raises:
+            ValueError: there are no levels, or a level has several names.
+        """
+        if not self.level_name:
+            return []
+        if not self.level:
+            raise ValueError("level_name needs level: add the levels, or remove their names")
+        names: dict[int, str] = {}
+        for node, level, name in zip(self.ids, self.level, self.level_name, strict=True):
+            if names.setdefault(level, name) != name:
+                raise ValueError(
+                    f"{node!r} has the level_name {name!r}, but another node on level {level} has "
+                    f"{names[level]!r}. Correct it, or remove the names"
+                )
+        return [names[level] for level in sorted(names)]
 
     def parent_rows(self) -> list[int]:
         """The row of each node's parent, -1 for a root.

@@ -8,7 +8,7 @@ import functools
 import hashlib
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 Rule: TypeAlias = Literal["imagenet", "first", "shortest", "longest"]
 
 
+def _unranked() -> IntArray:
+    return read_only([])
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Taxonomy:
     """A child -> parents graph without cycles, and the one parent of each node that trees follow.
@@ -35,7 +39,9 @@ class Taxonomy:
     what the constructor does not. Node ``i`` has the parents
     ``parents[parents_start[i]:parents_start[i + 1]]``, in their given order; ``parent[i]`` is the
     one chosen by the rule, -1 for a root. ``index`` maps an id to its node. ``source`` describes
-    how the graph was made; a tree keeps it.
+    how the graph was made; a tree keeps it. ``ranks`` are the columns of a table, from coarse to
+    fine, and ``rank[i]`` is the position of node ``i``'s, -1 if it has none; both are empty for
+    other taxonomies.
     """
 
     ids: tuple[str, ...]
@@ -45,6 +51,8 @@ class Taxonomy:
     parents: IntArray
     parent: IntArray
     source: Mapping[str, str]
+    ranks: tuple[str, ...] = ()
+    rank: IntArray = field(default_factory=_unranked)
 
     def __repr__(self) -> str:
         facts = ", ".join(f"{key} {value}" for key, value in self.source.items())
@@ -290,6 +298,7 @@ class Taxonomy:
             parents=read_only(np.append(self.parents, nodes)),
             parent=read_only(np.append(self.parent, nodes)),
             source=self._source_after("custom_children", parents),
+            rank=read_only([*self.rank, *[-1] * len(nodes)]) if self.ranks else self.rank,
         )
 
     def leaves(self) -> ClassList:

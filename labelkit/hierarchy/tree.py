@@ -16,6 +16,7 @@ import numpy as np
 from labelkit import __version__
 from labelkit.errors import ClassListError, TreeFileError
 from labelkit.hierarchy.class_list import ClassList
+from labelkit.hierarchy.coarsening import Coarsening, coarsen_to_rank
 from labelkit.hierarchy.forest import (
     IntArray,
     Mask,
@@ -27,6 +28,7 @@ from labelkit.hierarchy.forest import (
     totals_below,
 )
 from labelkit.hierarchy.node_table import NodeTable
+from labelkit.hierarchy.ranks import choose_ranks
 from labelkit.hierarchy.splits import choose_inner_nodes
 from labelkit.hierarchy.tree_file import (
     REBUILD,
@@ -65,10 +67,11 @@ class SemanticTree:
         inner: (M,) the ascending indices of inner nodes: nodes that are not classes of the data but
             were added for more levels. Empty for most trees.
         level: (C,) the level whose softmax each class belongs to; by default the class's depth.
+        ranks: the name of each level, such as order, family, species; empty for most trees.
 
     Raises:
         ValueError: lengths differ, a parent is out of range, classes form a cycle, a class is not
-            on a deeper level than its parent, or a level is empty.
+            on a deeper level than its parent, a level is empty, or two levels share a name.
 
     >>> from labelkit.hierarchy import Taxonomy
     >>> taxonomy = Taxonomy.from_edges([("tabby", "cat"), ("cat", "mammal"), ("mammal", "animal")])
@@ -85,6 +88,7 @@ class SemanticTree:
     source: Mapping[str, str] = field(default_factory=dict[str, str])
     inner: IntArray = field(default_factory=_empty)
     level: IntArray = field(default_factory=_empty)
+    ranks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         count = len(self.classes)
@@ -105,11 +109,12 @@ class SemanticTree:
         )
         object.__setattr__(self, "level", level)
         _ = self.depth  # refuses a cycle
+        object.__setattr__(self, "ranks", _checked_ranks(self.ranks, len(self.counts)))
 
     def __reduce__(self) -> tuple[type[SemanticTree], tuple[object, ...]]:
         # Through the constructor, since a copied numpy array is writable again.
         fields = self.classes, self.names, self.parent, self.source, self.inner, self.level
-        return type(self), fields
+        return type(self), (*fields, self.ranks)
 
     def __repr__(self) -> str:
         counts = " ".join(map(str, self.counts[:15])) + (" ..." if len(self.counts) > 15 else "")
@@ -126,6 +131,7 @@ class SemanticTree:
         source: Mapping[str, str] | None = None,
         inner: Sequence[int] | IntArray = (),
         level: Sequence[int] | IntArray = (),
+        ranks: Iterable[str] = (),
     ) -> SemanticTree:
         """A tree from plain lists; its class list is named by ``source["class_list"]``.
 
@@ -136,6 +142,7 @@ class SemanticTree:
             source: how the tree was made.
             inner: the indices of inner nodes, ascending.
             level: C levels; the depths if empty.
+            ranks: the name of each level; none if empty.
 
         Raises:
             ClassListError: the ids are not a class list.
@@ -151,11 +158,17 @@ class SemanticTree:
             source=source,
             inner=read_only(inner),
             level=read_only(level),
+            ranks=tuple(ranks),
         )
 
     @classmethod
     def build(
-        cls, classes: ClassList, taxonomy: Taxonomy, *, inner_levels: int | Literal["all"] = 0
+        cls,
+        classes: ClassList,
+        taxonomy: Taxonomy,
+        *,
+        inner_levels: int | Literal["all"] = 0,
+        ranks: Sequence[str] | Literal["all"] = (),
     ) -> SemanticTree:
         """Place every class below the first class on its chain of parents in a taxonomy.
 
@@ -172,15 +185,21 @@ class SemanticTree:
           softmax is the usual one. A class below no inner node of a level has no target there.
         - Otherwise levels are depths, as without inner nodes, and there may be more of them.
 
+        With ``ranks``, all nodes of these columns of a table become inner nodes, even those with a
+        single branch, and each rank is a level with its name (see ``at_rank``).
+
         Args:
             classes: the class list.
             taxonomy: the children and parents.
             inner_levels: the maximum number of levels of inner nodes to add. 0 adds none; ``"all"``
                 adds every node with classes in at least two branches, by depth.
+            ranks: the ranks to keep as levels: one or several, in any order; ``"all"`` keeps those
+                that have nodes.
 
         Raises:
             ClassListError: the taxonomy does not contain some of the classes.
-            ValueError: ``inner_levels`` is negative or another word.
+            ValueError: ``inner_levels`` is negative or another word, the taxonomy has no such rank
+                above the classes, or both are given.
 
         Source: Ridnik et al. 2021, section 3.2.1, for trees without inner nodes; reproduces the
         tree published with it.
@@ -191,22 +210,45 @@ class SemanticTree:
         source = {**taxonomy.source, "labelkit": __version__}
         if classes.name:
             source["class_list"] = classes.name
+        if ranks:
+            if levels != 0:
+                raise ValueError("pass just one of inner_levels and ranks")
+            ranked = choose_ranks(taxonomy, nodes, ranks)
+            together = np.append(nodes, ranked.inner)
+            return cls._with_inner(
+                taxonomy, together, len(nodes), source, level=ranked.level, ranks=ranked.ranks
+            )
         if levels == 0:
             return cls(classes, _names(taxonomy, nodes), parent, source)
         chosen = choose_inner_nodes(taxonomy.parent, taxonomy.ids, nodes, levels)
-        together = np.concatenate([nodes, chosen.nodes])
-        all_parents = restrict(taxonomy.parent, together)
-        level = depths(all_parents)
+        together = np.append(nodes, chosen.nodes)
+        level = depths(restrict(taxonomy.parent, together))
         if (parent < 0).all():
             inner = level[len(nodes) :] if levels is None else chosen.level
             level = np.append(np.full(len(nodes), inner.max(initial=-1) + 1), inner)
+        source["inner_levels"] = str(inner_levels)
+        return cls._with_inner(taxonomy, together, len(nodes), source, level=level)
+
+    @classmethod
+    def _with_inner(  # noqa: PLR0913 -- the parts of a tree
+        cls,
+        taxonomy: Taxonomy,
+        nodes: IntArray,
+        classes: int,
+        source: Mapping[str, str],
+        *,
+        level: IntArray,
+        ranks: tuple[str, ...] = (),
+    ) -> SemanticTree:
+        """A tree of nodes of a taxonomy: first this number of classes, then inner nodes."""
         return cls.of(
-            [*classes, *(taxonomy.ids[node] for node in chosen.nodes.tolist())],
-            all_parents,
-            names=_names(taxonomy, together),
-            source=source | {"inner_levels": str(inner_levels)},
-            inner=np.arange(len(nodes), len(together)),
+            (taxonomy.ids[node] for node in nodes.tolist()),
+            restrict(taxonomy.parent, nodes),
+            names=_names(taxonomy, nodes),
+            source=source,
+            inner=np.arange(classes, len(nodes)),
             level=level,
+            ranks=ranks,
         )
 
     @classmethod
@@ -232,6 +274,7 @@ class SemanticTree:
             source=source,
             inner=np.flatnonzero(ordered.inner),
             level=ordered.level,
+            ranks=ordered.ranks(),
         )
         for node, stated, depth in zip(ordered.ids, ordered.depth, tree.depth, strict=False):
             if stated != depth:
@@ -248,7 +291,8 @@ class SemanticTree:
         The inverse of ``to_networkx``; graphs of others need no attributes. A node's ``name`` (or
         ``label``) is its name, the node's text by default. ``index`` is its position in the class
         list, the order of the graph by default. ``level`` and ``inner`` are kept, and ``depth`` is
-        checked. Text attributes of the graph become the tree's ``source``.
+        checked. ``level_name`` is the rank of a node's level. Text attributes of the graph become
+        the tree's ``source``.
 
         Args:
             graph: the nodes become ids as text.
@@ -266,7 +310,8 @@ class SemanticTree:
         """A graph with one node per class, in order, and one edge from each child to its parent.
 
         Nodes are ids with the attributes ``index``, ``name``, ``depth``, ``level`` and ``inner``
-        (whether it is an inner node). The graph's attributes are the tree's ``source``.
+        (whether it is an inner node), and ``level_name`` if the tree has ranks. The graph's
+        attributes are the tree's ``source``.
         """
         import networkx as nx
 
@@ -282,6 +327,7 @@ class SemanticTree:
                 depth=depth[at],
                 level=level[at],
                 inner=not is_class[at],
+                **({"level_name": self.ranks[level[at]]} if self.ranks else {}),
             )
         graph.add_edges_from(
             (ids[at], ids[above]) for at, above in enumerate(self.parent.tolist()) if above >= 0
@@ -298,6 +344,17 @@ class SemanticTree:
             OSError: the file cannot be read.
         """
         document = read_document(path)
+        tree = cls.of_document(document, path)
+        require_checksum(document, path)
+        return tree
+
+    @classmethod
+    def of_document(cls, document: TreeDocument, path: str | Path) -> SemanticTree:
+        """The tree of a decoded file; everything but its checksum is checked.
+
+        Raises:
+            TreeFileError: the fields do not form a tree; the message names ``path``.
+        """
         try:
             tree = cls.of(
                 document.classes,
@@ -306,6 +363,7 @@ class SemanticTree:
                 source=document.source,
                 inner=document.inner or (),
                 level=document.level or (),
+                ranks=document.ranks or (),
             )
         except (ClassListError, ValueError) as error:
             raise TreeFileError(f"{path} is damaged: {error}. {REBUILD}") from error
@@ -314,7 +372,6 @@ class SemanticTree:
                 f"{path} is damaged: it gives the digest {document.digest[:64]} for its classes, "
                 f"which have {tree.classes.digest}. {REBUILD}"
             )
-        require_checksum(document, path)
         return tree
 
     def save(self, path: str | Path) -> None:
@@ -326,7 +383,11 @@ class SemanticTree:
             TreeFileError: a name is not valid Unicode.
             OSError: the file cannot be written.
         """
-        document = TreeDocument(
+        write_document(self.document(), path)
+
+    def document(self) -> TreeDocument:
+        """The fields of the tree's file, without a checksum."""
+        return TreeDocument(
             classes=list(self.classes),
             names=list(self.names),
             parent=self.parent.tolist(),
@@ -334,8 +395,8 @@ class SemanticTree:
             source=dict(self.source),
             inner=self.inner.tolist() or msgspec.UNSET,
             level=msgspec.UNSET if np.array_equal(self.level, self.depth) else self.level.tolist(),
+            ranks=list(self.ranks) or msgspec.UNSET,
         )
-        write_document(document, path)
 
     @cached_property
     def depth(self) -> IntArray:
@@ -387,7 +448,7 @@ class SemanticTree:
     def digest(self) -> str:
         """SHA-256 of the classes, parents, inner nodes and levels, in hexadecimal.
 
-        Names and the source are not included: trees with equal digests give equal losses.
+        Names, ranks and the source are not included: trees with equal digests give equal losses.
         """
         parts = [self.classes.digest.encode()]
         for values in (self.parent, self.inner, self.level):
@@ -427,6 +488,18 @@ class SemanticTree:
             upwards.append(at)
         return read_only(upwards[::-1])
 
+    def at_rank(self, rank: str) -> Coarsening:
+        """Coarsen the classes to a rank: each class's ancestor on the level of that name.
+
+        A class without one, such as a species without a family, goes to its highest ancestor of a
+        finer rank, or stays itself; so does a class of a coarser rank. Where no rank is missing,
+        this equals ``coarsen_to_depth`` with the rank's position.
+
+        Raises:
+            ValueError: the tree has no such rank; the message lists those it has.
+        """
+        return coarsen_to_rank(self, rank)
+
     def ordered_by_level(self) -> SemanticTree:
         """The same tree over a reordered class list: level 0 first, each level a contiguous slice.
 
@@ -445,6 +518,7 @@ class SemanticTree:
             source={**self.source, "class_list": name, "order": "level"},
             inner=np.sort(place[self.inner]),
             level=self.level[order],
+            ranks=self.ranks,
         )
 
 
@@ -527,3 +601,14 @@ def _checked_level(level: IntArray, parent: IntArray, classes: ClassList) -> Int
             "deeper level than its parent"
         )
     return level
+
+
+def _checked_ranks(ranks: Sequence[str], levels: int) -> tuple[str, ...]:
+    if isinstance(ranks, str) or (ranks and len(ranks) != levels):
+        raise ValueError(f"ranks are {ranks!r}, expected one name for each of {levels} levels")
+    wrong = [rank for rank in ranks if not isinstance(rank, str) or rank.splitlines() != [rank]]
+    if wrong:
+        raise ValueError(f"rank {wrong[0]!r} is not one non-empty line of text")
+    if len(set(ranks)) < len(ranks):
+        raise ValueError(f"ranks are {', '.join(ranks)}: each level needs its own name")
+    return tuple(map(str, ranks))

@@ -14,7 +14,7 @@ from labelkit.file_kinds import BEGINNING, TREE_FORMAT, is_tree, known_kind
 from labelkit.files import replace_file, require_regular_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 FORMAT = TREE_FORMAT
 VERSION = 1
@@ -36,7 +36,7 @@ class TreeHeader(msgspec.Struct):
 
 
 class TreeDocument(msgspec.Struct, forbid_unknown_fields=True):
-    """A whole tree file, with its fields in order; ``inner`` and ``level`` only if needed.
+    """A whole tree file, with its fields in order; ``inner`` to ``ranks`` only if needed.
 
     ``digest`` identifies the class list, as everywhere; ``checksum`` covers all other fields.
     """
@@ -48,15 +48,14 @@ class TreeDocument(msgspec.Struct, forbid_unknown_fields=True):
     source: dict[str, str]
     inner: list[ClassIndex] | msgspec.UnsetType = msgspec.UNSET
     level: list[ClassIndex] | msgspec.UnsetType = msgspec.UNSET
+    ranks: list[str] | msgspec.UnsetType = msgspec.UNSET
     checksum: str = ""
     format: str = FORMAT
     version: int = VERSION
 
     def expected_checksum(self) -> str:
-        """SHA-256 of all other fields as JSON with sorted keys and no spaces, in hexadecimal."""
-        fields = {name: value for name, value in self.fields() if name != "checksum"}
-        text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return hashlib.sha256(text.encode()).hexdigest()
+        """SHA-256 of all other fields, in hexadecimal."""
+        return checksum_of({name: value for name, value in self.fields() if name != "checksum"})
 
     def fields(self) -> Iterator[tuple[str, object]]:
         """Name and value of the fields that are present, in the order of the file."""
@@ -74,8 +73,23 @@ FIELDS = (
     "source",
     "inner",
     "level",
+    "ranks",
     "checksum",
 )
+
+
+def checksum_of(fields: Mapping[str, object]) -> str:
+    """SHA-256 of fields as JSON with sorted keys and no spaces, in hexadecimal."""
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def one_line_per_field(fields: Iterable[tuple[str, object]]) -> bytes:
+    """JSON in which each field has a line: the same fields give the same bytes."""
+    lines = (
+        msgspec.json.encode(name) + b": " + msgspec.json.encode(value) for name, value in fields
+    )
+    return b"{\n" + b",\n".join(lines) + b"\n}\n"
 
 
 def read_document(path: str | Path) -> TreeDocument:
@@ -129,11 +143,7 @@ def write_document(document: TreeDocument, path: str | Path) -> None:
     except UnicodeEncodeError as error:
         near = error.object[max(0, error.start - 20) : error.start + 20]
         raise TreeFileError(f"{path}: invalid Unicode near {near!r}. Rename that class") from error
-    lines = (
-        msgspec.json.encode(name) + b": " + msgspec.json.encode(value)
-        for name, value in document.fields()
-    )
-    replace_file(Path(path), b"{\n" + b",\n".join(lines) + b"\n}\n")
+    replace_file(Path(path), one_line_per_field(document.fields()))
 
 
 def is_tree_file(path: str | Path) -> bool:

@@ -222,6 +222,7 @@ class TreeLevel:
         inner: how many of them are inner nodes.
         share: its share of all nodes, 0 to 1.
         weight: its weight in the semantic softmax loss, ``min(20, sum N_j / sum_{j>=k} N_j)``.
+        rank: its name, such as family; empty in most trees.
     """
 
     level: int
@@ -229,6 +230,7 @@ class TreeLevel:
     inner: int
     share: float
     weight: float
+    rank: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,10 +298,11 @@ def tree_levels(tree: SemanticTree) -> tuple[TreeLevel, ...]:
     """The levels of a tree, from the top down."""
     inner = np.bincount(tree.level[tree.inner], minlength=len(tree.counts)).tolist()
     total = sum(tree.counts)
-    columns = zip(tree.counts, inner, paper_level_weights(tree.counts), strict=True)
+    ranks = tree.ranks or [""] * len(tree.counts)
+    columns = zip(tree.counts, inner, paper_level_weights(tree.counts), ranks, strict=True)
     return tuple(
-        TreeLevel(k, nodes, added, nodes / total, weight)
-        for k, (nodes, added, weight) in enumerate(columns)
+        TreeLevel(k, nodes, added, nodes / total, weight, rank)
+        for k, (nodes, added, weight, rank) in enumerate(columns)
     )
 
 

@@ -83,6 +83,7 @@ def tree_data(tree: SemanticTree, definitions: Mapping[str, str]) -> dict[str, o
         "parent": place[tree.parent[order]].tolist(),
         "index": order,
         "inner": np.sort(place[tree.inner]).tolist(),
+        "ranks": [readable(rank) for rank in tree.ranks],
         "definitions": [definitions.get(identity, "") for identity in ids] if definitions else [],
     }
     # In most trees levels equal depths, which the page computes itself.

@@ -348,3 +348,53 @@ def test_nothing_heavy_is_imported(statement: str, forbidden: list[str]) -> None
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout == "[]\n"
+
+
+RANKED = "order,family,species\nO,F,a\nO,F,b\nO,,c\nP,G,d\n"
+
+
+def test_ranks_of_a_table_become_named_levels(folder: Path, monkeypatch) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "table.csv").write_text(RANKED)
+    run = labelkit("build-tree", "--taxonomy", "table.csv", "-o", "flat.json")
+    assert "--ranks all makes the table's ranks levels (order, family, species)" in run.text
+    run = labelkit("build-tree", "--taxonomy", "table.csv", "--ranks", "-o", "all.json")
+    assert "levels 3: order, family, species" in run.text
+    assert "classes with a target 4 3 4" in run.text
+    tree = SemanticTree.load("all.json")
+    assert (tree.ranks, tree.counts) == (("order", "family", "species"), (2, 2, 4))
+    some = ["--taxonomy", "table.csv", "--ranks", "family, species", "-o", "some.json"]
+    assert json.loads(labelkit("build-tree", *some, "--json").out)["ranks"] == ["family", "species"]
+    text = labelkit("inspect", "all.json").text
+    assert "rank level classes inner share weight order 0 0 2" in text
+    assert "level 1 (family), 2 classes" in labelkit("inspect", "all.json", "--path", "F").text
+    levels = json.loads(labelkit("inspect", "all.json", "--json").out)["levels"]
+    assert [level["rank"] for level in levels] == ["order", "family", "species"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--ranks", "tribe"], "table.csv has no rank 'tribe', only order, family, species"),
+        (["--ranks", "order,"], "'order,' is neither 'all' nor names separated by commas"),
+        (["--ranks", "all", "--inner"], "use just one of --ranks and --inner"),
+        (["--ranks", "all", "--columns", "family,species", "--inner-levels", "2"], "just one of"),
+    ],
+)
+def test_wrong_ranks_are_wrong_usage(
+    options: list[str], message: str, folder: Path, monkeypatch
+) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "table.csv").write_text(RANKED)
+    run = labelkit("build-tree", "--taxonomy", "table.csv", *options, "-o", "tree.json")
+    assert run.code == 2
+    assert message in run.text
+    assert not (folder / "tree.json").exists()
+
+
+def test_wordnet_and_edge_lists_have_no_ranks(folder: Path, monkeypatch) -> None:
+    monkeypatch.chdir(folder)
+    for source in (["photos"], ["--taxonomy", "pets.csv"]):
+        run = labelkit("build-tree", *source, "--ranks", "all", "-o", "tree.json")
+        assert run.code == 2
+        assert "has no ranks: only a table of columns" in run.text

@@ -21,12 +21,12 @@ FEW = 3  # with this many rows, a first column without repetition is not taken f
 
 @dataclass
 class PathNodes:
-    """The nodes above the classes, each identified by the path of cells that leads to it."""
+    """The nodes above the classes, each identified by its column and the path of cells to it."""
 
     texts: list[str] = field(default_factory=list[str])
-    paths: list[str] = field(default_factory=list[str])
+    columns: list[int] = field(default_factory=list[int])
     parents: list[int] = field(default_factory=list[int])
-    below: dict[tuple[int, str], int] = field(default_factory=dict[tuple[int, str], int])
+    below: dict[tuple[int, int, str], int] = field(default_factory=dict[tuple[int, int, str], int])
     ends: dict[tuple[str, ...], int] = field(default_factory=dict[tuple[str, ...], int])
 
     def end_of(self, cells: tuple[str, ...]) -> int:
@@ -35,19 +35,33 @@ class PathNodes:
         if node is not None:
             return node
         node = ROOT
-        for text in filter(None, cells):
-            node = self._child(node, text)
+        for column, text in enumerate(cells):
+            if text:
+                node = self._child(node, column, text)
         self.ends[cells] = node
         return node
 
-    def _child(self, node: int, text: str) -> int:
-        child = self.below.get((node, text))
+    def _child(self, node: int, column: int, text: str) -> int:
+        child = self.below.get((node, column, text))
         if child is None:
-            child = self.below[node, text] = len(self.texts)
+            child = self.below[node, column, text] = len(self.texts)
             self.texts.append(text)
-            self.paths.append(text if node == ROOT else f"{self.paths[node]}/{text}")
+            self.columns.append(column)
             self.parents.append(node)
         return child
+
+    def paths(self, ranks: Sequence[str]) -> list[str]:
+        """The texts from the root to each node, joined by ``/``.
+
+        Where a parent has the same text in two columns, since empty cells are skipped, the rank
+        follows in parentheses.
+        """
+        alike = Counter(zip(self.parents, self.texts, strict=True))
+        paths: list[str] = []
+        for parent, text, column in zip(self.parents, self.texts, self.columns, strict=True):
+            label = text if alike[parent, text] == 1 else f"{text} ({ranks[column]})"
+            paths.append(label if parent == ROOT else f"{paths[parent]}/{label}")
+        return paths
 
 
 def columns_graph(table: Table, columns: Sequence[str] | None, *, explicit: bool) -> FileGraph:
@@ -83,15 +97,17 @@ def columns_graph(table: Table, columns: Sequence[str] | None, *, explicit: bool
         classes[class_id] = above
     if "" in seen:
         raise _without_class(table, seen[""], picked[-1], explicit=explicit)
-    ids = _inner_ids(table, inner, classes)
+    ranks = tuple(table.first[at] for at in picked)
+    ids = _inner_ids(table, inner, classes, ranks)
     names = {node: text for node, text in zip(ids, inner.texts, strict=True) if node != text}
     above_of = [*ids, None]  # ROOT finds the last
     parents = {class_id: above_of[at] for class_id, at in classes.items()}
     parents.update(zip(ids, (above_of[at] for at in inner.parents), strict=True))
-    return FileGraph(parents, names, f"columns: {_shown([table.first[at] for at in picked])}")
+    rank = [*[len(ranks) - 1] * len(classes), *inner.columns]
+    return FileGraph(parents, names, f"columns: {_shown(ranks)}", ranks, rank)
 
 
-def _shown(columns: list[str]) -> str:
+def _shown(columns: Sequence[str]) -> str:
     ends = columns if len(columns) <= 8 else [*columns[:3], "...", columns[-1]]
     return " > ".join(ends)
 
@@ -163,21 +179,25 @@ def _refuse_repeat(table: Table, rows: list[tuple[str, ...]], before: int, numbe
     lines = f"lines {table.lines[before + 1]} and {table.lines[number + 1]}"
     if table.rows[before + 1] == table.rows[number + 1]:
         raise TaxonomyError(f"{table.path}: duplicate class {class_id!r} ({lines}). Remove one")
-    one, other = (tuple(filter(None, rows[at][:-1])) for at in (before, number))
+    one, other = (rows[at][:-1] for at in (before, number))
     if one != other:
+        first, second = (" > ".join(filter(None, row)) or "the root" for row in (one, other))
+        if first == second:  # in different columns
+            first, second = (" > ".join(cell or "(empty)" for cell in row) for row in (one, other))
         raise TaxonomyError(
-            f"{table.path}: class {class_id!r} is at two places ({lines}): "
-            f"{' > '.join(one) or 'the root'}, and {' > '.join(other) or 'the root'}. Class ids "
-            "must be unique: correct one line, or add a last column of unique ids"
+            f"{table.path}: class {class_id!r} is at two places ({lines}): {first}, and {second}. "
+            "Class ids must be unique: correct one line, or add a last column of unique ids"
         )
 
 
-def _inner_ids(table: Table, inner: PathNodes, classes: dict[str, int]) -> list[str]:
+def _inner_ids(
+    table: Table, inner: PathNodes, classes: dict[str, int], ranks: Sequence[str]
+) -> list[str]:
     """Each inner node's text if it is unique, and otherwise its path."""
     uses = Counter(inner.texts)
     ids: list[str] = []
     taken = set(classes)
-    for text, path in zip(inner.texts, inner.paths, strict=True):
+    for text, path in zip(inner.texts, inner.paths(ranks), strict=True):
         node = text if uses[text] == 1 and text not in classes else path
         if node in classes and path == text:
             node = f"/{text}"  # a root with the name of a class, whose path equals its text

@@ -30,11 +30,15 @@ class FileGraph:
         parents: id -> its parent, its parents in order, or none for a root.
         names: id -> its name, where it differs from the id.
         read_as: how the file was read, for people: its form, and the meaning of its columns.
+        ranks: the columns of a table, from coarse to fine; empty for other forms.
+        rank: the position of each id's rank, in the order of ``parents``.
     """
 
     parents: Parents
     names: Mapping[str, str]
     read_as: str
+    ranks: tuple[str, ...] = ()
+    rank: Sequence[int] = ()
 
 
 @dataclass(frozen=True)

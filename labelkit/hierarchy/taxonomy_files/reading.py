@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from labelkit.errors import TaxonomyError
 from labelkit.files import read_utf8
+from labelkit.hierarchy.forest import read_only
 from labelkit.hierarchy.taxonomy import Taxonomy
 from labelkit.hierarchy.taxonomy_files.columns import columns_graph
 from labelkit.hierarchy.taxonomy_files.edge_order import EdgeOrder
@@ -46,7 +47,7 @@ def read_taxonomy(
     *columns*: a table with a header and one row per class, from the coarsest column to the class
     ids. Equal cells with different cells to their left are different nodes: the id of such an inner
     node is its path, joined by ``/``. Class ids are the last column, unchanged. An empty cell skips
-    its rank.
+    its rank. The columns are the taxonomy's ``ranks``, which a tree can keep as its levels.
 
     *nested*: JSON, as Open Images' ``{"LabelName": ..., "Subcategory": [...]}`` (its ``Part`` lists
     are parts, not children, and are left out), as ``{"id" or "name": ..., "children": [...]}``, or
@@ -161,4 +162,10 @@ def _taxonomy(path: Path, graph: FileGraph, title: str | None) -> Taxonomy:
         )
     except TaxonomyError as error:
         raise TaxonomyError(f"{path}: {error}") from error
-    return replace(taxonomy, source={**taxonomy.source, "read_as": graph.read_as})
+    # The taxonomy's ids are the keys of the graph's parents, in their order.
+    return replace(
+        taxonomy,
+        source={**taxonomy.source, "read_as": graph.read_as},
+        ranks=graph.ranks,
+        rank=read_only(graph.rank),
+    )

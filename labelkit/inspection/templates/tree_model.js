@@ -22,6 +22,7 @@ class TreeModel {
       if (this.parent[at] >= 0) this.below[this.parent[at]] += this.below[at] + 1 - this.inner[at];
     }
     this.level = data.level.length ? Int32Array.from(data.level) : this.depth;
+    this.ranks = data.ranks; // the names of the levels, or none
     this.start = new Int32Array(n + 2); // node k's children: kids[start[k]] to kids[start[k + 1] - 1]
     for (const above of this.parent) this.start[(above < 0 ? n : above) + 1]++;
     for (let at = 0; at <= n; at++) this.start[at + 1] += this.start[at];
@@ -165,6 +166,11 @@ class TreeModel {
     const chain = [];
     for (; at >= 0; at = this.parent[at]) chain.push(at);
     return chain.reverse();
+  }
+
+  /** A level's number and name. */
+  levelName(level) {
+    return this.ranks.length ? `${level} (${this.ranks[level]})` : `${level}`;
   }
 
   /** How many classes and inner nodes each level has. */

@@ -28,7 +28,7 @@ function showUnknown(id) {
 
 function factList(at) {
   const facts = [
-    ["level", number(model.level[at])],
+    ["level", model.levelName(model.level[at])],
     ...(model.level[at] === model.depth[at] ? [] : [["depth", number(model.depth[at])]]),
     ["classes below", number(model.below[at])],
     ["directly below", number(model.children(at))],
@@ -149,9 +149,10 @@ function drawLevels(levels) {
 
 function drawBar(bar, most, narrow) {
   const range = bar.first === bar.last ? `${bar.first}` : `${bar.first} to ${bar.last}`;
+  const name = bar.first === bar.last ? model.levelName(bar.first) : range;
   const column = pressable("", () => unfold((at) => model.level[at] < bar.last));
   const inner = bar.inner ? `, ${called(bar.inner, "inner node", "inner nodes")}` : "";
-  column.title = `level ${range}: ${called(bar.classes, "class", "classes")}${inner}. Click to open the tree down to it.`;
+  column.title = `level ${name}: ${called(bar.classes, "class", "classes")}${inner}. Click to open the tree down to it.`;
   column.setAttribute("aria-label", column.title);
   const stack = make("span", "bar");
   for (const [kind, count] of [["inner", bar.inner], ["", bar.classes]]) {
