@@ -72,6 +72,10 @@ class TreeFileError(LabelkitError):
     """A tree file is damaged or of an unknown version."""
 
 
+class CoarseningFileError(LabelkitError):
+    """A coarsening file is damaged or of an unknown version."""
+
+
 class DatasetError(LabelkitError):
     """A folder has no images, or an image cannot be read."""
 

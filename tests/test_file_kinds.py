@@ -14,9 +14,12 @@ from labelkit.hierarchy import (
     ClassList,
     SemanticTree,
     Taxonomy,
+    coarsen,
+    load_coarsening,
     read_class_list,
     read_name_file,
     read_taxonomy,
+    save_coarsening,
 )
 from labelkit.label_maps import LabelMapFile
 from tests.command import labelkit
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 GOLDEN = Path(__file__).parents[1] / "label_maps" / "golden" / "cell.h5"
 MAPS = "is a label-map file, or other HDF5: look at it with labelkit inspect"
 TREE = "is a labelkit tree"
+COARSE = "is a coarsening from labelkit coarsen"
 
 
 @pytest.fixture
@@ -34,11 +38,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A tree and a label-map file, each under every suffix that the other kinds have."""
     monkeypatch.chdir(tmp_path)
     taxonomy = Taxonomy.from_edges([("cat", "pet"), ("dog", "pet")])
-    SemanticTree.build(ClassList.of(["cat", "dog", "pet"]), taxonomy).save("tree.json")
+    tree = SemanticTree.build(ClassList.of(["cat", "dog", "pet"]), taxonomy)
+    tree.save("tree.json")
+    save_coarsening(coarsen(tree, 1), "coarse.json")
     for suffix in ("json", "h5", "csv", "pth", "tsv", "toml", "txt"):
         shutil.copy(GOLDEN, f"maps.{suffix}")
         if suffix != "json":
             shutil.copy("tree.json", f"tree.{suffix}")
+            shutil.copy("coarse.json", f"coarse.{suffix}")
     return tmp_path
 
 
@@ -57,6 +64,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (read_taxonomy, "tree.json", TREE),
         (read_name_file, "maps.tsv", MAPS),
         (read_name_file, "tree.tsv", TREE),
+        (load_coarsening, "tree.json", TREE),
+        (load_coarsening, "maps.h5", MAPS),
+        (SemanticTree.load, "coarse.json", COARSE),
+        (LabelMapFile.open, "coarse.h5", COARSE),
+        (import_tree, "coarse.json", COARSE),
+        (import_tree, "coarse.csv", COARSE),
+        (import_tree, "coarse.pth", COARSE),
+        (read_taxonomy, "coarse.json", COARSE),
+        (read_name_file, "coarse.tsv", COARSE),
     ],
 )
 @pytest.mark.usefixtures("folder")
@@ -82,6 +98,11 @@ def test_a_loader_says_what_the_file_is(
         (["build-tree", "maps.h5", "-o", "x.json"], MAPS),
         (["build-tree", "tree.json", "--taxonomy", "maps.csv", "-o", "x.json"], MAPS),
         (["match-names", "maps.h5", "-o", "x.tsv"], MAPS),
+        (["verify", "coarse.h5"], COARSE),
+        (["train", "coarse.toml"], COARSE),
+        (["convert", "coarse.json", "-o", "x.csv"], COARSE),
+        (["coarsen", "maps.h5", "--depth", "0", "-o", "x.json"], MAPS),
+        (["coarsen", "coarse.json", "--depth", "0", "-o", "x.json"], COARSE),
     ],
 )
 @pytest.mark.usefixtures("folder")
@@ -93,10 +114,13 @@ def test_a_command_says_what_the_file_is(arguments: list[str], kind: str) -> Non
         "tree.h5",
         "tree.toml",
         "maps.toml",
+        "coarse.h5",
+        "coarse.toml",
     }
 
 
 @pytest.mark.usefixtures("folder")
-def test_inspect_opens_both_under_any_name() -> None:
+def test_inspect_opens_all_under_any_name() -> None:
+    assert "Coarsening coarse.txt" in labelkit("inspect", "coarse.txt").text
     assert "Tree tree.h5" in labelkit("inspect", "tree.h5").text
     assert labelkit("inspect", "maps.json").code == 0

@@ -17,11 +17,12 @@ from labelkit.memory import keep_freed_memory
 COMMANDS = {
     "demo": "Run the whole pipeline on real photos, without a download.",
     "build-tree": "Build a semantic tree from a class list.",
+    "coarsen": "Map the classes of a tree to fewer, coarser ones.",
     "match-names": "Match plain class names to WordNet synsets.",
     "teachers": "List the teachers, or check one before a long run.",
     "fidelity": "Measure how close label maps come to a teacher's predictions for crops.",
     "relabel": "Make a label map of every image in a folder.",
-    "inspect": "Summarise a tree or a label-map file; draw one image.",
+    "inspect": "Summarise a tree, a coarsening or a label-map file; draw one image.",
     "verify": "Check a label-map file against its checksums, its images and its teacher.",
     "merge": "Merge label-map files that were made in parts.",
     "convert": "Convert a tree or label maps from or to another project's format.",

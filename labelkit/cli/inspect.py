@@ -1,4 +1,4 @@
-"""``labelkit inspect``: what a tree or a label-map file holds, as text, JSON, pictures or pages."""
+"""``labelkit inspect``: what labelkit's files hold, as text, JSON, pictures or pages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from labelkit.cli.options import (
 from labelkit.wording import file_size, printable
 
 if TYPE_CHECKING:
-    from labelkit.hierarchy import SemanticTree
+    from labelkit.hierarchy import Coarsening, SemanticTree
     from labelkit.label_maps import LabelMapFile
 
 EPILOG = """\b
@@ -106,12 +106,12 @@ def command(  # noqa: PLR0913, PLR0917 -- one per command-line option
     overwrite: bool,  # noqa: FBT001 -- a flag of the command line
     as_json: bool,  # noqa: FBT001 -- likewise
 ) -> None:
-    """Summarize the tree or label-map file PATH, or show one of its entries.
+    """Summarize the tree, coarsening or label-map file PATH, or show one of its entries.
 
-    The content of PATH decides which of the two it is. A CLASS is an id or a name; if several
+    The content of PATH decides which of these it is. A CLASS is an id or a name; if several
     classes share a name, all of them are shown. Without -o, everything is printed.
     """
-    from labelkit.hierarchy import SemanticTree
+    from labelkit.hierarchy import Coarsening, SemanticTree
     from labelkit.inspection import open_artifact
 
     tree_options, map_options = (
@@ -121,6 +121,10 @@ def command(  # noqa: PLR0913, PLR0917 -- one per command-line option
     if as_json and (tree_options.given or key is not None or output):
         raise click.UsageError("--json prints the summary of a whole file: use it alone")
     opened = open_artifact(path)
+    if isinstance(opened, Coarsening):
+        _check_coarsening_options(path, tree_options, map_options, output)
+        _print_coarsening(path, opened, as_json=as_json)
+        return
     if isinstance(opened, SemanticTree):
         _check_tree_options(path, tree_options, map_options, output)
         if output:
@@ -138,6 +142,30 @@ def command(  # noqa: PLR0913, PLR0917 -- one per command-line option
             _draw_label_maps(opened, images, key, target)
         else:
             _print_label_maps(opened, map_options, as_json=as_json)
+
+
+def _check_coarsening_options(
+    path: Path, tree_options: TreeOptions, options: ImageOptions, output: Path | None
+) -> None:
+    """Refuse all options but --json, which are for other files."""
+    given = tree_options.given
+    given += ["--key"] if options.key is not None else []
+    given += ["--images"] if options.images else []
+    given += ["-o"] if output else []
+    if given:
+        raise click.UsageError(
+            f"{path} is a coarsening: {given[0]} is for trees or label maps. inspect shows its "
+            "classes, and the tree that it was made from has the rest"
+        )
+
+
+def _print_coarsening(path: Path, coarsening: Coarsening, *, as_json: bool) -> None:
+    from labelkit.cli.coarsen import print_coarsening, print_coarsening_json
+
+    if as_json:
+        print_coarsening_json(path, coarsening)
+    else:
+        print_coarsening(path, coarsening)
 
 
 def _check_tree_options(

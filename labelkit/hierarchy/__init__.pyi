@@ -14,6 +14,10 @@ from .coarsening import (
     coarsen_to_ancestors as coarsen_to_ancestors,
     coarsen_to_depth as coarsen_to_depth,
 )
+from .coarsening_file import (
+    load_coarsening as load_coarsening,
+    save_coarsening as save_coarsening,
+)
 from .distances import (
     DistanceKind as DistanceKind,
     distance_table as distance_table,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labelkit.errors import ClassListError
+from labelkit.file_kinds import BEGINNING, is_coarsening
 from labelkit.files import read_utf8
 from labelkit.hierarchy.class_list import ClassList
 from labelkit.hierarchy.tree_file import is_tree_file
@@ -96,13 +97,15 @@ def read_class_list(source: str | Path) -> ClassList:
     A *named list* is a key of ``NAMED_LISTS``. A string that is one always means the list: write
     ``./imagenet-1k`` (or pass a ``Path``) for a file or a folder of that name.
 
-    A *tree file* of labelkit gives the tree's data classes, without inner nodes.
+    A *tree file* of labelkit gives the tree's data classes, without inner nodes; a *coarsening*
+    (from ``labelkit coarsen``) gives its coarse classes.
 
     Raises:
         FileNotFoundError: no such file, folder or named list; the message lists the names.
         ClassListError: the ids are empty, duplicate, or not text; the file is a table, JSON or a
             name file; or a folder contains no class folders.
         TreeFileError: a tree file is damaged or of another version.
+        CoarseningFileError: a coarsening is damaged or of another version.
         OSError: the file or folder cannot be read.
     """
     if isinstance(source, str) and source in NAMED_LISTS:
@@ -174,12 +177,16 @@ def _read_named(name: str) -> ClassList:
 
 
 def _read_file(path: Path) -> ClassList:
-    """The ids of a text file, or the data classes of a tree file."""
+    """The ids of a text file, the data classes of a tree file, or a coarsening's classes."""
     text = read_utf8(path, ClassListError, ONE_PER_LINE)
     if text.lstrip().startswith("{") and is_tree_file(path):
         from labelkit.hierarchy.tree import SemanticTree  # numpy, which other lists do not need
 
         return SemanticTree.load(path).data_classes
+    if is_coarsening(text[:BEGINNING].encode()):
+        from labelkit.hierarchy.coarsening_file import load_coarsening
+
+        return load_coarsening(path).classes
     lines = _lines(text)
     _refuse_other_files(path, text, lines)
     first: dict[str, int] = {}

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,8 @@ from labelkit.image_folders import class_folders
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from labelkit.hierarchy.tree_file import TreeDocument
 
 
 class FineTree(Protocol):
@@ -69,6 +72,10 @@ class FineTree(Protocol):
         """Of classes, parents, inner nodes and levels."""
         ...
 
+    def document(self) -> TreeDocument:
+        """The fields of the tree's file."""
+        ...
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Coarsening:
@@ -105,6 +112,26 @@ class Coarsening:
         """The number of data classes in each coarse class: G numbers."""
         coarse = self.index[self.tree.is_data_class]
         return tuple(np.bincount(coarse[coarse >= 0], minlength=len(self.classes)).tolist())
+
+    @cached_property
+    def ranks(self) -> dict[str, int]:
+        """The number of coarse classes of each rank, from coarse to fine; empty without ranks.
+
+        In the families of a table, a species without one counts as its genus or as itself.
+        """
+        if not self.tree.ranks:
+            return {}
+        position = self.tree.classes.index
+        levels = self.tree.level[[position[coarse] for coarse in self.classes]]
+        counts = np.bincount(levels, minlength=len(self.tree.ranks)).tolist()
+        return {rank: n for rank, n in zip(self.tree.ranks, counts, strict=True) if n}
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the fine tree, the coarse classes and the map, in hexadecimal."""
+        index = self.index.astype("<i8").tobytes()
+        parts = [self.tree.digest.encode(), self.classes.digest.encode(), index]
+        return hashlib.sha256(b"".join(parts)).hexdigest()
 
     @cached_property
     def left_out(self) -> tuple[str, ...]:

@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING
 
 from labelkit.data import RowFinder, open_image
 from labelkit.errors import DatasetError, LabelkitError, LabelMapError
-from labelkit.file_kinds import BEGINNING, is_hdf5, is_tree
-from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy, match_names
+from labelkit.file_kinds import BEGINNING, is_coarsening, is_hdf5, is_tree
+from labelkit.hierarchy import (
+    ClassList,
+    Coarsening,
+    SemanticTree,
+    Taxonomy,
+    load_coarsening,
+    match_names,
+)
 from labelkit.image_folders import image_path
 from labelkit.label_maps import LabelMapFile
 from labelkit.wording import printable, readable
@@ -32,11 +39,11 @@ _OTHER_FORMATS = {  # of labelkit convert, besides labelkit's own trees
 }
 
 
-def open_artifact(path: str | os.PathLike[str]) -> SemanticTree | LabelMapFile:
-    """Open a tree or a label-map file; its first bytes decide which it is, not its name.
+def open_artifact(path: str | os.PathLike[str]) -> SemanticTree | Coarsening | LabelMapFile:
+    """Open a tree, a coarsening or a label-map file; its first bytes decide which, not its name.
 
     Raises:
-        LabelkitError: neither of the two, or damaged; the message describes what was found.
+        LabelkitError: none of these, or damaged; the message describes what was found.
         FileNotFoundError: no such file.
     """
     path = Path(path)
@@ -48,12 +55,14 @@ def open_artifact(path: str | os.PathLike[str]) -> SemanticTree | LabelMapFile:
         return LabelMapFile.open(path)
     if is_tree(beginning):
         return SemanticTree.load(path)
+    if is_coarsening(beginning):
+        return load_coarsening(path)
     if beginning and (what := _OTHER_FORMATS.get(path.suffix.lower())):
         raise LabelkitError(f"{path} is not a labelkit tree but {what}. {_conversion_hint(path)}")
     found = f"begins with {beginning[:16]!r}" if beginning else "is empty"
     raise LabelkitError(
-        f"{path} {found}, expected a tree (from labelkit build-tree) or a label-map file (from "
-        "labelkit relabel)"
+        f"{path} {found}, expected a tree (from labelkit build-tree), a label-map file (from "
+        "labelkit relabel) or a coarsening (from labelkit coarsen)"
     )
 
 

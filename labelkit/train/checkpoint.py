@@ -92,7 +92,8 @@ class Checkpoint:
     Attributes:
         recipe: the fields that determine the run's results, by dotted name.
         classes: the class list of the student's outputs.
-        labels: the digest of the tree or label maps that give the labels; empty for hard labels.
+        labels: the digests of the tree or label maps that give the labels, and of the coarsening;
+            empty for hard labels.
         images: the digest of the images' names, without those left out.
         records: all epochs so far.
         model: the student's ``state_dict``.
@@ -176,8 +177,9 @@ class Checkpoint:
         )
         if self.labels != labels:
             raise TrainingError(
-                f"{path} was trained with other labels for the same classes: the recipe's tree or "
-                f"label-map file has changed since. Restore that file. Or: {START_AGAIN.lower()}"
+                f"{path} was trained with other labels for the same classes: the recipe's tree, "
+                "label-map file or coarsening has changed since. Restore that file. Or: "
+                f"{START_AGAIN.lower()}"
             )
         if self.images != images:
             raise TrainingError(

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from torchvision.datasets import ImageFolder
 
+    from labelkit.hierarchy import Coarsening
     from labelkit.train.recipe import Data
 
 Draw: TypeAlias = tuple[int, int]
@@ -64,6 +65,20 @@ def open_folder(root: str, field: str) -> ImageFolder:
         raise DatasetError(
             f"{field}: {root} needs one folder of images per class: {error}"
         ) from None
+
+
+def coarsen_folder(folder: ImageFolder, coarsening: Coarsening) -> None:
+    """Give a folder's images the coarse class of their folder, and the folder the coarse classes.
+
+    Raises:
+        ClassListError: a folder is not a class of the tree, or belongs to no coarse class.
+    """
+    label = coarsening.for_folders(folder.classes)
+    folder.samples = [(path, label(index)) for path, index in folder.samples]
+    folder.imgs = folder.samples
+    folder.targets = [index for _, index in folder.samples]
+    folder.classes = list(coarsening.classes)
+    folder.class_to_idx = {name: index for index, name in enumerate(folder.classes)}
 
 
 def folder_classes(folder: ImageFolder) -> ClassList:

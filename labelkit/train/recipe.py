@@ -51,6 +51,8 @@ class Data(_Section, frozen=True):
     Attributes:
         train: folder with one folder of images per class.
         val: the same, for the evaluation after each epoch.
+        coarsening: a file made by ``labelkit coarsen``: each folder then counts as its coarse
+            class.
         image_size: side of the model's square input, in pixels.
         crop_scale: smallest and largest area of a training crop, as a fraction of the image's.
         crop_pct: in evaluation, ``image_size`` divided by the short side after resizing.
@@ -63,6 +65,7 @@ class Data(_Section, frozen=True):
 
     train: Text
     val: Text
+    coarsening: Text | None = None
     image_size: Side = 224
     crop_scale: tuple[Share, Share] = (0.08, 1.0)
     crop_pct: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.875

@@ -13,13 +13,19 @@ import numpy as np
 from torch import nn
 
 from labelkit.data import LabelMapDataset
-from labelkit.errors import ClassListMismatch, RecipeError
-from labelkit.hierarchy import ClassList, SemanticTree
+from labelkit.errors import ClassListError, ClassListMismatch, RecipeError
+from labelkit.hierarchy import ClassList, Coarsening, SemanticTree, load_coarsening
 from labelkit.label_maps import LabelMapFile
 from labelkit.losses import SemanticSoftmaxLoss, SoftTargetCrossEntropy
 from labelkit.metrics import SemanticAccuracy, TopKAccuracy
 from labelkit.train.checked_images import CheckedImages
-from labelkit.train.data import FolderSamples, folder_classes, make_transforms, open_folder
+from labelkit.train.data import (
+    FolderSamples,
+    coarsen_folder,
+    folder_classes,
+    make_transforms,
+    open_folder,
+)
 from labelkit.train.evaluation import MeanLoss, Metric
 from labelkit.train.recipe import (
     HardLabels,
@@ -31,6 +37,8 @@ from labelkit.train.recipe import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from torchvision.datasets import ImageFolder
     from torchvision.transforms import v2
 
@@ -39,6 +47,7 @@ NEW_MAPS = (
     "Folders with plain names, not ids such as n01440764, also need --names: labelkit match-names"
 )
 NEW_TREE = "Build the tree from a list that includes them: labelkit build-tree CLASSES -o TREE"
+_Transforms = tuple["v2.Transform", "v2.Transform"]
 SAME_FOLDERS = "Training and evaluation data need the same class folders"
 
 
@@ -54,7 +63,8 @@ class Task:
         loss: of logits (B, C) and the batch's targets.
         val_loss: of logits (B, C) and class indices (B,), without smoothing.
         images: what the check of all images found.
-        labels: the digest of the tree or label maps that give the labels; empty for hard labels.
+        labels: the digests of the tree or label maps that give the labels, and of the coarsening;
+            empty for hard labels.
         tree: the tree of semantic softmax, else None.
     """
 
@@ -110,13 +120,27 @@ def build_task(recipe: Recipe) -> Task:
         DatasetError: a folder is missing or empty, or images cannot be read; the message names
             them all.
         ClassListMismatch: a folder is not in the class list; the message says what to do.
+        ClassListError: a folder has no coarse class.
         TreeFileError: the tree file is damaged.
+        CoarseningFileError: the coarsening is damaged.
         LabelMapError: the label-map file is damaged, or an image is missing from it.
     """
     transforms = make_transforms(recipe.data, recipe.model.name)
     train = open_folder(recipe.data.train, "data.train")
     val = open_folder(recipe.data.val, "data.val")
+    coarsening = _coarsen(recipe.data.coarsening, (train, val))
     images = CheckedImages.of(recipe, (train, val))
+    task = _task(recipe, train, val, transforms, images)
+    return replace(task, labels=task.labels + coarsening.digest) if coarsening else task
+
+
+def _task(
+    recipe: Recipe,
+    train: ImageFolder,
+    val: ImageFolder,
+    transforms: _Transforms,
+    images: CheckedImages,
+) -> Task:
     match recipe.labels:
         case HardLabels() as labels:
             return _hard(labels, train, val, transforms, images)
@@ -128,7 +152,21 @@ def build_task(recipe: Recipe) -> Task:
             assert_never(recipe.labels)
 
 
-_Transforms = tuple["v2.Transform", "v2.Transform"]
+def _coarsen(path: str | None, folders: Iterable[ImageFolder]) -> Coarsening | None:
+    if path is None:
+        return None
+    try:
+        coarsening = load_coarsening(without_dotdot(path))
+    except FileNotFoundError:
+        raise RecipeError(
+            f"data.coarsening: no such file: {path!r}. Make it with labelkit coarsen TREE -o {path}"
+        ) from None
+    for folder in folders:
+        try:
+            coarsen_folder(folder, coarsening)
+        except ClassListError as error:
+            raise ClassListError(f"{folder.root} with {path}: {error}") from error
+    return coarsening
 
 
 def _hard(

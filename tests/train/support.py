@@ -11,6 +11,7 @@ from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy
 from labelkit.label_maps import LabelMaps, LabelMapWriter, MapForm
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 SIDE = 40
@@ -40,13 +41,23 @@ def save_tree(path: Path) -> Path:
     return path
 
 
-def save_maps(path: Path, root: Path, classes: tuple[str, ...] = ("sky", "leaf", "apple")) -> Path:
-    """Label maps with each image's class in every cell; the class list is not in folder order."""
+def save_maps(
+    path: Path,
+    root: Path,
+    classes: tuple[str, ...] = ("sky", "leaf", "apple"),
+    class_of: Mapping[str, str] | None = None,
+) -> Path:
+    """Label maps with each image's class in every cell; the class list is not in folder order.
+
+    An image's class is its folder, or that which ``class_of`` gives the folder.
+    """
     keys = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.png"))
     listed = ClassList.of(classes, "a teacher's colours")
     form = MapForm(top_k=1, grid=(3, 3))
     writer = LabelMapWriter(path, classes=listed, keys=keys, forms=[form], source={})
-    index = np.array([listed.index[key.split("/")[0]] for key in sorted(keys)], np.uint16)
+    folders = [key.split("/")[0] for key in sorted(keys)]
+    named = [class_of[folder] if class_of else folder for folder in folders]
+    index = np.array([listed.index[name] for name in named], np.uint16)
     index = np.broadcast_to(index[:, None, None, None], (len(keys), 1, 3, 3))
     for shard in writer.pending():
         part = index[shard.start : shard.stop]

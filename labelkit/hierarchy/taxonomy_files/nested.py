@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 
 from labelkit.errors import TaxonomyError
+from labelkit.file_kinds import kind_of_format
 from labelkit.hierarchy.taxonomy_files.forms import FileGraph
 
 if TYPE_CHECKING:
@@ -139,11 +140,8 @@ def nested_graph(path: Path, text: str) -> FileGraph:
     """
     top = _decode(path, text)
     nested = Nested(path, has_nodes=_has_nodes(top))
-    if isinstance(top, dict) and top.get("format") == "labelkit-tree":
-        raise TaxonomyError(
-            f"{path} is a labelkit tree, not a taxonomy: load it with SemanticTree.load, look at "
-            "it with labelkit inspect, or pass it to build-tree as CLASSES for its class list"
-        )
+    if isinstance(top, dict) and (kind := kind_of_format(str(top.get("format")))):
+        raise TaxonomyError(f"{path}, which should be a taxonomy, {kind}")
     # Depth first with an explicit stack, since a chain may be longer than Python's.
     stack: list[tuple[str | None, Iterator[Place]]] = [(None, nested.places(top, None))]
     while stack:
