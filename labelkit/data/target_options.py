@@ -28,6 +28,8 @@ class TargetOptions:
             made with ``--log-sum-exp``.
         absent: what classes count as in cells that do not store them: the map's own ``background``,
             or ``zeros`` as published, which is refused for log-probabilities.
+        calibrated: apply the file's calibration, if it has one; it is fitted to pooled logits over
+            the background, so ``probability`` and ``zeros`` go without.
         tokens: rows and columns (h, w) of a student's last feature map: adds a second target with
             one distribution per position; None for one target.
 
@@ -43,6 +45,7 @@ class TargetOptions:
     temperature: float = 1.0
     method: Method = "relabel"
     absent: Absent = "background"
+    calibrated: bool = True
     tokens: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:

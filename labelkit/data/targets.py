@@ -207,7 +207,8 @@ class SoftTargets:
             return [
                 ProbabilityBatch.stack(maps, absent=absent, num_classes=classes) for maps in forms
             ]
-        return [MapBatch.stack(maps, absent=absent) for maps in forms]
+        calibrated = self._options.calibrated
+        return [MapBatch.stack(maps, absent=absent, calibrated=calibrated) for maps in forms]
 
     def _pool(
         self, batches: _Batches, edges: torch.Tensor

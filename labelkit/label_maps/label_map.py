@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from labelkit.label_maps.calibration import Calibration
+
     _Join = Callable[[Sequence[NDArray[Any]]], NDArray[Any]]
 
 
@@ -129,6 +131,7 @@ class LabelMap:
             its own.
         log_sum_exp: the log-sum-exp of all C logits of each cell (H, W); None if the file does not
             store it.
+        calibration: of the file that the map is from, which pooling applies; None if it has none.
 
     Raises:
         ValueError: ``index`` and ``score`` do not share one shape (K, H, W).
@@ -139,6 +142,7 @@ class LabelMap:
     background: Background | None = None
     classes: NDArray[np.unsignedinteger] | None = None
     log_sum_exp: NDArray[np.float32] | None = None
+    calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
         if self.index.ndim != 3 or self.index.shape != self.score.shape:
@@ -192,12 +196,14 @@ class LabelMaps:
         score: logits (N, K, H, W).
         background: of all N images; None for maps without one.
         log_sum_exp: (N, H, W); None if it is not stored.
+        calibration: of their file; None if it has none.
     """
 
     index: NDArray[np.integer]
     score: NDArray[np.floating]
     background: Background | None = None
     log_sum_exp: NDArray[np.floating] | None = None
+    calibration: Calibration | None = None
 
     def __len__(self) -> int:
         return len(self.score)
@@ -214,6 +220,7 @@ class LabelMaps:
             None if self.background is None else self.background.image(number),
             classes,
             None if self.log_sum_exp is None else self.log_sum_exp[number],
+            self.calibration,
         )
 
     def __iter__(self) -> Iterator[LabelMap]:
@@ -224,8 +231,10 @@ class LabelMaps:
         """Stack the maps of several images.
 
         Raises:
-            ValueError: no maps, or maps of several forms.
+            ValueError: no maps, or maps of several forms or calibrations.
         """
+        if len({each.calibration for each in maps}) > 1:
+            raise ValueError(f"{len(maps)} maps of files with different calibrations")
         shapes = {_shape(each) for each in maps}
         if len(shapes) != 1:
             raise ValueError(f"{len(maps)} maps of {len(shapes)} forms: expected maps of one form")
@@ -235,6 +244,7 @@ class LabelMaps:
             np.stack([each.score for each in maps]),
             _join_backgrounds([each.background for each in maps], np.stack),
             _join_arrays([each.log_sum_exp for each in maps], np.stack),
+            maps[0].calibration,
         )
 
     @classmethod
@@ -245,6 +255,7 @@ class LabelMaps:
             np.concatenate([part.score for part in parts]),
             _join_backgrounds([part.background for part in parts], np.concatenate),
             _join_arrays([part.log_sum_exp for part in parts], np.concatenate),
+            parts[0].calibration,
         )
 
     @classmethod

@@ -14,6 +14,7 @@ from labelkit.data import list_images
 from labelkit.errors import LabelkitError, LabelMapError, first_line, why_stopped
 from labelkit.label_maps import LabelMapFile, LabelMaps, LabelMapWriter, first_difference
 from labelkit.relabel.batches import disk_failed
+from labelkit.relabel.calibrating import calibrate
 from labelkit.relabel.maps import MapMaker, Settings
 from labelkit.teachers import Teacher
 
@@ -57,6 +58,7 @@ def relabel(  # noqa: PLR0913 -- data, teacher, output, and options
     settings: Settings | None = None,
     *,
     on_progress: OnProgress | None = None,
+    on_calibration: OnProgress | None = None,
     reuse: LabelMapFile | Path | None = None,
     overwrite: bool = False,
 ) -> RelabelResult:
@@ -73,6 +75,7 @@ def relabel(  # noqa: PLR0913 -- data, teacher, output, and options
         output: the label-map file to write.
         settings: how the maps are made; None for the defaults.
         on_progress: called with (images done, images in total) after every batch.
+        on_calibration: called with (images done, images in total) while the calibration is fitted.
         reuse: an earlier file of the same teacher and settings. Its rows are copied for images that
             still exist; the teacher sees only new images and those whose row is damaged. An image
             is identified by its path alone; ``verify`` finds changed ones. Or the folder of an
@@ -102,7 +105,14 @@ def relabel(  # noqa: PLR0913 -- data, teacher, output, and options
         return finished
     try:
         writer = _open_writer(root, output, keys, maker, reuse, overwrite=overwrite)
-        result = _run(Path(root), writer, maker, on_progress or (lambda _done, _total: None))
+        processed = _run(Path(root), writer, maker, on_progress or (lambda _done, _total: None))
+        calibration = None
+        if maker.settings.calibration:
+            calibration = calibrate(
+                Path(root), keys, maker, maker.settings.calibration, on_calibration
+            )
+        file = writer.finalize(calibration)
+        result = RelabelResult(file.path, len(file), file.unreadable, processed)
         from_run = isinstance(reuse, Path)
         return replace(
             result,
@@ -144,10 +154,8 @@ def _open_writer(  # noqa: PLR0913 -- as ``relabel``
     )
 
 
-def _run(
-    root: Path, writer: LabelMapWriter, maker: MapMaker, on_progress: OnProgress
-) -> RelabelResult:
-    """Commit every pending shard and finish the file."""
+def _run(root: Path, writer: LabelMapWriter, maker: MapMaker, on_progress: OnProgress) -> int:
+    """Commit every pending shard; returns the number of images processed."""
     pending = writer.pending()
     runs = [range(shard.start, shard.stop) for shard in pending]
     processed, total = sum(map(len, runs)), len(writer.keys)
@@ -165,8 +173,7 @@ def _run(
             done += len(batch)
             on_progress(done, total)
         writer.commit(shard, _joined(maps, maker), unreadable)
-    file = writer.finalize()
-    return RelabelResult(file.path, len(file), file.unreadable, processed)
+    return processed
 
 
 def _joined(parts: list[list[LabelMaps]], maker: MapMaker) -> list[LabelMaps]:

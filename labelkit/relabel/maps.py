@@ -34,6 +34,21 @@ _DEFAULTS = {"image": (8, 128, 2), "cell": (5, 64, 0)}
 
 
 @dataclass(frozen=True)
+class CalibrationSample:
+    """Which crops a calibration is fitted on.
+
+    Attributes:
+        images: how many, evenly spaced over the data set; all if there are fewer.
+        crops: random crops of each.
+        seed: of the crops.
+    """
+
+    images: int = 64
+    crops: int = 4
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class Settings:
     """How label maps are made.
 
@@ -63,6 +78,7 @@ class Settings:
         log_sum_exp: store the log-sum-exp of each cell's logits too.
         synsets: class -> the wnid by which a teacher may know it, such as the synset of a folder
             with a plain name. It takes precedence over the class id, under which maps are stored.
+        calibration: the crops that the file's calibration is fitted on; None for no calibration.
     """
 
     selection: Literal["cell", "image"] = "image"
@@ -80,6 +96,7 @@ class Settings:
     scores: Literal["uint8", "float16", "float32"] = "uint8"
     log_sum_exp: bool = False
     synsets: Mapping[str, str] = field(default_factory=dict[str, str])
+    calibration: CalibrationSample | None = CalibrationSample()
 
     def form(self, num_classes: int, native_grid: tuple[int, int], zoom: float) -> MapForm:
         """The form that these settings give for a teacher.
@@ -145,6 +162,7 @@ class MapMaker:
     ) -> None:
         self.settings = settings
         self.classes = settings.classes or common_classes(teachers)
+        self.outputs = len(self.classes)
         sizes = [(size,) if isinstance(size, int) else size for size in settings.sizes]
         self.predictions = Predictions(
             teachers,

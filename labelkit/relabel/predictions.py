@@ -53,6 +53,7 @@ class Predictions:
     Attributes:
         teachers: in the order in which they are called.
         input_sizes: what an image must be resized to.
+        crop_sizes: what a crop must be resized to for each teacher: the size it was trained at.
         zooms: for each map the geometric mean of its input sides, relative to the size at which
             the teacher was trained.
 
@@ -92,6 +93,9 @@ class Predictions:
             [_View(teacher, self.input_sizes.index(size)) for teacher, size in of_map]
             for of_map in pairs
         ]
+        self.crop_sizes = [
+            InputSize(each.card.native_size, each.card.interpolation) for each in self.teachers
+        ]
         self.zooms = [self._zoom(views) for views in self._views]
         if len(set(self.zooms)) != len(self.zooms):
             raise TeacherError(
@@ -115,6 +119,29 @@ class Predictions:
         for view in views[1:]:
             total = total + self._term(view, pixels, grid).to(total.device)
         return self._logits(total / len(views))
+
+    def of_crops(self, pixels: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The logits (B, C) of whole crops, averaged like those of maps.
+
+        Args:
+            pixels: crops (B, 3, S, S) at each of ``crop_sizes``, uint8.
+        """
+        terms = [self._crop_term(number, each) for number, each in enumerate(pixels)]
+        return self._logits(torch.stack([term.to(terms[0].device) for term in terms]).mean(dim=0))
+
+    def _crop_term(self, number: int, pixels: torch.Tensor) -> torch.Tensor:
+        """What one teacher adds to the mean for crops (B, 3, S, S): (B, C)."""
+        teacher, projection = self.teachers[number], self._projections[number]
+
+        def predict(images: torch.Tensor) -> torch.Tensor:
+            logits = teacher.logits(teacher.normalize(images))
+            if projection is not None:
+                logits = projection(logits[:, :, None, None])[:, :, 0, 0]
+            return logits.softmax(dim=1) if self._average == "probability" else logits
+
+        if not self._flip:
+            return predict(pixels)
+        return (predict(pixels) + predict(pixels.flip(3))) / 2
 
     def grids(self, number: int) -> list[tuple[int, int]]:
         """The teachers' native grids for map ``number``."""

@@ -17,7 +17,10 @@ import msgspec
 import numpy as np
 
 from labelkit.errors import LabelMapError
-from labelkit.label_maps.label_map import MapForm  # noqa: TC001 -- msgspec reads the annotations
+
+# msgspec reads the annotations of a Struct.
+from labelkit.label_maps.calibration import Calibration  # noqa: TC001
+from labelkit.label_maps.label_map import MapForm  # noqa: TC001
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,7 +40,8 @@ LARGEST_CLASSES = 1 << 24  # bytes that a compressed class list may expand to
 LARGEST_PLAIN_CLASSES = 24 << 20  # bytes of an uncompressed one
 LARGEST_UNREADABLE = 32 << 20
 
-_NOT_IDENTITY = frozenset({"classes_name", "made_with", "content"})
+_NOT_IDENTITY = frozenset({"classes_name", "made_with", "content", "calibration"})
+OTHER = "*other*"  # what stands for the class index C; no class id is likely to be called so
 
 
 class FormatVersion(msgspec.Struct, frozen=True):
@@ -47,7 +51,7 @@ class FormatVersion(msgspec.Struct, frozen=True):
     version: int
 
 
-class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The root attribute ``header``, a JSON object; ``content`` is from ``ContentDigest``."""
 
     format: str
@@ -58,6 +62,16 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: dict[str, Any]
     made_with: dict[str, Any]
     content: str = ""
+    other: bool = False
+    calibration: Calibration | None = None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that targets depend on: classes, rows, *other*, calibration."""
+        parts = [self.classes_digest, self.content, "other" if self.other else ""]
+        if self.calibration:
+            parts.append(" ".join(f"{number:.6f}" for number in self.calibration.numbers))
+        return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
 class FieldDifference(NamedTuple):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from labelkit.errors import LabelMapError
+from labelkit.label_maps.calibration import average_calibrations
 from labelkit.label_maps.file.hdf5_writer import FileContent, RowStream, publish, require_available
 from labelkit.label_maps.file.layout import first_difference, identity
 from labelkit.label_maps.file.reader import LabelMapFile, stored_rows
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator, Sequence
 
+    from labelkit.label_maps.calibration import Calibration
     from labelkit.label_maps.file.layout import Header
     from labelkit.label_maps.file.rows import StoredRow
 
@@ -38,7 +40,7 @@ def merge(
     Rows are copied unchanged after a check of their checksum and content, in constant memory. The
     result is the same, byte for byte, whatever the order of ``files``. An image that one file could
     not read gets the row of a file that could; if none could, the alphabetically first reason is
-    kept.
+    kept. Different calibrations are averaged, weighted by their files' rows.
 
     Args:
         files: at least one.
@@ -48,7 +50,8 @@ def merge(
 
     Raises:
         ValueError: no files.
-        LabelMapError: the files differ in classes, forms or source; they were imported from folders
+        LabelMapError: the files differ in classes, forms or source; some are calibrated and others
+            are not; they were imported from folders
             of different names; two have different rows for one key; or a row is damaged. No file is
             written then.
         FileExistsError: ``output`` exists and ``overwrite`` is false.
@@ -61,8 +64,9 @@ def merge(
     for file in files:
         _require_same_source(files[0], file)
     _require_one_folder(files)
+    header = _common_header([file.header for file in files])
     content = FileContent(
-        header=_common_header([file.header for file in files]),
+        header=msgspec.structs.replace(header, calibration=_common_calibration(files)),
         classes=files[0].classes,
         rows=RowStream(_merged_rows(files, on_progress), *_measure(files)),
         unreadable=_unreadable(files),
@@ -128,6 +132,27 @@ def _common_header(headers: Sequence[Header]) -> Header:
         made_with=made_with,
         content="",
     )
+
+
+def _common_calibration(files: Sequence[LabelMapFile]) -> Calibration | None:
+    """The calibration of the merged file; it does not depend on the order of the files.
+
+    Raises:
+        LabelMapError: some of the files with rows have one, others do not.
+    """
+    filled = [file for file in files if len(file)]
+    found = [(file.calibration, len(file)) for file in filled if file.calibration]
+    if not found:
+        return None
+    if len(found) < len(filled):
+        with_one = next(file for file in filled if file.calibration)
+        without = next(file for file in filled if not file.calibration)
+        raise LabelMapError(
+            f"{with_one.path} is calibrated and {without.path} is not. Calibrate the second one: "
+            f"labelkit relabel IMAGES -o NEW --reuse {without.path}, with the settings it was made "
+            "with"
+        )
+    return average_calibrations(*zip(*found, strict=True))
 
 
 def _spelling(header: Header) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+from dataclasses import replace
 from functools import partial
 from itertools import islice, repeat
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 
 from labelkit.errors import LabelMapError, first_line
 from labelkit.label_maps.file.codec import RecordCodec
-from labelkit.label_maps.file.layout import check_key, row_crc32
+from labelkit.label_maps.file.layout import OTHER, check_key, row_crc32
 from labelkit.label_maps.file.rows import OpenFile, RowTable, StoredRow, file_changed
 from labelkit.label_maps.file.validation import (
     damage_explained,
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator, Sequence
     from types import TracebackType
 
+    from labelkit.label_maps.calibration import Calibration
     from labelkit.label_maps.file.layout import Header
     from labelkit.label_maps.file.rows import Descriptor
     from labelkit.label_maps.label_map import LabelMap, LabelMaps
@@ -53,11 +54,19 @@ class StoredRows:
         file: the open file.
         table: the positions of its rows.
         codec: the codec of its records.
+        calibration: that of the file.
     """
 
-    def __init__(self, path: Path, file: OpenFile, table: RowTable, codec: RecordCodec) -> None:
+    def __init__(
+        self,
+        path: Path,
+        file: OpenFile,
+        table: RowTable,
+        codec: RecordCodec,
+        calibration: Calibration | None,
+    ) -> None:
         self._path, self._file = path, file
-        self._table, self._codec = table, codec
+        self._table, self._codec, self._calibration = table, codec, calibration
         self._at_once = max(1, _BYTES_AT_ONCE // codec.nbytes)
 
     @property
@@ -131,13 +140,14 @@ class StoredRows:
         rows = [self._expanded(position) for position in positions]
         plain = np.frombuffer(b"".join(row.plain for row in rows), np.uint8)
         try:
-            return rows, self._codec.decode(plain.reshape(len(rows), self._codec.nbytes))
+            maps = self._codec.decode(plain.reshape(len(rows), self._codec.nbytes))
         except (ValueError, MemoryError) as error:
             if len(rows) == 1:
                 raise self._damaged(positions[0], error) from error
             for position in positions:
                 self.read([position])
             raise
+        return rows, tuple(replace(each, calibration=self._calibration) for each in maps)
 
     def _positions(self, keys: Container[str] | None) -> Iterator[int]:
         if keys is None:
@@ -205,6 +215,9 @@ class LabelMapFile:
         path: the file.
         header: the whole header.
         classes: the class list of the indices.
+        outputs: what the indices stand for: the classes, and last ``*other*`` if the file stores
+            the teacher's probability of none of them.
+        calibration: what pooling applies to the mean logits; None for nothing.
         forms: the form of each map of an image; most files store one map per image.
         attrs: how the maps were made: teacher, weights, input size.
         made_with: what does not identify the maps: versions, how exact the teacher's head is.
@@ -233,9 +246,8 @@ class LabelMapFile:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the classes, the keys and the rows' checksums, in hexadecimal."""
-        content = f"{self.classes.digest}{self.header.content}"
-        return hashlib.sha256(content.encode()).hexdigest()
+        """SHA-256 of the classes, keys, rows' checksums and calibration, in hexadecimal."""
+        return self.header.digest
 
     @property
     def record_bytes(self) -> int:
@@ -384,8 +396,12 @@ class LabelMapFile:
         self.attrs: dict[str, Any] = header.source
         self.made_with: dict[str, Any] = header.made_with
         self._table = RowTable(parts.columns)
-        codec = RecordCodec(header.maps, len(self.classes))
-        self._rows = StoredRows(self.path, self._file, self._table, codec)
+        self.outputs = (*self.classes, OTHER) if header.other else self.classes.ids
+        self.calibration = header.calibration
+        if self.calibration:
+            self.calibration.check(len(self.forms), len(self.outputs))
+        codec = RecordCodec(header.maps, len(self.outputs))
+        self._rows = StoredRows(self.path, self._file, self._table, codec, self.calibration)
         if not self._file.is_at_its_path():
             raise ValueError("it changed while it was being opened")
         if self._table.check(self._file.descriptor, parts.unreadable) != header.content:

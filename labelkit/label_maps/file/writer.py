@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from labelkit.hierarchy import ClassList
+    from labelkit.label_maps.calibration import Calibration
     from labelkit.label_maps.label_map import LabelMaps, MapForm
 
 
@@ -71,6 +72,7 @@ class LabelMapWriter:
         folder: where the images are. Finished shards serve after images were added to it or removed
             from it; without it, only for the same keys.
         overwrite: let ``finalize`` replace an existing file, which stays readable until then.
+        other: whether the maps store the probability of none of the classes, as class index C.
 
     Attributes:
         keys: the images that need maps, in the order of the shards; ``damaged`` ones come last.
@@ -101,13 +103,14 @@ class LabelMapWriter:
         made_from: str = "",
         folder: str = "",
         overwrite: bool = False,
+        other: bool = False,
     ) -> None:
         self.path = Path(path).absolute()
         self.parts = self.path.with_name(self.path.name + ".parts")
         self.classes = classes
         self._overwrite = overwrite
         old = reuse if isinstance(reuse, LabelMapFile) else None
-        self._codec = RecordCodec(forms, len(classes))
+        self._codec = RecordCodec(forms, len(classes) + other)
         every = sorted(keys, key=check_key)
         for key, following in pairwise(every):
             if key == following:
@@ -120,6 +123,7 @@ class LabelMapWriter:
             classes_digest=classes.digest,
             source=source,
             made_with=_common(made_with or {}, old),
+            other=other,
         )
         require_room(self.header, classes)
         self._reused = ReusedRows(old, every, self.header, classes)
@@ -161,8 +165,11 @@ class LabelMapWriter:
         ]
         self._publish_shard(shard, rows, unreadable)
 
-    def finalize(self) -> LabelMapFile:
+    def finalize(self, calibration: Calibration | None = None) -> LabelMapFile:
         """Join all shards into the finished file, check it, and remove the shards.
+
+        Args:
+            calibration: what pooling is to apply to the mean logits.
 
         Raises:
             LabelMapError: a shard is missing or damaged; a damaged one is removed, to be made
@@ -189,7 +196,9 @@ class LabelMapWriter:
             count, key_bytes, record_bytes = count + 1, key_bytes + len(key), record_bytes + size
         streams = (*self._made_rows(), self._reused.rows(), *self._kept.streams())
         merged = heapq.merge(*streams, key=itemgetter(0))
-        content = self._content(RowStream(merged, count, key_bytes, record_bytes), unreadable)
+        rows = RowStream(merged, count, key_bytes, record_bytes)
+        header = msgspec.structs.replace(self.header, calibration=calibration)
+        content = FileContent(header, self.classes, rows, unreadable)
         overwrite = self._overwrite
         if not self._published(
             lambda: publish(self.path, content, scratch=self.parts, overwrite=overwrite)
@@ -213,13 +222,11 @@ class LabelMapWriter:
         self._remove_stale(shard, target)
         key_bytes = sum(len(key) for key, _, _ in rows)
         record_bytes = sum(len(record) for _, record, _ in rows)
-        content = self._content(RowStream(rows, len(rows), key_bytes, record_bytes), unreadable)
+        stream = RowStream(rows, len(rows), key_bytes, record_bytes)
+        content = FileContent(self.header, self.classes, stream, unreadable)
         self._published(lambda: publish(target, content))
         marker = msgspec.json.encode(Marker(self._plan_of(shard), file_sha256(target)))
         self._published(lambda: publish_file(target.with_suffix(".json"), marker))
-
-    def _content(self, rows: RowStream, unreadable: dict[str, str]) -> FileContent:
-        return FileContent(self.header, self.classes, rows, unreadable)
 
     def _follow(self, wanted: Plan, every: Sequence[str], source: Path | None) -> None:
         """Create the folder of shards or join those who write there, and find what is missing."""

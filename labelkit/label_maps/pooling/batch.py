@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, NamedTuple, Self, overload
 import numpy as np
 import torch
 
+from labelkit.label_maps.calibration import SMALLEST_SPREAD, SMALLEST_ZOOM
 from labelkit.label_maps.label_map import Background, LabelMaps
-from labelkit.label_maps.pooling.crop import check_zooms, require_log_sum_exp
+from labelkit.label_maps.pooling.crop import calibration_of, check_zooms, require_log_sum_exp
 from labelkit.label_maps.pooling.weights import MARGIN, MOST_POINTS
 from labelkit.targets import SparseLogitsBatch, SparseProbabilities, check_pooling_options
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from labelkit.label_maps.calibration import Calibration
     from labelkit.label_maps.label_map import LabelMap
     from labelkit.targets import Absent
 
@@ -37,8 +39,8 @@ _HALF = np.float32(0.5)
 class MapBatch(NamedTuple):
     """The label maps of B images as tensors, ready to be pooled.
 
-    The logit that a class has where it is not stored is subtracted once, here. A tuple of tensors,
-    which pinned memory and data loaders pass along.
+    The logit that a class has where it is not stored is subtracted once, here. A tuple, which
+    pinned memory and data loaders pass along.
 
     Attributes:
         classes: of every entry (B, E), int64: first those that cells store, E - M = K if all cells
@@ -49,6 +51,7 @@ class MapBatch(NamedTuple):
         coefficients: how much of each pattern these classes have (B, P, M), float32.
         patterns: (B, P, H, W), float32.
         rest: the logit of all other classes (B,), float32.
+        calibration: what pooling applies to the mean logits; None for nothing.
     """
 
     classes: torch.Tensor
@@ -57,14 +60,22 @@ class MapBatch(NamedTuple):
     coefficients: torch.Tensor
     patterns: torch.Tensor
     rest: torch.Tensor
+    calibration: Calibration | None = None
 
     @classmethod
-    def stack(cls, maps: Sequence[LabelMap] | LabelMaps, *, absent: Absent = "background") -> Self:
+    def stack(
+        cls,
+        maps: Sequence[LabelMap] | LabelMaps,
+        *,
+        absent: Absent = "background",
+        calibrated: bool = True,
+    ) -> Self:
         """Stack the label maps of B images, on the CPU.
 
         Args:
             maps: all of one form; the ``LabelMaps`` of ``LabelMapFile.batch`` are stacked already.
             absent: as in ``pool``.
+            calibrated: as in ``pool``.
 
         Raises:
             ValueError: no maps, maps of several forms, or an unknown ``absent``.
@@ -90,11 +101,16 @@ class MapBatch(NamedTuple):
             _tensor(coefficients),
             _tensor(patterns),
             _tensor(rest),
+            calibration_of(stacked, "relabel", absent) if calibrated else None,
         )
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
         """The same maps on a device."""
-        return type(self)(*(part.to(device, non_blocking=non_blocking) for part in self))
+        moved = (
+            part.to(device, non_blocking=non_blocking) if isinstance(part, torch.Tensor) else part
+            for part in self
+        )
+        return type(self)._make(moved)
 
 
 class ProbabilityBatch(NamedTuple):
@@ -168,7 +184,7 @@ def pool_batch(maps: ProbabilityBatch, boxes: torch.Tensor) -> SparseProbabiliti
 def pool_batch(
     maps: MapBatch | ProbabilityBatch, boxes: torch.Tensor
 ) -> SparseLogitsBatch | SparseProbabilities:
-    """Average each image's map over a crop of it, as ``pool`` does.
+    """Average each image's map over a crop of it and calibrate the result, as ``pool`` does.
 
     ``pool_batch(maps, boxes).dense(C).softmax(dim=1)`` are the training targets (B, C). A flip does
     not change them.
@@ -195,7 +211,12 @@ def pool_batch(
     weight, total = (part.to(boxes.device) for part in _cell_weights(boxes, (rows, columns)))
     if isinstance(maps, ProbabilityBatch):
         return _mean_probabilities(maps, weight, total)
-    return _mean_logits(maps, weight, total)
+    pooled = _mean_logits(maps, weight, total)
+    if maps.calibration is None:
+        return pooled
+    listed = maps.classes.shape[1] - maps.background.shape[1]
+    distinct = listed == maps.excess.shape[1]
+    return _calibrated(pooled, maps.calibration, _log_zooms(boxes), distinct=distinct)
 
 
 @overload
@@ -212,6 +233,8 @@ def pool_batch_by_zoom(
     boxes: torch.Tensor,
 ) -> SparseLogitsBatch | SparseProbabilities:
     """Pool several maps of each image and mix them by how far the crop zooms in.
+
+    The same as ``pool_by_zoom``, for a batch.
 
     Args:
         maps: F of them, each of the same B images; all of logits or all of probabilities.
@@ -230,16 +253,62 @@ def pool_batch_by_zoom(
     kinds = {type(each) for each in maps}
     if len(kinds) > 1:
         raise TypeError("got maps of logits and of probabilities, which cannot be mixed")
-    pooled = [pool_batch(each, boxes) for each in maps]
-    shares = _zoom_shares(boxes.float(), zooms)
+    calibration = maps[0].calibration if isinstance(maps[0], MapBatch) else None
+    log_zooms = _log_zooms(boxes)
+    if calibration:
+        plain = [each._replace(calibration=None) for each in maps if isinstance(each, MapBatch)]
+        pooled = [pool_batch(each, boxes) for each in plain]
+        shares = _calibrated_shares(calibration, log_zooms)
+    else:
+        pooled = [pool_batch(each, boxes) for each in maps]
+        shares = _zoom_shares(boxes.float(), zooms)
     excess = [each.excess * share[:, None] for each, share in zip(pooled, shares, strict=True)]
     rest = torch.stack([each.rest for each in pooled])
     kind = SparseProbabilities if kinds == {ProbabilityBatch} else SparseLogitsBatch
-    return kind(
+    mixed = kind(
         torch.cat([each.classes for each in pooled], dim=1),
         torch.cat(excess, dim=1),
         (rest * shares).sum(dim=0),
     )
+    if calibration and isinstance(mixed, SparseLogitsBatch):
+        return _calibrated(mixed, calibration, log_zooms, distinct=False)
+    return mixed
+
+
+def _log_zooms(boxes: torch.Tensor) -> torch.Tensor:
+    """The logarithms of the zooms of crops (B, 4), as ``log_zoom``: (B,)."""
+    width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+    return (width * height).float().clamp(min=0).sqrt().clamp(SMALLEST_ZOOM, 1).log()
+
+
+def _calibrated_shares(calibration: Calibration, log_zooms: torch.Tensor) -> torch.Tensor:
+    """How much each of F maps counts for crops of these zooms (B,): (F, B)."""
+    start, slope = log_zooms.new_tensor(calibration.mixing).T[:, :, None]
+    return (start + slope * log_zooms).softmax(dim=0)
+
+
+def _calibrated(
+    pooled: SparseLogitsBatch, calibration: Calibration, log_zooms: torch.Tensor, *, distinct: bool
+) -> SparseLogitsBatch:
+    """Mean logits as ``Calibration`` changes them.
+
+    Args:
+        pooled: of B crops.
+        calibration: of their file.
+        log_zooms: of the crops (B,).
+        distinct: whether no class is listed twice.
+    """
+    start, slope = calibration.scale
+    excess = pooled.excess
+    if not distinct:
+        dense = excess.new_zeros(len(excess), calibration.classes)
+        excess = dense.scatter_add_(1, pooled.classes, excess)
+    mean = excess.sum(dim=1) / calibration.classes
+    fourth = (excess - mean[:, None]).square().square().sum(dim=1)
+    fourth += (calibration.classes - excess.shape[1]) * mean.square().square()
+    spread = (fourth / calibration.classes).pow(0.25).clamp(min=SMALLEST_SPREAD)
+    factor = (start + slope * log_zooms).exp() * spread.pow(-calibration.compression)
+    return SparseLogitsBatch(pooled.classes, pooled.excess * factor[:, None], pooled.rest * factor)
 
 
 def _mean_logits(maps: MapBatch, weight: torch.Tensor, total: torch.Tensor) -> SparseLogitsBatch:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from labelkit.label_maps.calibration import log_zoom
 from labelkit.label_maps.pooling.weights import axis_weights
 from labelkit.targets import SparseLogits, TokenLogits, check_pooling_options
 
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from labelkit.geometry import CropBox
-    from labelkit.label_maps.label_map import Background, LabelMap
+    from labelkit.label_maps.calibration import Calibration
+    from labelkit.label_maps.label_map import Background, LabelMap, LabelMaps
     from labelkit.targets import Absent, Method
 
 
@@ -35,13 +37,14 @@ def pool(
     *,
     method: Method = "relabel",
     absent: Absent = "background",
+    calibrated: bool = True,
 ) -> SparseLogits:
-    """Average a label map over a crop, as RoIAlign to 1x1 does.
+    """Average a label map over a crop, as RoIAlign to 1x1 does, and calibrate the result.
 
-    Equal to ``torchvision.ops.roi_align(dense, box * grid - 0.5, 1)`` up to the rounding of its
-    float32 sums: 1e-5 on 15x15 cells, 4e-5 on 64x64. The softmax of the result is the training
-    target. As published, a crop counts as at least one cell wide and high, and is sampled at one
-    point per cell of its width, rounded up.
+    Without calibration, equal to ``torchvision.ops.roi_align(dense, box * grid - 0.5, 1)`` up to
+    the rounding of its float32 sums: 1e-5 on 15x15 cells, 4e-5 on 64x64. The softmax of the result
+    is the training target. As published, a crop counts as at least one cell wide and high, and is
+    sampled at one point per cell of its width, rounded up.
 
     Args:
         label_map: top-K logits on an (H, W) grid.
@@ -54,6 +57,8 @@ def pool(
         absent: what a class counts as in the cells that do not store it. ``background`` is the
             map's own background, or logit 0 if it has none. ``zeros`` is logit 0, as published;
             with the method ``probability`` it is probability 0.
+        calibrated: apply the calibration of the map's file, if it has one. It is fitted to pooled
+            logits over the background, so ``probability`` and ``zeros`` go without.
 
     Returns:
         At most K*H*W + M classes with their logits, and one logit that all other classes share.
@@ -66,6 +71,13 @@ def pool(
     1703.06870), section 3.
     """
     check_pooling_options(method, absent)
+    pooled = _mean(label_map, box, method, absent)
+    calibration = calibration_of(label_map, method, absent) if calibrated else None
+    return _calibrated(pooled, calibration, box) if calibration else pooled
+
+
+def _mean(label_map: LabelMap, box: CropBox, method: Method, absent: Absent) -> SparseLogits:
+    """The mean logits over a crop, without calibration."""
     rows, columns = label_map.grid
     weight_y = axis_weights(box.top, box.bottom, rows)
     weight_x = axis_weights(box.left, box.right, columns)
@@ -83,18 +95,20 @@ def pool(
     return _over_background(label_map, background, weight, sums)
 
 
-def pool_by_zoom(
+def pool_by_zoom(  # noqa: PLR0913 -- three options of pooling
     maps: Sequence[LabelMap],
     zooms: Sequence[float],
     box: CropBox,
     *,
     method: Method = "relabel",
     absent: Absent = "background",
+    calibrated: bool = True,
 ) -> SparseLogits:
     """Pool several maps of one image and mix the results by how far the crop zooms in.
 
     A crop of 1/4 of the image, shown at the teacher's native size, is the image shown at twice
-    that size, so a map of zoom 2 comes closest to the teacher's prediction for it. Between two
+    that size, so a map of zoom 2 comes closest to the teacher's prediction for it. A calibrated
+    file says how much each map counts (``Calibration``). Without calibration, between two
     zooms the logits (with the method ``probability`` the probabilities) are interpolated in the
     logarithm of the zoom; beyond the first or last zoom that map alone counts.
 
@@ -105,24 +119,39 @@ def pool_by_zoom(
         box: the crop, as in ``pool``.
         method: as in ``pool``.
         absent: as in ``pool``.
+        calibrated: as in ``pool``.
 
     Returns:
-        The classes of the one or two maps that count, with their mixed logits.
+        The classes of the maps that count, with their mixed logits.
 
     Raises:
         ValueError: zooms that are not positive and ascending, or not one per map; and as ``pool``.
     """
     check_zooms(zooms, len(maps))
+    check_pooling_options(method, absent)
+    calibration = calibration_of(maps[0], method, absent) if calibrated else None
+    if calibration:
+        means = [_mean(each, box, method, absent) for each in maps]
+        mixed = _weighted_sum(means, calibration.shares(log_zoom(box)))
+        return _calibrated(mixed, calibration, box)
     places = np.log(zooms)
     area = max((box.right - box.left) * (box.bottom - box.top), 1e-12)
     position = float(np.interp(-0.5 * math.log(area), places, np.arange(len(places))))
     lower = int(position)
     share = position - lower
-    first = pool(maps[lower], box, method=method, absent=absent)
+    first = _mean(maps[lower], box, method, absent)
     if not share:
         return first
-    second = pool(maps[lower + 1], box, method=method, absent=absent)
+    second = _mean(maps[lower + 1], box, method, absent)
     return _mixed(first, second, share, method)
+
+
+def calibration_of(
+    maps: LabelMap | LabelMaps, method: Method, absent: Absent
+) -> Calibration | None:
+    """The calibration that applies to maps that are pooled in such a way; None for none."""
+    suits = method == "relabel" and (absent == "background" or maps.background is None)
+    return maps.calibration if suits else None
 
 
 def check_zooms(zooms: Sequence[float], map_count: int) -> None:
@@ -254,13 +283,31 @@ def _over_background(
 
 def _mixed(first: SparseLogits, second: SparseLogits, share: float, method: Method) -> SparseLogits:
     """Two targets' logits, or the probabilities they stand for, with ``share`` of the second."""
-    classes = np.union1d(first.classes, second.classes)
-    rows = np.empty((2, len(classes) + 1))
-    for row, target in zip(rows, (first, second), strict=True):
+    if method == "relabel":
+        return _weighted_sum((first, second), np.array([1 - share, share]))
+    classes, rows = _aligned((first, second))
+    mixed = np.logaddexp(rows[0] + math.log(1 - share), rows[1] + math.log(share))
+    return SparseLogits(classes, mixed[:-1].astype(np.float32), float(mixed[-1]))
+
+
+def _weighted_sum(targets: Sequence[SparseLogits], weights: NDArray[np.float64]) -> SparseLogits:
+    classes, rows = _aligned(targets)
+    mixed = weights @ rows
+    return SparseLogits(classes, mixed[:-1].astype(np.float32), float(mixed[-1]))
+
+
+def _aligned(targets: Sequence[SparseLogits]) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """The classes (E,) that any of F targets lists, and their logits and ``rest`` (F, E + 1)."""
+    classes = np.unique(np.concatenate([target.classes for target in targets]))
+    rows = np.empty((len(targets), len(classes) + 1))
+    for row, target in zip(rows, targets, strict=True):
         row[:] = target.rest
         row[np.searchsorted(classes, target.classes)] = target.logits
-    if method == "relabel":
-        mixed = (1 - share) * rows[0] + share * rows[1]
-    else:
-        mixed = np.logaddexp(rows[0] + math.log(1 - share), rows[1] + math.log(share))
-    return SparseLogits(classes, mixed[:-1].astype(np.float32), float(mixed[-1]))
+    return classes, rows
+
+
+def _calibrated(pooled: SparseLogits, calibration: Calibration, box: CropBox) -> SparseLogits:
+    spread = calibration.spread(pooled.logits, pooled.rest)
+    factor = calibration.factor(log_zoom(box)) * spread**-calibration.compression
+    logits = (pooled.logits * factor).astype(np.float32)
+    return SparseLogits(pooled.classes, logits, pooled.rest * factor)

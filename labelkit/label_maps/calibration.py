@@ -1,0 +1,139 @@
+"""The calibration of a file: what brings its pooled logits closer to the teacher's for a crop.
+
+A crop shown to the teacher is a zoom into the image; the map was made at one size. So pooled logits
+are too flat for crops that show most of the image and too sure for small ones. Logarithms below
+are natural.
+
+# F maps of an image, E listed classes, C classes
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from labelkit.geometry import CropBox
+
+SMALLEST_ZOOM = 0.01
+SMALLEST_SPREAD = 1e-6
+DECIMALS = 3  # of fitted numbers, so that rounding in a fit rarely shows
+_LARGEST = 16.0
+
+
+class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a file's pooled logits become a crop's target, by the crop's zoom and their own spread.
+
+    With z the square root of the share of the image's area that a crop covers, x_f the logits
+    pooled from map f, and w_f the softmax over maps of ``c_f + d_f log z``::
+
+        x = sum_f w_f x_f,   s = (mean over classes of (x - mean x)^4)^(1/4)
+        calibrated logits = x * exp(a + b log z) / s^k
+
+    Attributes:
+        scale: a and b.
+        compression: k; at 0 logits keep the spread that the map gives them, at 1 all crops of one
+            zoom get the same spread.
+        mixing: c_f and d_f of every map of an image.
+        classes: C, the classes that the mean is taken over, with *other* if the file stores it.
+        images: how many images it was fitted on.
+        crops: how many crops of each.
+        seed: of the crops.
+        divergence: KL in nats from the teacher's prediction to the target, for the crops of images
+            that it was not fitted on, without and with calibration.
+    """
+
+    scale: tuple[float, float]
+    compression: float
+    mixing: tuple[tuple[float, float], ...]
+    classes: int
+    images: int = 0
+    crops: int = 0
+    seed: int = 0
+    divergence: tuple[float, float] | None = None
+
+    @property
+    def numbers(self) -> list[float]:
+        """What was fitted: a, b, k, then c_f and d_f of each map."""
+        return [*self.scale, self.compression, *(n for pair in self.mixing for n in pair)]
+
+    def check(self, num_maps: int, num_classes: int) -> None:
+        """Raise unless this calibration suits ``num_maps`` maps over ``num_classes`` classes.
+
+        Raises:
+            ValueError: a number is out of range; the message names it.
+        """
+        if not all(abs(number) <= _LARGEST for number in self.numbers):
+            raise ValueError(f"calibration {self.numbers}: expected numbers within +-{_LARGEST:g}")
+        if not 0 <= self.compression <= 1:
+            raise ValueError(f"compression={self.compression} is not between 0 and 1")
+        if len(self.mixing) != num_maps:
+            raise ValueError(f"the calibration mixes {len(self.mixing)} maps, expected {num_maps}")
+        if self.classes != num_classes:
+            raise ValueError(f"the calibration is of {self.classes} classes, not {num_classes}")
+
+    def factor(self, log_zoom: float) -> float:
+        """What logits of spread 1 are multiplied by, for a crop."""
+        return math.exp(self.scale[0] + self.scale[1] * log_zoom)
+
+    def shares(self, log_zoom: float) -> NDArray[np.float64]:
+        """The weight of each map for a crop (F,), which sum to 1."""
+        logits = np.array([c + d * log_zoom for c, d in self.mixing])
+        weights = np.exp(logits - logits.max())
+        return weights / weights.sum()
+
+    def spread(self, logits: NDArray[np.floating], rest: float) -> float:
+        """The spread s of E listed logits and ``rest``, the logit of all other classes."""
+        excess = logits.astype(np.float64) - rest
+        mean = excess.sum() / self.classes
+        others = (self.classes - len(excess)) * mean**4
+        fourth = (np.square(np.square(excess - mean)).sum() + others) / self.classes
+        return max(float(fourth) ** 0.25, SMALLEST_SPREAD)
+
+
+def log_zoom(box: CropBox) -> float:
+    """The logarithm of a crop's zoom: its side over the image's, as a geometric mean.
+
+    At most 0, the whole image, and at least that of 1 % of each side.
+    """
+    area = (box.right - box.left) * (box.bottom - box.top)
+    return math.log(min(max(area**0.5 if area > 0 else 0.0, SMALLEST_ZOOM), 1.0))
+
+
+def average_calibrations(
+    calibrations: Sequence[Calibration], weights: Sequence[float]
+) -> Calibration:
+    """The weighted mean of several calibrations of one form, in any order."""
+    first = calibrations[0]
+    if all(each == first for each in calibrations):
+        return first
+    total = math.fsum(weights)
+
+    def mean(values: Iterable[float]) -> float:
+        products = (value * weight for value, weight in zip(values, weights, strict=True))
+        return round(math.fsum(products) / total, DECIMALS)
+
+    numbers = zip(*(each.numbers for each in calibrations), strict=True)
+    start, slope, compression, *mixing = map(mean, numbers)
+    measured = [each.divergence for each in calibrations if each.divergence]
+    divergence = None
+    if len(measured) == len(calibrations):
+        without, calibrated = map(mean, zip(*measured, strict=True))
+        divergence = (without, calibrated)
+    return Calibration(
+        scale=(start, slope),
+        compression=compression,
+        mixing=tuple(zip(mixing[::2], mixing[1::2], strict=True)),
+        classes=first.classes,
+        images=sum(each.images for each in calibrations),
+        crops=max(each.crops for each in calibrations),
+        seed=min(each.seed for each in calibrations),
+        divergence=divergence,
+    )

@@ -1,0 +1,256 @@
+"""Fit a file's calibration: show the teacher random crops, and compare with the pooled logits.
+
+# F maps of an image, N images, Z crops of each, C classes
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from labelkit.data import read_image
+from labelkit.errors import DatasetError
+from labelkit.files import evenly_spaced
+from labelkit.label_maps import Calibration, RecordCodec, log_zoom, pool, pool_by_zoom
+from labelkit.relabel.batches import ImageBatch
+from labelkit.relabel.random_crops import random_crops, resized
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from labelkit.geometry import CropBox
+    from labelkit.label_maps import LabelMap, MapForm
+    from labelkit.relabel.maps import CalibrationSample, MapMaker
+
+_DECIMALS = 3  # so that rounding on another machine rarely shows
+# Where a fit starts, and stays if there are very few crops; measured (docs/decisions/0010).
+_SLOPE, _COMPRESSION, _PREFERENCE = 0.3, 0.8, 3.0
+_PRIOR_WEIGHT = 0.1  # as if so many images supported each of these
+_ITERATIONS = 100
+_SMALLEST_SPREAD = 1e-6
+_LARGEST = 12.0  # of an exponent
+
+
+@dataclass(frozen=True)
+class CropLogits:
+    """What is known about N * Z crops.
+
+    Attributes:
+        pooled: mean logits of each map over each crop (F, N, Z, C).
+        log_zooms: of the crops (N, Z).
+        predicted: the teacher's log-probabilities for the crops (N, Z, C).
+        divergence: KL from these to the target without calibration (N, Z).
+    """
+
+    pooled: torch.Tensor
+    log_zooms: torch.Tensor
+    predicted: torch.Tensor
+    divergence: torch.Tensor
+
+    def images(self, numbers: slice) -> CropLogits:
+        """The crops of some of the images."""
+        return CropLogits(
+            self.pooled[:, numbers],
+            self.log_zooms[numbers],
+            self.predicted[numbers],
+            self.divergence[numbers],
+        )
+
+
+def calibrate(
+    root: Path,
+    keys: Sequence[str],
+    maker: MapMaker,
+    sample: CalibrationSample,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Calibration | None:
+    """Fit the calibration of a data set's maps.
+
+    Args:
+        root: the folder that the keys are relative to.
+        keys: all images of the data set.
+        maker: of the maps.
+        sample: how many images and crops.
+        on_progress: called with (images done, images in total).
+
+    Returns:
+        None if no image of the sample can be read, or there is only one class.
+    """
+    if maker.outputs == 1:
+        return None
+    chosen = [keys[place] for place in evenly_spaced(len(keys), sample.images)]
+    found: list[CropLogits] = []
+    for done, key in enumerate(chosen, 1):
+        try:
+            image = read_image(root / key)
+        except DatasetError:
+            continue
+        found.append(compare_crops(image, key, maker, sample))
+        if on_progress:
+            on_progress(done, len(chosen))
+    return fit(_joined(found), maker.forms, sample.seed) if found else None
+
+
+def compare_crops(
+    image: torch.Tensor, key: str, maker: MapMaker, sample: CalibrationSample
+) -> CropLogits:
+    """Pool an image's maps over random crops of it, and ask the teacher about them.
+
+    Args:
+        image: (3, height, width), uint8.
+        key: of the image.
+        maker: of the maps.
+        sample: how many crops.
+
+    Returns:
+        Of one image, N = 1. The maps are those that a file would hold.
+    """
+    predictions = maker.predictions
+    pixels = tuple(resized(image, size)[None] for size in predictions.input_sizes)
+    codec = RecordCodec(maker.forms, maker.outputs)
+    stored = codec.decode(codec.encode(maker(ImageBatch([key], pixels))))
+    maps = [each[0] for each in stored]
+    crops = random_crops(image, key, sample.crops, predictions.crop_sizes, sample.seed)
+    with torch.inference_mode():
+        predicted = predictions.of_crops(crops.pixels).double().log_softmax(dim=1).cpu()
+    pooled = np.stack(
+        [[pool(each, box).dense(maker.outputs) for box in crops.boxes] for each in maps]
+    )
+    plain = np.stack([_pooled(maps, maker.forms, box, maker.outputs) for box in crops.boxes])
+    targets = torch.from_numpy(plain).double().log_softmax(dim=1)
+    return CropLogits(
+        torch.from_numpy(pooled)[:, None],
+        torch.tensor([[log_zoom(box) for box in crops.boxes]], dtype=torch.float64),
+        predicted.float()[None],
+        _divergence(predicted, targets)[None],
+    )
+
+
+def fit(logits: CropLogits, forms: Sequence[MapForm], seed: int = 0) -> Calibration:
+    """The calibration with the lowest KL from the teacher's predictions.
+
+    Its ``divergence`` is cross-validated: each half of the images is measured with what was fitted
+    on the other half.
+
+    Args:
+        logits: of the crops.
+        forms: of the F maps.
+        seed: of the crops, for the record.
+    """
+    count, crops, classes = logits.predicted.shape
+    numbers = torch.cat([part.flatten() for part in _minimise(logits, forms)])
+    start, slope, compression, *mixing = (round(number, _DECIMALS) for number in numbers.tolist())
+    divergence = None
+    if count > 1:
+        halves = [logits.images(slice(start, None, 2)) for start in (0, 1)]
+        tests = [
+            _divergence(half.predicted, _log_targets(half, *_minimise(other, forms)))
+            for half, other in zip(halves, reversed(halves), strict=True)
+        ]
+        plain = float(logits.divergence.mean())
+        fitted = float(torch.cat(tests).mean())
+        divergence = (round(plain, _DECIMALS), round(fitted, _DECIMALS))
+    return Calibration(
+        scale=(start, slope),
+        compression=compression,
+        mixing=tuple(zip(mixing[::2], mixing[1::2], strict=True)),
+        classes=classes,
+        images=count,
+        crops=crops,
+        seed=seed,
+        divergence=divergence,
+    )
+
+
+_Numbers = tuple[
+    torch.Tensor, torch.Tensor, torch.Tensor
+]  # scale (2,), compression (), mixing (F, 2)
+
+
+def _minimise(logits: CropLogits, forms: Sequence[MapForm]) -> _Numbers:
+    """Fit by L-BFGS, in units in which all numbers are of order 1."""
+    start = _start(forms)
+    fitted = start.clone().requires_grad_()
+    unit = _spread(logits.pooled.double().mean(dim=0)).log().mean()
+    optimiser = torch.optim.LBFGS([fitted], max_iter=_ITERATIONS, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimiser.zero_grad()
+        targets = _log_targets(logits, *_numbers(fitted, unit))
+        prior = (fitted - start).square().sum() * (_PRIOR_WEIGHT / len(logits.predicted))
+        total = _divergence(logits.predicted, targets).mean() + prior
+        total.backward()
+        return total
+
+    with torch.enable_grad():
+        optimiser.step(loss)
+    return _numbers(fitted.detach(), unit)
+
+
+def _start(forms: Sequence[MapForm]) -> torch.Tensor:
+    """a, b and k in the units of ``_numbers``, then c_f and d_f of all maps but the first."""
+    zooms = [form.zoom or 1.0 for form in forms]
+    slopes = [-_PREFERENCE * math.log2(zoom / zooms[0]) for zoom in zooms[1:]]
+    mixing = [number for slope in slopes for number in (0.0, slope)]
+    compression = math.log(_COMPRESSION / (1 - _COMPRESSION))
+    return torch.tensor([0.0, _SLOPE, compression, *mixing], dtype=torch.float64)
+
+
+def _numbers(fitted: torch.Tensor, unit: torch.Tensor) -> _Numbers:
+    """What a ``Calibration`` holds, from what is fitted.
+
+    Args:
+        fitted: a for logits of a usual spread, b, the logit of k, and the mixing.
+        unit: the logarithm of the usual spread.
+    """
+    compression = fitted[2].sigmoid()
+    scale = torch.stack([fitted[0] + compression * unit, fitted[1]])
+    mixing = torch.cat([fitted.new_zeros(2), fitted[3:]]).view(-1, 2)
+    return scale, compression, mixing
+
+
+def _log_targets(
+    logits: CropLogits, scale: torch.Tensor, compression: torch.Tensor, mixing: torch.Tensor
+) -> torch.Tensor:
+    """Calibrated log-probabilities (N, Z, C), as ``Calibration`` defines them."""
+    start, slope = mixing[:, :, None, None].unbind(dim=1)
+    shares = (start + slope * logits.log_zooms).softmax(dim=0)
+    mixed = (logits.pooled.double() * shares[..., None]).sum(dim=0)
+    factor = scale[0] + scale[1] * logits.log_zooms - compression * _spread(mixed).log()
+    return (mixed * factor.clamp(-_LARGEST, _LARGEST).exp()[..., None]).log_softmax(dim=-1)
+
+
+def _spread(logits: torch.Tensor) -> torch.Tensor:
+    """The fourth root of the mean fourth power of deviations from the mean: (..., C) to (...)."""
+    deviations = logits - logits.mean(dim=-1, keepdim=True)
+    return deviations.square().square().mean(dim=-1).clamp(min=_SMALLEST_SPREAD**4).pow(0.25)
+
+
+def _divergence(predicted: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """KL in nats between log-probabilities (..., C): (...)."""
+    return (predicted.exp() * (predicted - targets)).sum(dim=-1)
+
+
+def _pooled(
+    maps: Sequence[LabelMap], forms: Sequence[MapForm], box: CropBox, classes: int
+) -> NDArray[np.float32]:
+    """The logits (C,) of a crop without calibration."""
+    if len(maps) == 1:
+        return pool(maps[0], box).dense(classes)
+    return pool_by_zoom(maps, [form.zoom for form in forms], box).dense(classes)
+
+
+def _joined(parts: Sequence[CropLogits]) -> CropLogits:
+    return CropLogits(
+        torch.cat([part.pooled for part in parts], dim=1),
+        torch.cat([part.log_zooms for part in parts]),
+        torch.cat([part.predicted for part in parts]),
+        torch.cat([part.divergence for part in parts]),
+    )
