@@ -6,6 +6,7 @@ Legend: B batch, S input side.
 from __future__ import annotations
 
 import errno
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from labelkit.data import PackedBatch, read_image
 from labelkit.errors import DatasetError, first_line, is_machine_failure, is_out_of_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
     from pathlib import Path
 
 
@@ -97,20 +98,12 @@ class ResizedImages(Dataset[ResizedImage]):
     def __getitem__(self, position: int) -> ResizedImage:
         key = self.keys[position]
         try:
-            return ResizedImage(key, self._resized(key))
+            with faults_explained(self.root / key):
+                return ResizedImage(key, self._resized(key))
         except DatasetError as error:
             return ResizedImage(key, unreadable=str(error))
         except OSError as error:
-            if error.errno == errno.ENOMEM:
-                return ResizedImage(key, unreadable=_too_large(self.root / key))
             return ResizedImage(key, disk_error=str(error))
-        except Exception as error:
-            # Decoders raise any type for a damaged file; one image must not end a run of hours.
-            if is_out_of_memory(error):
-                return ResizedImage(key, unreadable=_too_large(self.root / key))
-            if is_machine_failure(error):
-                raise
-            return ResizedImage(key, unreadable=f"{type(error).__name__}: {first_line(error)}")
 
     def _resized(self, key: str) -> tuple[torch.Tensor, ...]:
         image = read_image(self.root / key)
@@ -139,6 +132,32 @@ class ResizedImages(Dataset[ResizedImage]):
             unreadable={image.key: image.unreadable for image in images if not image.pixels},
             disk_error=next((image.disk_error for image in images if image.disk_error), ""),
         )
+
+
+@contextmanager
+def faults_explained(path: Path) -> Generator[None]:
+    """Turn whatever reading an image raises for a fault of that image into a DatasetError.
+
+    Decoders raise any type for a damaged file; one image must not end a run of hours.
+
+    Raises:
+        DatasetError: the image is damaged or too large; the message is the reason.
+        OSError: the disk fails, not the image.
+    """
+    try:
+        yield
+    except DatasetError:
+        raise
+    except OSError as error:
+        if error.errno == errno.ENOMEM:
+            raise DatasetError(_too_large(path)) from error
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise DatasetError(_too_large(path)) from error
+        if is_machine_failure(error):
+            raise
+        raise DatasetError(f"{type(error).__name__}: {first_line(error)}") from error
 
 
 def _too_large(path: Path) -> str:

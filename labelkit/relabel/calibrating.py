@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from labelkit.data import read_image
 from labelkit.errors import DatasetError
 from labelkit.files import evenly_spaced
 from labelkit.label_maps import Calibration, RecordCodec, log_zoom, pool, pool_by_zoom
-from labelkit.relabel.batches import ImageBatch
+from labelkit.relabel.batches import ImageBatch, faults_explained
 from labelkit.relabel.random_crops import random_crops, resized
 
 if TYPE_CHECKING:
@@ -88,11 +89,11 @@ def calibrate(
     chosen = [keys[place] for place in evenly_spaced(len(keys), sample.images)]
     found: list[CropLogits] = []
     for done, key in enumerate(chosen, 1):
-        try:
+        image = None
+        with suppress(DatasetError), faults_explained(root / key):
             image = read_image(root / key)
-        except DatasetError:
-            continue
-        found.append(compare_crops(image, key, maker, sample))
+        if image is not None:
+            found.append(compare_crops(image, key, maker, sample))
         if on_progress:
             on_progress(done, len(chosen))
     return fit(_joined(found), maker.forms, sample.seed) if found else None

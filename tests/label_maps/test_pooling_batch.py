@@ -196,7 +196,9 @@ def test_a_gpu_gives_the_same_result(form):
 def test_all_parts_of_a_batch_move_to_the_device():
     batch = MapBatch.stack(maps_of(FORMS[5], (3, 3))).to("meta")
     assert isinstance(batch, MapBatch)
-    assert {part.device.type for part in batch} == {"meta"}
+    *tensors, calibration = batch
+    assert {part.device.type for part in tensors} == {"meta"}
+    assert calibration is None
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,8 @@ def photos(tmp_path_factory):
 
 def test_fidelity_equals_relabelling_and_pooling_by_hand(teacher, photos, tmp_path):
     """Relabel, pool each crop, predict the crop, one after the other."""
-    relabel(photos, teacher, tmp_path / "maps.h5", Settings(sizes=(224,), batch_size=1))
+    settings = Settings(sizes=(224,), batch_size=1, calibration=None)
+    relabel(photos, teacher, tmp_path / "maps.h5", settings)
     maps = LabelMapFile.open(tmp_path / "maps.h5")
     divergences, same = [], []
     for key in sorted(list_images(photos)):
