@@ -82,9 +82,11 @@ def calibrate(
         on_progress: called with (images done, images in total).
 
     Returns:
-        None if no image of the sample can be read, or there is only one class.
+        None if no image of the sample can be read, there is only one class, or an image has several
+        maps whose zooms do not ascend, so that no crop can choose between them.
     """
-    if maker.outputs == 1:
+    zooms = [form.zoom for form in maker.forms]
+    if maker.outputs == 1 or (len(zooms) > 1 and (min(zooms) <= 0 or sorted(set(zooms)) != zooms)):
         return None
     chosen = [keys[place] for place in evenly_spaced(len(keys), sample.images)]
     found: list[CropLogits] = []
