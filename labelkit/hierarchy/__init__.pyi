@@ -35,6 +35,10 @@ from .wordnet.copies import open_wordnet as open_wordnet
 from .wordnet.graph import class_names as class_names
 from .wordnet.name_file import (
     ClassNames as ClassNames,
+    NameChoice as NameChoice,
+    accept_first as accept_first,
+    decide as decide,
+    read_name_choices as read_name_choices,
     read_name_file as read_name_file,
     write_name_file as write_name_file,
 )

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SEEDS = range(40)
-TREES = {"names": PETS, "levels": tree_with_levels()}
+TREES = {
+    "names": PETS,
+    "levels": tree_with_levels(),
+    "ranks": SemanticTree.of(["a", "b", "c"], [-1, 0, 0], ranks=["genus", "species"]),
+}
 TAXONOMIES = {
     "edges.csv": "child,parent,name\ntabby,cat,tabby cat\nmanx,cat,\ncat,animal,\ndog,animal,\n",
     "edges.tsv": "child\tparent\ntabby\tcat\ncat\tanimal\ndog\tanimal\n",
@@ -31,7 +35,7 @@ TAXONOMIES = {
 
 def content(tree: SemanticTree) -> tuple[object, ...]:
     arrays = (tree.parent.tolist(), tree.inner.tolist(), tree.level.tolist())
-    return tree.classes.ids, tree.names, arrays, tree.source
+    return tree.classes.ids, tree.names, arrays, tree.source, tree.ranks
 
 
 @pytest.mark.parametrize("name", TREES)

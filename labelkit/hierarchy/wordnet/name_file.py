@@ -3,12 +3,14 @@
 Lines of ``class TAB wnid TAB note`` in UTF-8, one per class. A wnid of ``?`` is still to be chosen;
 the candidates follow as comments, which start with ``#``. ``under`` and a wnid make the class a new
 child of that synset. Notes are for people only. Cells may be quoted, as spreadsheets quote those
-that contain a quote or a comma.
+that contain a quote or a comma. Comments whose first cell is ``# was`` keep the choices of classes
+that are no longer in the list.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,26 +21,55 @@ from labelkit.files import read_utf8, replace_file
 from labelkit.hierarchy.class_list import ClassList
 from labelkit.hierarchy.class_sources import definitions
 from labelkit.hierarchy.wordnet.graph import packaged_graph
-from labelkit.hierarchy.wordnet.names import match_names, settled
+from labelkit.hierarchy.wordnet.names import chain_of_names, is_number, match_names, settled
 from labelkit.wording import clipped, counted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Iterator, Mapping, Sequence
 
     from labelkit.hierarchy.taxonomy import Taxonomy
     from labelkit.hierarchy.wordnet.names import Candidate, NameMatch
 
 UNDECIDED = "?"
 UNDER = "under"
+WAS = "# was"
 NO_SYNSET = "write 'under' and the wnid of a more general synset, such as under n07557434 (dish)"
 SUGGESTED = 5  # synsets for a word in place of a wnid
 QUOTED = re.compile(r'"((?:[^"]|"")*)"')
 HEADER = "class\twnid\tnote"
+RETIRED = "# Classes that were in the list before, and the choices made for them."
 EXPLANATION = """\
 # The meaning of each class name in WordNet 3.0. Replace every ? with a wnid: one of those below it,
 # or any other noun's. If WordNet has no word for a class, or another class already has it, write
 # 'under' and the wnid of a more general synset. Notes and lines that start with # are ignored.
 """
+
+
+@dataclass(frozen=True)
+class NameChoice:
+    """What a class name means.
+
+    Attributes:
+        wnid: a noun synset of WordNet 3.0.
+        under: whether the class is a new child of the synset, not the synset itself.
+        note: for people.
+    """
+
+    wnid: str
+    under: bool = False
+    note: str = field(default="", compare=False)
+
+    def __str__(self) -> str:
+        """The choice as a name file has it."""
+        return f"{UNDER} {self.wnid}" if self.under else self.wnid
+
+    @classmethod
+    def with_chain(cls, wnid: str, why: str, *, under: bool = False) -> NameChoice:
+        """A choice whose note gives the reason and the synset's hypernyms."""
+        return cls(wnid, under, f"{why}: {' < '.join(chain_of_names(wnid))}")
+
+
+NO_CHOICES: Mapping[str, NameChoice] = {}
 
 
 @dataclass(frozen=True)
@@ -95,14 +126,64 @@ def _some(class_ids: Sequence[str], classes: ClassList) -> str:
     return f"{len(class_ids):,} of the {len(classes):,} classes of {classes.name} ({shown})"
 
 
+def decide(
+    matches: Sequence[NameMatch], choices: Mapping[str, NameChoice] = NO_CHOICES
+) -> dict[str, NameChoice]:
+    """The classes that need no choice any more: those with one, and those that are ``settled``.
+
+    A class whose only meaning was chosen for another class needs a choice; of two classes with the
+    same choice, the second does.
+    """
+    listed = {match.class_id for match in matches}
+    chosen: dict[str, NameChoice] = {}
+    taken: set[str] = set()
+    for class_id, choice in choices.items():
+        if class_id in listed and (choice.under or choice.wnid not in taken):
+            chosen[class_id] = choice
+            taken |= set() if choice.under else {choice.wnid}
+    found = settled(matches)
+    for match in matches:
+        wnid = found.get(match.class_id)
+        if wnid is not None and match.class_id not in chosen and wnid not in taken:
+            chosen[match.class_id] = NameChoice.with_chain(wnid, match.candidates[0].how)
+    return chosen
+
+
+def accept_first(
+    matches: Sequence[NameMatch], choices: Mapping[str, NameChoice] = NO_CHOICES
+) -> dict[str, NameChoice]:
+    """The first candidate of each class that needs a choice.
+
+    Left out are numbers, and classes whose first candidate is also another class's.
+    """
+    decided = decide(matches, choices)
+    first = {
+        match.class_id: match.candidates[0]
+        for match in matches
+        if match.candidates and match.class_id not in decided and not is_number(match.class_id)
+    }
+    uses = Counter(candidate.wnid for candidate in first.values())
+    uses.update(choice.wnid for choice in decided.values() if not choice.under)
+    return {
+        class_id: NameChoice.with_chain(candidate.wnid, f"first candidate, {candidate.how}")
+        for class_id, candidate in first.items()
+        if uses[candidate.wnid] == 1
+    }
+
+
 def write_name_file(
-    path: str | Path, matches: Sequence[NameMatch], *, overwrite: bool = False
+    path: str | Path,
+    matches: Sequence[NameMatch],
+    *,
+    choices: Mapping[str, NameChoice] = NO_CHOICES,
+    overwrite: bool = False,
 ) -> None:
     """Write a name file: settled classes with their wnid, all others with ``?``.
 
     Args:
         path: the file to write.
         matches: the classes and their candidates.
+        choices: those already made, by class; those of other classes are kept as comments.
         overwrite: whether to replace an existing file and any choices made in it.
 
     Raises:
@@ -116,16 +197,28 @@ def write_name_file(
             f"{path} exists and may contain choices made by hand: choose another name, or remove "
             "it first"
         )
-    chosen = settled(matches)
+    chosen = decide(matches, choices)
     meanings = definitions(candidate.wnid for match in matches for candidate in match.candidates)
     lines = [EXPLANATION + HEADER]
     for match in matches:
         _check_class(match.class_id, path)
-        wnid = chosen.get(match.class_id, UNDECIDED)
-        lines.append(_line(match.class_id, wnid, _note(match, wnid)))
-        if wnid == UNDECIDED:
+        choice = chosen.get(match.class_id)
+        if choice is not None:
+            lines.append(_line(match.class_id, str(choice), choice.note))
+        else:
+            lines.append(_line(match.class_id, UNDECIDED, _note(match)))
             lines += (_comment(each, meanings.get(each.wnid)) for each in match.candidates)
+    lines += _retired(choices, {match.class_id for match in matches})
     replace_file(Path(path), ("\n".join(lines) + "\n").encode())
+
+
+def _retired(choices: Mapping[str, NameChoice], present: Container[str]) -> Iterator[str]:
+    """Comments with the choices of classes that are not in the list."""
+    rows = [(class_id, each) for class_id, each in choices.items() if class_id not in present]
+    if rows:
+        yield RETIRED
+    for class_id, choice in rows:
+        yield _line(WAS, class_id, str(choice), choice.note)
 
 
 def _check_class(class_id: str, path: str | Path) -> None:
@@ -155,9 +248,7 @@ def _cells(line: str) -> list[str]:
     return [found[1].replace('""', '"').strip() if found else cell for cell, found in quoted]
 
 
-def _note(match: NameMatch, wnid: str) -> str:
-    if wnid != UNDECIDED:
-        return f"{match.candidates[0].how}: {' < '.join(match.candidates[0].chain)}"
+def _note(match: NameMatch) -> str:
     count = counted(len(match.candidates), "candidate", "candidates")
     if not match.candidates:
         return f"{count}: {NO_SYNSET}"
@@ -178,44 +269,77 @@ def read_name_file(path: str | Path) -> ClassNames:
             class.
         OSError: the file cannot be read.
     """
-    names = ClassNames({}, {}, str(path))
-    class_of: dict[str, str] = {}
-    undecided: list[str] = []
+    choices = _rows(_lines(path), path)
+    undecided = [class_id for class_id, choice in choices.items() if choice.wnid == UNDECIDED]
+    if undecided:
+        raise TaxonomyError(_still_undecided(path, len(choices), undecided))
+    return ClassNames(
+        {class_id: choice.wnid for class_id, choice in choices.items() if not choice.under},
+        {class_id: choice.wnid for class_id, choice in choices.items() if choice.under},
+        str(path),
+    )
+
+
+def read_name_choices(path: str | Path) -> dict[str, NameChoice]:
+    """Read the choices made in a name file so far, by class; ``?`` may be left.
+
+    Those of classes that are no longer in the list come last.
+
+    Raises:
+        TaxonomyError: as ``read_name_file``, but not for a ``?``.
+        OSError: the file cannot be read.
+    """
+    lines = _lines(path)
+    rows = _rows(lines, path)
+    made = {class_id: choice for class_id, choice in rows.items() if choice.wnid != UNDECIDED}
+    was = {number: cells[1:] for number, cells in lines.items() if cells[0] == WAS}
+    retired = (_row(cells, f"{path}, line {number}") for number, cells in was.items())
+    return made | {class_id: choice for class_id, choice in retired if class_id not in rows}
+
+
+def _lines(path: str | Path) -> dict[int, list[str]]:
+    """The cells of each line that is not empty, by its number."""
     text = read_utf8(Path(path), TaxonomyError)
     if kind := known_kind(text.encode()):
         raise TaxonomyError(f"{path}, which should be a name file from match-names, {kind}")
-    for number, line in enumerate(text.split("\n"), start=1):
-        cells = _cells(line)
-        if not any(cells) or cells[0].startswith("#") or cells[:2] == ["class", "wnid"]:
+    lines = ((number, _cells(line)) for number, line in enumerate(text.split("\n"), start=1))
+    return {number: cells for number, cells in lines if any(cells)}
+
+
+def _rows(lines: Mapping[int, list[str]], path: str | Path) -> dict[str, NameChoice]:
+    """The choice of each class, with ``?`` for a wnid where there is none."""
+    choices: dict[str, NameChoice] = {}
+    class_of: dict[str, str] = {}
+    for number, cells in lines.items():
+        if cells[0].startswith("#") or cells[:2] == ["class", "wnid"]:
             continue
         where = f"{path}, line {number}"
-        class_id, under, wnid = _row(cells, where)
-        if class_id in names.synsets or class_id in names.under:
+        class_id, choice = _row(cells, where)
+        if class_id in choices:
             raise TaxonomyError(f"{where}: duplicate class {class_id!r}: remove one")
-        (names.under if under else names.synsets)[class_id] = wnid
-        if wnid == UNDECIDED:
-            undecided.append(class_id)
-        elif not under and class_of.setdefault(wnid, class_id) != class_id:
+        choices[class_id] = choice
+        wnid = choice.wnid
+        if wnid == UNDECIDED or choice.under:
+            continue
+        if class_of.setdefault(wnid, class_id) != class_id:
             raise TaxonomyError(
                 f"{where}: {class_id!r} and {class_of[wnid]!r} are both {wnid}, but a synset can "
                 f"be only one class: change one, or write 'under {wnid}' to make it a child"
             )
-    if undecided:
-        raise TaxonomyError(_still_undecided(names, undecided))
-    return names
+    return choices
 
 
-def _still_undecided(names: ClassNames, undecided: list[str]) -> str:
+def _still_undecided(path: str | Path, count: int, undecided: list[str]) -> str:
     shown = ", ".join(undecided[:5]) + (", ..." if len(undecided) > 5 else "")
     return (
-        f"{names.name}: {len(undecided):,} of {len(names.synsets) + len(names.under):,} classes "
+        f"{path}: {len(undecided):,} of {count:,} classes "
         f"still have a ? for a wnid ({shown}): replace each with a wnid, or with 'under' and a wnid"
     )
 
 
-def _row(cells: list[str], where: str) -> tuple[str, bool, str]:
-    """The class, whether it is a child of a synset rather than the synset itself, and the wnid."""
-    class_id, *rest = cells
+def _row(cells: list[str], where: str) -> tuple[str, NameChoice]:
+    """The class of a line, and its choice."""
+    class_id, *rest = cells or [""]
     if not class_id or not rest:
         line = "\t".join(cells)
         raise TaxonomyError(f"{where}: expected 'class TAB wnid TAB note', found {line[:60]!r}")
@@ -224,7 +348,7 @@ def _row(cells: list[str], where: str) -> tuple[str, bool, str]:
     wnid = after.strip() if under else rest[0]
     if wnid not in packaged_graph().index and (under or wnid != UNDECIDED):
         raise TaxonomyError(f"{where}: class {clipped(class_id)} {_not_a_wnid(wnid, under=under)}")
-    return class_id, under, wnid
+    return class_id, NameChoice(wnid, under, "\t".join(rest[1:]))
 
 
 def _not_a_wnid(word: str, *, under: bool) -> str:

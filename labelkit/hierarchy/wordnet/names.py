@@ -18,7 +18,7 @@ import functools
 import re
 import unicodedata
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from labelkit.hierarchy.class_list import looks_like_indices
@@ -42,10 +42,10 @@ MAGIC = b"labelkit-noun-lemmas"
 VERSION = 1
 
 MatchKind: TypeAlias = Literal[
-    "whole name", "singular", "spelled together", "first word", "last word"
+    "whole name", "singular", "last part", "spelled together", "first word", "last word"
 ]
 MATCH_KINDS: tuple[MatchKind, ...] = get_args(MatchKind)  # the strongest first
-CERTAIN: tuple[MatchKind, ...] = ("whole name", "singular")
+CERTAIN: tuple[MatchKind, ...] = ("whole name", "singular", "last part")
 
 SEPARATORS = re.compile(r"[\s_-]+")
 WORDS = re.compile(r"[^\s_\-/,()&]+")
@@ -70,8 +70,9 @@ class Candidate:
     Attributes:
         wnid: the synset.
         lemma: the word that matches, as WordNet has it.
-        how: what it matches: the whole name, the name's singular, one of these except for a
-            separator that only one of them has, or only the first or last words of the name.
+        how: what it matches: the whole name, the name's singular, one of these for the last part of
+            a path, one of these except for a separator that only one of them has, or only the
+            first or last words of the name.
         chain: first lemmas from the synset up to the root, so that people can tell senses apart.
     """
 
@@ -101,8 +102,10 @@ def match_names(classes: ClassList) -> tuple[NameMatch, ...]:
     word boundaries, which are never settled: "cup cake" may be ``cupcake``, but "the rapist" is
     hardly ``therapist``. Only a name that has neither of the first two is matched by its last
     words, as many as WordNet knows: "aquarium fish" is probably a fish. Senses of the words before
-    them come first if they are descendants of those: "maple tree" may be a maple. A wnid matches
-    itself. A name may have many candidates, or none; ``settled`` returns those that need no choice.
+    them come first if they are descendants of those: "maple tree" may be a maple. A path such as
+    ``food/pizza`` is matched by its last part; senses below a sense of the part before it come
+    first. A wnid matches itself. A name may have many candidates, or none; ``settled`` returns
+    those that need no choice.
 
     Image data sets mostly show what ImageNet shows: of equally strong candidates its synsets come
     first. Without timm, whose files list them, senses keep their order.
@@ -110,31 +113,69 @@ def match_names(classes: ClassList) -> tuple[NameMatch, ...]:
     found = [(class_id, _candidates(class_id)) for class_id in classes]
     shown = definitions(candidate.wnid for _, candidates in found for candidate in candidates)
 
-    def rank(candidate: Candidate) -> tuple[int, bool]:
-        return MATCH_KINDS.index(candidate.how), candidate.wnid not in shown
+    def sort(class_id: str, candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
+        above = _senses_above(class_id)
 
-    return tuple(NameMatch(class_id, tuple(sorted(each, key=rank))) for class_id, each in found)
+        def rank(candidate: Candidate) -> tuple[int, bool, bool]:
+            elsewhere = bool(above) and above.isdisjoint(_chain(_synset(candidate.wnid)))
+            return MATCH_KINDS.index(candidate.how), elsewhere, candidate.wnid not in shown
+
+        return tuple(sorted(candidates, key=rank))
+
+    return tuple(NameMatch(class_id, sort(class_id, each)) for class_id, each in found)
 
 
 def settled(matches: Iterable[NameMatch]) -> dict[str, str]:
     """Class -> wnid for the classes that need no choice.
 
-    These have exactly one candidate, by the whole name or its singular, and share it with no other
-    such class. Numbers always need a choice: folders called 0 and 1 rarely show the nouns *zero*
-    and *one*.
+    These have exactly one candidate, by the whole name, its singular or the last part of a path,
+    and share it with no other such class. Numbers always need a choice: folders called 0 and 1
+    rarely show the nouns *zero* and *one*.
     """
     only = {
         match.class_id: match.candidates[0].wnid
         for match in matches
         if len(match.candidates) == 1
         and match.candidates[0].how in CERTAIN
-        and not looks_like_indices([match.class_id])
+        and not is_number(match.class_id)
     }
     count = Counter(only.values())
     return {class_id: wnid for class_id, wnid in only.items() if count[wnid] == 1}
 
 
+def is_number(class_id: str) -> bool:
+    """Whether a class, or the last part of its path, is a number and no name."""
+    return looks_like_indices([_path_parts(class_id)[-1]])
+
+
+def _path_parts(name: str) -> list[str]:
+    """The parts of a path such as ``food/pizza``; one for other names."""
+    return [part for part in map(str.strip, name.split("/")) if part] or [name]
+
+
+def _synset(wnid: str) -> int:
+    return packaged_graph().index[wnid]
+
+
+def _senses_above(name: str) -> frozenset[int]:
+    """The synsets that the part before the last of a path may mean; empty for other names."""
+    parts = _path_parts(name)
+    if len(parts) == 1:
+        return frozenset()
+    return frozenset(_synset(each.wnid) for each in _candidates(parts[-2]) if each.how in CERTAIN)
+
+
 def _candidates(name: str) -> tuple[Candidate, ...]:
+    whole = _candidates_of_word(name)
+    parts = _path_parts(name)
+    if len(parts) == 1 or any(each.how == "whole name" for each in whole):  # such as 9/11
+        return whole
+    last = _candidates_of_word(parts[-1])
+    certain = (replace(each, how="last part") if each.how in CERTAIN else each for each in last)
+    return tuple(certain) or whole
+
+
+def _candidates_of_word(name: str) -> tuple[Candidate, ...]:
     graph = packaged_graph()
     if name in graph.index:
         at = graph.index[name]

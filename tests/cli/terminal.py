@@ -1,0 +1,75 @@
+"""The command line at a real (pseudo) terminal, with a user who answers its prompts."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+PROMPT = "]: "
+PATIENCE = 60  # seconds without a byte, after which the command is taken to hang
+
+
+def at_terminal(
+    arguments: Sequence[str], answers: Sequence[str], folder: Path, stdout: str | None = None
+) -> tuple[int, str]:
+    r"""Run ``labelkit ARGUMENTS``, typing one answer at each prompt; its exit code and its screen.
+
+    Args:
+        arguments: the command line.
+        answers: ``"\x03"`` presses Ctrl-C and ``"\x04"`` Ctrl-D; after others comes Enter.
+        folder: the current directory.
+        stdout: a file in it to which stdout goes, instead of the screen.
+    """
+    here, there = pty.openpty()
+    output = os.open(folder / stdout, os.O_WRONLY | os.O_CREAT) if stdout else os.dup(there)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "labelkit", *arguments],
+        stdin=there,
+        stdout=output,
+        stderr=there,
+        cwd=folder,
+        env={**os.environ, "COLUMNS": "100", "TERM": "dumb"},
+        start_new_session=True,
+        preexec_fn=_take_terminal,  # noqa: PLW1509 -- no threads here
+    )
+    os.close(there)
+    os.close(output)
+    screen, seen, left = "", 0, list(answers)
+    while piece := _read(here):
+        screen += piece
+        while left and (at := screen.find(PROMPT, seen)) >= 0:
+            seen = at + len(PROMPT)
+            answer = left.pop(0)
+            os.write(
+                here, answer.encode() if answer in {"\x03", "\x04"} else f"{answer}\n".encode()
+            )
+    os.close(here)
+    return process.wait(), CONTROL.sub("", screen).replace("\r\n", "\n")
+
+
+def _take_terminal() -> None:
+    """Make the terminal the controlling one, so that Ctrl-C reaches the command."""
+    import fcntl
+    import termios
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def _read(terminal: int) -> str:
+    """What the command printed next; empty once it has ended."""
+    ready, _, _ = select.select([terminal], [], [], PATIENCE)
+    assert ready, "the command neither prints nor ends"
+    try:
+        return os.read(terminal, 65536).decode(errors="replace")
+    except OSError:  # how Linux says that the other end is closed
+        return ""
