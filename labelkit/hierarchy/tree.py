@@ -30,6 +30,13 @@ from labelkit.hierarchy.forest import (
 from labelkit.hierarchy.node_table import NodeTable
 from labelkit.hierarchy.ranks import choose_ranks
 from labelkit.hierarchy.splits import choose_inner_nodes
+from labelkit.hierarchy.tree_checks import (
+    check_texts,
+    checked_inner,
+    checked_level,
+    checked_parent,
+    checked_ranks,
+)
 from labelkit.hierarchy.tree_file import (
     REBUILD,
     TreeDocument,
@@ -97,19 +104,19 @@ class SemanticTree:
                 f"{count} classes, {len(self.names)} names and {len(self.parent)} parents: "
                 "expected one name and one parent per class"
             )
-        _check_texts(self.names, self.source)
+        check_texts(self.names, self.source)
         object.__setattr__(self, "names", tuple(map(str, self.names)))
-        object.__setattr__(self, "parent", _checked_parent(self.parent, self.classes))
+        object.__setattr__(self, "parent", checked_parent(self.parent, self.classes))
         # A file's name in the source may contain invalid UTF-8, which no tree file can hold.
         source = {key: text.encode(errors="replace").decode() for key, text in self.source.items()}
         object.__setattr__(self, "source", source)
-        object.__setattr__(self, "inner", _checked_inner(self.inner, self.classes))
+        object.__setattr__(self, "inner", checked_inner(self.inner, self.classes))
         level = (
-            _checked_level(self.level, self.parent, self.classes) if len(self.level) else self.depth
+            checked_level(self.level, self.parent, self.classes) if len(self.level) else self.depth
         )
         object.__setattr__(self, "level", level)
         _ = self.depth  # refuses a cycle
-        object.__setattr__(self, "ranks", _checked_ranks(self.ranks, len(self.counts)))
+        object.__setattr__(self, "ranks", checked_ranks(self.ranks, len(self.counts)))
 
     def __reduce__(self) -> tuple[type[SemanticTree], tuple[object, ...]]:
         # Through the constructor, since a copied numpy array is writable again.
@@ -551,64 +558,3 @@ def _checked_inner_levels(inner_levels: int | Literal["all"]) -> int | None:
     if not isinstance(inner_levels, numbers.Integral) or inner_levels < 0:
         raise ValueError(f"inner_levels is {inner_levels!r}, expected 'all' or an integer >= 0")
     return int(inner_levels)
-
-
-def _check_texts(names: Sequence[str], source: Mapping[str, str]) -> None:
-    wrong = [name for name in names if not isinstance(name, str)]
-    if wrong:
-        raise ValueError(f"the name {wrong[0]!r} is not text")
-    for key, value in source.items():
-        if {str} != {type(key), type(value)}:
-            raise ValueError(f"source: {key!r} is {value!r}, expected text")
-
-
-def _checked_parent(parent: IntArray, classes: ClassList) -> IntArray:
-    parent = read_only(parent)
-    if parent.min() < -1 or parent.max() >= len(classes):
-        at = int(np.argmax((parent < -1) | (parent >= len(classes))))
-        raise ValueError(
-            f"the parent of {classes[at]!r} is {parent[at]}: expected the index of one of "
-            f"{len(classes)} classes, or -1"
-        )
-    return parent
-
-
-def _checked_inner(inner: IntArray, classes: ClassList) -> IntArray:
-    inner = read_only(inner)
-    if len(inner) and (inner[0] < 0 or inner[-1] >= len(classes) or (np.diff(inner) < 1).any()):
-        raise ValueError(
-            f"inner nodes must be unique, ascending indices of the {len(classes)} classes"
-        )
-    if len(inner) == len(classes):
-        raise ValueError("all classes are inner nodes: at least one must be a class of the data")
-    return inner
-
-
-def _checked_level(level: IntArray, parent: IntArray, classes: ClassList) -> IntArray:
-    level = read_only(level)
-    if len(level) != len(classes):
-        raise ValueError(f"{len(level)} levels for {len(classes)} classes, expected one per class")
-    out_of_range = level.min() < 0 or level.max() >= len(level)
-    if out_of_range or not np.bincount(level).all():
-        raise ValueError("levels must be numbered from 0 without a gap")
-    below = np.flatnonzero(parent >= 0)
-    wrong = below[level[below] <= level[parent[below]]]
-    if wrong.size:
-        at = int(wrong[0])
-        raise ValueError(
-            f"class {classes[at]!r} is on level {level[at]} and its parent "
-            f"{classes[int(parent[at])]!r} on level {level[parent[at]]}: a class must be on a "
-            "deeper level than its parent"
-        )
-    return level
-
-
-def _checked_ranks(ranks: Sequence[str], levels: int) -> tuple[str, ...]:
-    if isinstance(ranks, str) or (ranks and len(ranks) != levels):
-        raise ValueError(f"ranks are {ranks!r}, expected one name for each of {levels} levels")
-    wrong = [rank for rank in ranks if not isinstance(rank, str) or rank.splitlines() != [rank]]
-    if wrong:
-        raise ValueError(f"rank {wrong[0]!r} is not one non-empty line of text")
-    if len(set(ranks)) < len(ranks):
-        raise ValueError(f"ranks are {', '.join(ranks)}: each level needs its own name")
-    return tuple(map(str, ranks))

@@ -61,8 +61,8 @@ def open_artifact(path: str | os.PathLike[str]) -> SemanticTree | Coarsening | L
         raise LabelkitError(f"{path} is not a labelkit tree but {what}. {_conversion_hint(path)}")
     found = f"begins with {beginning[:16]!r}" if beginning else "is empty"
     raise LabelkitError(
-        f"{path} {found}, expected a tree (from labelkit build-tree), a label-map file (from "
-        "labelkit relabel) or a coarsening (from labelkit coarsen)"
+        f"{path} {found}, expected a tree (from labelkit build-tree) or a label-map file (from "
+        "labelkit relabel), or a coarsening (from labelkit coarsen)"
     )
 
 
