@@ -254,3 +254,11 @@ def test_the_same_tree_gives_the_same_bytes(tree_file, tmp_path):
     write_tree_page(tmp_path / "a.html", tree)
     assert [path.name for path in tmp_path.iterdir()] == ["a.html"]
     assert (tmp_path / "a.html").read_text() == render_tree_page(tree)
+
+
+def test_levels_with_names_show_them(browser, tmp_path):
+    tree = SemanticTree.of(["Sula", "Sula sula"], [-1, 0], ranks=["genus", "<b>species"])
+    tab = browser.open(page_of(tmp_path, tree), "#Sula sula")
+    assert "1 (<b>species)" in text(tab, "#detail")
+    titles = tab.evaluate("[...document.querySelectorAll('#levels button')].map(e => e.title)")
+    assert [title.split(":")[0] for title in titles] == ["level 0 (genus)", "level 1 (<b>species)"]
