@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -22,7 +22,7 @@ from rich.text import Text
 from labelkit.cli.options import is_quiet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable, Generator, Iterable, Mapping
     from pathlib import Path
 
     from rich.console import Console
@@ -89,3 +89,30 @@ def progress_bar(
         finally:
             if not progress.tasks[0].total:  # the work was refused: no bar above the error
                 progress.update(task, visible=False)
+
+
+class ProgressBars(ExitStack):
+    """A progress bar for each stage of a command, one after the other.
+
+    Args:
+        console: where they are drawn.
+        stages: the title of each bar, and what it counts.
+    """
+
+    def __init__(self, console: Console, stages: Mapping[str, tuple[str, str]]) -> None:
+        super().__init__()
+        self._console, self._stages = console, stages
+        self._stage = ""
+        self._advance: Callable[[int, int], None]
+
+    def begin(self, stage: str) -> None:
+        """Close the bar of the stage before, and show that of this one."""
+        self.close()
+        self._stage = stage
+        self._advance = self.enter_context(progress_bar(self._console, *self._stages[stage]))
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Advance the bar of a stage; the first call begins it."""
+        if stage != self._stage:
+            self.begin(stage)
+        self._advance(done, total)

@@ -6,6 +6,8 @@ import os
 import shlex
 import statistics
 from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 _SMALLEST, _LARGEST = 16, 4096
 _SHOWN = 5
+_BARS = {"maps": ("Relabel", "images"), "calibration": ("Calibrate", "images")}
 EPILOG = """\b
 Examples:
   labelkit relabel photos/train -o maps.h5
@@ -44,6 +47,7 @@ Examples:
   labelkit relabel photos/train -o maps.h5 --teacher efficientnet-lite0 --size 256+352
   labelkit relabel photos/train -o maps.h5 --selection cell --grid 15 --background 0
   labelkit relabel photos/train -o more.h5 --reuse maps.h5
+  labelkit relabel photos/train -o maps.h5 --no-calibration --reuse maps.h5 --overwrite
   labelkit relabel photos/train -o maps.h5 --classes photos/train --names names.tsv
 """
 
@@ -75,7 +79,14 @@ class _MapOptions(TypedDict):
     log_sum_exp: bool
 
 
-class _Options(_TeacherOptions, _MapOptions):
+class _CalibrationOptions(TypedDict):
+    """Whether pooled targets are calibrated, and on how many images that is fitted."""
+
+    no_calibration: bool
+    calibration_sample: int | None
+
+
+class _Options(_TeacherOptions, _MapOptions, _CalibrationOptions):
     batch_size: int | None
     workers: int | None
 
@@ -203,6 +214,21 @@ _MAP_OPTIONS = (
     ),
 )
 
+_CALIBRATION_OPTIONS = (
+    click.option(
+        "--no-calibration",
+        is_flag=True,
+        help="Do not fit how pooled logits depend on the crop's zoom; targets are then the plain "
+        "mean logits, as published.",
+    ),
+    click.option(
+        "--calibration-sample",
+        metavar="N",
+        type=click.IntRange(1),
+        help="Images to fit this on, evenly spaced over DATA. [default: 64]",
+    ),
+)
+
 _RUN_OPTIONS = (
     click.option(
         "--reuse",
@@ -223,8 +249,9 @@ _RUN_OPTIONS = (
 
 
 def _all_options(command: Command) -> Command:
-    """The options of the three groups, in this order."""
-    for option in reversed((*_TEACHER_OPTIONS, *_MAP_OPTIONS, *_RUN_OPTIONS)):
+    """The options of the four groups, in this order."""
+    groups = (_TEACHER_OPTIONS, _MAP_OPTIONS, _CALIBRATION_OPTIONS, _RUN_OPTIONS)
+    for option in reversed([option for group in groups for option in group]):
         command = option(command)
     return command
 
@@ -251,16 +278,21 @@ def command(
     image. Images are found at any depth; a row's key is the path below DATA. After an interruption
     the same command resumes, also if images were added or removed. Unreadable images are listed,
     never replaced.
+
+    Last, crops of some images are shown to the teacher, and a few numbers are fitted that bring
+    targets pooled from the maps closer to its predictions for them: the file's calibration.
     """
     from labelkit.data import list_images
 
     # Loading a teacher takes seconds: wrong input is reported before.
     require_suffix(output, LABEL_MAP_SUFFIXES)
+    if options["no_calibration"] and options["calibration_sample"]:
+        raise click.UsageError("use just one of --no-calibration and --calibration-sample")
     list_images(data)
     classes, synsets = read_classes(options["classes"], options["names"])
 
     from labelkit.cli.output import console, print_json, print_lines
-    from labelkit.cli.progress import announce_teachers, progress_bar, report_kept_shards
+    from labelkit.cli.progress import ProgressBars, announce_teachers, report_kept_shards
 
     announce_teachers(dict.fromkeys(options["teachers"]))
     from labelkit.label_maps import LabelMapFile
@@ -274,13 +306,15 @@ def command(
         old = reuse
         if reuse and not reuse.is_dir():
             old = stack.enter_context(LabelMapFile.open(reuse))
-        advance = stack.enter_context(progress_bar(screen, "Relabel"))
+        bars = stack.enter_context(ProgressBars(screen, _BARS))
+        bars.begin("maps")
         result = relabel(
             data,
             teachers,
             output,
             settings,
-            on_progress=advance,
+            on_progress=partial(bars, "maps"),
+            on_calibration=partial(bars, "calibration"),
             reuse=old,
             overwrite=overwrite,
         )
@@ -319,13 +353,16 @@ def _settings(
     classes: ClassList | None,
     synsets: dict[str, str],
 ) -> Settings:
-    from labelkit.relabel import Settings
+    from labelkit.relabel import CalibrationSample, Settings
 
     on_gpu = teachers[0].device.type == "cuda"
     grid, workers = options["grid"], options["workers"]
     if workers is None:
         # With a GPU, decoding limits the speed; on a CPU the teacher needs the cores.
         workers = min(8, os.cpu_count() or 1) if on_gpu else 1
+    images, calibration = options["calibration_sample"], CalibrationSample()
+    if images:
+        calibration = replace(calibration, images=images)
     return Settings(
         selection=options["selection"],
         top_k=options["top_k"],
@@ -341,11 +378,14 @@ def _settings(
         log_sum_exp=options["log_sum_exp"],
         batch_size=options["batch_size"] or (128 if on_gpu else 8),
         workers=workers,
+        calibration=None if options["no_calibration"] else calibration,
     )
 
 
 def _facts(result: RelabelResult) -> dict[str, Any]:
     """What ``--json`` prints."""
+    from msgspec import to_builtins
+
     from labelkit.label_maps import LabelMapFile
 
     with LabelMapFile.open(result.path) as file:
@@ -361,6 +401,7 @@ def _facts(result: RelabelResult) -> dict[str, Any]:
             "damaged": result.damaged,
             "unreadable": result.unreadable,
             "head": file.made_with.get("head"),
+            "calibration": file.calibration and to_builtins(file.calibration),
             "unused_teacher_classes": file.attrs["unused_teacher_classes"],
         }
 
@@ -390,6 +431,8 @@ def _summary(
             f"Damaged in {reuse} and recreated: {len(result.damaged):,} ({keys}{more}). Check the "
             "disk, or copy that file again."
         )
+    if result.images:
+        yield from _calibration_lines(facts)
     if facts["head"] == "approximate":
         yield (
             "The teacher's head is not linear after its pooling: each cell holds the prediction "
@@ -405,6 +448,33 @@ def _summary(
         yield from _unreadable_lines(result)
     inspect = ["labelkit", "inspect", output, "--images", data, "-o", "report.html"]
     yield f"Next: {shlex.join(printable(str(word)) for word in inspect)}"
+
+
+def _calibration_lines(facts: dict[str, Any]) -> Iterator[str]:
+    """What the calibration was fitted on and how much it gains, or why there is none."""
+    from labelkit.wording import counted
+
+    found = facts["calibration"]
+    if found is None:
+        reason = "none of the images that it is fitted on could be read"
+        if click.get_current_context().params["no_calibration"]:
+            reason = "--no-calibration"
+        elif facts["classes"] == 1:
+            reason = "there is only one class"
+        yield f"Not calibrated: {reason}."
+        return
+    images, crops = (counted(found[each], each[:-1], each) for each in ("images", "crops"))
+    fitted = f"Calibrated on {images} x {crops}"
+    if found["divergence"] is None:
+        yield f"{fitted}: too few to measure the gain."
+        return
+    before, after = found["divergence"]
+    yield f"{fitted}: KL {before:.3f} -> {after:.3f} from the teacher's prediction (held out)."
+    if after > before:
+        yield (
+            "On other crops than it was fitted on, the calibration does not help: pass a larger "
+            "--calibration-sample, or --no-calibration, with --reuse and --overwrite."
+        )
 
 
 def _unreadable_lines(result: RelabelResult) -> Iterator[str]:

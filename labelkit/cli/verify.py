@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +17,8 @@ from labelkit.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
-
-    from rich.console import Console
 
     from labelkit.label_maps import LabelMapFile
     from labelkit.relabel import MapDifference, Verification
@@ -76,7 +73,7 @@ def command(  # noqa: PLR0913 -- one per option
     _require_together(images, sample, teachers)
 
     from labelkit.cli.output import console, print_json, print_lines
-    from labelkit.cli.progress import announce_teachers
+    from labelkit.cli.progress import ProgressBars, announce_teachers
     from labelkit.errors import LabelkitError
 
     if sample:
@@ -87,7 +84,7 @@ def command(  # noqa: PLR0913 -- one per option
     screen = console(stderr=as_json)
     with LabelMapFile.open(path) as file:
         loaded = _load_teachers(file, teachers, device) if sample else []
-        with _Bars(screen) as bars:
+        with ProgressBars(screen, _BARS) as bars:
             found = verify(file, images, loaded, sample or 0, bars)
         if as_json:
             print_json(_facts(found))
@@ -108,25 +105,6 @@ def _require_together(images: Path | None, sample: int | None, teachers: tuple[s
     ):
         if given and present is None:
             raise click.UsageError(f"{name} needs {needed}")
-
-
-class _Bars(ExitStack):
-    """A progress bar for each stage, one after the other."""
-
-    def __init__(self, screen: Console) -> None:
-        super().__init__()
-        self._screen = screen
-        self._stage = ""
-        self._advance: Callable[[int, int], None]
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        from labelkit.cli.progress import progress_bar
-
-        if stage != self._stage:
-            self.close()
-            self._stage = stage
-            self._advance = self.enter_context(progress_bar(self._screen, *_BARS[stage]))
-        self._advance(done, total)
 
 
 def _load_teachers(file: LabelMapFile, names: tuple[str, ...], device: str) -> list[Teacher]:

@@ -7,6 +7,6 @@ from .fidelity import (
     recommend as recommend,
 )
 from .local import RelabelResult as RelabelResult, relabel as relabel
-from .maps import Settings as Settings
+from .maps import CalibrationSample as CalibrationSample, Settings as Settings
 from .recomputing import MapDifference as MapDifference, named_teachers as named_teachers
 from .verification import Verification as Verification, verify as verify

@@ -74,6 +74,8 @@ def calibrate(
 ) -> Calibration | None:
     """Fit the calibration of a data set's maps.
 
+    Images are skipped that cannot be read, or for one of whose crops a score is not finite.
+
     Args:
         root: the folder that the keys are relative to.
         keys: all images of the data set.
@@ -82,23 +84,38 @@ def calibrate(
         on_progress: called with (images done, images in total).
 
     Returns:
-        None if no image of the sample can be read, there is only one class, or an image has several
-        maps whose zooms do not ascend, so that no crop can choose between them.
+        None if ``why_uncalibrated`` names a reason, or no image of the sample can be read and
+        predicted.
     """
-    zooms = [form.zoom for form in maker.forms]
-    if maker.outputs == 1 or (len(zooms) > 1 and (min(zooms) <= 0 or sorted(set(zooms)) != zooms)):
+    if why_uncalibrated(maker):
         return None
-    chosen = [keys[place] for place in evenly_spaced(len(keys), sample.images)]
+    chosen = sample_of(keys, sample)
     found: list[CropLogits] = []
     for done, key in enumerate(chosen, 1):
         image = None
         with suppress(DatasetError), faults_explained(root / key):
             image = read_image(root / key)
-        if image is not None:
-            found.append(compare_crops(image, key, maker, sample))
+        crops = None if image is None else compare_crops(image, key, maker, sample)
+        if crops and crops.predicted.isfinite().all():
+            found.append(crops)
         if on_progress:
             on_progress(done, len(chosen))
     return fit(_joined(found), maker.forms, sample.seed) if found else None
+
+
+def sample_of(keys: Sequence[str], sample: CalibrationSample) -> list[str]:
+    """The images of a data set that its calibration is fitted on."""
+    return [keys[place] for place in evenly_spaced(len(keys), sample.images)]
+
+
+def why_uncalibrated(maker: MapMaker) -> str:
+    """Why such maps cannot be calibrated, in words; empty if they can."""
+    zooms = [form.zoom for form in maker.forms]
+    if maker.outputs == 1:
+        return "there is only one class"
+    if len(zooms) > 1 and (min(zooms) <= 0 or sorted(set(zooms)) != zooms):
+        return "the maps of an image are not in ascending order of their input sizes"
+    return ""
 
 
 def compare_crops(

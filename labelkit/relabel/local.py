@@ -14,7 +14,7 @@ from labelkit.data import list_images
 from labelkit.errors import LabelkitError, LabelMapError, first_line, why_stopped
 from labelkit.label_maps import LabelMapFile, LabelMaps, LabelMapWriter, first_difference
 from labelkit.relabel.batches import disk_failed
-from labelkit.relabel.calibrating import calibrate
+from labelkit.relabel.calibrating import calibrate, sample_of, why_uncalibrated
 from labelkit.relabel.maps import MapMaker, Settings
 from labelkit.teachers import Teacher
 
@@ -233,11 +233,17 @@ def _finished(
             return None
         raise _exists(output, "not a complete label-map file") from error
     differences = "; ".join(_differences(file, maker, keys))
-    if not differences:
+    calibration = "" if differences else _calibration_difference(file, maker, keys)
+    if not differences and not calibration:
         shutil.rmtree(output.with_name(f"{output.name}.parts"), ignore_errors=True)
         return RelabelResult(file.path, len(file), file.unreadable, processed=0, existed=True)
     if overwrite:
         return None
+    if calibration:
+        raise LabelMapError(
+            f"{output} exists, with the same maps but another calibration ({calibration}): choose "
+            f"another name with -o, or pass --reuse {output} --overwrite to keep its maps"
+        )
     raise _exists(output, f"made from other images or settings ({differences})")
 
 
@@ -262,3 +268,25 @@ def _differences(file: LabelMapFile, maker: MapMaker, keys: list[str]) -> Iterat
     known, wanted = {*file, *file.unreadable}, set(keys)
     if known != wanted:
         yield f"images: {len(wanted - known):,} more, {len(known - wanted):,} fewer"
+
+
+def _calibration_difference(file: LabelMapFile, maker: MapMaker, keys: list[str]) -> str:
+    """How the calibration of a finished file of the same images differs from what is asked for.
+
+    A calibration that was fitted on more images than asked is as good, such as that of a merged
+    file.
+    """
+    sample, there = maker.settings.calibration, file.calibration
+    asked = 0
+    if sample and not why_uncalibrated(maker):
+        asked = sum(key in file for key in sample_of(keys, sample))
+    if not sample or not asked:
+        return "fitted there, none now" if there else ""
+    if not there:
+        return "none there, fitted now"
+    if (there.crops, there.seed) == (sample.crops, sample.seed) and there.images >= asked:
+        return ""
+    return (
+        f"fitted on {there.images:,} images x {there.crops} crops, seed {there.seed}, there; on "
+        f"{asked:,} x {sample.crops}, seed {sample.seed}, now"
+    )
