@@ -294,6 +294,8 @@ def _marks(maps: MapBatch | ProbabilityBatch) -> MapBatch:
         torch.zeros(count, 0, size),
         torch.zeros(count, 0, *grid),
         torch.zeros(count),
+        # Its factor is positive. Without it, other maps of an image would count.
+        maps.calibration if isinstance(maps, MapBatch) else None,
     )
 
 

@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from labelkit.geometry import CropBox
 
 SMALLEST_ZOOM = 0.01
-SMALLEST_SPREAD = 1e-6
+SMALLEST_SPREAD, LARGEST_SPREAD = 1e-6, 1e6
+LARGEST_EXPONENT = 12.0  # of the factor, so that no file makes a target that is not finite
 DECIMALS = 3  # of fitted numbers, so that rounding in a fit rarely shows
 _LARGEST = 16.0
+_LARGEST_COUNT = 1 << 53  # every reader of JSON has whole numbers up to here
 
 
 class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -35,7 +37,10 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     pooled from map f, and w_f the softmax over maps of ``c_f + d_f log z``::
 
         x = sum_f w_f x_f,   s = (mean over classes of (x - mean x)^4)^(1/4)
-        calibrated logits = x * exp(a + b log z) / s^k
+        calibrated logits = x * exp(a + b log z - k log s)
+
+    with z at least 0.01, s between 1e-6 and 1e6, and the exponent between -12 and 12.
+    ``label_maps/SPEC.md`` in the repository specifies it for any reader.
 
     Attributes:
         scale: a and b.
@@ -70,18 +75,22 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         Raises:
             ValueError: a number is out of range; the message names it.
         """
-        if not all(abs(number) <= _LARGEST for number in self.numbers):
-            raise ValueError(f"calibration {self.numbers}: expected numbers within +-{_LARGEST:g}")
+        for number in self.numbers:
+            if not abs(number) <= _LARGEST:
+                raise ValueError(
+                    f"the calibration has the number {number:g}, expected at most +-{_LARGEST:g}"
+                )
         if not 0 <= self.compression <= 1:
-            raise ValueError(f"compression={self.compression} is not between 0 and 1")
+            raise ValueError(f"compression={self.compression:g} is not between 0 and 1")
         if len(self.mixing) != num_maps:
             raise ValueError(f"the calibration mixes {len(self.mixing)} maps, expected {num_maps}")
         if self.classes != num_classes:
             raise ValueError(f"the calibration is of {self.classes} classes, not {num_classes}")
-
-    def factor(self, log_zoom: float) -> float:
-        """What logits of spread 1 are multiplied by, for a crop."""
-        return math.exp(self.scale[0] + self.scale[1] * log_zoom)
+        for name in ("images", "crops", "seed"):
+            if not 0 <= getattr(self, name) < _LARGEST_COUNT:
+                raise ValueError(f"the calibration's {name} are not between 0 and 2^53")
+        if not all(0 <= each < math.inf for each in self.divergence or ()):
+            raise ValueError(f"divergence={self.divergence} is not two finite numbers >= 0")
 
     def shares(self, log_zoom: float) -> NDArray[np.float64]:
         """The weight of each map for a crop (F,), which sum to 1."""
@@ -89,13 +98,27 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         weights = np.exp(logits - logits.max())
         return weights / weights.sum()
 
-    def spread(self, logits: NDArray[np.floating], rest: float) -> float:
-        """The spread s of E listed logits and ``rest``, the logit of all other classes."""
+    def factor(
+        self, logits: NDArray[np.floating], rest: float, log_zoom: float
+    ) -> NDArray[np.float64]:
+        """What mean logits are multiplied by.
+
+        Args:
+            logits: of E listed classes (E, ...).
+            rest: the logit of all other classes.
+            log_zoom: of the crop.
+
+        Returns:
+            One number for each set of E logits (...), as a zero-dimensional array for one.
+        """
         excess = logits.astype(np.float64) - rest
-        mean = excess.sum() / self.classes
-        others = (self.classes - len(excess)) * mean**4
-        fourth = (np.square(np.square(excess - mean)).sum() + others) / self.classes
-        return max(float(fourth) ** 0.25, SMALLEST_SPREAD)
+        mean = excess.sum(axis=0) / self.classes
+        others = (self.classes - len(excess)) * np.square(np.square(mean))
+        fourth = (np.square(np.square(excess - mean)).sum(axis=0) + others) / self.classes
+        spread = np.minimum(np.maximum(fourth**0.25, SMALLEST_SPREAD), LARGEST_SPREAD)
+        start, slope = self.scale
+        exponent = start + slope * log_zoom - self.compression * np.log(spread)
+        return np.exp(np.minimum(np.maximum(exponent, -LARGEST_EXPONENT), LARGEST_EXPONENT))
 
 
 def log_zoom(box: CropBox) -> float:
@@ -110,15 +133,15 @@ def log_zoom(box: CropBox) -> float:
 def average_calibrations(
     calibrations: Sequence[Calibration], weights: Sequence[float]
 ) -> Calibration:
-    """The weighted mean of several calibrations of one form, in any order."""
-    first = calibrations[0]
+    """The weighted mean of several calibrations of one form; their order does not matter."""
+    first = min(calibrations, key=msgspec.json.encode)
     if all(each == first for each in calibrations):
         return first
     total = math.fsum(weights)
 
     def mean(values: Iterable[float]) -> float:
         products = (value * weight for value, weight in zip(values, weights, strict=True))
-        return round(math.fsum(products) / total, DECIMALS)
+        return round(math.fsum(products) / total, DECIMALS) + 0.0  # never -0.0
 
     numbers = zip(*(each.numbers for each in calibrations), strict=True)
     start, slope, compression, *mixing = map(mean, numbers)

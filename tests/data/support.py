@@ -8,7 +8,7 @@ from torchvision.transforms import v2
 
 from labelkit.geometry import CropBox
 from labelkit.hierarchy import ClassList
-from labelkit.label_maps import LabelMapWriter, MapForm
+from labelkit.label_maps import Calibration, LabelMapWriter, MapForm
 from tests.label_maps.support.random_maps import random_maps
 
 C = 50
@@ -19,7 +19,13 @@ SIZES = (structs.replace(FORM, zoom=0.5), structs.replace(FORM, grid=(12, 12), z
 CENTRE = v2.Compose([v2.Resize((96, 96)), v2.CenterCrop(48), v2.PILToTensor()])
 
 
-def write_maps(path, keys, form=FORM, source=None, classes=()):
+def calibration_of(form):
+    """A calibration of the maps of one or several forms."""
+    mixing = ((0.0, 0.0), (0.4, -2.5)) if isinstance(form, tuple) else ((0.0, 0.0),)
+    return Calibration(scale=(0.5, 0.4), compression=0.7, mixing=mixing, classes=C)
+
+
+def write_maps(path, keys, form=FORM, source=None, classes=(), calibration=None):
     """Write a file of maps of one or several forms, over C classes, and return its path.
 
     The classes are those given, ``things`` and ``animals`` by default, and further ones.
@@ -31,5 +37,5 @@ def write_maps(path, keys, form=FORM, source=None, classes=()):
     (shard,) = writer.pending()
     rng = np.random.default_rng(5)
     writer.commit(shard, [random_maps(rng, len(keys), each, C) for each in forms], {})
-    writer.finalize().close()
+    writer.finalize(calibration).close()
     return path

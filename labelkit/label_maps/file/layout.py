@@ -36,6 +36,7 @@ ROW = np.dtype([("key_end", "<u8"), ("record_end", "<u8"), ("crc32", "<u4")])
 
 # Whatever is read whole has a limit; the number of rows has none.
 LARGEST_HEADER = 1 << 20
+_LATER = 1 << 13  # bytes of a header for its digest, and for a calibration of 64 maps
 LARGEST_CLASSES = 1 << 24  # bytes that a compressed class list may expand to
 LARGEST_PLAIN_CLASSES = 24 << 20  # bytes of an uncompressed one
 LARGEST_UNREADABLE = 32 << 20
@@ -68,10 +69,11 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     @property
     def digest(self) -> str:
         """SHA-256 of all that targets depend on: classes, rows, *other*, calibration."""
-        parts = [self.classes_digest, self.content, "other" if self.other else ""]
-        if self.calibration:
-            parts.append(" ".join(f"{number:.6f}" for number in self.calibration.numbers))
-        return hashlib.sha256("".join(parts).encode()).hexdigest()
+        texts = [self.classes_digest, self.content, "other" if self.other else ""]
+        numbers = self.calibration.numbers if self.calibration else []
+        return hashlib.sha256(
+            "".join(texts).encode() + np.array(numbers, "<f8").tobytes()
+        ).hexdigest()
 
 
 class FieldDifference(NamedTuple):
@@ -206,7 +208,7 @@ def require_room(header: Header, classes: ClassList) -> None:
             f"{classes}: {len(classes):,} ids, each padded to the longest one's {longest:,} bytes, "
             f"exceed a label-map file's {LARGEST_PLAIN_CLASSES >> 20} MiB: shorten them"
         )
-    size = len(msgspec.json.encode(header)) + 128
+    size = len(msgspec.json.encode(header)) + _LATER
     if size > LARGEST_HEADER:
         raise LabelMapError(
             f"source and made_with take {size:,} bytes, more than a label-map file's "

@@ -172,11 +172,14 @@ class LabelMapWriter:
             calibration: what pooling is to apply to the mean logits.
 
         Raises:
+            ValueError: the calibration is impossible, or not of such maps.
             LabelMapError: a shard is missing or damaged; a damaged one is removed, to be made
                 again.
             FileExistsError: the file has appeared meanwhile.
         """
         self._require_available()
+        if calibration:
+            calibration.check(len(self.header.maps), len(self.classes) + self.header.other)
         missing = self.pending()
         if missing:
             raise LabelMapError(

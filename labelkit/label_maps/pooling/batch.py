@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING, NamedTuple, Self, overload
 import numpy as np
 import torch
 
-from labelkit.label_maps.calibration import SMALLEST_SPREAD, SMALLEST_ZOOM
+from labelkit.label_maps.calibration import (
+    LARGEST_EXPONENT,
+    LARGEST_SPREAD,
+    SMALLEST_SPREAD,
+    SMALLEST_ZOOM,
+)
 from labelkit.label_maps.label_map import Background, LabelMaps
 from labelkit.label_maps.pooling.crop import calibration_of, check_zooms, require_log_sum_exp
 from labelkit.label_maps.pooling.weights import MARGIN, MOST_POINTS
@@ -215,7 +220,8 @@ def pool_batch(
     if maps.calibration is None:
         return pooled
     listed = maps.classes.shape[1] - maps.background.shape[1]
-    distinct = listed == maps.excess.shape[1]
+    # A map of one cell may list a class of the cell in the background too.
+    distinct = listed == maps.excess.shape[1] and rows * columns > 1
     return _calibrated(pooled, maps.calibration, _log_zooms(boxes), distinct=distinct)
 
 
@@ -298,16 +304,18 @@ def _calibrated(
         log_zooms: of the crops (B,).
         distinct: whether no class is listed twice.
     """
-    start, slope = calibration.scale
     excess = pooled.excess
     if not distinct:
         dense = excess.new_zeros(len(excess), calibration.classes)
         excess = dense.scatter_add_(1, pooled.classes, excess)
     mean = excess.sum(dim=1) / calibration.classes
     fourth = (excess - mean[:, None]).square().square().sum(dim=1)
-    fourth += (calibration.classes - excess.shape[1]) * mean.square().square()
-    spread = (fourth / calibration.classes).pow(0.25).clamp(min=SMALLEST_SPREAD)
-    factor = (start + slope * log_zooms).exp() * spread.pow(-calibration.compression)
+    if others := calibration.classes - excess.shape[1]:
+        fourth += others * mean.square().square()
+    fourth = (fourth / calibration.classes).clamp(SMALLEST_SPREAD**4, LARGEST_SPREAD**4)
+    start, slope = calibration.scale
+    exponent = start + slope * log_zooms - calibration.compression * 0.25 * fourth.log()
+    factor = exponent.clamp(-LARGEST_EXPONENT, LARGEST_EXPONENT).exp()
     return SparseLogitsBatch(pooled.classes, pooled.excess * factor[:, None], pooled.rest * factor)
 
 

@@ -307,7 +307,6 @@ def _aligned(targets: Sequence[SparseLogits]) -> tuple[NDArray[np.intp], NDArray
 
 
 def _calibrated(pooled: SparseLogits, calibration: Calibration, box: CropBox) -> SparseLogits:
-    spread = calibration.spread(pooled.logits, pooled.rest)
-    factor = calibration.factor(log_zoom(box)) * spread**-calibration.compression
+    factor = calibration.factor(pooled.logits, pooled.rest, log_zoom(box))
     logits = (pooled.logits * factor).astype(np.float32)
-    return SparseLogits(pooled.classes, logits, pooled.rest * factor)
+    return SparseLogits(pooled.classes, logits, float(pooled.rest * factor))

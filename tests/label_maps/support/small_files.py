@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from labelkit.hierarchy import ClassList
-from labelkit.label_maps import Background, LabelMapFile, LabelMaps, LabelMapWriter, MapForm
+from labelkit.label_maps import (
+    Background,
+    Calibration,
+    LabelMapFile,
+    LabelMaps,
+    LabelMapWriter,
+    MapForm,
+)
 from labelkit.label_maps.file.reader import stored_rows
 
 if TYPE_CHECKING:
@@ -19,6 +26,13 @@ CLASSES = ClassList.of([f"class {n}" for n in range(20)], "twenty")
 FORM = MapForm(top_k=3, grid=(4, 5), background=4)
 SOURCE = {"teacher": {"name": "none", "weights": "sha256:0"}, "input_size": 320}
 MADE_WITH = {"labelkit": "0.1.0", "torch": "2.5"}
+
+
+def calibration_of(maps: int = 1, **numbers: object) -> Calibration:
+    """A calibration of files over these classes."""
+    mixing = tuple((0.1 * n, -2.0 * n) for n in range(maps))
+    given = {"scale": (0.4, 0.3), "compression": 0.8, "mixing": mixing, "classes": len(CLASSES)}
+    return Calibration(**(given | numbers))
 
 
 def maps_of(keys: Sequence[str], form: MapForm = FORM, seed: int = 0) -> LabelMaps:
@@ -65,6 +79,7 @@ def make(
     forms: Sequence[MapForm] = (FORM,),
     unreadable: dict[str, str] | None = None,
     seed: int = 0,
+    calibration: Calibration | None = None,
     **facts: object,
 ) -> LabelMapFile:
     """A finished file of some images' maps."""
@@ -74,7 +89,7 @@ def make(
         skipped = {key: reason for key, reason in (unreadable or {}).items() if key in some}
         readable = [key for key in some if key not in skipped]
         writer.commit(shard, [maps_of(readable, form, seed) for form in forms], skipped)
-    return writer.finalize()
+    return writer.finalize(calibration)
 
 
 def damage(file: LabelMapFile, key: str) -> LabelMapFile:
