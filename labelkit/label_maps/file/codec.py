@@ -15,7 +15,7 @@ map holds, little-endian and grouped so that similar bytes compress well togethe
     M classes         the background's classes, ascending
     the entries' classes
 
-Steps and patterns are differences from neighbouring cells (and from the stronger plane, if planes
+Steps and patterns are differences from neighbouring cells (or from the stronger plane, if planes
 descend), ascending classes are differences, floats and classes are byte planes, and with the
 selection ``cell`` the entries' classes are indices into a palette of the image.
 ``label_maps/SPEC.md`` in the repository specifies this byte for byte.
@@ -72,7 +72,10 @@ class MapCodec:
 
     Args:
         form: the form of the maps.
-        num_classes: length of the class list; an index takes 2 bytes up to 65,536 classes, else 4.
+        num_classes: length of the class list, *other* included; an index takes 2 bytes up to 65,536
+            classes, else 4.
+        other: whether the last class is *other*; with the selection ``cell``, it is then the last
+            entry of every cell, whatever its score.
 
     Attributes:
         nbytes: bytes of one record, R.
@@ -82,10 +85,13 @@ class MapCodec:
         ValueError: the form is impossible for such a class list.
     """
 
-    def __init__(self, form: MapForm, num_classes: int) -> None:
+    def __init__(self, form: MapForm, num_classes: int, *, other: bool = False) -> None:
         form.check(num_classes)
         self._form = form
         self._num_classes = num_classes
+        self._other = other
+        # Planes that are stored as differences from the one before, after the first.
+        self._descending = max(1, _sorted_entries(form, other=other))
         self._classes = ClassCodec(form, num_classes)
         self._float_type = _FLOATS.get(form.scores)
         self._places = {name: (0, size) for name, size in self._sizes().items()}
@@ -108,7 +114,7 @@ class MapCodec:
         Raises:
             ValueError: the maps do not match the form, or a number or class cannot be stored.
         """
-        check_maps(maps, self._form, self._num_classes)
+        check_maps(maps, self._form, self._num_classes, other=self._other)
         parts = self._encode_scores(maps)
         if maps.background is not None:
             parts |= self._encode_background(maps.background)
@@ -177,26 +183,23 @@ class MapCodec:
     # ------------------------------------------------------------------------- planes
 
     def _encode_scores(self, maps: LabelMaps) -> dict[str, NDArray[np.generic]]:
-        descend = self._form.selection == "cell"
-        parts = self._encode_values("range", "scores", maps.score, descend=descend)
+        parts = self._encode_values("range", "scores", maps.score, self._descending)
         if maps.log_sum_exp is not None:
-            planes = maps.log_sum_exp[:, None]
-            parts |= self._encode_values("lse range", "lse", planes, descend=False)
+            parts |= self._encode_values("lse range", "lse", maps.log_sum_exp[:, None], 1)
         return parts
 
     def _encode_values(
-        self, extremes: str, name: str, values: NDArray[np.floating], *, descend: bool
+        self, extremes: str, name: str, values: NDArray[np.floating], descending: int
     ) -> dict[str, NDArray[np.generic]]:
-        """Planes (N, L, H, W) as steps or floats."""
+        """Planes (N, L, H, W) as steps or floats; the first ones descend."""
         flat = values.reshape(len(values), math.prod(values.shape[1:]))
         if self._float_type:
             return {name: byte_planes(flat, self._float_type)}
         ends, steps = quantise(flat)
         planes = steps.reshape(values.shape)
-        if descend:
-            planes[:, 1:] -= planes[:, :-1].copy()
-        first = slice(1 if descend else None)
-        planes[:, first] = flatten_neighbours(planes[:, first])
+        planes[:, 1:descending] -= planes[:, : descending - 1].copy()
+        for smooth in (slice(1), slice(descending, None)):
+            planes[:, smooth] = flatten_neighbours(planes[:, smooth])
         return {extremes: ends, name: planes}
 
     def _decode_planes(
@@ -219,11 +222,10 @@ class MapCodec:
         planes = planes.copy()
         if self._float_type or self._form.selection == "image":
             return restore_neighbours(planes)
-        top_k = self._form.top_k
         restore_neighbours(planes[:, :1])
-        for above in range(top_k - 1):  # for few planes faster than cumsum
+        for above in range(self._descending - 1):  # for few planes faster than cumsum
             planes[:, above + 1] += planes[:, above]
-        restore_neighbours(planes[:, top_k:])
+        restore_neighbours(planes[:, self._descending :])
         return planes
 
     def _decode_floats(self, records: NDArray[np.uint8], count: int) -> NDArray[np.float32]:
@@ -290,7 +292,8 @@ class RecordCodec:
 
     Args:
         forms: the forms of the maps, in order; at least one.
-        num_classes: length of the class list.
+        num_classes: length of the class list, *other* included.
+        other: as in ``MapCodec``.
 
     Attributes:
         nbytes: bytes of a plain record, R.
@@ -300,10 +303,10 @@ class RecordCodec:
             records of more than 4 MiB.
     """
 
-    def __init__(self, forms: Sequence[MapForm], num_classes: int) -> None:
+    def __init__(self, forms: Sequence[MapForm], num_classes: int, *, other: bool = False) -> None:
         if not 1 <= len(forms) <= _MOST_FORMS:
             raise ValueError(f"{len(forms)} maps per image, expected 1 to {_MOST_FORMS}")
-        self._codecs = [MapCodec(form, num_classes) for form in forms]
+        self._codecs = [MapCodec(form, num_classes, other=other) for form in forms]
         ends = list(accumulate((codec.nbytes for codec in self._codecs), initial=0))
         self._slices = [slice(*pair) for pair in pairwise(ends)]
         self.nbytes = ends[-1]
@@ -387,8 +390,14 @@ def _values(
     return values
 
 
-def check_maps(maps: LabelMaps, form: MapForm, num_classes: int) -> None:
+def check_maps(maps: LabelMaps, form: MapForm, num_classes: int, *, other: bool = False) -> None:
     """Raise unless maps match a form, are finite, and name only classes of the list.
+
+    Args:
+        maps: of N images.
+        form: the form.
+        num_classes: length of the class list, *other* included.
+        other: as in ``MapCodec``.
 
     Raises:
         ValueError: the first mismatch.
@@ -413,7 +422,7 @@ def check_maps(maps: LabelMaps, form: MapForm, num_classes: int) -> None:
     if form.selection == "image":
         _check_ascending("the classes of an image", maps.index, num_classes)
     else:
-        _check_cells(maps)
+        _check_cells(maps, _sorted_entries(form, other=other), num_classes - 1)
     if maps.background is not None:
         _check_background(maps.background, form, number, num_classes)
         if form.selection == "image":
@@ -423,10 +432,24 @@ def check_maps(maps: LabelMaps, form: MapForm, num_classes: int) -> None:
         raise ValueError(f"a background of {form.background} classes is missing")
 
 
-def _check_cells(maps: LabelMaps) -> None:
-    """Raise unless the classes of each cell are distinct and sorted by score."""
-    if (maps.score[:, 1:] > maps.score[:, :-1]).any():
+def _sorted_entries(form: MapForm, *, other: bool) -> int:
+    """How many of a cell's K entries are sorted by score: with *other*, all but the last."""
+    return 0 if form.selection == "image" else form.top_k - other
+
+
+def _check_cells(maps: LabelMaps, in_order: int, last: int) -> None:
+    """Raise unless the classes of each cell are distinct and sorted by score.
+
+    Args:
+        maps: of N images.
+        in_order: how many entries are to be sorted; an entry after them is the ``last`` class.
+        last: the last class.
+    """
+    score = maps.score[:, :in_order]
+    if (score[:, 1:] > score[:, :-1]).any():
         raise ValueError("the scores of a cell do not descend: put the strongest class first")
+    if (maps.index[:, in_order:] != last).any():
+        raise ValueError("the last entry of a cell is not *other*: put it after all classes")
     ordered = np.sort(maps.index, axis=1)
     if (ordered[:, 1:] == ordered[:, :-1]).any():
         raise ValueError("duplicate class in a cell")

@@ -400,7 +400,7 @@ class LabelMapFile:
         self.calibration = header.calibration
         if self.calibration:
             self.calibration.check(len(self.forms), len(self.outputs))
-        codec = RecordCodec(header.maps, len(self.outputs))
+        codec = RecordCodec(header.maps, len(self.outputs), other=header.other)
         self._rows = StoredRows(self.path, self._file, self._table, codec, self.calibration)
         if not self._file.is_at_its_path():
             raise ValueError("it changed while it was being opened")

@@ -110,7 +110,7 @@ class LabelMapWriter:
         self.classes = classes
         self._overwrite = overwrite
         old = reuse if isinstance(reuse, LabelMapFile) else None
-        self._codec = RecordCodec(forms, len(classes) + other)
+        self._codec = RecordCodec(forms, len(classes) + other, other=other)
         every = sorted(keys, key=check_key)
         for key, following in pairwise(every):
             if key == following:

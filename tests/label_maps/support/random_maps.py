@@ -26,6 +26,7 @@ def random_maps(
     *,
     spread: float = 4.0,
     pool: int = _POOL,
+    other: bool = False,
 ) -> LabelMaps:
     """The maps of N images, of a form; the last class of the list occurs in most of them.
 
@@ -36,6 +37,8 @@ def random_maps(
         num_classes: C.
         spread: standard deviation of the logits; 0 makes all of them equal.
         pool: how many classes an image's cells choose from, at least.
+        other: whether the last class is *other*, with the selection ``cell`` the last entry of
+            every cell, with a score of its own.
     """
     images = [_random_classes(rng, form, num_classes, pool) for _ in range(count)]
     if not images:
@@ -44,12 +47,22 @@ def random_maps(
     score = rng.normal(3, spread, (count, form.top_k, *form.grid))
     if form.selection == "cell":
         score = -np.sort(-score, axis=1)
+        if other:
+            index = _with_other_last(index, num_classes)
+            score[:, -1] = rng.normal(3, spread, score[:, -1].shape)
     return LabelMaps(
         index,
         score.astype(np.float32),
         _random_background(rng, np.stack([background for _, background in images]), form, spread),
         rng.normal(9, spread, (count, *form.grid)).astype(np.float32) if form.log_sum_exp else None,
     )
+
+
+def _with_other_last(index: np.ndarray, num_classes: int) -> np.ndarray:
+    """The last class as the last entry of every cell, in exchange if another entry has it."""
+    last = np.full_like(index[:, -1:], num_classes - 1)
+    some = np.where(index[:, :-1] == num_classes - 1, index[:, -1:], index[:, :-1])
+    return np.concatenate([some, last], axis=1)
 
 
 def random_map(
