@@ -28,6 +28,7 @@ from tests.label_maps.support.damaged_sizes import SIZES
 from tests.label_maps.support.damaged_structure import STRUCTURE
 from tests.label_maps.support.file_surgery import COUNT
 from tests.label_maps.support.random_maps import random_maps
+from tests.label_maps.support.small_files import calibration_of
 
 MUTATIONS = int(os.environ.get("LABELKIT_MUTATIONS", "300"))
 BATCH = 150
@@ -39,6 +40,7 @@ FORMS = [
     MapForm(top_k=3, grid=(4, 5), background=4),
     MapForm(selection="image", top_k=2, grid=(3, 2), background=4, patterns=2, zoom=1.5),
 ]
+CALIBRATION = calibration_of(2, images=64, crops=4, divergence=(0.6, 0.4))
 KINDS = (*STRUCTURE, *SIZES, *HEADER, *CONTENT)
 
 # ------------------------------------------------------------------------- the child's side
@@ -58,7 +60,7 @@ def write_original(path):
     )
     maps = [random_maps(rng, COUNT, form, len(CLASSES)) for form in FORMS]
     made.commit(made.shards[0], maps, unreadable)
-    made.finalize().close()
+    made.finalize(CALIBRATION).close()
 
 
 def mutate(path, change, rng):
@@ -90,6 +92,7 @@ def read(path, refusals):
             "unreadable": file.unreadable,
             "source": file.attrs,
             "made_with": file.made_with,
+            "calibration": file.calibration,
         }
         with refusing():
             parts["keys"] = list(file)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import zlib
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -137,9 +139,11 @@ def read_unreadable(encoded: bytes) -> dict[str, str]:
     """Images without a row, key -> reason.
 
     Raises:
-        ValueError: not valid JSON of that kind.
+        ValueError: not valid JSON of that kind, or a key is there twice.
     """
-    return msgspec.json.decode(encoded, type=dict[str, str])
+    unreadable = msgspec.json.decode(encoded, type=dict[str, str])
+    _require_distinct_members(encoded)
+    return unreadable
 
 
 def decode_key(encoded: bytes, path: Path) -> str:
@@ -170,9 +174,26 @@ def _read_header(file: h5py.File, path: Path) -> Header:
         checksum = file.attrs.get("header_crc32")
         if not isinstance(checksum, np.integer) or int(checksum) != zlib.crc32(content):
             raise ValueError("the header's checksum differs")
-        return msgspec.json.decode(content, type=Header)
+        header = msgspec.json.decode(content, type=Header)
     except msgspec.DecodeError as error:
         raise ValueError(f"header: {error}") from error
+    _require_distinct_members(content)
+    return header
+
+
+def _require_distinct_members(encoded: bytes) -> None:
+    """Raise if an object has two members of one name, of which each reader may take another.
+
+    Raises:
+        ValueError: the message names it.
+    """
+
+    def check(pairs: list[tuple[str, object]]) -> None:
+        (name, count), *_ = Counter(name for name, _ in pairs).most_common(1) or [("", 1)]
+        if count > 1:
+            raise ValueError(f"duplicate member {name!r:.80} in a JSON object")
+
+    json.loads(encoded, object_pairs_hook=check)
 
 
 def _find_datasets(file: h5py.File, path: Path) -> dict[str, h5py.Dataset]:

@@ -155,6 +155,7 @@ def unreadable_of_another_kind(file, rng):
         b'{"":"torn"}',
         b'{"a\\u0000":"torn"}',
         b'{"a":"\xff"}',
+        b'{"a":"torn","b":"torn","a":"cut"}',
         b"[" * 20_000,
         b'{"a":' * 20_000,
     ]

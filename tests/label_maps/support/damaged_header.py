@@ -37,6 +37,8 @@ def impossible_header_field(file, rng):
         "source": [[], None, "text"],
         "made_with": [[], None, "text"],
         "content": ["", "0" * 64, None],
+        "other": [1, "no", None],
+        "calibration": [[], 1, "text", {}, False],
         "more": [1],
     }
     header = header_of(file)
@@ -69,6 +71,50 @@ def impossible_form(file, rng):
     seal(file, header)
 
 
+def impossible_calibration(file, rng):
+    """One member of the calibration with an impossible value, and a matching checksum."""
+    impossible = {
+        "scale": [[0.1], [0.1, 0.2, 0.3], [17, 0], [0, -1e300], ["0.1", 0], [None, 0], 0.1, None],
+        "compression": [-0.001, 1.001, 1e300, "0.5", None, [0.5], True],
+        "mixing": [[], [[0, 0]], [[0, 0]] * 3, [[0, 0], [0]], [[0, 0], [0, 16.001]], None, {}],
+        "classes": [0, 19, 21, -20, 2**63, 20.5, "20", None],
+        "images": [-1, 2**53, 2**70, 0.5, "64", None],
+        "crops": [-1, 2**53, [4]],
+        "seed": [-1, 2**53, "0"],
+        "divergence": [[], [0.5], [0.5, -0.1], [1, 2, 3], "0.5", 0.5],
+        "more": [1],
+    }
+    header = header_of(file)
+    name = rng.choice(sorted(impossible))
+    header["calibration"][name] = impossible[name][rng.integers(len(impossible[name]))]
+    seal(file, header)
+
+
+def calibration_that_is_no_json(file, rng):
+    """Numbers that some libraries write and JSON does not have."""
+    number = (b"NaN", b"Infinity", b"-Infinity", b"1e999", b"0x1", b"+1", b".5")[rng.integers(7)]
+    encoded = json.dumps(header_of(file)).encode()
+    name = (b'"scale": [', b'"compression": ', b'"divergence": [')[rng.integers(3)]
+    at = encoded.index(name) + len(name)
+    end = min(encoded.index(sign, at) for sign in (b",", b"]") if sign in encoded[at:])
+    seal(file, encoded[:at] + number + encoded[end:])
+
+
+def lost_calibration_member(file, rng):
+    """Without a member that has no default."""
+    header = header_of(file)
+    del header["calibration"][("scale", "compression", "mixing", "classes")[rng.integers(4)]]
+    seal(file, header)
+
+
+def duplicate_member(file, rng):
+    """A member that is there twice, of which readers take the first or the last."""
+    encoded = json.dumps(header_of(file)).encode()
+    first = (b'{"version": 1, ', b'{"source": {}, ', b'{"calibration": null, ')[rng.integers(3)]
+    inner = encoded.replace(b'"scale": ', b'"scale": [1, 1], "scale": ')
+    seal(file, inner if rng.integers(2) else first + encoded[1:])
+
+
 def another_number_of_forms(file, rng):
     header = header_of(file)
     number = int((1, 3, 64, 65, 30_000)[rng.integers(5)])
@@ -79,9 +125,9 @@ def another_number_of_forms(file, rng):
 
 
 def lost_header_field(file, rng):
-    """A missing field takes its default, if any; the file has no defaults."""
+    """A missing field takes its default, if any; only the calibration has one here."""
     header = header_of(file)
-    del header[rng.choice(sorted(header))]
+    del header[rng.choice(sorted(header.keys() - {"calibration"}))]
     seal(file, header)
 
 
@@ -144,6 +190,10 @@ HEADER = (
     impossible_header_field,
     impossible_form,
     another_number_of_forms,
+    impossible_calibration,
+    calibration_that_is_no_json,
+    lost_calibration_member,
+    duplicate_member,
     lost_header_field,
     invalid_header,
     nested_header,
@@ -181,10 +231,17 @@ def another_zoom(file, _):
     seal(file, header)
 
 
+def without_calibration(file, _):
+    header = header_of(file)
+    del header["calibration"]
+    seal(file, header)
+
+
 UNNOTICED = {
     "another classes_name": (another_text("classes_name"), ["classes_name"]),
     "another source": (another_text("source"), ["source"]),
     "another made_with": (another_text("made_with"), ["made_with"]),
     "transposed grid": (transposed_grid, ["forms", "rows"]),
     "another zoom": (another_zoom, ["forms"]),
+    "no calibration": (without_calibration, ["calibration"]),
 }
