@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import string
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -17,12 +18,15 @@ from labelkit.label_maps import pool
 from labelkit.wording import percent, readable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from labelkit.geometry import CropBox
     from labelkit.label_maps import LabelMap
+    from labelkit.targets import SparseLogits
+
+    Pooling: TypeAlias = Callable[[CropBox], SparseLogits]
 
 Colour: TypeAlias = tuple[int, int, int]
 
@@ -66,7 +70,10 @@ CLASS_NOTE = (
     "Percent: the class's mean probability over all cells of the image. "
     "The stronger the colour, the more probable the class there."
 )
-CROP_NOTE = "Next to a crop: its most probable class, and that class's probability."
+CROP_NOTE = (
+    "Next to a crop: the most probable class of its target, and that class's probability, with the "
+    "file's calibration if it has one."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +120,7 @@ def draw_label_map(  # noqa: PLR0913 -- what to draw, and how
     *,
     classes: Sequence[int] | None = None,
     crops: Sequence[CropBox] = (),
+    pooling: Pooling | None = None,
     side: int = 560,
 ) -> Image.Image:
     """Draw the photo, the photo in grey with its classes in colour, and a legend with their names.
@@ -122,7 +130,7 @@ def draw_label_map(  # noqa: PLR0913 -- what to draw, and how
     grey. The grid covers the whole photo, because the teacher saw it resized to a square. The
     number next to a name is the class's mean presence; a note below explains it. Crops are drawn on
     the left photo, each with a letter; the legend gives the most probable class of the crop's
-    pooled target.
+    pooled target, with the calibration of the map's file.
 
     Args:
         image: the photo, of any size.
@@ -130,6 +138,8 @@ def draw_label_map(  # noqa: PLR0913 -- what to draw, and how
         names: the names of all C classes; underscores become spaces.
         classes: at most 7 classes to show; the most present ones if None.
         crops: at most 26 parts of the image to mark.
+        pooling: gives the pooled logits of a crop; None pools ``label_map``. For an image with
+            several maps, pass one that calls ``labelkit.label_maps.pool_by_zoom``.
         side: length of each photo's longer side in pixels, 160 to 900.
 
     Returns:
@@ -138,7 +148,9 @@ def draw_label_map(  # noqa: PLR0913 -- what to draw, and how
     Raises:
         ValueError: too many classes or crops, a class that does not exist, or a side out of range.
     """
-    panels = draw_panels(image, label_map, names, classes=classes, crops=crops, side=side)
+    panels = draw_panels(
+        image, label_map, names, classes=classes, crops=crops, pooling=pooling, side=side
+    )
     photos = panels.join()
     width = max(photos.width, _MIN_WIDTH)
     papers = [draw_legend(part, width) for part in (panels.classes, panels.crops) if part]
@@ -160,6 +172,7 @@ def draw_panels(  # noqa: PLR0913 -- as draw_label_map
     *,
     classes: Sequence[int] | None = None,
     crops: Sequence[CropBox] = (),
+    pooling: Pooling | None = None,
     side: int = 560,
 ) -> LabelMapPanels:
     """The parts of the picture that ``draw_label_map`` makes from the same arguments.
@@ -178,7 +191,7 @@ def draw_panels(  # noqa: PLR0913 -- as draw_label_map
         photo=_mark_crops(photo, crops),
         overlay=tint(photo.convert("L"), label_map, colours, len(names)),
         classes=_class_entries(label_map, names, colours),
-        crops=_crop_entries(label_map, names, crops),
+        crops=_crop_entries(pooling or partial(pool, label_map), names, crops),
     )
 
 
@@ -244,11 +257,11 @@ def _class_entries(
 
 
 def _crop_entries(
-    label_map: LabelMap, names: Sequence[str], crops: Sequence[CropBox]
+    pooling: Pooling, names: Sequence[str], crops: Sequence[CropBox]
 ) -> tuple[LegendEntry, ...]:
     entries: list[LegendEntry] = []
     for letter, box in zip(string.ascii_uppercase, crops, strict=False):
-        probabilities = pool(label_map, box.inside()).probabilities(len(names))
+        probabilities = pooling(box.inside()).probabilities(len(names))
         best = int(probabilities.argmax())
         entries.append(
             LegendEntry(

@@ -1,9 +1,10 @@
 """How probable each class is in each cell of an image.
 
-A class's presence in a cell is its probability in the target of a crop of just that cell: the
-softmax over all classes, where classes that the cell does not store have the background's logit or
-logit 0, as in ``labelkit.label_maps.pool``. So where the teacher is certain of nothing, every
-presence is low, however the weak classes compare.
+A class's presence in a cell is its probability there: the softmax over all classes, where classes
+that the cell does not store have the background's logit or logit 0, as in
+``labelkit.label_maps.pool`` of a crop of just that cell without calibration. So where the teacher
+is certain of nothing, every presence is low, however the weak classes compare. A file's calibration
+is fitted to crops of at least 8 % of an image; with it, almost all cells would be pale.
 
 Legend: K entries per cell, H W grid, C classes.
 """

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from labelkit.inspection.drawing import Pooling
     from labelkit.inspection.page import Block
     from labelkit.inspection.summary import LabelMapSummary
     from labelkit.label_maps import LabelMap, LabelMapFile
@@ -52,6 +54,7 @@ def label_map_card(  # noqa: PLR0913 -- as draw_label_map
     *,
     classes: Sequence[int] | None = None,
     crops: Sequence[CropBox] = (),
+    pooling: Pooling | None = None,
     caption: str = "",
     side: int = 480,
 ) -> Picture:
@@ -63,13 +66,16 @@ def label_map_card(  # noqa: PLR0913 -- as draw_label_map
         names: the names of all C classes.
         classes: at most 7 classes to show; the most present ones if None.
         crops: at most 26 parts of the image to mark.
+        pooling: as in ``draw_label_map``.
         caption: below the legend.
         side: length of each photo's longer side in pixels, 160 to 900.
 
     Raises:
         ValueError: too many classes or crops, a class that does not exist, or a side out of range.
     """
-    panels = draw_panels(image, label_map, names, classes=classes, crops=crops, side=side)
+    panels = draw_panels(
+        image, label_map, names, classes=classes, crops=crops, pooling=pooling, side=side
+    )
     seen = ", ".join(f"{entry.text} {entry.value}" for entry in panels.classes)
     return Picture(
         panels.join(gap=0), caption, f"{caption} ({seen})", panels.classes + panels.crops
@@ -82,6 +88,7 @@ def compare_crop(  # noqa: PLR0913 -- as draw_label_map
     box: CropBox,
     names: Sequence[str],
     *,
+    pooling: Pooling | None = None,
     top: int = 3,
     caption: str = "",
 ) -> CropComparison:
@@ -89,6 +96,15 @@ def compare_crop(  # noqa: PLR0913 -- as draw_label_map
 
     Both are the softmax targets of ``labelkit.data.LabelMapDataset``, of which the ``top`` most
     probable classes are shown. The crop is mirrored and transposed as the box specifies.
+
+    Args:
+        image: the photo.
+        label_map: its label map.
+        box: the crop.
+        names: the names of all C classes.
+        pooling: as in ``draw_label_map``.
+        top: how many classes of each target to show.
+        caption: below the crop.
 
     Raises:
         ValueError: the box contains no pixel of the image.
@@ -109,8 +125,9 @@ def compare_crop(  # noqa: PLR0913 -- as draw_label_map
     }
     for step, done in shown.items():
         crop = crop.transpose(step) if done else crop
-    pooled = pool(label_map, box.inside()).probabilities(len(names))
-    whole = pool(label_map, CropBox.whole()).probabilities(len(names))
+    pooling = pooling or partial(pool, label_map)
+    pooled = pooling(box.inside()).probabilities(len(names))
+    whole = pooling(CropBox.whole()).probabilities(len(names))
     return CropComparison(crop, _bars(pooled, names, top), _bars(whole, names, top), caption)
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from labelkit.hierarchy import SemanticTree
-    from labelkit.label_maps import LabelMapFile, MapForm
+    from labelkit.label_maps import Calibration, LabelMapFile, MapForm
 
 _EXAMPLES = 3
 
@@ -55,6 +55,7 @@ class LabelMapSummary:
         classes_name: name of the class list; may be empty.
         num_classes: length of the class list.
         digest: the class list's digest.
+        calibration: what pooling applies to the mean logits; None for nothing.
         teacher: name of the teacher; empty if the file does not record it.
         settings: everything else that the file records about how it was made, as (name, value).
         file_bytes: size of the file.
@@ -71,6 +72,7 @@ class LabelMapSummary:
     classes_name: str
     num_classes: int
     digest: str
+    calibration: Calibration | None
     teacher: str
     settings: tuple[tuple[str, str], ...]
     file_bytes: int
@@ -90,7 +92,9 @@ class LabelMapSummary:
         """How the maps were made, as (name, value); the teacher first, digests shortened."""
         teacher = (("teacher", self.teacher),) if self.teacher else ()
         rest = ((name, short_digests(value)) for name, value in self.settings)
-        return (*teacher, *rest)
+        shown = self.images or self.calibration
+        calibration = (("calibration", _calibration(self.calibration)),) if shown else ()
+        return (*teacher, *calibration, *rest)
 
     @property
     def form_facts(self) -> tuple[tuple[str, str], ...]:
@@ -133,6 +137,7 @@ def summarize_label_maps(
         classes_name=file.classes.name,
         num_classes=len(file.classes),
         digest=file.classes.digest,
+        calibration=file.calibration,
         teacher=teacher,
         settings=tuple(row for row in settings if row[0] not in {"teacher", "teacher.name"}),
         file_bytes=file.path.stat().st_size,
@@ -142,6 +147,21 @@ def summarize_label_maps(
         frequent=_frequent_classes(file, rows, frequent),
         example_keys=tuple(key for key, _ in zip(keys, range(_EXAMPLES), strict=False)),
     )
+
+
+def _calibration(calibration: Calibration | None) -> str:
+    """What a file's calibration was fitted on, and what it gains."""
+    if calibration is None:
+        return "none: targets are pooled as published"
+    images, crops = (
+        counted(number, name, f"{name}s")
+        for number, name in ((calibration.images, "image"), (calibration.crops, "crop"))
+    )
+    fitted = f"fitted on {images} x {crops}" if calibration.images else "of unknown origin"
+    if calibration.divergence is None:
+        return fitted
+    without, calibrated = calibration.divergence
+    return f"{fitted}: KL {without:.3f} -> {calibrated:.3f} from the teacher's prediction"
 
 
 def _in_brief(source: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -21,7 +23,7 @@ from labelkit.inspection.drawing import (
     shorten,
     tint,
 )
-from labelkit.label_maps import LabelMap, pool
+from labelkit.label_maps import Calibration, LabelMap, pool, pool_by_zoom
 from labelkit.wording import file_size, percent, readable
 from tests.inspection.conftest import left_half
 
@@ -146,6 +148,31 @@ def test_crops_show_their_pooled_targets():
     assert panels.crops[0].text == "crop: tabby cat"
     assert panels.crops[0].value == percent(float(target[0]))
     assert [entry.mark for entry in panels.crops] == ["A", "B"]
+
+
+def test_crops_show_calibrated_targets_and_those_of_several_maps():
+    """The picture of the map stays as it is stored."""
+    calibration = Calibration(scale=(-1, 0.5), compression=1, mixing=((0, 0), (1, 0)), classes=5)
+    plain, box = left_half(0, 1), CropBox(0.1, 0.0, 0.7, 1.0)
+    label_map = replace(plain, calibration=calibration)
+    other = replace(label_map, index=label_map.index[:, ::-1, ::-1].copy())
+
+    def values(drawn, **options):
+        panels = draw_panels(noise(50, 50), drawn, NAMES, crops=[box], **options)
+        return panels.crops[0].value, np.asarray(panels.overlay)
+
+    expected = float(pool(label_map, box).probabilities(5).max())
+    (value, overlay), (plain_value, plain_overlay) = values(label_map), values(plain)
+    assert value == percent(expected)
+    assert value != plain_value
+    assert np.array_equal(overlay, plain_overlay)
+
+    def pooling(crop):
+        return pool_by_zoom([label_map, other], [1.0, 2.0], crop)
+
+    mixed, _ = values(other, pooling=pooling)
+    assert mixed == percent(float(pooling(box).probabilities(5).max()))
+    assert mixed != value
 
 
 def test_weak_classes_are_hidden_but_one_is_always_shown():

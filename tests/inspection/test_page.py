@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 
+from labelkit.data import TargetOptions
+from labelkit.data.targets import CropTargets
 from labelkit.errors import DatasetError
 from labelkit.geometry import CropBox
 from labelkit.inspection import (
@@ -32,8 +34,9 @@ from labelkit.inspection import (
 from labelkit.inspection.drawing import LegendEntry
 from labelkit.inspection.page import Bar, CropComparison, Picture, render_page
 from labelkit.inspection.plots import curve_svg
-from labelkit.label_maps import LabelMapFile, LabelMapWriter, pool
+from labelkit.label_maps import LabelMapFile, LabelMapWriter, MapForm, pool, pool_by_zoom
 from tests.inspection.conftest import CLASSES, FORM, KEYS, left_half, together
+from tests.label_maps.support.small_files import calibration_of, make
 
 PHOTO = Image.new("RGB", (60, 40), (200, 30, 30))
 HOSTILE = "<script>alert('1 & 2')</script>\"><img src=x onerror=y>\x00\x1b\ud800"
@@ -159,6 +162,25 @@ def test_a_crop_with_both_targets():
     assert card.whole[0].name == "tabby cat"
     with pytest.raises(ValueError, match="no pixel"):
         compare_crop(photo, label_map, CropBox(2, 2, 3, 3), NAMES)
+
+
+@pytest.mark.parametrize("forms", [1, 2])
+def test_the_bars_of_a_crop_are_the_targets_that_training_gets(tmp_path, forms):
+    """Calibrated, from one map per image or two."""
+    some = [MapForm(top_k=3, grid=(4, 5), background=4, zoom=float(n)) for n in (1, 2)][:forms]
+    with make(tmp_path / "maps.h5", ["a"], some, calibration=calibration_of(forms)) as file:
+        maps, box = file.maps("a"), CropBox(0.2, 0.1, 0.7, 1.4, flipped=True)
+
+        def pooling(crop):
+            return pool_by_zoom(maps, [1.0, 2.0][:forms], crop)
+
+        options = {"pooling": pooling} if forms == 2 else {}
+        names = [f"class {n}" for n in range(20)]
+        card = compare_crop(PHOTO, maps[0], box, names, top=20, **options)
+        for bars, crop in ((card.pooled, box), (card.whole, CropBox.whole())):
+            (target,) = CropTargets(file, TargetOptions(), sparse=False)([0], [crop], [0])
+            found = {bar.name: bar.probability for bar in bars}
+            np.testing.assert_allclose([found[name] for name in names], target, rtol=0, atol=1e-6)
 
 
 def test_a_report_shows_every_image_once(maps, photos):
