@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from labelkit.cli.options import (
     FOLDER,
+    classes_option,
     device_option,
     json_option,
+    names_option,
     output_option,
     overwrite_option,
     quiet_option,
+    read_classes,
     require_writable,
     seed_option,
+    teachers_option,
 )
 
 if TYPE_CHECKING:
@@ -29,17 +35,19 @@ if TYPE_CHECKING:
     from labelkit.teachers import Teacher
 
 _LEAST_GAIN = 0.01
+_BARS = {"images": ("Measure", "images"), "calibrations": ("Calibrate", "kinds")}
 EPILOG = """\b
 Examples:
   labelkit fidelity photos/train --teacher efficientnet-lite0
   labelkit fidelity photos/train --sizes 288,320 --sample 250 -o fidelity.html
+  labelkit fidelity photos/train --classes photos/train --names names.tsv
   labelkit fidelity photos/train --json > fidelity.json
 """
 
 
-def _parse_numbers(value: str, kind: type[int | float]) -> tuple[int | float, ...]:
+def _parse_sizes(value: str) -> tuple[int, ...]:
     try:
-        numbers = sorted({kind(part) for part in value.split(",")})
+        numbers = sorted({int(part) for part in value.split(",")})
     except ValueError:
         raise click.BadParameter(f"{value!r}: expected numbers separated by commas") from None
     if numbers[0] <= 0:
@@ -49,26 +57,14 @@ def _parse_numbers(value: str, kind: type[int | float]) -> tuple[int | float, ..
 
 @click.command("fidelity", epilog=EPILOG)
 @click.argument("data", type=FOLDER)
-@click.option(
-    "--teacher",
-    metavar="NAME",
-    default="efficientnet-lite0",
-    show_default=True,
-    help="A card's name, the path of a card (.toml), or a timm model.",
-)
+@teachers_option
+@classes_option
+@names_option
 @click.option(
     "--sizes",
     metavar="PIXELS,...",
-    callback=lambda _context, _option, value: _parse_numbers(value, int) if value else (),
+    callback=lambda _context, _option, value: _parse_sizes(value) if value else (),
     help="Input sides to try. [default: from the teacher's native size to twice that]",
-)
-@click.option(
-    "--temperatures",
-    metavar="T,...",
-    default="0.9,1,1.1",
-    show_default=True,
-    callback=lambda _context, _option, value: _parse_numbers(value, float),
-    help="What to divide pooled logits by; training does not do so unless asked.",
 )
 @click.option(
     "--sample",
@@ -98,9 +94,10 @@ def _parse_numbers(value: str, kind: type[int | float]) -> tuple[int | float, ..
 def command(  # noqa: PLR0913 -- one per option
     data: Path,
     *,
-    teacher: str,
+    teachers: tuple[str, ...],
+    classes: str | None,
+    names: Path | None,
     sizes: tuple[int, ...],
-    temperatures: tuple[float, ...],
     sample: int,
     crops: int,
     seed: int,
@@ -115,84 +112,95 @@ def command(  # noqa: PLR0913 -- one per option
     The teacher sees each crop at its native size. Its prediction is compared with the target pooled
     from the image's label map: KL in nats (lower is better), and how often both name the same
     class. Several input sizes and kinds of maps are compared on the same crops, between two limits:
-    the prediction for the mirrored crop, and maps that store all logits. Nothing is trained, and no
-    label-map file is written.
+    the prediction for the mirrored crop, and maps that store all logits. Targets are calibrated as
+    `labelkit relabel` does it, with what is fitted on the other half of the images. Nothing is
+    trained, and no label-map file is written.
     """
     if output:
         require_writable(output, overwrite=overwrite, suffixes=(".html",))
     from labelkit.data import list_images
 
     list_images(data)  # loading a teacher takes seconds: wrong input is reported before
+    wanted, synsets = read_classes(classes, names)
 
     from labelkit.cli.fidelity_report import write_report
     from labelkit.cli.output import console, print_json, print_lines
-    from labelkit.cli.progress import announce_teachers, progress_bar
+    from labelkit.cli.progress import ProgressBars, announce_teachers
 
-    announce_teachers([teacher])
-    from labelkit.relabel import default_configurations, default_sizes, measure_fidelity
+    teachers = tuple(dict.fromkeys(teachers))
+    announce_teachers(teachers)
+    from labelkit.relabel import Settings, default_configurations, default_sizes, measure_fidelity
     from labelkit.teachers import load_teacher
 
     screen = console(stderr=as_json)
-    loaded = load_teacher(teacher, device=device)
-    native = loaded.card.native_size
-    with progress_bar(screen, "Measure") as advance:
+    loaded = [load_teacher(name, device=device) for name in teachers]
+    with ProgressBars(screen, _BARS) as bars:
         results = measure_fidelity(
             data,
             loaded,
-            default_configurations(
-                sizes or default_sizes(native), published=round(15 / 7 * native / 32) * 32
-            ),
-            temperatures=tuple(sorted({1.0, *temperatures})),
+            default_configurations(sizes or default_sizes(loaded[0].card.native_size)),
+            shared=Settings(classes=wanted, synsets=synsets),
             sample=sample,
             crops=crops,
             seed=seed,
-            on_progress=advance,
+            on_progress=partial(bars, "images"),
+            on_calibration=partial(bars, "calibrations"),
         )
+    relabel = ["labelkit", "relabel", str(data)]
+    for option, values in (("--teacher", teachers), ("--classes", [classes]), ("--names", [names])):
+        relabel += [word for value in values if value for word in (option, str(value))]
     if as_json:
-        print_json(_facts(results, budget, data, teacher))
+        print_json({"teachers": teachers, **_facts(results, budget, relabel)})
     else:
         _print_tables(screen, results, loaded)
-        print_lines(screen, _advice(results, budget, data, teacher))
+        print_lines(screen, _advice(results, budget, relabel, crops))
     if output:
-        write_report(output, results, loaded.card.name)
+        write_report(output, results, " and ".join(each.card.name for each in loaded))
         print_lines(screen, [f"All figures: {output}"])
 
 
-def _facts(results: Sequence[Fidelity], budget: int, data: Path, teacher: str) -> dict[str, Any]:
+def _facts(results: Sequence[Fidelity], budget: int, relabel: list[str]) -> dict[str, Any]:
     """What ``--json`` prints."""
     from labelkit.relabel import recommend
 
-    chosen = recommend(results, budget)
+    found = recommend(results, budget)
+    certain = found is not None and found.certain
     return {
-        "teacher": teacher,
-        "results": [asdict(each) for each in results],
-        "recommended": chosen and asdict(chosen),
-        "command": chosen and _relabel_command(chosen, data, teacher),
+        "results": [_figures(each) for each in results],
+        "images": len(results[0].by_image),
+        "recommended": _figures(found.chosen) if found and certain else None,
+        "command": _relabel_command(found.chosen, relabel) if found and certain else None,
+        "images_needed": found.images if found and not certain else None,
     }
 
 
-def _print_tables(screen: Console, results: Sequence[Fidelity], teacher: Teacher) -> None:
-    """The figures at temperature 1: of each size, and of each kind of maps at the best size."""
+def _figures(result: Fidelity) -> dict[str, Any]:
+    figures = asdict(result)
+    del figures["by_image"]
+    return figures
+
+
+def _print_tables(screen: Console, results: Sequence[Fidelity], teachers: list[Teacher]) -> None:
+    """The figures of each size, and of each kind of maps at the best size."""
     from labelkit.cli.fidelity_report import COLUMNS, cells
     from labelkit.cli.output import plain_table, print_table
 
-    floor, *others = [each for each in results if each.temperature == 1]
-    names = [each.configuration.name for each in others]
-    sizes = [each.configuration.sizes for each in others]
+    floor, *others = results
     one_default = [
         each
-        for each, name, sides in zip(others, names, sizes, strict=True)
-        if name == "default" and len(sides) == 1
+        for each in others
+        if each.configuration.name == "default" and len(each.configuration.sizes) == 1
     ]
     best = min(one_default, key=lambda each: each.divergence).configuration.sizes
-    compared = {"all logits", "default", "as published"}
-    by_size = [each for each, name in zip(others, names, strict=True) if name in compared]
+    compared = {"all logits", "default", "default, not calibrated", "as published"}
+    by_size = [each for each in others if each.configuration.name in compared]
     by_kind = [
-        each
-        for each, sides in zip(others, sizes, strict=True)
-        if each.configuration.settings and sides == best
+        each for each in others if each.configuration.settings and each.configuration.sizes == best
     ]
-    screen.print(f"{teacher.card.name}, native size {teacher.card.native_size} px", style="bold")
+    for each in teachers:
+        screen.print(f"{each.card.name}, native size {each.card.native_size} px", style="bold")
+    top = floor.teacher_top_probability
+    screen.print(f"Mean top probability of its predictions for these crops: {top:.2f}")
     for title, rows in (("By input size", [floor, *by_size]), (f"At {best[0]} px", by_kind)):
         table = plain_table(*COLUMNS[:2], numbers=COLUMNS[2:])
         table.title, table.title_justify = title, "left"
@@ -201,49 +209,57 @@ def _print_tables(screen: Console, results: Sequence[Fidelity], teacher: Teacher
         print_table(screen, table)
 
 
-def _advice(results: Sequence[Fidelity], budget: int, data: Path, teacher: str) -> Iterator[str]:
-    """The recommended maps, and the command that makes them."""
+def _advice(
+    results: Sequence[Fidelity], budget: int, relabel: list[str], crops: int
+) -> Iterator[str]:
+    """The recommended maps and the command that makes them, or how many images it takes to tell."""
     from labelkit.relabel import recommend
 
-    chosen = recommend(results, budget)
-    if chosen is None:
+    found = recommend(results, budget)
+    if found is None:
         yield f"No maps fit {budget:,} bytes: raise --budget."
         return
-    same = [each for each in results if each.configuration == chosen.configuration]
-    best = min(same, key=lambda each: each.divergence)
+    chosen, rival = found.chosen, found.rival
+    if rival and not found.certain:
+        yield (
+            f"Too few to tell, with {len(chosen.by_image):,} images x {crops} crops: "
+            f"{_named(chosen)} has KL {chosen.divergence:.3f}, but {_named(rival)}, with "
+            f"{rival.divergence:.3f}, may be up to {found.margin:.3f} better (95 % confidence). It "
+            f"takes about {found.images:,} images to tell: pass --sample {found.images}, or more "
+            "--crops."
+        )
+        return
     yield (
-        f"Recommended: {chosen.configuration.name}, {_pixels(chosen)}: KL {chosen.divergence:.3f}, "
-        f"{chosen.record_bytes:,.0f} bytes. With pooled logits, nothing within {budget:,} bytes is "
-        f"{_LEAST_GAIN} better."
+        f"Recommended: {_named(chosen)}: KL {chosen.divergence:.3f}, {chosen.record_bytes:,.0f} "
+        f"bytes. Nothing measured within {budget:,} bytes is more than {found.margin:.3f} better "
+        "(95 % confidence)."
     )
-    if best.temperature != 1 and best.divergence < chosen.divergence - _LEAST_GAIN:
-        yield f"Dividing its logits by {best.temperature:g} would give {best.divergence:.3f}."
-    fitting = [
+    yield from _better_above(results, chosen, budget)
+    yield f"Next: {_relabel_command(chosen, relabel)}"
+
+
+def _better_above(results: Sequence[Fidelity], chosen: Fidelity, budget: int) -> Iterator[str]:
+    """The closest maps that take more than the budget, if they are better."""
+    above = [
         each
         for each in results
-        if each.configuration.method == "probability"
-        and each.configuration.settings
-        and each.record_bytes <= budget
+        if each.record_bytes > budget and each.configuration.method == "relabel"
     ]
-    other = min(fitting, key=lambda each: each.divergence, default=chosen)
-    if other.divergence < min(chosen.divergence, best.divergence) - _LEAST_GAIN:
+    best = min(above, key=lambda each: each.divergence, default=chosen)
+    if best.divergence < chosen.divergence - _LEAST_GAIN:
         yield (
-            f"With pooled probabilities, {_pixels(other)} divided by {other.temperature:g} would "
-            f"give {other.divergence:.3f}: make the maps with --log-sum-exp, and train with "
-            "TargetOptions(method='probability')."
+            f"Above the budget, {_named(best)} reaches KL {best.divergence:.3f} in "
+            f"{best.record_bytes:,.0f} bytes (--budget {math.ceil(best.record_bytes)})."
         )
-    yield f"Next: {_relabel_command(chosen, data, teacher)}"
 
 
-def _pixels(result: Fidelity) -> str:
-    return f"{' and '.join(map(str, result.configuration.sizes))} px"
+def _named(result: Fidelity) -> str:
+    sizes = " and ".join(map(str, result.configuration.sizes))
+    return f"{result.configuration.name} at {sizes} px"
 
 
-def _relabel_command(chosen: Fidelity, data: Path, teacher: str) -> str:
+def _relabel_command(chosen: Fidelity, relabel: list[str]) -> str:
     """The command that makes these maps."""
     from labelkit.cli.fidelity_report import relabel_options
 
-    options = relabel_options(chosen.configuration)
-    return shlex.join(
-        ["labelkit", "relabel", str(data), "--teacher", teacher, *options, "-o", "maps.h5"]
-    )
+    return shlex.join([*relabel, *relabel_options(chosen.configuration), "-o", "maps.h5"])

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
     from labelkit.relabel import Configuration, Fidelity
 
-COLUMNS = ("maps", "pixels", "KL", "±", "agreement", "bytes", "cost")
+COLUMNS = ("maps", "pixels", "KL", "±", "agreement", "top", "bytes", "cost")
 
 _PLOT = (
-    "Each mark is one kind of map at one input size, at temperature 1. Lower is closer to the "
-    "teacher's prediction, further left takes less disk space. Point at a mark for its figures."
+    "Each mark is one kind of map at one input size. Lower is closer to the teacher's prediction, "
+    "further left takes less disk space. Point at a mark for its figures."
 )
 _KINDS = (
     "The options of labelkit relabel for each kind, besides --size. The rows without a file show "
@@ -25,9 +25,11 @@ _FLOOR = "no map: the teacher's prediction for the mirrored crop"
 _FIGURES = (
     "KL: nats from the teacher's prediction for a crop, shown at its native size, to the target "
     "pooled from the image's label map; ± is its standard error. Agreement: how often both name "
-    "the same class. Bytes: an image's record; empty if no file holds the maps. Cost: the "
-    "teacher's operations for the maps, relative to one image at its native size. Temperature: "
-    "what pooled logits are divided by; training does not do so unless asked."
+    "the same class. Top: the mean probability of the target's most probable class. Bytes: an "
+    "image's record; empty if no file holds the maps. Cost: the teacher's operations for the maps, "
+    "relative to one image at its native size. Calibrated targets are measured on images that "
+    "their calibration was not fitted on: half of the images are measured with what was fitted on "
+    "the other half."
 )
 
 
@@ -39,6 +41,7 @@ def cells(result: Fidelity) -> tuple[str, ...]:
         f"{result.divergence:.3f}",
         f"{result.error:.3f}",
         f"{100 * result.agreement:.1f} %",
+        f"{result.top_probability:.2f}",
         f"{result.record_bytes:,.0f}" if result.record_bytes else "",
         f"{result.cost:.1f}x" if result.cost else "",
     )
@@ -46,6 +49,8 @@ def cells(result: Fidelity) -> tuple[str, ...]:
 
 def relabel_options(configuration: Configuration) -> list[str]:
     """The options of ``labelkit relabel`` that make a configuration's maps."""
+    from labelkit.relabel import Settings
+
     options = ["--size", ",".join(map(str, configuration.sizes))]
     settings = configuration.settings
     if settings is None:
@@ -61,8 +66,12 @@ def relabel_options(configuration: Configuration) -> list[str]:
     ):
         if value is not None:
             options += [name, str(value)]
+    if settings.scores != Settings.scores:
+        options += ["--scores", settings.scores]
     if settings.log_sum_exp:
         options.append("--log-sum-exp")
+    if not configuration.calibrated and configuration.method == "relabel":
+        options.append("--no-calibration")
     return options
 
 
@@ -78,16 +87,21 @@ def write_report(path: Path, results: Sequence[Fidelity], teacher: str) -> None:
     points = tuple(
         (each.record_bytes, each.divergence, each.configuration.name, _hover_text(each))
         for each in results
-        if each.temperature == 1 and each.configuration.settings
+        if each.configuration.settings
     )
     ordered = sorted(results, key=lambda each: each.divergence)
-    figures = tuple((*cells(each), f"{each.temperature:g}") for each in ordered)
+    figures = tuple(map(cells, ordered))
     floor, *others = (each.configuration for each in results)
     kinds = {floor.name: _FLOOR} | {each.name: _how_made(each) for each in others}
     scatter = Scatter(points, ("bytes per image", "KL in nats"))
-    table = DataTable((*COLUMNS, "temperature"), figures, "Lowest KL first")
+    table = DataTable(COLUMNS, figures, "Lowest KL first")
+    _, first, *_ = results
+    crops = (
+        f"{teacher} gives the most probable class of these crops a mean probability of "
+        f"{first.teacher_top_probability:.2f}, on {len(first.by_image):,} images."
+    )
     sections = (
-        Section("Error against size", (Paragraph(_PLOT), scatter)),
+        Section("Error against size", (Paragraph(_PLOT), Paragraph(crops), scatter)),
         Section(
             "The maps",
             (Paragraph(_KINDS), DataTable(("maps", "how they are made"), tuple(kinds.items()))),
@@ -103,7 +117,9 @@ def _how_made(configuration: Configuration) -> str:
     probabilities = configuration.method == "probability"
     if not configuration.settings:
         dense = "no file: all logits of all cells"
-        return f"{dense}; probabilities are pooled" if probabilities else dense
+        if probabilities:
+            return f"{dense}; probabilities are pooled"
+        return dense if configuration.calibrated else f"{dense}; not calibrated"
     options = shlex.join(relabel_options(configuration)[2:]) or "no options: these are the defaults"
     if probabilities:
         return f'{options}; probabilities are pooled: TargetOptions(method="probability")'

@@ -54,6 +54,15 @@ names_option = click.option(
     type=FILE,
     help="The WordNet synset of each plain class name: the file from labelkit match-names.",
 )
+teachers_option = click.option(
+    "--teacher",
+    "teachers",
+    metavar="NAME",
+    multiple=True,
+    default=["efficientnet-lite0"],
+    show_default=True,
+    help="A card's name, the path of a card (.toml), or a timm model. Several are averaged.",
+)
 key_option = click.option(
     "--key", help="One image, by its key: its path below the folder of images."
 )

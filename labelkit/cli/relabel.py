@@ -25,6 +25,7 @@ from labelkit.cli.options import (
     quiet_option,
     read_classes,
     require_suffix,
+    teachers_option,
     workers_option,
 )
 
@@ -118,15 +119,7 @@ def _old_maps(path: Path | None) -> Path | None:
 
 
 _TEACHER_OPTIONS = (
-    click.option(
-        "--teacher",
-        "teachers",
-        metavar="NAME",
-        multiple=True,
-        default=["efficientnet-lite0"],
-        show_default=True,
-        help="A card's name, the path of a card (.toml), or a timm model. Several are averaged.",
-    ),
+    teachers_option,
     click.option(
         "--size",
         "sizes",

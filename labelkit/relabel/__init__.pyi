@@ -4,9 +4,9 @@ from .fidelity import (
     default_configurations as default_configurations,
     default_sizes as default_sizes,
     measure_fidelity as measure_fidelity,
-    recommend as recommend,
 )
 from .local import RelabelResult as RelabelResult, relabel as relabel
 from .maps import CalibrationSample as CalibrationSample, Settings as Settings
+from .recommendation import Recommendation as Recommendation, recommend as recommend
 from .recomputing import MapDifference as MapDifference, named_teachers as named_teachers
 from .verification import Verification as Verification, verify as verify

@@ -7,27 +7,29 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from labelkit.data import read_image
 from labelkit.errors import DatasetError
 from labelkit.files import evenly_spaced
-from labelkit.label_maps import Calibration, RecordCodec, log_zoom, pool, pool_by_zoom
+from labelkit.label_maps import Calibration, RecordCodec
 from labelkit.relabel.batches import ImageBatch, faults_explained
+from labelkit.relabel.crop_logits import (
+    CropLogits,
+    ImageCrops,
+    crop_logits,
+    divergence,
+    pool_crops,
+)
 from labelkit.relabel.random_crops import random_crops, resized
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
-    from labelkit.geometry import CropBox
-    from labelkit.label_maps import LabelMap, MapForm
+    from labelkit.label_maps import MapForm
     from labelkit.relabel.maps import CalibrationSample, MapMaker
 
 _DECIMALS = 3  # so that rounding on another machine rarely shows
@@ -37,32 +39,6 @@ _PRIOR_WEIGHT = 0.1  # as if so many images supported each of these
 _ITERATIONS = 100
 _SMALLEST_SPREAD = 1e-6
 _LARGEST = 12.0  # of an exponent
-
-
-@dataclass(frozen=True)
-class CropLogits:
-    """What is known about N * Z crops.
-
-    Attributes:
-        pooled: mean logits of each map over each crop (F, N, Z, C).
-        log_zooms: of the crops (N, Z).
-        predicted: the teacher's log-probabilities for the crops (N, Z, C).
-        divergence: KL from these to the target without calibration (N, Z).
-    """
-
-    pooled: torch.Tensor
-    log_zooms: torch.Tensor
-    predicted: torch.Tensor
-    divergence: torch.Tensor
-
-    def images(self, numbers: slice) -> CropLogits:
-        """The crops of some of the images."""
-        return CropLogits(
-            self.pooled[:, numbers],
-            self.log_zooms[numbers],
-            self.predicted[numbers],
-            self.divergence[numbers],
-        )
 
 
 def calibrate(
@@ -90,17 +66,17 @@ def calibrate(
     if why_uncalibrated(maker):
         return None
     chosen = sample_of(keys, sample)
-    found: list[CropLogits] = []
+    found: list[ImageCrops] = []
     for done, key in enumerate(chosen, 1):
         image = None
         with suppress(DatasetError), faults_explained(root / key):
             image = read_image(root / key)
-        crops = None if image is None else compare_crops(image, key, maker, sample)
+        crops = None if image is None else _compare(image, key, maker, sample)
         if crops and crops.predicted.isfinite().all():
             found.append(crops)
         if on_progress:
             on_progress(done, len(chosen))
-    return fit(_joined(found), maker.forms, sample.seed) if found else None
+    return fit(crop_logits(found), maker.forms, sample.seed) if found else None
 
 
 def sample_of(keys: Sequence[str], sample: CalibrationSample) -> list[str]:
@@ -118,46 +94,10 @@ def why_uncalibrated(maker: MapMaker) -> str:
     return ""
 
 
-def compare_crops(
-    image: torch.Tensor, key: str, maker: MapMaker, sample: CalibrationSample
-) -> CropLogits:
-    """Pool an image's maps over random crops of it, and ask the teacher about them.
-
-    Args:
-        image: (3, height, width), uint8.
-        key: of the image.
-        maker: of the maps.
-        sample: how many crops.
-
-    Returns:
-        Of one image, N = 1. The maps are those that a file would hold.
-    """
-    predictions = maker.predictions
-    pixels = tuple(resized(image, size)[None] for size in predictions.input_sizes)
-    codec = RecordCodec(maker.forms, maker.outputs)
-    stored = codec.decode(codec.encode(maker(ImageBatch([key], pixels))))
-    maps = [each[0] for each in stored]
-    crops = random_crops(image, key, sample.crops, predictions.crop_sizes, sample.seed)
-    with torch.inference_mode():
-        predicted = predictions.of_crops(crops.pixels).double().log_softmax(dim=1).cpu()
-    pooled = np.stack(
-        [[pool(each, box).dense(maker.outputs) for box in crops.boxes] for each in maps]
-    )
-    plain = np.stack([_pooled(maps, maker.forms, box, maker.outputs) for box in crops.boxes])
-    targets = torch.from_numpy(plain).double().log_softmax(dim=1)
-    return CropLogits(
-        torch.from_numpy(pooled)[:, None],
-        torch.tensor([[log_zoom(box) for box in crops.boxes]], dtype=torch.float64),
-        predicted.float()[None],
-        _divergence(predicted, targets)[None],
-    )
-
-
 def fit(logits: CropLogits, forms: Sequence[MapForm], seed: int = 0) -> Calibration:
     """The calibration with the lowest KL from the teacher's predictions.
 
-    Its ``divergence`` is cross-validated: each half of the images is measured with what was fitted
-    on the other half.
+    Its ``divergence`` is that of targets on images that they were not fitted on.
 
     Args:
         logits: of the crops.
@@ -167,16 +107,13 @@ def fit(logits: CropLogits, forms: Sequence[MapForm], seed: int = 0) -> Calibrat
     count, crops, classes = logits.predicted.shape
     numbers = torch.cat([part.flatten() for part in _minimise(logits, forms)])
     start, slope, compression, *mixing = (round(number, _DECIMALS) for number in numbers.tolist())
-    divergence = None
+    measured = None
     if count > 1:
-        halves = [logits.images(slice(start, None, 2)) for start in (0, 1)]
-        tests = [
-            _divergence(half.predicted, _log_targets(half, *_minimise(other, forms)))
-            for half, other in zip(halves, reversed(halves), strict=True)
-        ]
-        plain = float(logits.divergence.mean())
-        fitted = float(torch.cat(tests).mean())
-        divergence = (round(plain, _DECIMALS), round(fitted, _DECIMALS))
+        plain, fitted = (
+            round(float(divergence(logits.predicted, targets).mean()), _DECIMALS)
+            for targets in (logits.plain, held_out_targets(logits, forms))
+        )
+        measured = (plain, fitted)
     return Calibration(
         scale=(start, slope),
         compression=compression,
@@ -185,8 +122,41 @@ def fit(logits: CropLogits, forms: Sequence[MapForm], seed: int = 0) -> Calibrat
         images=count,
         crops=crops,
         seed=seed,
-        divergence=divergence,
+        divergence=measured,
     )
+
+
+def held_out_targets(logits: CropLogits, forms: Sequence[MapForm]) -> torch.Tensor:
+    """Calibrated targets for crops of images that the calibration was not fitted on.
+
+    Each half of the images, every second one, gets what is fitted on the other half.
+
+    Args:
+        logits: of the crops of at least two images.
+        forms: of the F maps.
+
+    Returns:
+        Log-probabilities (N, Z, C).
+    """
+    targets = torch.empty_like(logits.predicted)
+    halves = [slice(start, None, 2) for start in (0, 1)]
+    for half, other in zip(halves, reversed(halves), strict=True):
+        numbers = _minimise(logits.images(other), forms)
+        targets[half] = _log_targets(logits.images(half), *numbers).float()
+    return targets
+
+
+def _compare(
+    image: torch.Tensor, key: str, maker: MapMaker, sample: CalibrationSample
+) -> ImageCrops:
+    """Show the teacher random crops of an image, and pool its maps, as a file would hold them."""
+    predictions = maker.predictions
+    crops = random_crops(image, key, sample.crops, predictions.crop_sizes, sample.seed)
+    pixels = tuple(resized(image, size)[None] for size in predictions.input_sizes)
+    codec = RecordCodec(maker.forms, maker.outputs)
+    stored = codec.decode(codec.encode(maker(ImageBatch([key], pixels))))
+    pooled = pool_crops([each[0] for each in stored], maker.forms, crops.boxes)
+    return ImageCrops(crops.boxes, predictions.of_crops(crops.pixels), pooled)
 
 
 _Numbers = tuple[
@@ -205,7 +175,7 @@ def _minimise(logits: CropLogits, forms: Sequence[MapForm]) -> _Numbers:
         optimiser.zero_grad()
         targets = _log_targets(logits, *_numbers(fitted, unit))
         prior = (fitted - start).square().sum() * (_PRIOR_WEIGHT / len(logits.predicted))
-        total = _divergence(logits.predicted, targets).mean() + prior
+        total = divergence(logits.predicted, targets).mean() + prior
         total.backward()
         return total
 
@@ -251,26 +221,3 @@ def _spread(logits: torch.Tensor) -> torch.Tensor:
     """The fourth root of the mean fourth power of deviations from the mean: (..., C) to (...)."""
     deviations = logits - logits.mean(dim=-1, keepdim=True)
     return deviations.square().square().mean(dim=-1).clamp(min=_SMALLEST_SPREAD**4).pow(0.25)
-
-
-def _divergence(predicted: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """KL in nats between log-probabilities (..., C): (...)."""
-    return (predicted.exp() * (predicted - targets)).sum(dim=-1)
-
-
-def _pooled(
-    maps: Sequence[LabelMap], forms: Sequence[MapForm], box: CropBox, classes: int
-) -> NDArray[np.float32]:
-    """The logits (C,) of a crop without calibration."""
-    if len(maps) == 1:
-        return pool(maps[0], box).dense(classes)
-    return pool_by_zoom(maps, [form.zoom for form in forms], box).dense(classes)
-
-
-def _joined(parts: Sequence[CropLogits]) -> CropLogits:
-    return CropLogits(
-        torch.cat([part.pooled for part in parts], dim=1),
-        torch.cat([part.log_zooms for part in parts]),
-        torch.cat([part.predicted for part in parts]),
-        torch.cat([part.divergence for part in parts]),
-    )

@@ -4,42 +4,41 @@ Random crops are taken as training takes them. The teacher sees each at its nati
 prediction is compared with the target pooled from the image's label map: the KL divergence from
 prediction to target, and how often both name the same class. Nothing is trained.
 
-Legend: B crops of an image, C classes, H W grid, S side of a crop, T temperatures.
+Legend: Z crops of an image, C classes, H W grid, S side of a crop.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torchvision.transforms import InterpolationMode, v2
-from torchvision.transforms.v2 import functional as VF
 
 from labelkit.data import list_images, read_image
 from labelkit.errors import DatasetError
 from labelkit.files import evenly_spaced
-from labelkit.geometry import CropBox
-from labelkit.label_maps import LabelMap, RecordCodec, pool, pool_by_zoom
-from labelkit.relabel.maps import Settings
-from labelkit.relabel.predictions import native_grid
-from labelkit.relabel.selection import select
-from labelkit.teachers import count_flops, resize_grid
+from labelkit.label_maps import LabelMap, RecordCodec
+from labelkit.relabel.batches import faults_explained
+from labelkit.relabel.calibrating import held_out_targets
+from labelkit.relabel.crop_logits import ImageCrops, crop_logits, divergence, pool_crops
+from labelkit.relabel.maps import MapMaker, Settings
+from labelkit.relabel.random_crops import random_crops, resized
+from labelkit.teachers import Teacher, count_flops, resize_grid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
     from labelkit.label_maps import MapForm
     from labelkit.targets import Method
-    from labelkit.teachers import Teacher
+
+    OnProgress = Callable[[int, int], None]
 
 _SIZE_MULTIPLE = 32
 _ZOOMS = (9 / 7, 10 / 7, 2)
-_SCALE, _RATIO = [0.08, 1.0], [3 / 4, 4 / 3]
+_FEWEST_IMAGES = 2  # to fit on one half and to measure the other
 
 
 @dataclass(frozen=True)
@@ -48,39 +47,46 @@ class Configuration:
 
     Attributes:
         name: how tables name it.
-        sizes: input sides in pixels; with several, maps are mixed by the crop's zoom.
+        sizes: input sides in pixels; with several, an image has a map of each, and they are mixed
+            by the crop's zoom.
         settings: what is stored of the logits; None stores all of them.
         method: how a crop's target is pooled; ``probability`` needs maps with log-sum-exp.
+        calibrated: whether pooled logits are calibrated; those of ``probability`` never are.
     """
 
     name: str
     sizes: tuple[int, ...]
     settings: Settings | None = None
     method: Method = "relabel"
+    calibrated: bool = True
 
 
 @dataclass(frozen=True)
 class Fidelity:
-    """The fidelity of one configuration at one temperature.
+    """The fidelity of one configuration.
 
     Attributes:
         configuration: which.
-        temperature: what pooled logits are divided by.
         divergence: mean KL from the teacher's prediction to the target, in nats.
         error: standard error of that mean, over images.
         agreement: share of crops for which both name the same class.
+        top_probability: mean probability of the target's most probable class.
+        teacher_top_probability: the same of the teacher's predictions for the crops.
         record_bytes: mean size of an image's record; 0 if all logits are stored.
         cost: floating-point operations for the teacher's maps of an image, relative to its
             prediction for one image at its native size.
+        by_image: mean KL of each image's crops.
     """
 
     configuration: Configuration
-    temperature: float
     divergence: float
     error: float
     agreement: float
+    top_probability: float
+    teacher_top_probability: float
     record_bytes: float
     cost: float
+    by_image: tuple[float, ...] = field(default=(), repr=False)
 
 
 def default_sizes(native: int) -> tuple[int, ...]:
@@ -89,12 +95,11 @@ def default_sizes(native: int) -> tuple[int, ...]:
     return tuple(sorted({native, *sides}))
 
 
-def default_configurations(sizes: Sequence[int], published: int) -> list[Configuration]:
+def default_configurations(sizes: Sequence[int]) -> list[Configuration]:
     """What ``labelkit fidelity`` compares: each size with all logits and several kinds of maps.
 
     Args:
         sizes: input sides in pixels.
-        published: the input side that gives 15x15 cells, for the published kind of map.
 
     Source: Yun et al. 2021 (arXiv 2101.05022), section 3.1, for the published kind.
     """
@@ -104,132 +109,89 @@ def default_configurations(sizes: Sequence[int], published: int) -> list[Configu
         "no patterns": Settings(patterns=0),
         "15x15 cells": Settings(grid=(15, 15)),
         "5 per cell": Settings("cell", grid=(15, 15)),
-        "5 per cell, zeros": Settings("cell", grid=(15, 15), background=0),
     }
-    dense, pooled = "all logits", "probabilities"
+    dense, plain, pooled = "all logits", "not calibrated", "probabilities"
+    published = Settings("cell", grid=(15, 15), background=0)
     with_sum = Settings(log_sum_exp=True)
-    found = [Configuration(dense, (size,)) for size in sizes]
-    found += [Configuration(name, (size,), kind) for size in sizes for name, kind in kinds.items()]
-    found += [Configuration(f"{dense}, {pooled}", (size,), None, "probability") for size in sizes]
+    one = [(size,) for size in sizes]
+    pair = [(sizes[0], sizes[-1])] if len(sizes) > 1 else []
+    found = [Configuration(dense, each) for each in one]
+    found += [Configuration(name, each, kind) for each in one for name, kind in kinds.items()]
     found += [
-        Configuration(f"default, {pooled}", (size,), with_sum, "probability") for size in sizes
+        Configuration(name, each, kinds.get(name)) for each in pair for name in (dense, "default")
     ]
-    if len(sizes) > 1:
-        pair = (sizes[0], sizes[-1])
-        found += [Configuration(dense, pair), Configuration("default", pair, Settings())]
-    return [*found, Configuration("as published", (published,), kinds["5 per cell, zeros"])]
+    found += [
+        Configuration(f"{name}, {plain}", each, kinds.get(name), calibrated=False)
+        for each in (*one, *pair)
+        for name in (dense, "default")
+    ]
+    found += [Configuration("as published", each, published, calibrated=False) for each in one]
+    for name, kind in ((dense, None), ("default", with_sum)):
+        found += [
+            Configuration(f"{name}, {pooled}", each, kind, "probability", calibrated=False)
+            for each in one
+        ]
+    return found
 
 
 def measure_fidelity(  # noqa: PLR0913 -- what to compare, with which teacher, on how many crops
     root: Path,
-    teacher: Teacher,
+    teacher: Teacher | Sequence[Teacher],
     configurations: Sequence[Configuration],
     *,
-    temperatures: Sequence[float] = (1.0,),
+    shared: Settings | None = None,
     sample: int = 100,
     crops: int = 8,
     seed: int = 0,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: OnProgress | None = None,
+    on_calibration: OnProgress | None = None,
 ) -> list[Fidelity]:
     """Measure several configurations on the same crops.
 
+    Half of the images, every second one, are measured with a calibration that is fitted to the
+    crops of the other half, and the other way round.
+
     Args:
         root: folder of images, at any depth.
-        teacher: the classifier.
+        teacher: the classifier, or several whose predictions are averaged.
         configurations: what to compare.
-        temperatures: each configuration is measured at all of them.
+        shared: what all of them share: the classes and their synsets, and how predictions are
+            averaged. None for the teacher's own classes.
         sample: how many images, evenly spaced over the folder; fewer if there are not as many.
         crops: random crops per image, with torchvision's defaults (8 to 100 % of the area).
         seed: of the crops; an image's crops depend only on its path and this.
         on_progress: called with (images done, images in total).
+        on_calibration: called with (configurations done, configurations in total), afterwards.
 
     Returns:
         First the floor, where the target is the teacher's prediction for the mirrored crop; then
-        each configuration at each temperature.
+        each configuration.
 
     Raises:
-        DatasetError: the folder holds no readable images.
+        DatasetError: the folder holds fewer than two readable images.
+        ClassListMismatch: a teacher lacks one of the classes, or their class lists differ.
         TeacherError: the model has no spatial grid, or does not accept such an input size.
         ClassListError: fewer classes than a configuration stores.
     """
-    measurement = _Measurement(teacher, configurations, temperatures)
+    teachers = [teacher] if isinstance(teacher, Teacher) else list(teacher)
+    measurement = _Measurement(teachers, configurations, shared or Settings())
     keys = list_images(root)
     chosen = [keys[place] for place in evenly_spaced(len(keys), sample)]
     for done, key in enumerate(chosen, 1):
-        measurement.add(root / key, [seed, *key.encode()], crops)
+        with suppress(DatasetError), faults_explained(root / key):
+            measurement.add(read_image(root / key), key, crops, seed)
         if on_progress:
             on_progress(done, len(chosen))
-    return measurement.results()
-
-
-def recommend(results: Sequence[Fidelity], budget: float, least: float = 0.01) -> Fidelity | None:
-    """The cheapest of the configurations that are nearly the best within a budget.
-
-    Args:
-        results: from ``measure_fidelity``.
-        budget: bytes that an image's record may take.
-        least: KL in nats by which a more expensive configuration must improve on a cheaper one.
-
-    Returns:
-        None if nothing but all logits fits the budget. Only temperature 1 counts, since a file
-        stores logits as they are, and only the pooling method ``relabel``, which is the default.
-    """
-    fitting = [
-        each
-        for each in results
-        if each.configuration.settings
-        and each.configuration.method == "relabel"
-        and each.temperature == 1
-        and each.record_bytes <= budget
-    ]
-    best = min((each.divergence for each in fitting), default=0.0)
-    near = [each for each in fitting if each.divergence <= best + least]
-    return min(
-        near, key=lambda each: (each.record_bytes * each.cost, each.divergence), default=None
-    )
-
-
-class _Tally:
-    """The figures of one configuration: one item for each image."""
-
-    def __init__(self) -> None:
-        self.divergence: list[NDArray[np.float64]] = []  # (T,) each
-        self.agreement: list[float] = []
-        self.record_bytes: list[int] = []
-
-    def add(
-        self, predicted: NDArray[np.float64], targets: NDArray[np.float64], record_bytes: int
-    ) -> None:
-        """Add an image: log-probabilities of the teacher (B, C) and of the targets (T, B, C)."""
-        divergence = (np.exp(predicted) * (predicted - targets)).sum(axis=2)
-        self.divergence.append(divergence.mean(axis=1))
-        self.agreement.append(float((predicted.argmax(1) == targets[0].argmax(1)).mean()))
-        self.record_bytes.append(record_bytes)
-
-    def mean(
-        self, configuration: Configuration, temperature: float, place: int, cost: float
-    ) -> Fidelity:
-        """The means over all images, at the temperature with this index."""
-        values = np.array(self.divergence)[:, place]
-        spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
-        return Fidelity(
-            configuration=configuration,
-            temperature=temperature,
-            divergence=float(values.mean()),
-            error=spread / len(values) ** 0.5,
-            agreement=float(np.mean(self.agreement)),
-            record_bytes=float(np.mean(self.record_bytes)),
-            cost=cost,
-        )
+    return measurement.results(on_calibration or (lambda _done, _total: None))
 
 
 class _Measurement:
     """Measures image by image.
 
     Args:
-        teacher: the classifier.
+        teachers: the classifiers.
         configurations: what to compare.
-        temperatures: each configuration is measured at all of them.
+        shared: the classes, and how predictions are averaged.
 
     Raises:
         TeacherError: the model has no spatial grid, or does not accept such an input size.
@@ -237,124 +199,155 @@ class _Measurement:
     """
 
     def __init__(
-        self,
-        teacher: Teacher,
-        configurations: Sequence[Configuration],
-        temperatures: Sequence[float],
+        self, teachers: Sequence[Teacher], configurations: Sequence[Configuration], shared: Settings
     ) -> None:
-        self._teacher = teacher
-        self._native = teacher.card.native_size
         self._configurations = configurations
-        self._temperatures = temperatures
-        self._interpolation = InterpolationMode(teacher.card.interpolation)
-        self._floor = _Tally()
-        self._tallies = [_Tally() for _ in configurations]
-        sizes = sorted({size for each in configurations for size in each.sizes})
-        self._grids = {size: native_grid(teacher, size) for size in sizes}
-        flops = count_flops(teacher, self._native)
-        self._costs = {size: count_flops(teacher, size, dense=True) / flops for size in sizes}
-        self._forms = [self._form(each) for each in configurations]
+        self._sizes = sorted({size for each in configurations for size in each.sizes})
+        self._maker = MapMaker(teachers, replace(shared, sizes=tuple(self._sizes)))
+        self._forms = [self._forms_of(each) for each in configurations]
+        self._costs = _costs(teachers, self._sizes)
+        self._crops: list[list[ImageCrops]] = [[] for _ in configurations]
+        self._bytes: list[list[int]] = [[] for _ in configurations]
+        self._predicted: list[torch.Tensor] = []
+        self._mirrored: list[torch.Tensor] = []
 
-    def add(self, path: Path, seed: list[int], crops: int) -> None:
-        """Measure one more image; an unreadable one is skipped."""
-        try:
-            image = read_image(path)
-        except DatasetError:
-            return
-        boxes, pixels = self._crops(image, seed, crops)
-        predicted = self._predict(pixels)
-        self._floor.add(predicted, self._predict(pixels.flip(3))[None], 0)
-        logits = {size: self._logits_map(image, size) for size in self._grids}
-        for each, forms, tally in zip(
-            self._configurations, self._forms, self._tallies, strict=True
+    def add(self, image: torch.Tensor, key: str, count: int, seed: int) -> None:
+        """Measure one more image (3, height, width), uint8."""
+        predictions = self._maker.predictions
+        boxes, pixels = random_crops(image, key, count, predictions.crop_sizes, seed)
+        predicted = predictions.of_crops(pixels)
+        self._predicted.append(predicted)
+        self._mirrored.append(predictions.of_crops([each.flip(3) for each in pixels]))
+        maps = _MapsOfImage(self._maker, image)
+        for each, forms, crops, sizes in zip(
+            self._configurations, self._forms, self._crops, self._bytes, strict=True
         ):
-            maps, record_bytes = self._stored(forms, [logits[size] for size in each.sizes])
-            zooms = [size / self._native for size in each.sizes]
-            pooled = [self._pooled(maps, zooms, box, each.method) for box in boxes]
-            targets = [_log_softmax(np.array(pooled) / t) for t in self._temperatures]
-            tally.add(predicted, np.array(targets), record_bytes)
+            numbers = [self._sizes.index(size) for size in each.sizes]
+            stored, record_bytes = maps.stored(numbers, forms, dense=each.settings is None)
+            crops.append(
+                ImageCrops(boxes, predicted, pool_crops(stored, forms, boxes, each.method))
+            )
+            sizes.append(record_bytes)
 
-    def results(self) -> list[Fidelity]:
-        """The floor, and every configuration at every temperature.
+    def results(self, on_calibration: OnProgress) -> list[Fidelity]:
+        """The floor, and every configuration.
 
         Raises:
-            DatasetError: no image could be read.
+            DatasetError: fewer than two images could be read.
         """
-        if not self._floor.divergence:
-            raise DatasetError("none of the images could be read: nothing was measured")
-        floor = Configuration("the mirrored crop", (self._native,))
-        found = [self._floor.mean(floor, 1.0, 0, 0.0)]
-        for each, tally in zip(self._configurations, self._tallies, strict=True):
-            cost = sum(self._costs[size] for size in each.sizes)
-            found += [tally.mean(each, t, n, cost) for n, t in enumerate(self._temperatures)]
+        count = len(self._predicted)
+        if count < _FEWEST_IMAGES:
+            found = "only one" if count else "none"
+            raise DatasetError(
+                f"{found} of the images could be read, expected at least {_FEWEST_IMAGES}: nothing "
+                "was measured"
+            )
+        native = self._maker.predictions.crop_sizes[0].side
+        floor = Configuration("the mirrored crop", (native,), calibrated=False)
+        found = [self._figures(floor, torch.stack(self._mirrored), 0, 0)]
+        for done, configuration in enumerate(self._configurations):
+            on_calibration(done, len(self._configurations))
+            logits = crop_logits(self._crops[done])
+            targets = logits.plain
+            if configuration.calibrated:
+                targets = held_out_targets(logits, self._forms[done])
+            record_bytes = float(np.mean(self._bytes[done]))
+            cost = sum(self._costs[size] for size in configuration.sizes)
+            found.append(self._figures(configuration, targets, record_bytes, cost))
+        on_calibration(len(self._configurations), len(self._configurations))
         return found
 
-    def _form(self, configuration: Configuration) -> tuple[MapForm, ...] | None:
-        """The forms of a configuration's maps, one for each size; None for all logits."""
-        settings = configuration.settings
-        if settings is None:
-            return None
-        return tuple(
-            settings.form(len(self._teacher.classes), self._grids[size], size / self._native)
-            for size in configuration.sizes
+    def _figures(
+        self, configuration: Configuration, targets: torch.Tensor, record_bytes: float, cost: float
+    ) -> Fidelity:
+        """The means over all crops of log-probabilities (N, Z, C)."""
+        predicted = torch.stack(self._predicted)
+        by_image = divergence(predicted, targets).mean(dim=1)
+        same = predicted.argmax(dim=2) == targets.argmax(dim=2)
+        return Fidelity(
+            configuration=configuration,
+            divergence=float(by_image.mean()),
+            error=float(by_image.std() / len(by_image) ** 0.5),
+            agreement=float(same.double().mean()),
+            top_probability=float(targets.amax(dim=2).exp().mean()),
+            teacher_top_probability=float(predicted.amax(dim=2).exp().mean()),
+            record_bytes=record_bytes,
+            cost=cost,
+            by_image=tuple(by_image.tolist()),
         )
 
-    def _crops(
-        self, image: torch.Tensor, seed: list[int], count: int
-    ) -> tuple[list[CropBox], torch.Tensor]:
-        """Random boxes, and their pixels at the teacher's native size (B, 3, S, S)."""
-        size = [self._native] * 2
-        height, width = image.shape[1:]
-        boxes: list[CropBox] = []
-        pixels: list[torch.Tensor] = []
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
-            for _ in range(count):
-                top, left, rows, columns = v2.RandomResizedCrop.get_params(image, _SCALE, _RATIO)
-                boxes.append(CropBox.from_pixels(left, top, columns, rows, (height, width)))
-                crop = image[:, top : top + rows, left : left + columns]
-                pixels.append(VF.resize(crop, size, self._interpolation, antialias=True))
-        return boxes, torch.stack(pixels)
+    def _forms_of(self, configuration: Configuration) -> tuple[MapForm, ...]:
+        """The forms of a configuration's maps, one for each size."""
+        numbers = [self._sizes.index(size) for size in configuration.sizes]
+        return tuple(
+            self._maker.form(configuration.settings or Settings(), each) for each in numbers
+        )
 
-    def _predict(self, pixels: torch.Tensor) -> NDArray[np.float64]:
-        """The teacher's log-probabilities for crops: (B, C)."""
-        logits = self._teacher.logits(self._teacher.normalize(pixels))
-        return _log_softmax(logits.double().cpu().numpy())
 
-    def _logits_map(self, image: torch.Tensor, size: int) -> torch.Tensor:
-        """All logits (1, C, H, W) of the whole image at one size."""
-        square = VF.resize(image, [size, size], self._interpolation, antialias=True)
-        return self._teacher.logits_map(self._teacher.normalize(square[None])).cpu()
+class _MapsOfImage:
+    """The label maps of an image, each made once: its logits at each size, its maps of each form.
 
-    def _stored(
-        self, forms: tuple[MapForm, ...] | None, logits: list[torch.Tensor]
+    Args:
+        maker: of the maps; its sizes are all that are asked for.
+        image: (3, height, width), uint8.
+    """
+
+    def __init__(self, maker: MapMaker, image: torch.Tensor) -> None:
+        self._maker = maker
+        sizes = maker.predictions.input_sizes
+        self._pixels = tuple(resized(image, size)[None] for size in sizes)
+        self._logits: dict[tuple[int, tuple[int, int]], torch.Tensor] = {}
+        self._stored: dict[tuple[MapForm, ...], tuple[list[LabelMap], int]] = {}
+
+    def stored(
+        self, numbers: Sequence[int], forms: tuple[MapForm, ...], *, dense: bool
     ) -> tuple[list[LabelMap], int]:
-        """An image's maps as a file returns them, and the bytes of their record."""
-        if forms is None:
-            return [_dense_map(each) for each in logits], 0
-        codec = RecordCodec(forms, len(self._teacher.classes))
-        selected = [
-            select(resize_grid(each, form.grid), form)
-            for each, form in zip(logits, forms, strict=True)
-        ]
-        records = codec.encode(selected)
-        maps = [each[0] for each in codec.decode(records)]
-        return maps, len(codec.compress(records.tobytes()))
+        """Maps as a file returns them, and the bytes of their record.
 
-    def _pooled(
-        self, maps: list[LabelMap], zooms: list[float], box: CropBox, method: Method
-    ) -> NDArray[np.float64]:
-        if len(maps) == 1:
-            target = pool(maps[0], box, method=method)
-        else:
-            target = pool_by_zoom(maps, zooms, box, method=method)
-        return target.dense(len(self._teacher.classes)).astype(np.float64)
+        Args:
+            numbers: which of the maker's sizes.
+            forms: of their maps.
+            dense: store all logits, on the forms' grids, which takes no bytes.
+        """
+        if dense:
+            return [
+                _dense_map(self._of(number, form.grid))
+                for number, form in zip(numbers, forms, strict=True)
+            ], 0
+        if forms not in self._stored:
+            codec = RecordCodec(forms, self._maker.outputs)
+            records = codec.encode(
+                [
+                    self._maker.select(self._of(number, form.grid), form)
+                    for number, form in zip(numbers, forms, strict=True)
+                ]
+            )
+            maps = [each[0] for each in codec.decode(records)]
+            self._stored[forms] = maps, len(codec.compress(records.tobytes()))
+        return self._stored[forms]
+
+    def _of(self, number: int, grid: tuple[int, int]) -> torch.Tensor:
+        """All logits (1, C, H, W) at one size."""
+        if (number, grid) not in self._logits:
+            predictions = self._maker.predictions
+            native = max(predictions.grids(number))
+            one_view = len(predictions.teachers) == 1 and not self._maker.settings.flip
+            if one_view and grid != native:  # as the teacher's logits are resized for a file
+                logits = resize_grid(self._of(number, native), grid)
+            else:
+                with torch.inference_mode():
+                    logits = predictions(self._pixels, number, grid).cpu()
+            self._logits[number, grid] = logits
+        return self._logits[number, grid]
 
 
-def _log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Log-probabilities (..., C)."""
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+def _costs(teachers: Sequence[Teacher], sizes: Sequence[int]) -> dict[int, float]:
+    """Operations for a map of each size, relative to those for one image at the native size."""
+    native = sum(count_flops(each, each.card.native_size) for each in teachers)
+    return {
+        size: sum(count_flops(each, size, dense=True) for each in teachers) / native
+        for size in sizes
+    }
 
 
 def _dense_map(logits: torch.Tensor) -> LabelMap:

@@ -174,8 +174,7 @@ class MapMaker:
         )
         gap = self.predictions.largest_gap()
         self.forms = forms or tuple(
-            settings.form(len(self.classes), max(self.predictions.grids(number)), zoom)
-            for number, zoom in enumerate(self.predictions.zooms)
+            self.form(settings, number) for number in range(len(self.predictions.zooms))
         )
         self.source: dict[str, Any] = self.predictions.describe()
         self.made_with: dict[str, Any] = {
@@ -194,6 +193,22 @@ class MapMaker:
         """
         with torch.inference_mode():
             return [self._maps(batch, number, form) for number, form in enumerate(self.forms)]
+
+    def form(self, settings: Settings, number: int) -> MapForm:
+        """The form that settings give for map ``number`` of an image.
+
+        Raises:
+            ClassListError, LabelkitError: as ``Settings.form``.
+        """
+        predictions = self.predictions
+        grid, zoom = max(predictions.grids(number)), predictions.zooms[number]
+        return settings.form(len(self.classes), grid, zoom)
+
+    def select(self, logits: torch.Tensor, form: MapForm) -> LabelMaps:
+        """What a form stores of predicted logits (B, C, H, W), which are on its grid."""
+        if self.settings.average == "probability":
+            return select_log_probabilities(logits, form)
+        return select(logits, form)
 
     def batches(
         self, root: Path, keys: Sequence[str], runs: Sequence[range]
@@ -233,6 +248,4 @@ class MapMaker:
                 f"{names} gives scores that are not finite for "
                 f"{batch.keys[int(bad.nonzero()[0])]!r}: its weights or this image are damaged"
             )
-        if self.settings.average == "probability":
-            return select_log_probabilities(logits, form)
-        return select(logits, form)
+        return self.select(logits, form)

@@ -121,13 +121,15 @@ class Predictions:
         return self._logits(total / len(views))
 
     def of_crops(self, pixels: Sequence[torch.Tensor]) -> torch.Tensor:
-        """The logits (B, C) of whole crops, averaged like those of maps.
+        """The log-probabilities (B, C) of whole crops, averaged like those of maps, on the CPU.
 
         Args:
             pixels: crops (B, 3, S, S) at each of ``crop_sizes``, uint8.
         """
-        terms = [self._crop_term(number, each) for number, each in enumerate(pixels)]
-        return self._logits(torch.stack([term.to(terms[0].device) for term in terms]).mean(dim=0))
+        with torch.inference_mode():
+            terms = [self._crop_term(number, each) for number, each in enumerate(pixels)]
+            mean = torch.stack([term.to(terms[0].device) for term in terms]).mean(dim=0)
+            return self._logits(mean).double().log_softmax(dim=1).float().cpu()
 
     def _crop_term(self, number: int, pixels: torch.Tensor) -> torch.Tensor:
         """What one teacher adds to the mean for crops (B, 3, S, S): (B, C)."""

@@ -11,13 +11,10 @@ from labelkit.relabel import Configuration, Fidelity, default_configurations
 
 def page(path) -> ET.Element:
     floor = Configuration("the mirrored crop", (224,))
-    configurations = default_configurations((224, 320), published=480)
-    results = [Fidelity(floor, 1.0, 0.04, 0.01, 0.9, 0.0, 0.0)]
-    for place, configuration in enumerate(configurations):
+    results = [Fidelity(floor, 0.04, 0.01, 0.9, 0.51, 0.52, 0.0, 0.0, (0.03, 0.05))]
+    for place, configuration in enumerate(default_configurations((224, 320))):
         size = 1000.0 + 10 * place if configuration.settings else 0.0
-        results += [
-            Fidelity(configuration, t, 0.5 + place, 0.01, 0.8, size, 1.2) for t in (1.0, 1.1)
-        ]
+        results.append(Fidelity(configuration, 0.5 + place, 0.01, 0.8, 0.5, 0.52, size, 1.2))
     write_report(path, results, "a<b>-teacher")
     text = path.read_text().removeprefix("<!DOCTYPE html>")
     return ET.fromstring(text)  # noqa: S314 -- our own output
@@ -33,6 +30,8 @@ def test_the_page_explains_how_every_kind_of_map_is_made(tmp_path):
     assert set(made) == {row[0] for row in figures[1:]}
     assert made["12 classes, background 192"] == "--topk 12 --background 192"
     assert made["default"] == "no options: these are the defaults"
+    assert made["default, not calibrated"] == "--no-calibration"
+    assert made["as published"] == "--selection cell --grid 15 --background 0 --no-calibration"
     assert made["all logits"].startswith("no file")
     assert made["the mirrored crop"].startswith("no map")
     assert 'TargetOptions(method="probability")' in made["default, probabilities"]
@@ -47,7 +46,8 @@ def test_every_column_is_explained_and_numbers_are_right_aligned(tmp_path):
         assert column.lower() in words, column
     # Configurations without a file have no bytes and no cost.
     right = [cell.text for cell in head if cell.get("class") == "number"]
-    assert right == ["pixels", "KL", "±", "agreement", "bytes", "cost", "temperature"]
+    assert right == ["pixels", "KL", "±", "agreement", "top", "bytes", "cost"]
+    assert "a mean probability of 0.52" in words
 
 
 def test_no_two_kinds_look_alike_and_the_legend_stays_above_the_plot(tmp_path):
