@@ -261,6 +261,11 @@ def _exported(file: LabelMapFile, output: Path, result: ExportResult, axes: str)
             "mean logit of all other classes is subtracted from the scores, so that 0 is right for "
             "them."
         )
+    if file.calibration:
+        yield (
+            "The calibration is lost: a ReLabel folder holds logits, and its targets are pooled as "
+            "published."
+        )
     if form.log_sum_exp:
         yield "The log-sum-exp of each cell is lost: the .pt files cannot hold it."
     unreadable = [f"{key}: {reason}" for key, reason in file.unreadable.items()]

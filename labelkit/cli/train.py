@@ -155,6 +155,8 @@ def _start_lines(event: RunStarted) -> Iterator[str]:
             "No top-1 accuracy: the classes are on several levels of the tree, and each level has "
             "a separate softmax"
         )
+    if event.calibrated is not None:
+        yield f"Targets: from label maps, {'calibrated' if event.calibrated else 'not calibrated'}"
     if any(event.skipped):
         yield (
             f"Left out as unreadable: {event.skipped[0]:,} training images, {event.skipped[1]:,} "

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from labelkit.targets import Absent, Method, check_pooling_options
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from labelkit.label_maps import MapForm
 
 Label: TypeAlias = Literal[
     "local-multi", "global-multi", "local-single", "global-single", "original"
@@ -68,6 +73,11 @@ class TargetOptions:
     def needs_original(self) -> bool:
         """Whether every sample's original label is part of its target."""
         return self.original > 0 or self.label == "original"
+
+    def calibrates(self, forms: Sequence[MapForm]) -> bool:
+        """Whether these options apply the calibration of a file with such maps."""
+        background = self.absent == "background" or not any(form.background for form in forms)
+        return self.calibrated and self.method == "relabel" and background
 
 
 def _is_grid(tokens: object) -> bool:

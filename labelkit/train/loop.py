@@ -91,6 +91,7 @@ class RunStarted:
         folders: number of classes that have a folder in the evaluation data.
         measure: the metric that decides which epoch is best.
         skipped: number of training and of evaluation images left out as unreadable.
+        calibrated: whether targets from label maps are calibrated; None without label maps.
     """
 
     classes: ClassList
@@ -103,6 +104,7 @@ class RunStarted:
     folders: int
     measure: str
     skipped: tuple[int, int] = (0, 0)
+    calibrated: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +275,7 @@ class _Run:
             folders=len(self.task.val_set.targets),
             measure=self.task.measure,
             skipped=self.task.images.skipped,
+            calibrated=self.task.calibrated,
         )
 
     def all_epochs(

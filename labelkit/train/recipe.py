@@ -112,6 +112,7 @@ class LabelMapLabels(_Section, frozen=True, tag_field="kind", tag="label-maps"):
         temperature: divides pooled logits, from 0.001 to 1000.
         method: pool logits (``relabel``) or probabilities.
         absent: the value of a class in cells that do not store it.
+        calibrated: apply the file's calibration, if it has one; true if not set.
         tree: a file made by ``labelkit build-tree``; it must contain every class of the maps.
         level_weights: of the tree, as for ``SemanticSoftmaxLabels``.
     """
@@ -123,6 +124,7 @@ class LabelMapLabels(_Section, frozen=True, tag_field="kind", tag="label-maps"):
     method: str = "relabel"
     absent: str = "background"
     # Not stored in checkpoints unless set, so that runs from before these fields resume.
+    calibrated: bool | msgspec.UnsetType = msgspec.UNSET
     tree: Text | msgspec.UnsetType = msgspec.UNSET
     level_weights: LevelWeights | msgspec.UnsetType = msgspec.UNSET
 
@@ -145,6 +147,7 @@ class LabelMapLabels(_Section, frozen=True, tag_field="kind", tag="label-maps"):
             temperature=self.temperature,
             method=method,
             absent=absent,
+            calibrated=self.calibrated is not False,
         )
 
 

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from torch import nn
 
-from labelkit.data import LabelMapDataset
+from labelkit.data import LabelMapDataset, TargetOptions
 from labelkit.errors import ClassListError, ClassListMismatch, RecipeError
 from labelkit.hierarchy import ClassList, Coarsening, SemanticTree, load_coarsening
 from labelkit.label_maps import LabelMapFile
@@ -66,6 +66,7 @@ class Task:
         labels: the digests of the tree or label maps that give the labels, and of the coarsening;
             empty for hard labels.
         tree: the tree of semantic softmax, else None.
+        calibrated: whether targets are calibrated; None if they are not from label maps.
     """
 
     classes: ClassList
@@ -76,6 +77,7 @@ class Task:
     images: CheckedImages
     labels: str = ""
     tree: SemanticTree | None = None
+    calibrated: bool | None = None
 
     @property
     def measure(self) -> str:
@@ -249,10 +251,17 @@ def _label_maps(
         val_loss=nn.CrossEntropyLoss(),
         images=images,
         labels=maps.digest,
+        calibrated=_is_calibrated(maps, labels.options()),
     )
     if labels.tree is msgspec.UNSET:
         return task
     return _on_tree(task, labels, _load_tree(labels.tree, train), transforms[1])
+
+
+def _is_calibrated(maps: LabelMapFile, options: TargetOptions) -> bool | None:
+    if options.label == "original":
+        return None
+    return maps.calibration is not None and options.calibrates(maps.forms)
 
 
 def _on_tree(

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+import shutil
+
 import pytest
 
 from labelkit.label_maps import LabelMapFile
 from tests.command import labelkit
 from tests.label_maps.support.small_files import SOURCE, damage, make
+from tests.photos import write_photos
 
 KEYS = [f"a/{n:02d}.jpg" for n in range(10)]
 OTHER = SOURCE | {"teacher": {"name": "other"}}
@@ -96,3 +101,30 @@ def test_a_file_of_something_else_is_told(parts, tmp_path):
     run = labelkit("merge", *parts, tmp_path / "c.h5", "-o", tmp_path / "m.h5")
     assert run.code == 1
     assert "c.h5 is not a complete HDF5 file" in run.text
+
+
+def test_a_file_without_calibration_is_calibrated_as_the_message_says(tmp_path, monkeypatch):
+    """The command of the message, with its words in capitals filled in, and then the merge."""
+    monkeypatch.chdir(tmp_path)
+    settings = ["--teacher", "efficientnet-lite0", "--size", "96"]
+    for name, left_out, more in (("a", "things", []), ("b part", "animals", ["--no-calibration"])):
+        write_photos(tmp_path / name)
+        shutil.rmtree(tmp_path / name / left_out)
+        made = labelkit("relabel", name, *settings, "-o", f"{name}.h5", *more)
+        assert made.code == 0, made
+    run = labelkit("merge", "a.h5", "b part.h5", "-o", "m.h5")
+    assert run.code == 1
+    assert "a.h5 is calibrated and" in run.text
+    (command,) = re.findall(r"made with: (labelkit .*)", run.text)
+    _, *words = shlex.split(
+        command.replace("IMAGES", "'b part'").replace("TEACHER", "efficientnet-lite0")
+    )
+    calibrated = labelkit(*words, "--size", "96")
+    assert calibrated.code == 0, calibrated
+    assert "Made now: 0" in calibrated.text
+    merged = labelkit("merge", "a.h5", "calibrated.h5", "-o", "m.h5")
+    assert merged.code == 0, merged
+    with LabelMapFile.open("m.h5") as file:
+        assert file.calibration is not None
+        parts = [LabelMapFile.open(name).calibration for name in ("a.h5", "calibrated.h5")]
+        assert file.calibration.images == sum(each.images for each in parts)

@@ -13,6 +13,7 @@ from labelkit.label_maps import LabelMapFile, MapForm
 from tests.command import labelkit
 from tests.convert.support import KEYS, PLAIN, write_classes, write_file, write_folder
 from tests.hierarchy.support.trees import PETS
+from tests.label_maps.support.small_files import calibration_of, make
 
 FROM = ("convert", "loose", "-o", "maps.h5", "--classes", "classes.txt", "--axes", "columns-first")
 
@@ -72,6 +73,14 @@ def test_losses_of_an_export_are_printed() -> None:
     assert run.code == 0, run.text
     for words in ("[2, 2, 2, 2]", "of all 40 classes", "background is lost", "log-sum-exp of each"):
         assert words in run.text
+    assert "calibration is lost" not in run.text
+
+
+def test_the_loss_of_a_calibration_is_printed(tmp_path: Path) -> None:
+    make(tmp_path / "calibrated.h5", ["cat/a.jpg"], calibration=calibration_of()).close()
+    run = labelkit("convert", "calibrated.h5", "-o", "b", "--axes", "rows-first")
+    assert run.code == 0, run.text
+    assert "The calibration is lost" in run.text
 
 
 REFUSED = {

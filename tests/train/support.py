@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy
-from labelkit.label_maps import LabelMaps, LabelMapWriter, MapForm
+from labelkit.label_maps import Calibration, LabelMaps, LabelMapWriter, MapForm
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,6 +46,7 @@ def save_maps(
     root: Path,
     classes: tuple[str, ...] = ("sky", "leaf", "apple"),
     class_of: Mapping[str, str] | None = None,
+    calibration: Calibration | None = None,
 ) -> Path:
     """Label maps with each image's class in every cell; the class list is not in folder order.
 
@@ -62,7 +63,7 @@ def save_maps(
     for shard in writer.pending():
         part = index[shard.start : shard.stop]
         writer.commit(shard, [LabelMaps(part, np.full(part.shape, 6.0, np.float32))], {})
-    writer.finalize()
+    writer.finalize(calibration)
     return path
 
 

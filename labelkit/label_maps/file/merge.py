@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import shlex
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -148,9 +149,9 @@ def _common_calibration(files: Sequence[LabelMapFile]) -> Calibration | None:
         with_one = next(file for file in filled if file.calibration)
         without = next(file for file in filled if not file.calibration)
         raise LabelMapError(
-            f"{with_one.path} is calibrated and {without.path} is not. Calibrate the second one: "
-            f"labelkit relabel IMAGES -o NEW --reuse {without.path}, with the settings it was made "
-            "with"
+            f"{with_one.path} is calibrated and {without.path} is not. Calibrate the second one, "
+            "which makes no map again, with the settings that it was made with: labelkit relabel "
+            f"IMAGES --teacher TEACHER -o calibrated.h5 --reuse {shlex.quote(str(without.path))}"
         )
     return average_calibrations(*zip(*found, strict=True))
 
