@@ -10,7 +10,7 @@ are natural.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 import numpy as np
@@ -26,7 +26,6 @@ SMALLEST_ZOOM = 0.01
 SMALLEST_SPREAD, LARGEST_SPREAD = 1e-6, 1e6
 LARGEST_EXPONENT = 12.0  # of the factor, so that no file makes a target that is not finite
 DECIMALS = 3  # of fitted numbers, so that rounding in a fit rarely shows
-_LARGEST = 16.0
 _LARGEST_COUNT = 1 << 53  # every reader of JSON has whole numbers up to here
 
 
@@ -43,6 +42,7 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     ``label_maps/SPEC.md`` in the repository specifies it for any reader.
 
     Attributes:
+        LARGEST: what all numbers are within, either side of 0.
         scale: a and b.
         compression: k; at 0 logits keep the spread that the map gives them, at 1 all crops of one
             zoom get the same spread.
@@ -54,6 +54,8 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         divergence: KL in nats from the teacher's prediction to the target, for the crops of images
             that it was not fitted on, without and with calibration.
     """
+
+    LARGEST: ClassVar[float] = 16.0
 
     scale: tuple[float, float]
     compression: float
@@ -76,9 +78,10 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             ValueError: a number is out of range; the message names it.
         """
         for number in self.numbers:
-            if not abs(number) <= _LARGEST:
+            if not abs(number) <= self.LARGEST:
                 raise ValueError(
-                    f"the calibration has the number {number:g}, expected at most +-{_LARGEST:g}"
+                    f"the calibration has the number {number:g}, expected at most "
+                    f"+-{self.LARGEST:g}"
                 )
         if not 0 <= self.compression <= 1:
             raise ValueError(f"compression={self.compression:g} is not between 0 and 1")
@@ -98,27 +101,24 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         weights = np.exp(logits - logits.max())
         return weights / weights.sum()
 
-    def factor(
-        self, logits: NDArray[np.floating], rest: float, log_zoom: float
-    ) -> NDArray[np.float64]:
+    def factor(self, logits: NDArray[np.floating], rest: float, log_zoom: float) -> float:
         """What mean logits are multiplied by.
 
         Args:
-            logits: of E listed classes (E, ...).
+            logits: of E listed classes (E,).
             rest: the logit of all other classes.
             log_zoom: of the crop.
-
-        Returns:
-            One number for each set of E logits (...), as a zero-dimensional array for one.
         """
-        excess = logits.astype(np.float64) - rest
-        mean = excess.sum(axis=0) / self.classes
-        others = (self.classes - len(excess)) * np.square(np.square(mean))
-        fourth = (np.square(np.square(excess - mean)).sum(axis=0) + others) / self.classes
-        spread = np.minimum(np.maximum(fourth**0.25, SMALLEST_SPREAD), LARGEST_SPREAD)
+        excess = logits.astype(np.float64)
+        excess -= rest
+        mean = float(excess.sum()) / self.classes
+        excess -= mean
+        np.square(excess, out=excess)
+        fourth = (float(excess @ excess) + (self.classes - len(excess)) * mean**4) / self.classes
+        spread = min(max(fourth**0.25, SMALLEST_SPREAD), LARGEST_SPREAD)
         start, slope = self.scale
-        exponent = start + slope * log_zoom - self.compression * np.log(spread)
-        return np.exp(np.minimum(np.maximum(exponent, -LARGEST_EXPONENT), LARGEST_EXPONENT))
+        exponent = start + slope * log_zoom - self.compression * math.log(spread)
+        return math.exp(min(max(exponent, -LARGEST_EXPONENT), LARGEST_EXPONENT))
 
 
 def log_zoom(box: CropBox) -> float:

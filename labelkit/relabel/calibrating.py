@@ -106,7 +106,9 @@ def fit(logits: CropLogits, forms: Sequence[MapForm], seed: int = 0) -> Calibrat
     """
     count, crops, classes = logits.predicted.shape
     numbers = torch.cat([part.flatten() for part in _minimise(logits, forms)])
-    start, slope, compression, *mixing = (round(number, _DECIMALS) for number in numbers.tolist())
+    within = numbers.clamp(-Calibration.LARGEST, Calibration.LARGEST).tolist()
+    # Never -0.0, which would be another spelling of the same file.
+    start, slope, compression, *mixing = (round(number, _DECIMALS) + 0.0 for number in within)
     measured = None
     if count > 1:
         plain, fitted = (

@@ -107,6 +107,16 @@ def test_identical_logits_give_usable_numbers(value):
     assert found.divergence[1] == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.parametrize("size", [1e-12, 1e9, 1e30])
+def test_logits_of_any_size_give_numbers_that_a_file_can_hold(size):
+    """The maps are made by then: a calibration that a reader refuses would lose them."""
+    known = crops_of_a_known_teacher((0.7, 0.6), 0.6, [(0, 0), (0.4, -2.0)], images=6)
+    pooled = known.pooled * size
+    plain = (pooled.mean(dim=0) - pooled.mean(dim=0).logsumexp(-1, keepdim=True)).clamp(min=-1e38)
+    found = fit(replace(known, pooled=pooled, plain=plain), [form(1), form(2)])
+    found.check(2, 12)
+
+
 def test_one_crop_gives_numbers_near_the_usual_ones_and_no_divergence():
     known = crops_of_a_known_teacher((0.7, 0.6), 0.6, [(0, 0)], images=1, crops=1)
     found = fit(known, [form(1)])

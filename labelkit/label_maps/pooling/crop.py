@@ -308,5 +308,5 @@ def _aligned(targets: Sequence[SparseLogits]) -> tuple[NDArray[np.intp], NDArray
 
 def _calibrated(pooled: SparseLogits, calibration: Calibration, box: CropBox) -> SparseLogits:
     factor = calibration.factor(pooled.logits, pooled.rest, log_zoom(box))
-    logits = (pooled.logits * factor).astype(np.float32)
-    return SparseLogits(pooled.classes, logits, float(pooled.rest * factor))
+    logits = (pooled.logits * factor).astype(np.float32, copy=False)
+    return SparseLogits(pooled.classes, logits, pooled.rest * factor)
