@@ -183,6 +183,22 @@ def test_no_calibration_that_a_file_may_hold_makes_a_target_that_is_not_finite(
         np.testing.assert_allclose(batch, 1 / CLASSES, rtol=1e-6)
 
 
+@pytest.mark.parametrize("scale", [(16.0, -16.0), (-16.0, 16.0), (12.5, 0.0), (0.0, -4.0)])
+@pytest.mark.parametrize("form", FORMS)
+def test_the_exponent_has_limits(scale, form):
+    """Of 12 either side, whatever the numbers and the crop."""
+    calibration = msgspec.structs.replace(ONE, scale=scale)
+    maps, box = maps_of(form, (5, 6), calibration), CropBox(0.3, 0.4, 0.301, 0.401)
+    batch = pool_batch(MapBatch.stack(maps), tensor_of([box] * 6)).dense(CLASSES)
+    for row, label_map in zip(batch, maps, strict=True):
+        plain = label_map.dense(CLASSES)[:, 1:4, 1:4]  # all cells that the crop could touch
+        single = pool(label_map, box).dense(CLASSES)
+        expected = calibrated_logits([mean_logits(label_map, box)], box, calibration)
+        np.testing.assert_allclose(single, expected, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(row, single, rtol=1e-4, atol=1e-6)
+        assert np.abs(single).max() <= np.abs(plain).max() * np.exp(12) * 1.001
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("grid", GRIDS)
 def test_without_calibration_nothing_changes_by_a_bit(form, grid):
