@@ -9,6 +9,10 @@ from __future__ import annotations
 import os
 import unicodedata
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # The same file extensions as torchvision's ImageFolder.
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
@@ -31,6 +35,39 @@ def is_image_name(name: str) -> bool:
     (True, False, False)
     """
     return name.lower().endswith(EXTENSIONS) and not is_hidden(name)
+
+
+def iterate_images(root: str | os.PathLike[str]) -> Iterator[str]:
+    """The keys of all images below a folder, in the order of ``sorted``, one at a time.
+
+    Memory holds the names in the folders on the way to the current image, not all keys. Links to
+    folders are followed, but not in circles.
+
+    Raises:
+        OSError: ``root`` is not a folder, or a folder below it is not readable.
+    """
+    # Folders end with "/": sorted so, every key of a folder is in its place among its neighbours.
+    pending: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]
+    while pending:
+        key, above = pending.pop()
+        if key and not key.endswith("/"):
+            yield key
+            continue
+        folder = Path(root, key)
+        status = folder.stat()
+        identity = (status.st_dev, status.st_ino)
+        if identity in above:
+            continue
+        with os.scandir(folder) as entries:
+            found = [key + name for name in map(_folder_or_image, entries) if name]
+        pending += [(each, above | {identity}) for each in sorted(found, reverse=True)]
+
+
+def _folder_or_image(entry: os.DirEntry[str]) -> str:
+    """The name of an image, or of a folder with a slash; empty for others and what is hidden."""
+    if entry.is_dir():
+        return "" if is_hidden(entry.name) else f"{entry.name}/"
+    return entry.name if is_image_name(entry.name) else ""
 
 
 def class_folders(root: str | os.PathLike[str]) -> list[str]:

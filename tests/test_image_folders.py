@@ -6,7 +6,8 @@ import unicodedata
 
 import pytest
 
-from labelkit.image_folders import class_folders, image_path
+from labelkit.data import list_images
+from labelkit.image_folders import class_folders, image_path, iterate_images
 from labelkit.relabel.verification import likely_renames
 
 KEY = "caf\u00e9/\u00e9t\u00e9.jpg"
@@ -60,3 +61,22 @@ def test_verify_pairs_keys_of_a_list_from_windows():
         "a\\1.jpg": "a/1.jpg",
         "b\\1.jpg": "b/1.jpg",
     }
+
+
+def test_images_are_iterated_in_the_order_of_sorted_keys(tmp_path):
+    """Folders sort among files as their keys do; hidden names are left out; links may turn back."""
+    keys = ["a/x.jpg", "a-b/x.png", "a.jpg", "a0.jpg", "a/b/c.PNG", "é.jpg", "Z/1.jpg", "z z/1.jpg"]
+    for key in [*keys, ".hidden/x.jpg", "a/.x.jpg", "a/notes.txt"]:
+        touch(tmp_path, key)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a" / "up").symlink_to(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path / "Z")
+    (tmp_path / "broken.jpg").symlink_to(tmp_path / "none")
+    found = list(iterate_images(tmp_path))
+    assert found == sorted([*keys, "broken.jpg", "link/1.jpg"])
+    assert found == list_images(tmp_path)
+
+
+def test_iterating_no_folder_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        next(iterate_images(tmp_path / "none"))
