@@ -188,8 +188,13 @@ class Checkpoint:
             )
 
 
-def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+def read_checkpoint(path: str | os.PathLike[str], *, remedy: str = "") -> Checkpoint:
     """Read ``last.pt``, with tensors on the CPU and without running code from the file.
+
+    Args:
+        path: the file.
+        remedy: what the user should do about a file that is none; by default, what helps a run
+            that resumes.
 
     Raises:
         TrainingError: the file is damaged, was changed, or is not a checkpoint of this version.
@@ -201,23 +206,23 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     try:
         content = read_torch_file(source)
     except TorchFileError as error:
-        raise _not_a_checkpoint(source, f"it {error}") from error
+        raise _not_a_checkpoint(source, f"it {error}", remedy) from error
     if not isinstance(content, dict) or "format" not in content:
         raise TrainingError(
-            f"{source} is not a checkpoint of labelkit train but another program's. Choose another "
-            "folder (-o)"
+            f"{source} is not a checkpoint of labelkit train but another program's. "
+            f"{remedy or 'Choose another folder (-o)'}"
         )
     try:
         return _parse(cast("dict[str, Any]", content))
     except Exception as error:
         # Content of a wrong structure raises a dozen types of errors.
-        raise _not_a_checkpoint(source, first_line(error)) from error
+        raise _not_a_checkpoint(source, first_line(error), remedy) from error
 
 
-def _not_a_checkpoint(path: Path, reason: str) -> TrainingError:
+def _not_a_checkpoint(path: Path, reason: str, remedy: str) -> TrainingError:
     return TrainingError(
-        f"{path} is damaged or not a {FORMAT} of version {VERSION} ({reason}). Delete it to start "
-        "again"
+        f"{path} is damaged or not a {FORMAT} of version {VERSION} ({reason}). "
+        f"{remedy or 'Delete it to start again'}"
     )
 
 

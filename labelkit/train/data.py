@@ -12,7 +12,7 @@ from __future__ import annotations
 import signal
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias, TypeVar, cast
 
 import numpy as np
 import torch
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 Draw: TypeAlias = tuple[int, int]
 Batch: TypeAlias = tuple[Tensor, Tensor]
 Loader: TypeAlias = "DataLoader[Batch]"
+Loaded = TypeVar("Loaded")
 
 
 def open_folder(root: str, field: str) -> ImageFolder:
@@ -175,25 +176,33 @@ def make_transforms(data: Data, model_name: str) -> tuple[v2.Transform, v2.Trans
     Mean, standard deviation and interpolation are those of the timm model.
     """
     config = preprocessing(model_name)
-    interpolation = InterpolationMode(config["interpolation"])
     size = data.image_size
-    to_floats = [
+    interpolation = InterpolationMode(config["interpolation"])
+    crop = v2.RandomResizedCrop(
+        size, scale=data.crop_scale, interpolation=interpolation, antialias=True
+    )
+    training = [v2.ToImage(), crop, v2.RandomHorizontalFlip(data.hflip), *_to_floats(config)]
+    return v2.Compose(training), evaluation_transform(size, data.crop_pct, config)
+
+
+def evaluation_transform(size: int, crop_pct: float, config: Mapping[str, Any]) -> v2.Transform:
+    """Resize, crop the centre and normalise: the one pipeline for evaluation and prediction.
+
+    Args:
+        size: side of the model's square input, in pixels.
+        crop_pct: ``size`` divided by the short side after resizing.
+        config: ``mean``, ``std`` and ``interpolation``.
+    """
+    interpolation = InterpolationMode(config["interpolation"])
+    resize = v2.Resize(round(size / crop_pct), interpolation=interpolation, antialias=True)
+    return v2.Compose([v2.ToImage(), resize, v2.CenterCrop(size), *_to_floats(config)])
+
+
+def _to_floats(config: Mapping[str, Any]) -> list[v2.Transform]:
+    return [
         v2.ToDtype(torch.float32, scale=True),
         v2.Normalize(list(config["mean"]), list(config["std"])),
     ]
-    training: list[v2.Transform] = [
-        v2.RandomResizedCrop(
-            size, scale=data.crop_scale, interpolation=interpolation, antialias=True
-        ),
-        v2.RandomHorizontalFlip(data.hflip),
-    ]
-    evaluation: list[v2.Transform] = [
-        v2.Resize(round(size / data.crop_pct), interpolation=interpolation, antialias=True),
-        v2.CenterCrop(size),
-    ]
-    return v2.Compose([v2.ToImage(), *training, *to_floats]), v2.Compose(
-        [v2.ToImage(), *evaluation, *to_floats]
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,11 +333,11 @@ def make_loader(
         # The loader draws a number whenever its workers start, which must not come from the
         # generator of the student's dropout.
         generator=torch.Generator(),
-        worker_init_fn=_ignore_interrupts,
+        worker_init_fn=ignore_interrupts,
     )
 
 
-def iterate_batches(loader: Loader) -> Iterator[Batch]:
+def iterate_batches(loader: DataLoader[Loaded]) -> Iterator[Loaded]:
     """The batches of one epoch.
 
     Raises:
@@ -346,25 +355,28 @@ def iterate_batches(loader: Loader) -> Iterator[Batch]:
             return
         if isinstance(batch, FailedSample):
             raise batch.error
-        yield cast("Batch", batch)
+        yield cast("Loaded", batch)
 
 
 def _collate(samples: list[Batch | FailedSample]) -> LoadedBatch | FailedSample | PackedBatch:
     """Samples as one batch; in a worker, packed for the main process."""
     failures = (sample for sample in samples if isinstance(sample, FailedSample))
     failure = next(failures, None)
-    try:
-        batch = failure or LoadedBatch(*default_collate(samples))
-    except RuntimeError as error:  # a worker collates into shared memory
-        if get_worker_info() is None:
-            raise
-        batch = FailedSample(WorkerFailed(first_line(error)))
+    return packed_in_worker(lambda: failure or LoadedBatch(*default_collate(samples)))
+
+
+def packed_in_worker(collate: Callable[[], Any]) -> Any:  # noqa: ANN401 -- any batch that can be pinned
+    """The batch that ``collate`` makes; in a worker, packed for ``iterate_batches``."""
     if get_worker_info() is None:
-        return batch
+        return collate()
+    try:
+        batch = collate()
+    except RuntimeError as error:  # a worker collates into shared memory
+        batch = FailedSample(WorkerFailed(first_line(error)))
     return PackedBatch.of(batch, lambda reason: FailedSample(WorkerFailed(reason)))
 
 
-def _ignore_interrupts(worker: int) -> None:
+def ignore_interrupts(worker: int) -> None:
     """Ignore Ctrl-C, which the terminal sends to every process: the main one stops the workers."""
     del worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -73,6 +73,12 @@ class NonFiniteLogits:
         return 0.0 if self._images is None else float(self._images)
 
 
+@torch.no_grad()
+def predict_logits(model: nn.Module, images: Tensor, device: torch.device) -> Tensor:
+    """The float32 logits (B, C) of images (B, 3, S, S), without gradients, on the device."""
+    return model(images.to(device, non_blocking=True)).float()
+
+
 def evaluate(
     model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], metrics: Mapping[str, Metric]
 ) -> Iterator[tuple[str, float]]:
@@ -93,12 +99,11 @@ def evaluate(
     was_training = model.training
     model.eval()
     try:
-        with torch.no_grad():
-            for images, target in batches:
-                logits = model(images.to(device, non_blocking=True)).float()
-                device_target = target.to(device, non_blocking=True)
-                for metric in metrics.values():
-                    metric.update(logits, device_target)
+        for images, target in batches:
+            logits = predict_logits(model, images, device)
+            device_target = target.to(device, non_blocking=True)
+            for metric in metrics.values():
+                metric.update(logits, device_target)
     finally:
         model.train(was_training)
     for name, metric in metrics.items():

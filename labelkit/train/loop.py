@@ -388,6 +388,7 @@ class _Run:
                 "epoch": str(records[-1].epoch),
                 measure: str(records[-1].metrics[measure]),
                 "recipe": msgspec.json.encode(recipe).decode(),
+                "labels": self.task.labels,
             }
             classes = self.task.classes
             save_student(output / BEST, weights, classes, facts)

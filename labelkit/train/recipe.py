@@ -26,7 +26,7 @@ from labelkit.wording import shown
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
@@ -249,6 +249,19 @@ def recipe_fields(recipe: Recipe) -> dict[str, object]:
         f"{table}.{name}": value for table, body in tables.items() for name, value in body.items()
     }
     return {name: value for name, value in fields.items() if name not in FREE_FIELDS}
+
+
+def recipe_of_fields(fields: Mapping[str, object]) -> Recipe:
+    """The recipe that ``recipe_fields`` gave these fields of; the free fields have their defaults.
+
+    Raises:
+        ValueError: a field is unknown, missing or invalid.
+    """
+    tables: dict[str, dict[str, object]] = {}
+    for name, value in fields.items():
+        table, _, field = name.partition(".")
+        tables.setdefault(table, {})[field] = value
+    return msgspec.convert(tables, Recipe)
 
 
 _Tables = dict[str, Any]

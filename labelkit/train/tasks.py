@@ -30,14 +30,14 @@ from labelkit.train.evaluation import MeanLoss, Metric
 from labelkit.train.recipe import (
     HardLabels,
     LabelMapLabels,
-    LevelWeights,
+    Labels,
     Recipe,
     SemanticSoftmaxLabels,
     without_dotdot,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from torchvision.datasets import ImageFolder
     from torchvision.transforms import v2
@@ -85,20 +85,8 @@ class Task:
         return "top1" if self._ranked else "semantic_accuracy"
 
     def metrics(self) -> dict[str, Metric]:
-        """New metrics for one evaluation.
-
-        ``loss``; ``top1`` and, with more than five classes, ``top5``; ``semantic_accuracy`` for a
-        tree. Each level of a tree has a separate softmax, so logits of different levels cannot be
-        compared: there is top-k accuracy only if all classes of the data are on one level.
-        """
-        metrics: dict[str, Metric] = {"loss": MeanLoss(self.val_loss)}
-        if ranked := self._ranked:
-            metrics["top1"] = TopKAccuracy(1, ranked)
-            if len(ranked) > 5:
-                metrics["top5"] = TopKAccuracy(5, ranked)
-        if self.tree is not None:
-            metrics["semantic_accuracy"] = SemanticAccuracy(self.tree)
-        return metrics
+        """New metrics for one evaluation; see ``validation_metrics``."""
+        return validation_metrics(self.val_loss, self._ranked, self.tree)
 
     @property
     def inner(self) -> int:
@@ -107,11 +95,54 @@ class Task:
 
     @property
     def _ranked(self) -> list[int]:
-        """The classes that top-k accuracy ranks: the data's, if they share one softmax, or none."""
-        if self.tree is None:
-            return list(range(len(self.classes)))
-        classes = np.flatnonzero(self.tree.is_data_class)
-        return classes.tolist() if len(np.unique(self.tree.level[classes])) == 1 else []
+        return ranked_classes(self.classes, self.tree)
+
+
+def ranked_classes(classes: ClassList, tree: SemanticTree | None) -> list[int]:
+    """The classes that top-k accuracy ranks: the data's, if they share one softmax, or none.
+
+    Each level of a tree has a separate softmax, so logits of different levels cannot be compared.
+    """
+    if tree is None:
+        return list(range(len(classes)))
+    data_classes = np.flatnonzero(tree.is_data_class)
+    return data_classes.tolist() if len(np.unique(tree.level[data_classes])) == 1 else []
+
+
+def validation_metrics(
+    loss: nn.Module, ranked: Sequence[int], tree: SemanticTree | None
+) -> dict[str, Metric]:
+    """New metrics, by the names under which a run logs them.
+
+    Args:
+        loss: of logits (B, C) and class indices (B,); its mean is ``loss``.
+        ranked: the classes that compete for ``top1`` and, if there are more than five, ``top5``;
+            empty for neither.
+        tree: for ``semantic_accuracy``, or None.
+    """
+    metrics: dict[str, Metric] = {"loss": MeanLoss(loss)}
+    if ranked:
+        metrics["top1"] = TopKAccuracy(1, ranked)
+        if len(ranked) > 5:
+            metrics["top5"] = TopKAccuracy(5, ranked)
+    if tree is not None:
+        metrics["semantic_accuracy"] = SemanticAccuracy(tree)
+    return metrics
+
+
+def validation_loss(labels: Labels, tree: SemanticTree | None) -> nn.Module:
+    """The loss of logits (B, C) and class indices (B,) of a run with these labels and their tree.
+
+    Raises:
+        RecipeError: the level weights do not fit the tree.
+    """
+    if tree is None or isinstance(labels, HardLabels):
+        return nn.CrossEntropyLoss()
+    weights = "paper" if labels.level_weights is msgspec.UNSET else labels.level_weights
+    try:
+        return SemanticSoftmaxLoss(tree, level_weights=weights)
+    except ValueError as error:
+        raise RecipeError(f"labels: {error}") from error
 
 
 def build_task(recipe: Recipe) -> Task:
@@ -184,7 +215,7 @@ def _hard(
         FolderSamples(train, classes, transforms[0], hint=SAME_FOLDERS),
         FolderSamples(val, classes, transforms[1], hint=SAME_FOLDERS),
         loss=nn.CrossEntropyLoss(label_smoothing=labels.label_smoothing),
-        val_loss=nn.CrossEntropyLoss(),
+        val_loss=validation_loss(labels, None),
         images=images,
     )
 
@@ -197,7 +228,7 @@ def _semantic_softmax(
     images: CheckedImages,
 ) -> Task:
     tree = _load_tree(labels.tree, train)
-    val_loss = _tree_loss(tree, labels.level_weights)
+    val_loss = validation_loss(labels, tree)
     return Task(
         tree.classes,
         FolderSamples(train, tree.classes, transforms[0], hint=NEW_TREE),
@@ -218,13 +249,6 @@ def _load_tree(path: str, train: ImageFolder) -> SemanticTree:
             f"labels.tree: no such file: {path!r}. Make it with labelkit build-tree "
             f"{train.root} -o {path}"
         ) from None
-
-
-def _tree_loss(tree: SemanticTree, level_weights: LevelWeights) -> SemanticSoftmaxLoss:
-    try:
-        return SemanticSoftmaxLoss(tree, level_weights=level_weights)
-    except ValueError as error:
-        raise RecipeError(f"labels: {error}") from error
 
 
 def _label_maps(
@@ -248,7 +272,7 @@ def _label_maps(
         LabelMapDataset(train, maps, transforms[0], options=labels.options()),
         val_set,
         loss=SoftTargetCrossEntropy(),
-        val_loss=nn.CrossEntropyLoss(),
+        val_loss=validation_loss(labels, None),
         images=images,
         labels=maps.digest,
         calibrated=_is_calibrated(maps, labels.options()),
@@ -275,8 +299,8 @@ def _on_tree(
             f"{labels.maps} has classes that are not in {labels.tree} ({tree.classes}): "
             f"{', '.join(missing[:3])}{more}. {NEW_TREE}"
         )
+    val_loss = validation_loss(labels, tree)
     weights = "paper" if labels.level_weights is msgspec.UNSET else labels.level_weights
-    val_loss = _tree_loss(tree, weights)
     return replace(
         task,
         classes=tree.classes,
