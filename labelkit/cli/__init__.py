@@ -27,8 +27,12 @@ COMMANDS = {
     "merge": "Merge label-map files that were made in parts.",
     "convert": "Convert a tree or label maps from or to another project's format.",
     "train": "Train a timm model from a recipe.",
+    "evaluate": "Measure what a trained model gets right, and how bad its mistakes are.",
+    "predict": "Predict the classes of all images in a folder.",
 }
-TENSOR_COMMANDS = {"demo", "fidelity", "relabel", "teachers", "train", "verify"}
+TENSOR_COMMANDS = {
+    *("demo", "evaluate", "fidelity", "predict", "relabel", "teachers", "train", "verify"),
+}
 
 
 class LazyGroup(click.Group):

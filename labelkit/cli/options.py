@@ -6,6 +6,7 @@ help text wherever it appears.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +84,11 @@ workers_option = click.option(
     type=click.IntRange(0),
     help="Processes that decode images. [default: up to 8 with a GPU, else 1]",
 )
+batch_size_option = click.option(
+    "--batch-size",
+    type=click.IntRange(1),
+    help="Images per forward pass. [default: the run's; 32 for a model that no run trained]",
+)
 seed_option = click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the random crops."
 )
@@ -102,6 +108,14 @@ quiet_option = click.option(
     callback=_set_quiet,
     help="Print nothing but errors.",
 )
+
+
+def default_workers(*, on_gpu: bool) -> int:
+    """The number of processes that decode images, without ``--workers``.
+
+    With a GPU, decoding limits the speed; on a CPU the model needs the cores.
+    """
+    return min(8, os.cpu_count() or 1) if on_gpu else 1
 
 
 def is_quiet() -> bool:

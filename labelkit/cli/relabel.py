@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import statistics
 from contextlib import ExitStack
@@ -17,6 +16,7 @@ from labelkit.cli.options import (
     FOLDER,
     LABEL_MAP_SUFFIXES,
     classes_option,
+    default_workers,
     device_option,
     json_option,
     names_option,
@@ -351,8 +351,7 @@ def _settings(
     on_gpu = teachers[0].device.type == "cuda"
     grid, workers = options["grid"], options["workers"]
     if workers is None:
-        # With a GPU, decoding limits the speed; on a CPU the teacher needs the cores.
-        workers = min(8, os.cpu_count() or 1) if on_gpu else 1
+        workers = default_workers(on_gpu=on_gpu)
     images, calibration = options["calibration_sample"], CalibrationSample()
     if images:
         calibration = replace(calibration, images=images)

@@ -3,13 +3,25 @@ from .checkpoint import (
     EpochRecord as EpochRecord,
     read_checkpoint as read_checkpoint,
 )
+from .classifier import Classifier as Classifier, load_classifier as load_classifier
 from .evaluation import MeanLoss as MeanLoss, Metric as Metric, evaluate as evaluate
+from .folder_evaluation import (
+    ClassAccuracy as ClassAccuracy,
+    ConfusedPair as ConfusedPair,
+    FolderEvaluation as FolderEvaluation,
+    evaluate_folder as evaluate_folder,
+)
 from .loop import (
     Event as Event,
     RunStarted as RunStarted,
     StepRecord as StepRecord,
     TrainingResult as TrainingResult,
     train as train,
+)
+from .predictions import (
+    ImagePrediction as ImagePrediction,
+    predict_folder as predict_folder,
+    write_predictions as write_predictions,
 )
 from .recipe import Recipe as Recipe, read_recipe as read_recipe
 from .tasks import Task as Task, build_task as build_task

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from labelkit import __version__
+from labelkit.errors import TrainingError, first_line
 from labelkit.files import replace_file
 
 if TYPE_CHECKING:
@@ -111,3 +112,28 @@ def timm_crop_pct(size: int, crop_pct: float) -> float:
         return crop_pct
     nearest = size / side
     return nearest if math.floor(size / nearest) == side else math.nextafter(nearest, 0)
+
+
+def read_student(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """The metadata and the weights of a file that ``save_student`` wrote; no code is run.
+
+    Raises:
+        TrainingError: the file is damaged, or not from ``labelkit train``.
+        OSError: it cannot be read.
+    """
+    from safetensors import SafetensorError, safe_open
+    from safetensors.torch import load_file
+
+    try:
+        with safe_open(path, "pt") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+        weights: dict[str, Tensor] = load_file(path)
+    except SafetensorError as error:
+        raise TrainingError(f"{path} is damaged ({first_line(error)}). Copy it again") from error
+    missing = {"classes", "classes_digest", "recipe"} - metadata.keys()
+    if missing:
+        raise TrainingError(
+            f"{path} is not from labelkit train: its metadata lacks {', '.join(sorted(missing))}. "
+            "Pass best.safetensors or last.pt of a run"
+        )
+    return metadata, weights
