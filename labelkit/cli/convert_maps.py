@@ -266,6 +266,11 @@ def _exported(file: LabelMapFile, output: Path, result: ExportResult, axes: str)
             "The calibration is lost: a ReLabel folder holds logits, and its targets are pooled as "
             "published."
         )
+    if file.header.other:
+        yield (
+            "*other* is lost: the probability of the teacher's classes outside the list is shared "
+            "out among the classes."
+        )
     if form.log_sum_exp:
         yield "The log-sum-exp of each cell is lost: the .pt files cannot hold it."
     unreadable = [f"{key}: {reason}" for key, reason in file.unreadable.items()]

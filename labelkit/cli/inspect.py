@@ -214,12 +214,12 @@ def _draw_label_maps(file: LabelMapFile, images: Path, key: str | None, output: 
     import io
 
     from labelkit.files import replace_file
-    from labelkit.hierarchy import class_names
     from labelkit.inspection import (
         draw_label_map,
         find_label_map,
         label_map_report,
         open_photo,
+        output_names,
         write_page,
     )
 
@@ -227,7 +227,7 @@ def _draw_label_maps(file: LabelMapFile, images: Path, key: str | None, output: 
         write_page(output, label_map_report(file, images))
     else:
         label_map = find_label_map(file, key)
-        picture = draw_label_map(open_photo(images, key), label_map, class_names(file.classes))
+        picture = draw_label_map(open_photo(images, key), label_map, output_names(file))
         buffer = io.BytesIO()
         picture.save(buffer, "PNG")
         replace_file(output, buffer.getvalue())
@@ -282,10 +282,11 @@ def _print_label_maps(file: LabelMapFile, options: ImageOptions, *, as_json: boo
         print_label_maps,
         print_summary_json,
     )
+    from labelkit.hierarchy import ClassList
     from labelkit.inspection import find_label_map, summarize_label_maps
 
     if options.key is not None:
-        print_label_map(find_label_map(file, options.key), file.classes, options.key)
+        print_label_map(find_label_map(file, options.key), ClassList(file.outputs), options.key)
     elif as_json:
         print_summary_json(summarize_label_maps(file))
     else:

@@ -71,6 +71,8 @@ class _MapOptions(TypedDict):
 
     classes: str | None
     names: Path | None
+    merge: Literal["sum", "root", "mean", "max"]
+    other: bool
     selection: Literal["image", "cell"]
     top_k: int | None
     grid: int | None
@@ -161,6 +163,22 @@ _TEACHER_OPTIONS = (
 _MAP_OPTIONS = (
     classes_option,
     names_option,
+    click.option(
+        "--merge",
+        type=click.Choice(["sum", "root", "mean", "max"]),
+        default="root",
+        show_default=True,
+        help="With --classes: how several classes of the teacher become one. sum adds their "
+        "probabilities, so 118 breeds of dogs count more than 5 of cats; mean divides the sum by "
+        "their number, root by the root of their number; max takes the most probable.",
+    ),
+    click.option(
+        "--other/--no-other",
+        default=True,
+        show_default=True,
+        help="With --classes: keep the probability of the teacher's classes that belong to none of "
+        "them, as *other*; without it, every fish in a folder of cats and dogs is a cat or a dog.",
+    ),
     click.option(
         "--selection",
         type=click.Choice(["image", "cell"]),
@@ -364,6 +382,8 @@ def _settings(
         average=options["average"],
         classes=classes,
         synsets=synsets,
+        merge=options["merge"],
+        other=options["other"],
         background=options["background"],
         patterns=options["patterns"],
         scores=options["scores"],
@@ -395,6 +415,7 @@ def _facts(result: RelabelResult) -> dict[str, Any]:
             "head": file.made_with.get("head"),
             "calibration": file.calibration and to_builtins(file.calibration),
             "unused_teacher_classes": file.attrs["unused_teacher_classes"],
+            "other": file.header.other,
         }
 
 
@@ -431,10 +452,14 @@ def _summary(
             "for that cell alone, and their mean is not the prediction for the image."
         )
     if facts["unused_teacher_classes"]:
+        fate = (
+            "their probability is stored as *other*."
+            if facts["other"]
+            else "and were dropped: their probability is shared out among these."
+        )
         yield (
             f"{facts['unused_teacher_classes']:,} classes of the teacher are not among the "
-            f"{facts['classes']:,} here and were dropped: their probability is shared out among "
-            "these."
+            f"{facts['classes']:,} here{':' if facts['other'] else ''} {fate}"
         )
     if result.unreadable:
         yield from _unreadable_lines(result)

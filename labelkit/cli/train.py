@@ -145,7 +145,9 @@ def _start_lines(event: RunStarted) -> Iterator[str]:
         f"{event.classes}; {train:,} training images, {val:,} evaluation images; "
         f"{event.parameters / 1e6:.2f} M parameters on {event.device}"
     )
-    if event.data_classes < len(event.classes):
+    if event.other:
+        yield f"Outputs: {event.data_classes:,} classes, and last *other*, for all else"
+    elif event.data_classes < len(event.classes):
         inner = len(event.classes) - event.data_classes
         yield f"Outputs: {event.data_classes:,} classes and {inner:,} inner nodes of the tree"
     if event.folders < event.data_classes:

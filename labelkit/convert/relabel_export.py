@@ -63,7 +63,9 @@ def export_relabel_folder(
 
     Maps that store each cell's own classes without a background are written unchanged. For other
     maps, each cell's K strongest classes are written, minus the background's value for the rest: no
-    softmax sees the difference, and the logit 0 of an absent class then equals that value.
+    softmax sees the difference, and the logit 0 of an absent class then equals that value. A
+    ReLabel folder has no place for *other*, so it is left out: its probability is then shared out
+    among the classes.
 
     After an interruption, the same call resumes: files that are already complete are kept.
 
@@ -81,17 +83,18 @@ def export_relabel_folder(
         OSError: a disk error; files that are written stay.
     """
     form = _only_form(file)
+    stored = form.top_k - file.header.other
     if top_k is None:
-        top_k = form.top_k if stores_all(form) else min(DEFAULT_TOP_K, len(file.classes))
-    available = form.top_k if stores_all(form) else len(file.classes)
+        top_k = stored if stores_all(form) else min(DEFAULT_TOP_K, len(file.classes))
+    available = stored if stores_all(form) else len(file.classes)
     if not 1 <= top_k <= available:
         raise ValueError(f"cannot write {top_k} classes per cell: there are {available}")
     require_distinct(file)
     record = FolderRecord(axes, top_k, file.digest, file.classes.name, list(file.classes))
-    written = 0
+    written, other = 0, file.header.other
     with _claimed(folder, record):
         for position, key in enumerate(file):
-            index, score = strongest(file.at(position), top_k, len(file.classes))
+            index, score = strongest(file.at(position), top_k, len(file.classes), other=other)
             written += _write(folder / map_path(key), relabel_bytes(index, score, axes))
             done = position + 1
             if on_progress and (not done % PROGRESS_EVERY or done == len(file)):
@@ -106,12 +109,21 @@ def stores_all(form: MapForm) -> bool:
 
 
 def strongest(
-    label_map: LabelMap, top_k: int, num_classes: int
+    label_map: LabelMap, top_k: int, num_classes: int, *, other: bool = False
 ) -> tuple[NDArray[np.integer], NDArray[np.floating]]:
-    """Each cell's K strongest classes with their logits (K, H, W), where absent classes are 0."""
+    """Each cell's K strongest classes with their logits (K, H, W), where absent classes are 0.
+
+    Args:
+        label_map: the map.
+        top_k: K.
+        num_classes: C.
+        other: whether the map stores *other*, as class index C, which is left out.
+    """
     if label_map.classes is None and label_map.background is None:
-        return _descending(label_map.index, label_map.score, top_k)
-    classes, dense = _candidates(label_map, top_k, num_classes)
+        score = np.where(label_map.index == num_classes, -np.inf, label_map.score)
+        return _descending(label_map.index, score, top_k)
+    classes, dense = _candidates(label_map, top_k, num_classes + other)
+    classes, dense = classes[classes < num_classes], dense[classes < num_classes]
     if label_map.background is not None:
         dense -= np.float32(label_map.background.rest)
     index = np.argpartition(-dense, top_k - 1, axis=0)[:top_k]

@@ -106,7 +106,7 @@ class LabelMapDataset(Dataset[tuple[torch.Tensor, Target]]):
         if missing == "error" and self.missing_count:
             raise _missing_maps(finder, self._keys, self._rows)
         self._originals: OriginalLabels | None = None
-        if self.options.needs_original or self.missing_count:
+        if self._targets.needs_original or self.missing_count:
             names = list(classes) if classes is not None else self.samples.class_names
             self._originals = OriginalLabels(self.maps, names)
 
@@ -123,8 +123,8 @@ class LabelMapDataset(Dataset[tuple[torch.Tensor, Target]]):
 
     @property
     def classes(self) -> ClassList:
-        """The class list of the targets."""
-        return self.maps.classes
+        """The class list of the targets; the student needs an output for each."""
+        return self._targets.classes
 
     @property
     def keys(self) -> list[str]:
@@ -170,7 +170,7 @@ class LabelMapDataset(Dataset[tuple[torch.Tensor, Target]]):
         output, tracker = follow_crop(image, self._transform, untraced=self.untraced)
         row = int(self._rows[position])
         original = -1
-        if self._originals and (self.options.needs_original or row < 0):
+        if self._originals and (self._targets.needs_original or row < 0):
             original = self._originals.class_of(label, self.keys[position])
         return DrawnCrop(output, row, tracked_box(tracker, self.options), original)
 

@@ -37,7 +37,7 @@ def mix(
             ``images``.
         images: (B, 3, H, W).
         targets: dense (B, C), or sparse; mixing doubles the number of sparse entries. Each row sums
-            to one.
+            to one, or to less where ``TargetOptions(other="weight")`` leaves out a part.
 
     Returns:
         The mixed images, and targets of the same type as those given.
@@ -118,7 +118,9 @@ def _require_fitting(mixer: object, targets: SparseProbabilities) -> None:
         highest = int(targets.classes.max())
         sums = targets.excess.float().sum(1) + targets.rest.float() * expected
         worst = float(sums[(sums - 1).abs().argmax()])
-        if highest >= expected or abs(worst - 1) > tolerance:
+        # Targets without the probability of *other* sum to less, but list the last class.
+        weighted = highest == expected - 1 and float(sums.max()) <= 1 + tolerance
+        if highest >= expected or (abs(worst - 1) > tolerance and not weighted):
             raise ValueError(
                 f"{name} was built for {expected} classes, which does not match the targets: they "
                 f"list class {highest}, and a row sums to {worst:.4f}, expected 1. Build it with "

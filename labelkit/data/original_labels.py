@@ -45,7 +45,8 @@ class OriginalLabels:
             raise ClassListMismatch(
                 f"the classes of {maps.path}, {maps.classes}, do not include the original labels "
                 f"{', '.join(unknown[:3])}{more}. Make maps over the data set's own classes: "
-                "labelkit relabel DATA --classes DATA -o MAPS. "
+                "labelkit relabel DATA --classes DATA -o MAPS; or choose options that need no "
+                "original labels. "
                 f"{hint_for_plain_names(maps.classes)}"
             )
         self.classes = np.array([places.get(name, -1) for name in names], np.int64)

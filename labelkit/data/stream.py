@@ -80,15 +80,15 @@ class LabelMapIterable(IterableDataset[tuple[torch.Tensor, Target]]):
         self._finder = RowFinder(self.maps)
         self._targets = CropTargets(self.maps, self.options, sparse=sparse)
         self._missing = missing
-        needed = self.options.needs_original or missing == "hard"
+        needed = self._targets.needs_original or missing == "hard"
         self._originals = OriginalLabels(self.maps, classes) if needed else None
         # One counter per worker, so that no two of them write to the same.
         self._missed = torch.zeros(_MOST_WORKERS, dtype=torch.int64).share_memory_()
 
     @property
     def classes(self) -> ClassList:
-        """The class list of the targets."""
-        return self.maps.classes
+        """The class list of the targets; the student needs an output for each."""
+        return self._targets.classes
 
     @property
     def missing_count(self) -> int:
@@ -111,7 +111,7 @@ class LabelMapIterable(IterableDataset[tuple[torch.Tensor, Target]]):
             self._count_missing(key)
         output, tracker = follow_crop(image, self.transform, untraced=self.untraced)
         original = -1
-        if self._originals and (self.options.needs_original or row is None):
+        if self._originals and (self._targets.needs_original or row is None):
             original = self._originals.class_of(labels[0] if labels else None, key)
         box = tracked_box(tracker, self.options)
         return DrawnCrop(output, -1 if row is None else row, box, original)

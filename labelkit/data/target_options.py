@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
+from labelkit.data.other_share import Other
 from labelkit.targets import Absent, Method, check_pooling_options
 
 if TYPE_CHECKING:
@@ -35,6 +36,12 @@ class TargetOptions:
             or ``zeros`` as published, which is refused for log-probabilities.
         calibrated: apply the file's calibration, if it has one; it is fitted to pooled logits over
             the background, so ``probability`` and ``zeros`` go without.
+        other: what becomes of the probability of *other*, where the file stores it: the teacher's
+            classes that belong to none of the file's. ``label`` gives it to the image's original
+            label, ``even`` to all classes alike, ``output`` to one more class: the target then has
+            C + 1 columns, and the student needs as many outputs. ``weight`` leaves it out, so that
+            the target sums to less than 1 and the crop counts less in the loss. ``drop`` shares it
+            out in proportion, as if the teacher knew no other classes.
         tokens: rows and columns (h, w) of a student's last feature map: adds a second target with
             one distribution per position; None for one target.
 
@@ -51,6 +58,7 @@ class TargetOptions:
     method: Method = "relabel"
     absent: Absent = "background"
     calibrated: bool = True
+    other: Other = "weight"
     tokens: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
@@ -63,6 +71,9 @@ class TargetOptions:
             raise ValueError(
                 f"temperature is {self.temperature}, expected a number from 0.001 to 1000"
             )
+        if self.other not in get_args(Other):
+            choices = ", ".join(get_args(Other))
+            raise ValueError(f"other is {self.other!r}, expected one of {choices}")
         check_pooling_options(self.method, self.absent)
         if self.tokens is not None and not _is_grid(self.tokens):
             raise ValueError(
@@ -71,7 +82,7 @@ class TargetOptions:
 
     @property
     def needs_original(self) -> bool:
-        """Whether every sample's original label is part of its target."""
+        """Whether every sample's original label is part of its target, whatever the file."""
         return self.original > 0 or self.label == "original"
 
     def calibrates(self, forms: Sequence[MapForm]) -> bool:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import torch
 
+from labelkit.data.other_share import share_out, share_out_entries, share_out_listed
 from labelkit.errors import LabelMapError
 from labelkit.geometry import CropBox
+from labelkit.hierarchy import ClassList
 from labelkit.label_maps import (
     MapBatch,
     ProbabilityBatch,
@@ -23,8 +25,10 @@ from labelkit.targets import SparseLogitsBatch, SparseProbabilities
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from labelkit.data.other_share import Other
     from labelkit.data.target_options import TargetOptions
     from labelkit.label_maps import LabelMap, LabelMapFile, LabelMaps
+    from labelkit.targets import TokenLogits
 
 Target: TypeAlias = torch.Tensor | SparseProbabilities | tuple[torch.Tensor, torch.Tensor]
 """Dense (C,); sparse; or dense (C,) with token targets (C, h, w)."""
@@ -57,10 +61,14 @@ class CropTargets:
         options: which target.
         sparse: list only the classes that differ (``SparseProbabilities``) instead of all.
 
+    Attributes:
+        classes: the class list of the targets: the file's, and *other* if that is an output.
+        needs_original: whether every sample's original label is part of its target.
+
     Raises:
         LabelMapError: the file has several maps per image whose zooms do not ascend, or lacks the
             log-sum-exp that pooling probabilities needs, or stores log-probabilities, among which
-            absent classes cannot count as logit 0.
+            absent classes cannot count as logit 0; or it lacks *other*, which is to be an output.
         ValueError: sparse token targets, which do not exist.
     """
 
@@ -71,13 +79,19 @@ class CropTargets:
         self._maps = maps
         self._options = options
         self._sparse = sparse
-        self._classes = len(maps.classes)
+        stores_other = maps.header.other
+        self.needs_original = options.needs_original or (stores_other and options.other == "label")
+        self.classes = maps.classes
+        if stores_other and options.other == "output":
+            self.classes = ClassList(maps.outputs, f"{maps.classes.name} and other".lstrip())
+        self._columns = len(self.classes)
         self._soft = SoftTargets(
             options,
             _zooms(maps),
-            self._classes,
+            len(maps.classes),
             sparse=sparse,
             distinct=maps.forms[0].selection == "image",
+            other=stores_other,
         )
 
     def complete(self, crops: Sequence[DrawnCrop]) -> list[tuple[torch.Tensor, Target]]:
@@ -121,7 +135,7 @@ class CropTargets:
         """All probability on one class."""
         if self._sparse:
             return SparseProbabilities(torch.tensor([label]), torch.ones(1), torch.tensor(0.0))
-        target = torch.zeros(self._classes)
+        target = torch.zeros(self._columns)
         target[label] = 1
         return target
 
@@ -130,12 +144,12 @@ class CropTargets:
     ) -> torch.Tensor:
         """One distribution per position (C, h, w), from the map of the largest zoom."""
         if not maps:
-            target = torch.zeros(self._classes, *grid)
+            target = torch.zeros(self._columns, *grid)
             target[label] = 1
             return target
         options = self._options
         pooled = pool_tokens(maps[-1], box, grid, method=options.method, absent=options.absent)
-        return torch.from_numpy(pooled.probabilities(self._classes, options.temperature))
+        return self._soft.of_tokens(pooled, label)
 
 
 class SoftTargets:
@@ -144,12 +158,13 @@ class SoftTargets:
     Args:
         options: which target; not ``original``. Token targets are made elsewhere.
         zooms: of an image's maps; empty for one map per image.
-        classes: C.
+        classes: C, without *other*.
         sparse: list the classes that differ from the others, instead of all.
         distinct: whether all cells of a map store the same classes, so that none is listed twice.
+        other: whether the maps store *other*, as class index C.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- which target, and what the maps are like
         self,
         options: TargetOptions,
         zooms: Sequence[float],
@@ -157,15 +172,21 @@ class SoftTargets:
         *,
         sparse: bool,
         distinct: bool,
+        other: bool = False,
     ) -> None:
         self._options = options
         self._zooms = zooms
         self._classes = classes
+        self._outputs = classes + other
+        self._other: Other | None = options.other if other else None
+        self._columns = self._outputs if self._other == "output" else classes
         self._sparse = sparse
         self._single = options.label.endswith("single")
         self._probabilities = options.method == "probability"
         # Then the softmax needs only the entries, not a row of all classes.
-        self._by_entry = distinct and not (zooms or self._probabilities or self._single)
+        self._by_entry = distinct and not (
+            zooms or self._probabilities or self._single or self._other == "drop"
+        )
 
     def __call__(
         self, forms: Sequence[LabelMaps], boxes: Sequence[CropBox], originals: Sequence[int]
@@ -183,18 +204,20 @@ class SoftTargets:
         pooled = self._pool(batches, edges)
         if self._by_entry and isinstance(pooled, SparseLogitsBatch):
             return self._from_entries(pooled, originals)
-        values = pooled.dense(self._classes)
+        values = self._known(pooled.dense(self._outputs))
         if self._single:
             marks = self._pool([_marks(batch) for batch in batches], edges)
-            dense, rest, listed = _strongest(values, marks.dense(self._classes) > 0)
+            dense, rest, listed = _strongest(values, self._known(marks.dense(self._outputs)) > 0)
         else:
             listed = values != pooled.rest[:, None]
             dense, rest = self._softmax(values, pooled.rest[:, None])
+        labels = torch.tensor(originals)
+        if self._other and self._other != "drop":
+            dense, rest, listed = share_out_listed(dense, rest, listed, self._other, labels)
         if share := self._options.original:
-            labels = torch.tensor(originals)[:, None]
             dense, rest = dense * (1 - share), rest * (1 - share)
-            dense.scatter_add_(1, labels, torch.full(labels.shape, share))
-            listed.scatter_(1, labels, value=True)
+            dense.scatter_add_(1, labels[:, None], torch.full((len(labels), 1), share))
+            listed.scatter_(1, labels[:, None], value=True)
         return _listed(dense, rest, listed) if self._sparse else _rows(dense)
 
     def _area(self, box: CropBox) -> CropBox:
@@ -202,7 +225,7 @@ class SoftTargets:
         return box.inside() if self._options.label.startswith("local") else CropBox.whole()
 
     def _stack(self, forms: Sequence[LabelMaps]) -> _Batches:
-        absent, classes = self._options.absent, self._classes
+        absent, classes = self._options.absent, self._outputs
         if self._probabilities:
             return [
                 ProbabilityBatch.stack(maps, absent=absent, num_classes=classes) for maps in forms
@@ -221,14 +244,37 @@ class SoftTargets:
         self, pooled: SparseLogitsBatch, originals: Sequence[int]
     ) -> list[torch.Tensor] | list[SparseProbabilities]:
         """Targets whose softmax is taken over the entries, without a row of all classes."""
-        soft = pooled.softmax(self._classes, self._options.temperature)
+        soft = pooled.softmax(self._outputs, self._options.temperature)
+        labels = torch.tensor(originals)
+        if self._other:
+            soft = share_out_entries(soft, self._other, labels, self._classes)
         if share := self._options.original:
-            labels = torch.tensor(originals)[:, None]
-            hard = SparseProbabilities(labels, torch.ones(labels.shape), torch.zeros(len(labels)))
+            places = labels[:, None]
+            hard = SparseProbabilities(places, torch.ones(places.shape), torch.zeros(len(places)))
             soft = soft.mixed(hard, share)
         if not self._sparse:
-            return _rows(soft.dense(self._classes))
+            return _rows(soft.dense(self._columns))
         return [SparseProbabilities(*map(torch.clone, parts)) for parts in zip(*soft, strict=True)]
+
+    def of_tokens(self, pooled: TokenLogits, label: int) -> torch.Tensor:
+        """The targets (C, h, w) of one crop's tokens.
+
+        Args:
+            pooled: their mean logits.
+            label: the class of the image's original label.
+        """
+        temperature = self._options.temperature
+        if self._other == "drop":
+            logits = torch.from_numpy(pooled.dense(self._outputs)[: self._classes])
+            return (logits / temperature).softmax(dim=0)
+        dense = torch.from_numpy(pooled.probabilities(self._outputs, temperature))
+        if self._other is None:
+            return dense
+        return share_out(dense[None], self._other, torch.tensor([label]))[0]
+
+    def _known(self, values: torch.Tensor) -> torch.Tensor:
+        """Values of all outputs (B, C + 1) without *other* where it is left out of the softmax."""
+        return values[:, : self._classes] if self._other == "drop" else values
 
     def _softmax(
         self, values: torch.Tensor, rest: torch.Tensor
@@ -258,6 +304,12 @@ def _require_poolable(maps: LabelMapFile, options: TargetOptions) -> None:
         raise LabelMapError(
             f"{maps.path} does not store the log-sum-exp, which pooling probabilities needs: "
             "recreate it with labelkit relabel --log-sum-exp, or pass method='relabel'"
+        )
+    if options.other == "output" and not maps.header.other:
+        raise LabelMapError(
+            f"{maps.path} does not store the probability of other classes, which is to be an "
+            "output: recreate it with labelkit relabel --classes (without --no-other), or leave "
+            "out other='output'"
         )
     if options.absent != "zeros" or options.method != "relabel":
         return
@@ -310,6 +362,7 @@ def _strongest(
         The probabilities (B, C), that of a class that is not listed (B,), and which is listed
         (B, C).
     """
+    named = named | ~named.any(dim=1, keepdim=True)
     best = values.masked_fill(~named, -torch.inf).argmax(dim=1, keepdim=True)
     even = (values == values[:, :1]).all(dim=1, keepdim=True)
     listed = torch.zeros_like(named).scatter_(1, best, ~even)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from labelkit.geometry import CropBox
-from labelkit.hierarchy import class_names
 from labelkit.inspection import (
     PICTURE_NOTE,
     Commands,
@@ -25,6 +24,7 @@ from labelkit.inspection import (
     compare_crop,
     draw_label_map,
     label_map_card,
+    output_names,
     write_page,
 )
 from labelkit.wording import file_size
@@ -47,7 +47,7 @@ QUARTERS = (
 def draw_pictures(photos: Path, maps: LabelMapFile, folder: Path) -> Iterator[Path]:
     """Draw one PNG of every label map into ``folder``; yields each path once it is written."""
     folder.mkdir(exist_ok=True)
-    names = class_names(maps.classes)
+    names = output_names(maps)
     for key in maps:
         path = folder / f"{key.replace('/', '-').rsplit('.', 1)[0]}.png"
         with Image.open(photos / key) as photo:
@@ -106,7 +106,7 @@ def _tree_section(tree: SemanticTree, maps: LabelMapFile) -> Section:
 
 
 def _maps_section(maps: LabelMapFile, dataset: LabelMapDataset) -> Section:
-    names = class_names(maps.classes)
+    names = output_names(maps)
     size, (form,) = maps.path.stat().st_size / len(maps), maps.forms
     cards = tuple(
         label_map_card(_photo(dataset, key), maps[key], names, caption=key) for key in maps
@@ -129,7 +129,7 @@ def _maps_section(maps: LabelMapFile, dataset: LabelMapDataset) -> Section:
 
 
 def _crops_section(maps: LabelMapFile, dataset: LabelMapDataset) -> Section:
-    names = class_names(maps.classes)
+    names = output_names(maps)
     four = "composite/four.jpg"
     cards = [
         compare_crop(_photo(dataset, four), maps[four], box, names, caption=f"a quarter of {four}")

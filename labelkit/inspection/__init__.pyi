@@ -8,6 +8,7 @@ from .lookup import (
     find_label_map as find_label_map,
     open_artifact as open_artifact,
     open_photo as open_photo,
+    output_names as output_names,
     search_classes as search_classes,
 )
 from .page import (

@@ -15,6 +15,7 @@ from labelkit.hierarchy import (
     Coarsening,
     SemanticTree,
     Taxonomy,
+    class_names,
     load_coarsening,
     match_names,
 )
@@ -190,6 +191,14 @@ def _above(taxonomy: Taxonomy, wnid: str) -> list[str]:
 
 def _name(taxonomy: Taxonomy, wnid: str) -> str:
     return f"{readable(taxonomy.names[taxonomy.index[wnid]])} ({wnid})"
+
+
+def output_names(file: LabelMapFile) -> tuple[str, ...]:
+    """The names of all that a file's indices stand for: its classes, and *other* if it is stored.
+
+    ``*other*`` is shown as the file has it, as no class is likely to be called so.
+    """
+    return class_names(ClassList(file.outputs))
 
 
 def find_label_map(file: LabelMapFile, key: str) -> LabelMap:

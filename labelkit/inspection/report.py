@@ -16,9 +16,8 @@ from PIL import Image
 from labelkit import __version__
 from labelkit.files import evenly_spaced
 from labelkit.geometry import CropBox
-from labelkit.hierarchy import class_names
 from labelkit.inspection.drawing import draw_panels
-from labelkit.inspection.lookup import open_photo
+from labelkit.inspection.lookup import open_photo, output_names
 from labelkit.inspection.page import (
     Bar,
     Commands,
@@ -193,7 +192,7 @@ def _facts(summary: LabelMapSummary) -> Facts:
             *((f"{count:,}", what) for count, what in counts),
             # the sign that people read
             (f"{rows} × {columns}", "cells in the finest map" if several else "cells"),  # noqa: RUF001
-            (f"{largest.top_k}", classes_per_cell(largest)),
+            (f"{largest.top_k - summary.other}", classes_per_cell(largest, other=summary.other)),
             (f"{summary.num_classes:,}", f"classes of {summary.classes_name}".removesuffix(" of ")),
             (file_size(summary.file_bytes), "file"),
             *([(file_size(summary.bytes_per_image), "per image")] if summary.images else []),
@@ -203,7 +202,7 @@ def _facts(summary: LabelMapSummary) -> Facts:
 
 def _pictures(file: LabelMapFile, images: str | os.PathLike[str], count: int) -> list[Section]:
     rows = evenly_spaced(len(file), count)
-    names = class_names(file.classes)
+    names = output_names(file)
     cards: list[Picture] = [
         label_map_card(open_photo(images, key), file.maps_at(row)[-1], names, caption=key)
         for row, key in zip(rows, map(file.key_at, rows), strict=True)

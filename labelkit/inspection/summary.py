@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from labelkit.files import evenly_spaced
-from labelkit.hierarchy import class_names, paper_level_weights
+from labelkit.hierarchy import paper_level_weights
+from labelkit.inspection.lookup import output_names
 from labelkit.inspection.presence import class_shares
 from labelkit.wording import counted, flatten, readable, short_digests
 
@@ -32,7 +33,7 @@ class FrequentClass:
     """A class and how much of the images it covers.
 
     Attributes:
-        class_id: its id.
+        class_id: its id; ``*other*`` for the teacher's classes outside the class list.
         name: its display name.
         images: the number of sampled images in which no other class covers a larger area.
         area: share of cells, over all sampled images, in which no other class is stronger, 0 to 1.
@@ -56,6 +57,7 @@ class LabelMapSummary:
         num_classes: length of the class list.
         digest: the class list's digest.
         calibration: what pooling applies to the mean logits; None for nothing.
+        other: whether the maps store *other*, the probability of none of these classes.
         teacher: name of the teacher; empty if the file does not record it.
         settings: everything else that the file records about how it was made, as (name, value).
         file_bytes: size of the file.
@@ -73,6 +75,7 @@ class LabelMapSummary:
     num_classes: int
     digest: str
     calibration: Calibration | None
+    other: bool
     teacher: str
     settings: tuple[tuple[str, str], ...]
     file_bytes: int
@@ -99,7 +102,10 @@ class LabelMapSummary:
     @property
     def form_facts(self) -> tuple[tuple[str, str], ...]:
         """The forms in words, as (name, value): three lines for each form."""
-        return tuple(fact for form in self.forms for fact in _form_facts(form, len(self.forms)))
+        count = len(self.forms)
+        return tuple(
+            fact for form in self.forms for fact in _form_facts(form, count, other=self.other)
+        )
 
     @property
     def sample_name(self) -> str:
@@ -138,6 +144,7 @@ def summarize_label_maps(
         num_classes=len(file.classes),
         digest=file.classes.digest,
         calibration=file.calibration,
+        other=file.header.other,
         teacher=teacher,
         settings=tuple(row for row in settings if row[0] not in {"teacher", "teacher.name"}),
         file_bytes=file.path.stat().st_size,
@@ -179,14 +186,14 @@ def _frequent_classes(file: LabelMapFile, rows: list[int], limit: int) -> tuple[
     areas: defaultdict[int, float] = defaultdict(float)
     for row in rows:
         label_map = file.maps_at(row)[-1]
-        shares = class_shares(label_map, len(file.classes))
+        shares = class_shares(label_map, len(file.outputs))
         # If two classes have the same area, the more present one wins: shares come in that order.
         counts[max(shares, key=lambda share: share.area).class_index] += 1
         for share in shares:
             areas[share.class_index] += share.area / len(rows)
-    names = class_names(file.classes) if rows else ()
+    names = output_names(file) if rows else ()
     return tuple(
-        FrequentClass(file.classes[at], readable(names[at]), counts[at], areas[at])
+        FrequentClass(file.outputs[at], readable(names[at]), counts[at], areas[at])
         for at in sorted(areas, key=lambda at: (-areas[at], -counts[at], at))[:limit]
         if areas[at]
     )
@@ -199,18 +206,20 @@ _SCORES = {
 }
 
 
-def classes_per_cell(form: MapForm) -> str:
-    """The words that follow K, such as ``8 classes in every cell``."""
-    return "classes in every cell" if form.selection == "image" else "classes per cell"
+def classes_per_cell(form: MapForm, *, other: bool = False) -> str:
+    """The words that follow K, such as ``8 classes in every cell``, without *other*."""
+    words = "classes in every cell" if form.selection == "image" else "classes per cell"
+    return f"{words}, and *other*" if other else words
 
 
-def _form_facts(form: MapForm, forms: int) -> list[tuple[str, str]]:
+def _form_facts(form: MapForm, forms: int, *, other: bool) -> list[tuple[str, str]]:
     rows, columns = form.grid
     zoom = f", at zoom {form.zoom:g}" if forms > 1 else ""
     kept = "the image's strongest" if form.selection == "image" else "the cell's strongest"
+    kept += ", and *other*" if other else ""
     return [
         ("grid", f"{rows} x {columns} cells{zoom}"),
-        ("stored", f"{form.top_k} classes in every cell, {kept}{_extras(form)}"),
+        ("stored", f"{form.top_k - other} classes in every cell, {kept}{_extras(form)}"),
         ("background", _background(form)),
     ]
 

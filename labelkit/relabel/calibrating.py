@@ -155,7 +155,7 @@ def _compare(
     predictions = maker.predictions
     crops = random_crops(image, key, sample.crops, predictions.crop_sizes, sample.seed)
     pixels = tuple(resized(image, size)[None] for size in predictions.input_sizes)
-    codec = RecordCodec(maker.forms, maker.outputs)
+    codec = RecordCodec(maker.forms, maker.outputs, other=maker.other)
     stored = codec.decode(codec.encode(maker(ImageBatch([key], pixels))))
     pooled = pool_crops([each[0] for each in stored], maker.forms, crops.boxes)
     return ImageCrops(crops.boxes, predictions.of_crops(crops.pixels), pooled)

@@ -315,7 +315,7 @@ class _MapsOfImage:
                 for number, form in zip(numbers, forms, strict=True)
             ], 0
         if forms not in self._stored:
-            codec = RecordCodec(forms, self._maker.outputs)
+            codec = RecordCodec(forms, self._maker.outputs, other=self._maker.other)
             records = codec.encode(
                 [
                     self._maker.select(self._of(number, form.grid), form)

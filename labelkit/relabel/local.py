@@ -151,6 +151,7 @@ def _open_writer(  # noqa: PLR0913 -- as ``relabel``
         folder=str(Path(root).resolve()),
         reuse=reuse,
         overwrite=overwrite,
+        other=maker.other,
     )
 
 
@@ -261,7 +262,10 @@ def _differences(file: LabelMapFile, maker: MapMaker, keys: list[str]) -> Iterat
         for source, forms in ((file.attrs, file.forms), (maker.source, maker.forms))
     )
     first = first_difference(there, now)
-    if first:
+    if file.header.other != maker.other:
+        before, after = ("with" if each else "without" for each in (file.header.other, maker.other))
+        yield f"{before} *other* there, {after} it now"
+    elif first:
         yield f"{first.name}: {first.first} there, {first.second} now"
     elif file.classes.ids != maker.classes.ids:
         yield f"class list: {file.classes} there, {maker.classes} now"

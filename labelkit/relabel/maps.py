@@ -17,7 +17,13 @@ from labelkit import __version__
 from labelkit.errors import ClassListError, LabelkitError, TeacherError
 from labelkit.label_maps import MapForm
 from labelkit.relabel.batches import ImageBatch, PackedBatch, ResizedImages
-from labelkit.relabel.predictions import Average, Predictions, common_classes
+from labelkit.relabel.predictions import (
+    DEFAULT_MERGE,
+    Average,
+    Merge,
+    Predictions,
+    common_classes,
+)
 from labelkit.relabel.selection import select, select_log_probabilities
 from labelkit.teachers import EXACT_GAP
 
@@ -79,6 +85,11 @@ class Settings:
         synsets: class -> the wnid by which a teacher may know it, such as the synset of a folder
             with a plain name. It takes precedence over the class id, under which maps are stored.
         calibration: the crops that the file's calibration is fitted on; None for no calibration.
+        merge: how several classes of a teacher become one of ``classes``: the ``sum`` of their
+            probabilities, the ``mean``, which corrects for unequal numbers, ``root`` halfway
+            between these, or the ``max``.
+        other: store the probability of the teacher's classes that belong to none of ``classes``, as
+            one more class of every cell; without it, it is shared out among ``classes``.
     """
 
     selection: Literal["cell", "image"] = "image"
@@ -97,14 +108,19 @@ class Settings:
     log_sum_exp: bool = False
     synsets: Mapping[str, str] = field(default_factory=dict[str, str])
     calibration: CalibrationSample | None = CalibrationSample()
+    merge: Merge = DEFAULT_MERGE
+    other: bool = True
 
-    def form(self, num_classes: int, native_grid: tuple[int, int], zoom: float) -> MapForm:
+    def form(
+        self, num_classes: int, native_grid: tuple[int, int], zoom: float, *, other: bool = False
+    ) -> MapForm:
         """The form that these settings give for a teacher.
 
         Args:
             num_classes: length of the class list.
             native_grid: the teacher's rows and columns at the input size.
             zoom: the input size relative to the one that the teacher was trained at.
+            other: whether *other* is stored, in addition to the ``top_k`` classes.
 
         Raises:
             ClassListError: fewer classes than ``top_k``.
@@ -121,7 +137,7 @@ class Settings:
         patterns = _within_room("patterns", self.patterns, patterns, room)
         return MapForm(
             selection=self.selection,
-            top_k=top_k,
+            top_k=top_k + other,
             grid=(rows, columns),
             scores=self.scores,
             background=background,
@@ -148,6 +164,11 @@ class MapMaker:
         settings: how; their classes are those of the maps.
         forms: the maps' forms if they are known already; None derives them from the settings.
 
+    Attributes:
+        classes: of the maps.
+        other: whether the maps store *other*, as the class after these.
+        outputs: the number of classes, with *other*.
+
     Raises:
         ClassListError: fewer classes than maps are to store, or two classes with one synset.
         ClassListMismatch: a teacher lacks one of the classes, or their class lists differ.
@@ -162,7 +183,6 @@ class MapMaker:
     ) -> None:
         self.settings = settings
         self.classes = settings.classes or common_classes(teachers)
-        self.outputs = len(self.classes)
         sizes = [(size,) if isinstance(size, int) else size for size in settings.sizes]
         self.predictions = Predictions(
             teachers,
@@ -171,7 +191,11 @@ class MapMaker:
             synsets=settings.synsets,
             flip=settings.flip,
             average=settings.average,
+            merge=settings.merge,
+            other=settings.other,
         )
+        self.other = self.predictions.other
+        self.outputs = len(self.classes) + self.other
         gap = self.predictions.largest_gap()
         self.forms = forms or tuple(
             self.form(settings, number) for number in range(len(self.predictions.zooms))
@@ -202,13 +226,13 @@ class MapMaker:
         """
         predictions = self.predictions
         grid, zoom = max(predictions.grids(number)), predictions.zooms[number]
-        return settings.form(len(self.classes), grid, zoom)
+        return settings.form(len(self.classes), grid, zoom, other=self.other)
 
     def select(self, logits: torch.Tensor, form: MapForm) -> LabelMaps:
         """What a form stores of predicted logits (B, C, H, W), which are on its grid."""
         if self.settings.average == "probability":
-            return select_log_probabilities(logits, form)
-        return select(logits, form)
+            return select_log_probabilities(logits, form, other=self.other)
+        return select(logits, form, other=self.other)
 
     def batches(
         self, root: Path, keys: Sequence[str], runs: Sequence[range]

@@ -26,7 +26,11 @@ if TYPE_CHECKING:
     from labelkit.teachers import Teacher
 
 Average = Literal["logit", "probability"]
+Merge = Literal["sum", "root", "mean", "max"]
+DEFAULT_MERGE: Merge = "root"
+_CORRECTION = {"sum": 0.0, "root": 0.5, "mean": 1.0}
 _SMALLEST_PROBABILITY = 1e-30
+_NOTHING = 20.0  # below the log-sum-exp of all classes: the logit of *other* without such classes
 _SHOWN = 20
 
 
@@ -49,9 +53,13 @@ class Predictions:
         synsets: class -> the wnid by which a teacher may know it.
         flip: predict the mirrored image too.
         average: the mean of the logits, or the logarithm of the mean of each cell's softmax.
+        merge: how several classes of a teacher become one.
+        other: whether to keep the probability of the teachers' classes that belong to none of
+            ``classes``, as one more output.
 
     Attributes:
         teachers: in the order in which they are called.
+        other: whether the last output is *other*: asked for, and a teacher has such classes.
         input_sizes: what an image must be resized to.
         crop_sizes: what a crop must be resized to for each teacher: the size it was trained at.
         zooms: for each map the geometric mean of its input sides, relative to the size at which
@@ -72,15 +80,17 @@ class Predictions:
         synsets: Mapping[str, str] | None = None,
         flip: bool = False,
         average: Average = "logit",
+        merge: Merge = DEFAULT_MERGE,
+        other: bool = False,
     ) -> None:
         self.teachers = _in_fixed_order(teachers)
         for sides in sizes:
             if not sides or len(set(sides)) != len(sides):
                 raise TeacherError(f"input sizes {sides}: expected one or more, all different")
         synsets = synsets or {}
-        self._projections = [
-            project_teacher(teacher, classes, synsets) for teacher in self.teachers
-        ]
+        self._projections = project_teachers(self.teachers, classes, synsets, merge, other=other)
+        self.other = other and any(each.unused for each in self._projections if each)
+        self._merge: Merge = merge
         self._synsets = {
             each: synsets[each]
             for each in classes
@@ -174,6 +184,8 @@ class Predictions:
             "projected": any(each is not None for each in projections),
             "unused_teacher_classes": sum(each.unused if each else 0 for each in projections),
         }
+        if self.other or any(each.merges for each in projections if each):
+            described["merged"] = self._merge
         if len(self.teachers) == 1:
             described["teacher"] = self.teachers[0].describe()
         else:
@@ -245,69 +257,135 @@ class Predictions:
 
 
 class LogitsProjection:
-    """Sums the probabilities of a teacher's classes into those of a data set, as logits.
+    """Merges a teacher's classes into those of a data set, as logits.
 
-    A class of the data set gets the logarithm of the sum of exponentials, so the softmax over the
-    data set's classes is the teacher's, summed and renormalised.
+    A class of the data set that is made of n classes of the teacher gets the logarithm of the sum
+    of their exponentials, so that its probability is their sum (``sum``); minus log n (``mean``),
+    so that 118 breeds of dogs count no more than 5 of cats; or minus half of that (``root``). With
+    ``max`` it gets the highest of their logits. *Other* is made in the same way.
 
     Args:
         projection: S onto T classes, none of which is missing.
         device: where the logits are.
+        merge: how several classes become one.
+        other: whether to add one more output for the classes that belong to none of the T. For a
+            teacher without such classes it is 20 below the log-sum-exp, a probability of 2e-9.
 
     Attributes:
-        unused: how many of the S classes are dropped.
+        unused: how many of the S classes belong to none of the T.
+
+    Source: ``docs/decisions/0011`` measures the four.
     """
 
-    def __init__(self, projection: Projection, device: torch.device) -> None:
+    def __init__(
+        self,
+        projection: Projection,
+        device: torch.device,
+        merge: Merge = DEFAULT_MERGE,
+        *,
+        other: bool = False,
+    ) -> None:
         used = np.flatnonzero(projection.index >= 0)
         onto = projection.index[used]
         # One teacher class for each: a gather in the order of the targets is exact.
         self._single = len(used) == len(projection.target)
         if self._single:
             used = used[np.argsort(onto)]
-        self._used = torch.from_numpy(used).to(device)
-        self._onto = torch.from_numpy(onto.copy()).to(device)
+        unused = np.flatnonzero(projection.index < 0)
+        self._used, self._onto, self._unused = (
+            torch.from_numpy(part.copy()).to(device) for part in (used, onto, unused)
+        )
+        counts = torch.from_numpy(np.bincount(onto, minlength=len(projection.target)))
+        correction = _CORRECTION.get(merge, 0.0)
+        self._correction = (correction * counts.log()).to(device).view(1, -1, 1, 1)
+        self._of_other = correction * math.log(max(len(unused), 1))
         self._classes = len(projection.target)
+        self._merge: Merge = merge
+        self._other = other
         self.unused = len(projection.unused)
 
+    @property
+    def merges(self) -> bool:
+        """Whether any of the T classes is made of several."""
+        return not self._single
+
     def __call__(self, logits: torch.Tensor) -> torch.Tensor:
-        """Logits (B, S, H, W) to (B, T, H, W)."""
-        used = logits.index_select(1, self._used)
+        """Logits (B, S, H, W) to (B, T, H, W), or (B, T + 1, H, W) with *other*."""
+        merged = self._merged(logits.index_select(1, self._used))
+        if not self._other:
+            return merged
+        return torch.cat([merged, self._outside(logits)], dim=1)
+
+    def _outside(self, logits: torch.Tensor) -> torch.Tensor:
+        """The logits (B, 1, H, W) of *other*."""
+        if not self.unused:
+            return logits.logsumexp(dim=1, keepdim=True) - _NOTHING
+        unused = logits.index_select(1, self._unused)
+        if self._merge == "max":
+            return unused.amax(dim=1, keepdim=True)
+        return unused.logsumexp(dim=1, keepdim=True) - self._of_other
+
+    def _merged(self, used: torch.Tensor) -> torch.Tensor:
+        """The logits of the used classes as those of the T classes they belong to."""
         if self._single:
             return used
-        shape = (len(logits), self._classes, *logits.shape[2:])
+        shape = (len(used), self._classes, *used.shape[2:])
         highest = used.new_full(shape, -torch.inf)
         highest.scatter_reduce_(1, self._onto.view(1, -1, 1, 1).expand_as(used), used, "amax")
+        if self._merge == "max":
+            return highest
         terms = (used - highest.index_select(1, self._onto)).exp()
-        return highest + torch.zeros_like(highest).index_add_(1, self._onto, terms).log()
+        merged = highest + torch.zeros_like(highest).index_add_(1, self._onto, terms).log()
+        return merged - self._correction.to(merged.dtype)
 
 
-def project_teacher(
-    teacher: Teacher, classes: ClassList, synsets: Mapping[str, str]
-) -> LogitsProjection | None:
-    """The projection of a teacher's logits onto ``classes``; None if the two lists are the same.
+def project_teachers(
+    teachers: Sequence[Teacher],
+    classes: ClassList,
+    synsets: Mapping[str, str],
+    merge: Merge = DEFAULT_MERGE,
+    *,
+    other: bool = False,
+) -> list[LogitsProjection | None]:
+    """The projection of each teacher's logits onto ``classes``.
 
     Classes are found by ``teacher_id``. A class of the teacher that is not among them goes to its
-    nearest ancestor in WordNet (``labelkit.hierarchy.project``); without one, it is dropped.
+    nearest ancestor in WordNet (``labelkit.hierarchy.project``); without one, it is *other*.
 
     Args:
-        teacher: of S classes.
+        teachers: each of S classes.
         classes: T classes.
         synsets: class -> the wnid by which a teacher may know it.
+        merge: how several classes of a teacher become one of the T.
+        other: whether to add the output *other*, if any teacher has classes that belong to none of
+            the T. Then all get it.
+
+    Returns:
+        None for a teacher that predicts just these classes.
 
     Raises:
-        ClassListMismatch: the teacher has nothing for some of the classes; the message names them.
-        ClassListError: two classes have the same id for the teacher.
+        ClassListMismatch: a teacher has nothing for some of the classes; the message names them.
+        ClassListError: two classes have the same id for a teacher.
     """
+    found = [_projection(teacher, classes, synsets) for teacher in teachers]
+    other = other and any(len(each.unused) for each in found)
+    return [
+        None
+        if not other and each.source.ids == each.target.ids
+        else LogitsProjection(each, teacher.device, merge, other=other)
+        for teacher, each in zip(teachers, found, strict=True)
+    ]
+
+
+def _projection(teacher: Teacher, classes: ClassList, synsets: Mapping[str, str]) -> Projection:
     ids = ClassList.of(
         (teacher_id(each, teacher, synsets) for each in classes), f"synsets of {classes.name}"
     )
-    if ids.ids == teacher.classes.ids:
-        return None
-    projection = project(teacher.classes, ids, Taxonomy.wordnet())
+    taxonomy = None if ids.ids == teacher.classes.ids else Taxonomy.wordnet()
+    projection = project(teacher.classes, ids, taxonomy)
     if projection.missing:
         raise _missing_classes(projection, classes, teacher, named=bool(synsets))
-    return LogitsProjection(projection, teacher.device)
+    return projection
 
 
 def teacher_id(class_id: str, teacher: Teacher, synsets: Mapping[str, str]) -> str:

@@ -6,13 +6,14 @@ Legend: K entries per cell, H W grid, E = K*H*W entries of a map.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import numpy as np
 
 from labelkit.errors import LabelkitError, LabelMapError, TeacherError, why_stopped
 from labelkit.relabel.batches import disk_failed
 from labelkit.relabel.maps import MapMaker, Settings
+from labelkit.relabel.predictions import Merge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -251,8 +252,21 @@ def _settings(file: LabelMapFile) -> Settings:
         average="probability" if attrs.get("average") == "probability" else "logit",
         classes=file.classes,
         synsets=_synsets(file),
+        merge=_merge(file),
+        other=file.header.other,
         workers=0,
     )
+
+
+def _merge(file: LabelMapFile) -> Merge:
+    """How a teacher's classes were merged; files that do not say were made by ``sum``."""
+    merged = file.attrs.get("merged", "sum")
+    if merged not in get_args(Merge):
+        raise LabelMapError(
+            f"{file.path} merged classes by {merged!r:.80}, expected {', '.join(get_args(Merge))}: "
+            "recompute with the labelkit that made it"
+        )
+    return cast("Merge", merged)
 
 
 def _synsets(file: LabelMapFile) -> dict[str, str]:

@@ -18,27 +18,28 @@ if TYPE_CHECKING:
 _ITERATIONS = 6
 
 
-def select(logits: torch.Tensor, form: MapForm) -> LabelMaps:
+def select(logits: torch.Tensor, form: MapForm, *, other: bool = False) -> LabelMaps:
     """Select from all logits what a form stores.
 
     Args:
         logits: (B, C, H, W), on the form's grid; at least K classes, and K + M if all cells store
             the same ones.
         form: of the maps.
+        other: whether the last class is *other*, which every cell stores, however weak it is.
 
     Returns:
         The maps of B images, on the CPU.
     """
     flat = logits.float().flatten(2)
     if form.selection == "cell":
-        score, index = flat.topk(form.top_k, dim=1)
+        score, index = _strongest_of_cells(flat, form.top_k, other=other)
         background = (
             _cell_background(flat, index, score, form.background) if form.background else None
         )
         shape = (len(flat), form.top_k, *form.grid)
         index, score = index.view(shape), score.view(shape)
     else:
-        index, rest = _strongest(flat, form)
+        index, rest = _strongest(flat, form, other=other)
         background = None
         if form.background:
             flat = _centred(flat, rest)
@@ -53,7 +54,9 @@ def select(logits: torch.Tensor, form: MapForm) -> LabelMaps:
     )
 
 
-def select_log_probabilities(logits: torch.Tensor, form: MapForm) -> LabelMaps:
+def select_log_probabilities(
+    logits: torch.Tensor, form: MapForm, *, other: bool = False
+) -> LabelMaps:
     """Select from log-probabilities: like ``select``, but maps without a background are shifted.
 
     Such maps count absent classes as 0, which is far above any log-probability. So a constant per
@@ -62,8 +65,9 @@ def select_log_probabilities(logits: torch.Tensor, form: MapForm) -> LabelMaps:
     Args:
         logits: (B, C, H, W), on the form's grid.
         form: of the maps.
+        other: as in ``select``.
     """
-    maps = select(logits, form)
+    maps = select(logits, form, other=other)
     absent = logits.shape[1] - form.top_k
     if form.background or not absent:
         return maps
@@ -73,7 +77,24 @@ def select_log_probabilities(logits: torch.Tensor, form: MapForm) -> LabelMaps:
     return LabelMaps(maps.index, maps.score - shift[:, None], None, lse)
 
 
-def _strongest(flat: torch.Tensor, form: MapForm) -> tuple[torch.Tensor, torch.Tensor]:
+def _strongest_of_cells(
+    flat: torch.Tensor, top_k: int, *, other: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The highest logits of each cell (B, K, G), in descending order, and their classes.
+
+    *Other* comes last, whatever its logit.
+    """
+    if not other:
+        score, index = flat.topk(top_k, dim=1)
+        return score, index
+    score, index = flat[:, :-1].topk(top_k - 1, dim=1)
+    last = torch.full_like(index[:, :1], flat.shape[1] - 1)
+    return torch.cat([score, flat[:, -1:]], dim=1), torch.cat([index, last], dim=1)
+
+
+def _strongest(
+    flat: torch.Tensor, form: MapForm, *, other: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The image's strongest classes (B, K) and the next ones (B, M), both ascending.
 
     Strength is the sum of two probabilities: the mean over the cells, which finds small objects,
@@ -82,6 +103,8 @@ def _strongest(flat: torch.Tensor, form: MapForm) -> tuple[torch.Tensor, torch.T
     (``docs/decisions/0005``).
     """
     strength = flat.softmax(dim=1).mean(dim=2) + flat.mean(dim=2).softmax(dim=1)
+    if other:
+        strength[:, -1] = torch.inf
     order = strength.topk(form.top_k + form.background, dim=1).indices
     stored, rest = order.split([form.top_k, form.background], dim=1)
     return stored.sort(dim=1).values, rest.sort(dim=1).values

@@ -87,11 +87,12 @@ class RunStarted:
         epochs: number of epochs of the whole run.
         done: number of epochs that a checkpoint already has.
         device: the student's device.
-        data_classes: number of classes of the data, without the tree's inner nodes.
+        data_classes: number of classes of the data, without the tree's inner nodes and *other*.
         folders: number of classes that have a folder in the evaluation data.
         measure: the metric that decides which epoch is best.
         skipped: number of training and of evaluation images left out as unreadable.
         calibrated: whether targets from label maps are calibrated; None without label maps.
+        other: whether the student's last output is *other*.
     """
 
     classes: ClassList
@@ -105,6 +106,7 @@ class RunStarted:
     measure: str
     skipped: tuple[int, int] = (0, 0)
     calibrated: bool | None = None
+    other: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,11 +273,12 @@ class _Run:
             epochs=self.epochs,
             done=done,
             device=str(self.device),
-            data_classes=len(self.task.classes) - self.task.inner,
+            data_classes=len(self.task.classes) - self.task.inner - self.task.other,
             folders=len(self.task.val_set.targets),
             measure=self.task.measure,
             skipped=self.task.images.skipped,
             calibrated=self.task.calibrated,
+            other=self.task.other,
         )
 
     def all_epochs(

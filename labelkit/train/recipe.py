@@ -113,6 +113,8 @@ class LabelMapLabels(_Section, frozen=True, tag_field="kind", tag="label-maps"):
         method: pool logits (``relabel``) or probabilities.
         absent: the value of a class in cells that do not store it.
         calibrated: apply the file's calibration, if it has one; true if not set.
+        other: what becomes of the probability of the teacher's classes outside the file's list, as
+            ``TargetOptions`` describes. With ``output``, the student's last output is *other*.
         tree: a file made by ``labelkit build-tree``; it must contain every class of the maps.
         level_weights: of the tree, as for ``SemanticSoftmaxLabels``.
     """
@@ -125,6 +127,7 @@ class LabelMapLabels(_Section, frozen=True, tag_field="kind", tag="label-maps"):
     absent: str = "background"
     # Not stored in checkpoints unless set, so that runs from before these fields resume.
     calibrated: bool | msgspec.UnsetType = msgspec.UNSET
+    other: str | msgspec.UnsetType = msgspec.UNSET
     tree: Text | msgspec.UnsetType = msgspec.UNSET
     level_weights: LevelWeights | msgspec.UnsetType = msgspec.UNSET
 
@@ -132,6 +135,8 @@ class LabelMapLabels(_Section, frozen=True, tag_field="kind", tag="label-maps"):
         self.options()
         if self.level_weights is not msgspec.UNSET and self.tree is msgspec.UNSET:
             raise ValueError("level_weights without a tree: set tree, or remove level_weights")
+        if self.other == "output" and self.tree is not msgspec.UNSET:
+            raise ValueError("other is output, but a tree has no such class: choose another value")
 
     def options(self) -> TargetOptions:
         """The same options, as ``LabelMapDataset`` takes them.
@@ -140,7 +145,8 @@ class LabelMapLabels(_Section, frozen=True, tag_field="kind", tag="label-maps"):
             ValueError: a value is out of range; the message names it.
         """
         # TargetOptions checks the words and lists the valid ones.
-        label, method, absent = cast("Any", (self.label, self.method, self.absent))
+        other = TargetOptions.other if self.other is msgspec.UNSET else self.other
+        label, method, absent, other = cast("Any", (self.label, self.method, self.absent, other))
         return TargetOptions(
             label=label,
             original=self.original,
@@ -148,6 +154,7 @@ class LabelMapLabels(_Section, frozen=True, tag_field="kind", tag="label-maps"):
             method=method,
             absent=absent,
             calibrated=self.calibrated is not False,
+            other=other,
         )
 
 

@@ -67,6 +67,7 @@ class Task:
             empty for hard labels.
         tree: the tree of semantic softmax, else None.
         calibrated: whether targets are calibrated; None if they are not from label maps.
+        other: whether the last output is *other*, which is no class of the data.
     """
 
     classes: ClassList
@@ -78,6 +79,7 @@ class Task:
     labels: str = ""
     tree: SemanticTree | None = None
     calibrated: bool | None = None
+    other: bool = False
 
     @property
     def measure(self) -> str:
@@ -267,15 +269,17 @@ def _label_maps(
         ) from None
     # Check the val folders first: a wrong class list is a likelier mistake than a wrong data set.
     val_set = FolderSamples(val, maps.classes, transforms[1], hint=NEW_MAPS)
+    train_set = LabelMapDataset(train, maps, transforms[0], options=labels.options())
     task = Task(
-        maps.classes,
-        LabelMapDataset(train, maps, transforms[0], options=labels.options()),
+        train_set.classes,
+        train_set,
         val_set,
         loss=SoftTargetCrossEntropy(),
         val_loss=validation_loss(labels, None),
         images=images,
         labels=maps.digest,
         calibrated=_is_calibrated(maps, labels.options()),
+        other=len(train_set.classes) > len(maps.classes),
     )
     if labels.tree is msgspec.UNSET:
         return task

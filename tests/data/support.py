@@ -25,17 +25,22 @@ def calibration_of(form):
     return Calibration(scale=(0.5, 0.4), compression=0.7, mixing=mixing, classes=C)
 
 
-def write_maps(path, keys, form=FORM, source=None, classes=(), calibration=None):
+def write_maps(path, keys, form=FORM, source=None, classes=(), calibration=None, *, other=False):
     """Write a file of maps of one or several forms, over C classes, and return its path.
 
-    The classes are those given, ``things`` and ``animals`` by default, and further ones.
+    The classes are those given, ``things`` and ``animals`` by default, and further ones. With
+    ``other`` the maps store one more class, index C.
     """
     forms = form if isinstance(form, tuple) else (form,)
     first = classes or ("things", "animals")
     classes = ClassList.of([*first, *(f"class {n}" for n in range(C - len(first)))])
-    writer = LabelMapWriter(path, classes=classes, keys=keys, forms=forms, source=source or {})
+    writer = LabelMapWriter(
+        path, classes=classes, keys=keys, forms=forms, source=source or {}, other=other
+    )
     (shard,) = writer.pending()
     rng = np.random.default_rng(5)
-    writer.commit(shard, [random_maps(rng, len(keys), each, C) for each in forms], {})
+    writer.commit(
+        shard, [random_maps(rng, len(keys), each, C + other, other=other) for each in forms], {}
+    )
     writer.finalize(calibration).close()
     return path

@@ -278,6 +278,7 @@ def test_malformed_synsets_in_a_header_are_refused_before_any_image(
             keys=[*file],
             forms=file.forms,
             source={**file.attrs, "synsets": synsets},
+            other=file.header.other,
         )
         maps = [LabelMaps.concatenate([file.batch([at])[0] for at in range(len(file))])]
         writer.commit(*writer.pending(), maps, {})

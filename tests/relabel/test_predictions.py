@@ -185,17 +185,17 @@ TEACHER = ClassList.of(["car", "pug", "manx", "dog", "lab"])
 def test_probabilities_are_summed_without_overflow(shift: float) -> None:
     projection = project(TEACHER, ClassList.of(["cat", "dog"]), TAXONOMY)
     logits = torch.randn(2, 5, 3, 4, generator=torch.Generator().manual_seed(0))
-    projected = LogitsProjection(projection, torch.device("cpu"))(logits + shift) - shift
+    projected = LogitsProjection(projection, torch.device("cpu"), "sum")(logits + shift) - shift
     expected = torch.stack([logits[:, 2], logits[:, [1, 3, 4]].logsumexp(dim=1)], dim=1)
     torch.testing.assert_close(projected, expected, atol=1e-4, rtol=0)
     # a class far below the others keeps its score
     logits[:, 2] = -200
-    projected = LogitsProjection(projection, torch.device("cpu"))(logits)
+    projected = LogitsProjection(projection, torch.device("cpu"), "sum")(logits)
     assert (projected[:, 0] == -200).all()
 
 
 def test_a_projection_of_one_class_each_copies_logits() -> None:
     projection = project(TEACHER, ClassList.of(["lab", "car"]), TAXONOMY)
     logits = torch.randn(2, 5, 1, 1)
-    projected = LogitsProjection(projection, torch.device("cpu"))(logits)
+    projected = LogitsProjection(projection, torch.device("cpu"), "sum")(logits)
     assert torch.equal(projected, logits[:, [4, 0]])

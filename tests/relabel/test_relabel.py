@@ -324,7 +324,7 @@ def test_a_subset_of_classes_is_projected_before_the_selection(teacher, photos, 
     """``classes``: the rows store only these classes, in the order of the list."""
     wnids = ["n02124075", "n07920052", "n04008634"]  # Egyptian cat, espresso, projectile
     classes = ClassList.of(wnids, "three")
-    settings = Settings(sizes=(320,), classes=classes, top_k=3)
+    settings = Settings(sizes=(320,), classes=classes, top_k=3, other=False)
     relabel(photos, teacher, tmp_path / "maps.h5", settings)
     file = LabelMapFile.open(tmp_path / "maps.h5")
     assert file.classes == classes
@@ -340,7 +340,7 @@ def test_a_coarser_class_gets_the_sum_of_the_teachers_classes_below_it(teacher, 
     In ImageNet's tree the two greyhounds are racers; they are dogs by another parent.
     """
     classes = ClassList.of(["n02084071", "n02121808", "n00021939"])
-    small = Settings("cell", 1000, sizes=(64,), background=0)
+    small = Settings("cell", 1000, sizes=(64,), background=0, merge="sum", other=False)
     relabel(photos, teacher, tmp_path / "all.h5", small)
     relabel(photos, teacher, tmp_path / "few.h5", replace(small, top_k=3, classes=classes))
     projection = project(teacher.classes, classes, Taxonomy.wordnet())
