@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from labelkit.hierarchy import ClassList
+    from labelkit.label_maps import LabelMapFile
     from labelkit.relabel import RelabelResult, Settings
     from labelkit.teachers import Teacher
 
@@ -302,12 +303,13 @@ def command(
     list_images(data)
     classes, synsets = read_classes(options["classes"], options["names"])
 
+    from labelkit.cli.agreement_report import agreement_facts, print_agreement
     from labelkit.cli.output import console, print_json, print_lines
     from labelkit.cli.progress import ProgressBars, announce_teachers, report_kept_shards
 
     announce_teachers(dict.fromkeys(options["teachers"]))
     from labelkit.label_maps import LabelMapFile
-    from labelkit.relabel import relabel
+    from labelkit.relabel import folder_agreement, relabel
 
     screen = console(stderr=as_json)
     teachers = _load_teachers(options)
@@ -329,11 +331,16 @@ def command(
             reuse=old,
             overwrite=overwrite,
         )
-    facts = _facts(result)
+    with LabelMapFile.open(result.path) as file:
+        facts = _facts(result, file)
+        agreement = folder_agreement(file)
     if as_json:
-        print_json(facts)
-    else:
-        print_lines(screen, _summary(result, facts, output, data, reuse))
+        print_json(facts | {"folders": agreement and agreement_facts(agreement)})
+        return
+    print_lines(screen, _summary(result, facts, reuse))
+    if agreement:
+        print_agreement(screen, agreement, output, data)
+    print_lines(screen, [_next_step(output, data)])
 
 
 def _load_teachers(options: _TeacherOptions) -> list[Teacher]:
@@ -394,35 +401,30 @@ def _settings(
     )
 
 
-def _facts(result: RelabelResult) -> dict[str, Any]:
-    """What ``--json`` prints."""
+def _facts(result: RelabelResult, file: LabelMapFile) -> dict[str, Any]:
+    """What ``--json`` prints of the run and its file."""
     from msgspec import to_builtins
 
-    from labelkit.label_maps import LabelMapFile
-
-    with LabelMapFile.open(result.path) as file:
-        return {
-            "path": str(result.path),
-            "bytes": result.path.stat().st_size,
-            "classes": len(file.classes),
-            "images": result.images,
-            "existed": result.existed,
-            "processed": result.processed,
-            "reused": result.reused,
-            "kept": result.kept,
-            "damaged": result.damaged,
-            "unreadable": result.unreadable,
-            "head": file.made_with.get("head"),
-            "calibration": file.calibration and to_builtins(file.calibration),
-            "unused_teacher_classes": file.attrs["unused_teacher_classes"],
-            "other": file.header.other,
-        }
+    return {
+        "path": str(result.path),
+        "bytes": result.path.stat().st_size,
+        "classes": len(file.classes),
+        "images": result.images,
+        "existed": result.existed,
+        "processed": result.processed,
+        "reused": result.reused,
+        "kept": result.kept,
+        "damaged": result.damaged,
+        "unreadable": result.unreadable,
+        "head": file.made_with.get("head"),
+        "calibration": file.calibration and to_builtins(file.calibration),
+        "unused_teacher_classes": file.attrs["unused_teacher_classes"],
+        "other": file.header.other,
+    }
 
 
-def _summary(
-    result: RelabelResult, facts: dict[str, Any], output: Path, data: Path, reuse: Path | None
-) -> Iterator[str]:
-    """What was written, what could not be read, and what to do next."""
+def _summary(result: RelabelResult, facts: dict[str, Any], reuse: Path | None) -> Iterator[str]:
+    """What was written, and what could not be read."""
     from labelkit.wording import counted, file_size, printable
 
     maps = f"{counted(result.images, 'label map', 'label maps')}, {file_size(facts['bytes'])}"
@@ -463,8 +465,13 @@ def _summary(
         )
     if result.unreadable:
         yield from _unreadable_lines(result)
+
+
+def _next_step(output: Path, data: Path) -> str:
+    from labelkit.wording import printable
+
     inspect = ["labelkit", "inspect", output, "--images", data, "-o", "report.html"]
-    yield f"Next: {shlex.join(printable(str(word)) for word in inspect)}"
+    return f"Next: {shlex.join(printable(str(word)) for word in inspect)}"
 
 
 def _calibration_lines(facts: dict[str, Any]) -> Iterator[str]:
@@ -476,7 +483,7 @@ def _calibration_lines(facts: dict[str, Any]) -> Iterator[str]:
         reason = "none of the images that it is fitted on could be read"
         if click.get_current_context().params["no_calibration"]:
             reason = "--no-calibration"
-        elif facts["classes"] == 1:
+        elif facts["classes"] == 1 and not facts["other"]:
             reason = "there is only one class"
         yield f"Not calibrated: {reason}."
         return

@@ -5,6 +5,11 @@ from .fidelity import (
     default_sizes as default_sizes,
     measure_fidelity as measure_fidelity,
 )
+from .folder_agreement import (
+    ClassAgreement as ClassAgreement,
+    FolderAgreement as FolderAgreement,
+    folder_agreement as folder_agreement,
+)
 from .local import RelabelResult as RelabelResult, relabel as relabel
 from .maps import CalibrationSample as CalibrationSample, Settings as Settings
 from .recommendation import Recommendation as Recommendation, recommend as recommend

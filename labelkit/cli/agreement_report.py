@@ -1,0 +1,93 @@
+"""What ``labelkit relabel`` prints of folders that are classes: do the maps agree with them?"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from labelkit.cli.output import plain_table, print_lines, print_table
+from labelkit.hierarchy import ClassList, class_names
+from labelkit.wording import counted, percent, printable, readable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from labelkit.relabel import ClassAgreement, FolderAgreement
+
+_SHOWN = 10
+_WARNED = 3
+
+
+def agreement_facts(found: FolderAgreement) -> dict[str, Any]:
+    """All classes, for ``--json``."""
+    return asdict(found) | {"agree": found.share, "other": found.other}
+
+
+def print_agreement(screen: Console, found: FolderAgreement, maps: Path, images: Path) -> None:
+    """Print the classes that agree least with their folders, and what to check."""
+    print_lines(screen, [_heading(found)])
+    table = plain_table("class", numbers=("images", "agree", "other"))
+    for each in found.classes[:_SHOWN]:
+        name = Text(_name(each.class_id), overflow="fold")
+        table.add_row(name, f"{each.images:,}", percent(each.share), percent(each.other))
+    print_table(screen, table)
+    print_lines(screen, _notes(found, maps, images))
+
+
+def _heading(found: FolderAgreement) -> str:
+    classes = counted(len(found.classes), "class", "classes")
+    whose = counted(found.sampled, "image", "images")
+    if found.sampled < found.images:
+        whose = f"a sample of {found.sampled:,} of {found.images:,} images"
+    unknown = f" ({found.unknown:,} in folders of other names)" if found.unknown else ""
+    return (
+        f"The targets of whole images agree with their folders for {percent(found.share)} of "
+        f"{whose}{unknown}, {classes}:"
+    )
+
+
+def _notes(found: FolderAgreement, maps: Path, images: Path) -> Iterator[str]:
+    """What the table leaves out, and warnings."""
+    if len(found.classes) > _SHOWN:
+        yield f"and {len(found.classes) - _SHOWN:,} classes that agree more often; --json lists all"
+    suspicious = [each for each in found.classes if each.suspicious]
+    yield from map(_warning, suspicious[:_WARNED])
+    if len(suspicious) > _WARNED:
+        others = ", ".join(_name(each.class_id) for each in suspicious[_WARNED:][:_SHOWN])
+        more = ", ..." if len(suspicious) > _WARNED + _SHOWN else ""
+        yield f"Likewise: {others}{more}"
+    if suspicious:
+        example = suspicious[0].examples[0]
+        look = ["labelkit", "inspect", maps, "--images", images, "--key", example]
+        yield (
+            "Look at them: are they in the right folder, and does the class list (--classes, "
+            "--names) have what they show?"
+        )
+        yield f"  {shlex.join(printable(str(word)) for word in look)}"
+
+
+def _warning(each: ClassAgreement) -> str:
+    name, examples = _name(each.class_id), ", ".join(map(printable, each.examples))
+    elsewhere = ""
+    if each.elsewhere:
+        show = "shows" if each.elsewhere == 1 else "show"
+        elsewhere = f"{each.elsewhere:,} of its {each.images:,} images {show} none of the classes"
+    if not each.near_chance:
+        return f"Warning: {name}: {elsewhere}, such as {examples}"
+    elsewhere = f"; {elsewhere}" if elsewhere else ""
+    return (
+        f"Warning: {name} is near chance: {each.agree:,} of {each.images:,} images agree"
+        f"{elsewhere}. Those that agree least: {examples}"
+    )
+
+
+def _name(class_id: str) -> str:
+    """A class's name, with its id if that differs."""
+    (name,) = class_names(ClassList.of([class_id]))
+    return readable(name) if name == class_id else f"{readable(name)} ({printable(class_id)})"

@@ -1,0 +1,176 @@
+"""How often whole-image targets agree with the folders that images lie in, class by class.
+
+# B images, C classes
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+
+from labelkit.files import evenly_spaced
+from labelkit.label_maps import MapBatch, pool_batch, pool_batch_by_zoom
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from labelkit.label_maps import LabelMapFile
+
+SAMPLE = 20_000  # rows, which take a few seconds to read
+_AT_ONCE = 256
+_EXAMPLES = 3
+_OTHER = 0.8  # 3 % of Imagenette's photos reach it, and 96 % of photos of other classes
+_MANY = 0.1
+_DEVIATIONS = 2.0
+
+
+@dataclass(frozen=True)
+class ClassAgreement:
+    """What the maps say of the images in one class's folder.
+
+    Attributes:
+        class_id: the folder's name.
+        images: how many of them were looked at.
+        agree: for how many the class is the most probable one of the whole image's target.
+        other: the mean probability of *other*; 0 if the file does not store it.
+        elsewhere: how many show something else: *other* has a probability of at least 0.8.
+        near_chance: whether so few agree that the targets might as well be guessed: at most two
+            standard deviations more than one in C, and less than halfway from there to all.
+        examples: the images whose target gives the class the least, at most three.
+    """
+
+    class_id: str
+    images: int
+    agree: int
+    other: float
+    elsewhere: int
+    near_chance: bool
+    examples: tuple[str, ...]
+
+    @property
+    def share(self) -> float:
+        """The share of images that agree."""
+        return self.agree / self.images
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether to look at the class: near chance, or a tenth of its images show others."""
+        return self.near_chance or self.elsewhere >= max(_MANY * self.images, 2)
+
+
+@dataclass(frozen=True)
+class FolderAgreement:
+    """What the maps say of the folders of a data set.
+
+    Attributes:
+        classes: those that have images, the class that agrees least first.
+        sampled: how many images were looked at, evenly spaced over the file's rows.
+        images: how many the file has.
+        unknown: how many of the sampled images lie in no folder named like a class.
+    """
+
+    classes: tuple[ClassAgreement, ...]
+    sampled: int
+    images: int
+    unknown: int
+
+    @property
+    def share(self) -> float:
+        """The share of images that agree, of those in a class's folder."""
+        return sum(each.agree for each in self.classes) / (self.sampled - self.unknown)
+
+    @property
+    def other(self) -> float:
+        """The mean probability of *other* over these images."""
+        total = sum(each.other * each.images for each in self.classes)
+        return total / (self.sampled - self.unknown)
+
+
+def folder_agreement(file: LabelMapFile, sample: int = SAMPLE) -> FolderAgreement | None:
+    """Compare the whole-image targets of a file with the folders of its images.
+
+    An image's folder is the first part of its key that is a class of the file.
+
+    Args:
+        file: finished maps, however they were made.
+        sample: at most so many rows are read.
+
+    Returns:
+        None where at least half of the images lie in no such folder, as folders are then no labels.
+
+    Raises:
+        LabelMapError: a row is damaged.
+    """
+    rows = evenly_spaced(len(file), sample)
+    keys = [file.key_at(row) for row in rows]
+    labels = [_folder(file, key) for key in keys]
+    known = [at for at, label in enumerate(labels) if label is not None]
+    if 2 * len(known) <= len(keys):
+        return None
+    tallies: defaultdict[int, _Tally] = defaultdict(_Tally)
+    for start in range(0, len(known), _AT_ONCE):
+        some = known[start : start + _AT_ONCE]
+        for at, target in zip(some, _targets(file, [rows[at] for at in some]), strict=True):
+            label = labels[at]
+            if label is not None:
+                tallies[label].add(keys[at], label, target, len(file.classes))
+    found = [tally.result(file, label) for label, tally in sorted(tallies.items())]
+    found.sort(key=lambda each: (each.share, -each.other))
+    return FolderAgreement(tuple(found), len(keys), len(file), len(keys) - len(known))
+
+
+def _folder(file: LabelMapFile, key: str) -> int | None:
+    """The class of the folder that an image lies in."""
+    folders = key.split("/")[:-1]
+    return next((file.classes.index[each] for each in folders if each in file.classes.index), None)
+
+
+def _targets(file: LabelMapFile, rows: Sequence[int]) -> Iterator[torch.Tensor]:
+    """The whole-image targets of rows, over all outputs (C,) or (C + 1,)."""
+    batches = [MapBatch.stack(maps) for maps in file.batch(rows)]
+    whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).expand(len(rows), 4)
+    zooms = [form.zoom for form in file.forms]
+    if len(batches) > 1 and min(zooms) > 0 and sorted(set(zooms)) == zooms:
+        pooled = pool_batch_by_zoom(batches, zooms, whole)
+    else:
+        pooled = pool_batch(batches[0], whole)
+    return iter(pooled.dense(len(file.outputs)).softmax(dim=1))
+
+
+@dataclass
+class _Tally:
+    """Counts over the images of one class."""
+
+    images: int = 0
+    agree: int = 0
+    other: float = 0.0
+    elsewhere: int = 0
+    lowest: list[tuple[float, str]] = field(default_factory=list[tuple[float, str]])
+
+    def add(self, key: str, label: int, target: torch.Tensor, classes: int) -> None:
+        """Count an image."""
+        other = float(target[classes:].sum())
+        self.images += 1
+        self.agree += int(target.argmax()) == label
+        self.other += other
+        self.elsewhere += other >= _OTHER
+        self.lowest = heapq.nsmallest(_EXAMPLES, [*self.lowest, (float(target[label]), key)])
+
+    def result(self, file: LabelMapFile, label: int) -> ClassAgreement:
+        """The counts as facts."""
+        chance = 1 / len(file.classes)
+        spread = (chance * (1 - chance) / self.images) ** 0.5
+        limit = min(chance + _DEVIATIONS * spread, (chance + 1) / 2)
+        return ClassAgreement(
+            file.classes[label],
+            self.images,
+            self.agree,
+            self.other / self.images,
+            self.elsewhere,
+            self.agree / self.images < limit,
+            tuple(key for _, key in self.lowest),
+        )
