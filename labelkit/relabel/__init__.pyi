@@ -5,7 +5,7 @@ from .fidelity import (
     default_sizes as default_sizes,
     measure_fidelity as measure_fidelity,
 )
-from .folder_agreement import (
+from .agreement import (
     ClassAgreement as ClassAgreement,
     FolderAgreement as FolderAgreement,
     folder_agreement as folder_agreement,
