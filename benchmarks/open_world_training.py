@@ -168,9 +168,12 @@ def main() -> None:
                         samples, maps, crops, key=samples.keys.__getitem__, options=chosen
                     )
                     found = measure(train(dataset, seed), options.data, classes, study)
-                    run = {"study": study, "other": choice, "seed": seed} | found
-                    run["seconds"] = time.process_time() - started
-                    rounded = {k: round(v, 3) if isinstance(v, float) else v for k, v in run.items()}
+                    found["seconds"] = time.process_time() - started
+                    rounded = {name: round(value, 3) for name, value in found.items()}
+                    run = {"study": study, "other": choice, "seed": seed} | rounded
+                    rounded = {
+                        k: round(v, 3) if isinstance(v, float) else v for k, v in run.items()
+                    }
                     print(json.dumps(rounded), flush=True)
 
 

@@ -1,14 +1,14 @@
+from .agreement import (
+    ClassAgreement as ClassAgreement,
+    FolderAgreement as FolderAgreement,
+    folder_agreement as folder_agreement,
+)
 from .fidelity import (
     Configuration as Configuration,
     Fidelity as Fidelity,
     default_configurations as default_configurations,
     default_sizes as default_sizes,
     measure_fidelity as measure_fidelity,
-)
-from .agreement import (
-    ClassAgreement as ClassAgreement,
-    FolderAgreement as FolderAgreement,
-    folder_agreement as folder_agreement,
 )
 from .local import RelabelResult as RelabelResult, relabel as relabel
 from .maps import CalibrationSample as CalibrationSample, Settings as Settings
