@@ -111,7 +111,7 @@ def folder_agreement(file: LabelMapFile, sample: int = SAMPLE) -> FolderAgreemen
     known = [at for at, label in enumerate(labels) if label is not None]
     if 2 * len(known) <= len(keys):
         return None
-    tallies: defaultdict[int, _Counts] = defaultdict(_Counts)
+    tallies: defaultdict[int, _FolderCounts] = defaultdict(_FolderCounts)
     for start in range(0, len(known), _AT_ONCE):
         some = known[start : start + _AT_ONCE]
         for at, target in zip(some, _targets(file, [rows[at] for at in some]), strict=True):
@@ -142,7 +142,7 @@ def _targets(file: LabelMapFile, rows: Sequence[int]) -> Iterator[torch.Tensor]:
 
 
 @dataclass
-class _Counts:
+class _FolderCounts:
     """Counts over the images of one class."""
 
     images: int = 0
