@@ -58,10 +58,15 @@ def at_terminal(
 
 
 def _take_terminal() -> None:
-    """Make the terminal the controlling one, so that Ctrl-C reaches the command."""
+    """Make the terminal the controlling one, so that Ctrl-C reaches the command.
+
+    A shell that runs the tests in the background lets its children ignore Ctrl-C.
+    """
     import fcntl
+    import signal
     import termios
 
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
