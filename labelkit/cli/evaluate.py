@@ -10,13 +10,13 @@ import click
 from labelkit.cli.options import (
     FILE,
     batch_size_option,
-    default_workers,
     device_option,
     json_option,
     output_option,
     overwrite_option,
     quiet_option,
     require_writable,
+    worker_count,
     workers_option,
 )
 
@@ -121,8 +121,6 @@ def command(  # noqa: PLR0913 -- one per option
         from labelkit.train import evaluate_folder, load_classifier
 
         classifier = load_classifier(checkpoint, device=device, tree=loaded_tree)
-    if workers is None:
-        workers = default_workers(on_gpu=classifier.device.type == "cuda")
     with progress_bar(screen, "Evaluate") as advance:
         found = evaluate_folder(
             classifier,
@@ -132,7 +130,7 @@ def command(  # noqa: PLR0913 -- one per option
             tree=loaded_tree,
             real=real,
             batch_size=batch_size,
-            workers=workers,
+            workers=worker_count(workers, classifier.device),
             on_progress=advance,
         )
     if as_json:

@@ -231,11 +231,16 @@ def _advice(
         return
     yield (
         f"Recommended: {_named(chosen)}: KL {chosen.divergence:.3f}, {chosen.record_bytes:,.0f} "
-        f"bytes. Nothing measured within {budget:,} bytes is more than {found.margin:.3f} better "
-        "(95 % confidence)."
+        f"bytes. Nothing measured within {budget:,} bytes is {_better(found.margin)} (95 % "
+        "confidence)."
     )
     yield from _better_above(results, chosen, budget)
     yield f"Next: {_relabel_command(chosen, relabel)}"
+
+
+def _better(margin: float) -> str:
+    """By how much KL nothing else is better, in words."""
+    return f"better by more than {margin:.3f}" if margin >= 0.0005 else "better"
 
 
 def _better_above(results: Sequence[Fidelity], chosen: Fidelity, budget: int) -> Iterator[str]:

@@ -15,6 +15,8 @@ import click
 from labelkit.image_folders import is_image_name
 
 if TYPE_CHECKING:
+    import torch
+
     from labelkit.hierarchy import ClassList
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -110,12 +112,14 @@ quiet_option = click.option(
 )
 
 
-def default_workers(*, on_gpu: bool) -> int:
-    """The number of processes that decode images, without ``--workers``.
+def worker_count(workers: int | None, device: torch.device) -> int:
+    """The number of processes that decode images: that of ``--workers``, if given.
 
     With a GPU, decoding limits the speed; on a CPU the model needs the cores.
     """
-    return min(8, os.cpu_count() or 1) if on_gpu else 1
+    if workers is not None:
+        return workers
+    return min(8, os.cpu_count() or 1) if device.type == "cuda" else 1
 
 
 def is_quiet() -> bool:

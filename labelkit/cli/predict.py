@@ -10,12 +10,12 @@ from labelkit.cli.options import (
     FILE,
     FOLDER,
     batch_size_option,
-    default_workers,
     device_option,
     output_option,
     overwrite_option,
     quiet_option,
     require_writable,
+    worker_count,
     workers_option,
 )
 
@@ -89,11 +89,13 @@ def command(  # noqa: PLR0913 -- one per option
 
         classifier = load_classifier(checkpoint, device=device, tree=loaded_tree)
         total = sum(1 for _ in iterate_images(data))
-    if workers is None:
-        workers = default_workers(on_gpu=classifier.device.type == "cuda")
     with progress_bar(screen, "Predict") as advance:
         predictions = predict_folder(
-            classifier, data, top_k=top_k, batch_size=batch_size, workers=workers
+            classifier,
+            data,
+            top_k=top_k,
+            batch_size=batch_size,
+            workers=worker_count(workers, classifier.device),
         )
         summary = _Summary(advance, total)
         write_predictions(output, classifier, summary.watch(predictions), top_k)

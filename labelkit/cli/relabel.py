@@ -16,7 +16,6 @@ from labelkit.cli.options import (
     FOLDER,
     LABEL_MAP_SUFFIXES,
     classes_option,
-    default_workers,
     device_option,
     json_option,
     names_option,
@@ -26,11 +25,14 @@ from labelkit.cli.options import (
     read_classes,
     require_suffix,
     teachers_option,
+    worker_count,
     workers_option,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from rich.console import Console
 
     from labelkit.hierarchy import ClassList
     from labelkit.label_maps import LabelMapFile
@@ -305,32 +307,16 @@ def command(
 
     from labelkit.cli.agreement_report import agreement_facts, print_agreement
     from labelkit.cli.output import console, print_json, print_lines
-    from labelkit.cli.progress import ProgressBars, announce_teachers, report_kept_shards
+    from labelkit.cli.progress import announce_teachers
 
     announce_teachers(dict.fromkeys(options["teachers"]))
     from labelkit.label_maps import LabelMapFile
-    from labelkit.relabel import folder_agreement, relabel
+    from labelkit.relabel import folder_agreement
 
     screen = console(stderr=as_json)
     teachers = _load_teachers(options)
     settings = _settings(options, teachers, classes, synsets)
-    with ExitStack() as stack:
-        stack.enter_context(report_kept_shards(output))
-        old = reuse
-        if reuse and not reuse.is_dir():
-            old = stack.enter_context(LabelMapFile.open(reuse))
-        bars = stack.enter_context(ProgressBars(screen, _BARS))
-        bars.begin("maps")
-        result = relabel(
-            data,
-            teachers,
-            output,
-            settings,
-            on_progress=partial(bars, "maps"),
-            on_calibration=partial(bars, "calibration"),
-            reuse=old,
-            overwrite=overwrite,
-        )
+    result = _relabel(screen, data, teachers, output, settings, reuse=reuse, overwrite=overwrite)
     with LabelMapFile.open(result.path) as file:
         facts = _facts(result, file)
         agreement = folder_agreement(file)
@@ -341,6 +327,40 @@ def command(
     if agreement:
         print_agreement(screen, agreement, output, data)
     print_lines(screen, [_next_step(output, data)])
+
+
+def _relabel(  # noqa: PLR0913 -- as the command
+    screen: Console,
+    data: Path,
+    teachers: Sequence[Teacher],
+    output: Path,
+    settings: Settings,
+    *,
+    reuse: Path | None,
+    overwrite: bool,
+) -> RelabelResult:
+    """Make the file, with progress bars."""
+    from labelkit.cli.progress import ProgressBars, report_kept_shards
+    from labelkit.label_maps import LabelMapFile
+    from labelkit.relabel import relabel
+
+    with ExitStack() as stack:
+        stack.enter_context(report_kept_shards(output))
+        old = reuse
+        if reuse and not reuse.is_dir():
+            old = stack.enter_context(LabelMapFile.open(reuse))
+        bars = stack.enter_context(ProgressBars(screen, _BARS))
+        bars.begin("maps")
+        return relabel(
+            data,
+            teachers,
+            output,
+            settings,
+            on_progress=partial(bars, "maps"),
+            on_calibration=partial(bars, "calibration"),
+            reuse=old,
+            overwrite=overwrite,
+        )
 
 
 def _load_teachers(options: _TeacherOptions) -> list[Teacher]:
@@ -374,9 +394,7 @@ def _settings(
     from labelkit.relabel import CalibrationSample, Settings
 
     on_gpu = teachers[0].device.type == "cuda"
-    grid, workers = options["grid"], options["workers"]
-    if workers is None:
-        workers = default_workers(on_gpu=on_gpu)
+    grid = options["grid"]
     images, calibration = options["calibration_sample"], CalibrationSample()
     if images:
         calibration = replace(calibration, images=images)
@@ -396,7 +414,7 @@ def _settings(
         scores=options["scores"],
         log_sum_exp=options["log_sum_exp"],
         batch_size=options["batch_size"] or (128 if on_gpu else 8),
-        workers=workers,
+        workers=worker_count(options["workers"], teachers[0].device),
         calibration=None if options["no_calibration"] else calibration,
     )
 

@@ -19,6 +19,7 @@ from labelkit.label_maps import (
     pool_batch,
     pool_batch_by_zoom,
     pool_tokens,
+    zooms_ascend,
 )
 from labelkit.targets import SparseLogitsBatch, SparseProbabilities
 
@@ -327,7 +328,7 @@ def _zooms(maps: LabelMapFile) -> list[float]:
     zooms = [form.zoom for form in maps.forms]
     if len(zooms) == 1:
         return []
-    if min(zooms) <= 0 or sorted(set(zooms)) != zooms:
+    if not zooms_ascend(zooms):
         raise LabelMapError(
             f"{maps.path} has {len(zooms)} maps per image with the zooms {zooms}, expected "
             "positive, ascending zooms, to choose the map for a crop"

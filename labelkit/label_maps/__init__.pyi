@@ -17,5 +17,9 @@ from .pooling.batch import (
     pool_batch as pool_batch,
     pool_batch_by_zoom as pool_batch_by_zoom,
 )
-from .pooling.crop import pool as pool, pool_by_zoom as pool_by_zoom
+from .pooling.crop import (
+    pool as pool,
+    pool_by_zoom as pool_by_zoom,
+    zooms_ascend as zooms_ascend,
+)
 from .pooling.tokens import pool_tokens as pool_tokens

@@ -22,10 +22,6 @@ if TYPE_CHECKING:
 
     from labelkit.geometry import CropBox
 
-SMALLEST_ZOOM = 0.01
-SMALLEST_SPREAD, LARGEST_SPREAD = 1e-6, 1e6
-LARGEST_EXPONENT = 12.0  # of the factor, so that no file makes a target that is not finite
-DECIMALS = 3  # of fitted numbers, so that rounding in a fit rarely shows
 _LARGEST_COUNT = 1 << 53  # every reader of JSON has whole numbers up to here
 
 
@@ -43,6 +39,11 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
     Attributes:
         LARGEST: what all numbers are within, either side of 0.
+        DECIMALS: of fitted numbers, so that rounding in a fit rarely shows.
+        SMALLEST_ZOOM: of z.
+        SMALLEST_SPREAD: of s.
+        LARGEST_SPREAD: of s.
+        LARGEST_EXPONENT: either side of 0, so that no file makes a target that is not finite.
         scale: a and b.
         compression: k; at 0 logits keep the spread that the map gives them, at 1 all crops of one
             zoom get the same spread.
@@ -56,6 +57,11 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """
 
     LARGEST: ClassVar[float] = 16.0
+    DECIMALS: ClassVar[int] = 3
+    SMALLEST_ZOOM: ClassVar[float] = 0.01
+    SMALLEST_SPREAD: ClassVar[float] = 1e-6
+    LARGEST_SPREAD: ClassVar[float] = 1e6
+    LARGEST_EXPONENT: ClassVar[float] = 12.0
 
     scale: tuple[float, float]
     compression: float
@@ -115,10 +121,10 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         excess -= mean
         np.square(excess, out=excess)
         fourth = (float(excess @ excess) + (self.classes - len(excess)) * mean**4) / self.classes
-        spread = min(max(fourth**0.25, SMALLEST_SPREAD), LARGEST_SPREAD)
+        spread = min(max(fourth**0.25, self.SMALLEST_SPREAD), self.LARGEST_SPREAD)
         start, slope = self.scale
         exponent = start + slope * log_zoom - self.compression * math.log(spread)
-        return math.exp(min(max(exponent, -LARGEST_EXPONENT), LARGEST_EXPONENT))
+        return math.exp(min(max(exponent, -self.LARGEST_EXPONENT), self.LARGEST_EXPONENT))
 
 
 def log_zoom(box: CropBox) -> float:
@@ -127,7 +133,7 @@ def log_zoom(box: CropBox) -> float:
     At most 0, the whole image, and at least that of 1 % of each side.
     """
     area = (box.right - box.left) * (box.bottom - box.top)
-    return math.log(min(max(area**0.5 if area > 0 else 0.0, SMALLEST_ZOOM), 1.0))
+    return math.log(min(max(area**0.5 if area > 0 else 0.0, Calibration.SMALLEST_ZOOM), 1.0))
 
 
 def average_calibrations(
@@ -141,7 +147,7 @@ def average_calibrations(
 
     def mean(values: Iterable[float]) -> float:
         products = (value * weight for value, weight in zip(values, weights, strict=True))
-        return round(math.fsum(products) / total, DECIMALS) + 0.0  # never -0.0
+        return round(math.fsum(products) / total, Calibration.DECIMALS) + 0.0  # never -0.0
 
     numbers = zip(*(each.numbers for each in calibrations), strict=True)
     start, slope, compression, *mixing = map(mean, numbers)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from labelkit.files import evenly_spaced
-from labelkit.label_maps import MapBatch, pool_batch, pool_batch_by_zoom
+from labelkit.label_maps import MapBatch, pool_batch, pool_batch_by_zoom, zooms_ascend
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,8 +38,9 @@ class ClassAgreement:
         agree: for how many the class is the most probable one of the whole image's target.
         other: the mean probability of *other*; 0 if the file does not store it.
         elsewhere: how many show something else: *other* has a probability of at least 0.8.
-        near_chance: whether so few agree that the targets might as well be guessed: at most two
-            standard deviations more than one in C, and less than halfway from there to all.
+        near_chance: whether so few agree that the targets might as well be guessed among the
+            file's outputs, of which *other* is one: fewer than two standard deviations more than
+            by chance, and less than halfway from chance to all.
         examples: the images whose target gives the class the least, at most three.
     """
 
@@ -134,7 +135,7 @@ def _targets(file: LabelMapFile, rows: Sequence[int]) -> Iterator[torch.Tensor]:
     batches = [MapBatch.stack(maps) for maps in file.batch(rows)]
     whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).expand(len(rows), 4)
     zooms = [form.zoom for form in file.forms]
-    if len(batches) > 1 and min(zooms) > 0 and sorted(set(zooms)) == zooms:
+    if len(batches) > 1 and zooms_ascend(zooms):
         pooled = pool_batch_by_zoom(batches, zooms, whole)
     else:
         pooled = pool_batch(batches[0], whole)
@@ -162,7 +163,7 @@ class _FolderCounts:
 
     def result(self, file: LabelMapFile, label: int) -> ClassAgreement:
         """The counts as facts."""
-        chance = 1 / len(file.classes)
+        chance = 1 / len(file.outputs)
         spread = (chance * (1 - chance) / self.images) ** 0.5
         limit = min(chance + _DEVIATIONS * spread, (chance + 1) / 2)
         return ClassAgreement(

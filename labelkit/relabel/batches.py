@@ -6,7 +6,7 @@ Legend: B batch, S input side.
 from __future__ import annotations
 
 import errno
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -90,7 +90,7 @@ class ResizedImages(Dataset[ResizedImage]):
     def __init__(self, root: Path, keys: Sequence[str], sizes: Sequence[InputSize]) -> None:
         self.root = root
         self.keys = keys
-        self.sizes = [(size.side, InterpolationMode(size.interpolation)) for size in sizes]
+        self.sizes = sizes
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -107,10 +107,7 @@ class ResizedImages(Dataset[ResizedImage]):
 
     def _resized(self, key: str) -> tuple[torch.Tensor, ...]:
         image = read_image(self.root / key)
-        return tuple(
-            VF.resize(image, [side, side], interpolation, antialias=True)
-            for side, interpolation in self.sizes
-        )
+        return tuple(resized(image, size) for size in self.sizes)
 
     def collate(self, images: list[ResizedImage]) -> ImageBatch | PackedBatch:
         """Images as one batch; in a worker, packed for the main process."""
@@ -126,12 +123,29 @@ class ResizedImages(Dataset[ResizedImage]):
             pixels=tuple(
                 torch.stack([image.pixels[number] for image in read])
                 if read
-                else torch.empty(0, 3, side, side, dtype=torch.uint8)
-                for number, (side, _) in enumerate(self.sizes)
+                else torch.empty(0, 3, size.side, size.side, dtype=torch.uint8)
+                for number, size in enumerate(self.sizes)
             ),
             unreadable={image.key: image.unreadable for image in images if not image.pixels},
             disk_error=next((image.disk_error for image in images if image.disk_error), ""),
         )
+
+
+def resized(image: torch.Tensor, size: InputSize) -> torch.Tensor:
+    """An image or crop (3, height, width) as a square (3, S, S)."""
+    interpolation = InterpolationMode(size.interpolation)
+    return VF.resize(image, [size.side, size.side], interpolation, antialias=True)
+
+
+def readable_image(path: Path) -> torch.Tensor | None:
+    """An image (3, height, width), uint8; None for a fault of the image.
+
+    Raises:
+        OSError: the disk fails, not the image.
+    """
+    with suppress(DatasetError), faults_explained(path):
+        return read_image(path)
+    return None
 
 
 @contextmanager

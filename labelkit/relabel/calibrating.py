@@ -6,16 +6,13 @@
 from __future__ import annotations
 
 import math
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import torch
 
-from labelkit.data import read_image
-from labelkit.errors import DatasetError
 from labelkit.files import evenly_spaced
-from labelkit.label_maps import Calibration, RecordCodec
-from labelkit.relabel.batches import ImageBatch, faults_explained
+from labelkit.label_maps import Calibration, RecordCodec, zooms_ascend
+from labelkit.relabel.batches import ImageBatch, readable_image, resized
 from labelkit.relabel.crop_logits import (
     CropLogits,
     ImageCrops,
@@ -23,7 +20,7 @@ from labelkit.relabel.crop_logits import (
     divergence,
     pool_crops,
 )
-from labelkit.relabel.random_crops import random_crops, resized
+from labelkit.relabel.random_crops import random_crops
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,13 +29,10 @@ if TYPE_CHECKING:
     from labelkit.label_maps import MapForm
     from labelkit.relabel.maps import CalibrationSample, MapMaker
 
-_DECIMALS = 3  # so that rounding on another machine rarely shows
 # Where a fit starts, and stays if there are very few crops; measured (docs/decisions/0010).
 _SLOPE, _COMPRESSION, _PREFERENCE = 0.3, 0.8, 3.0
 _PRIOR_WEIGHT = 0.1  # as if so many images supported each of these
 _ITERATIONS = 100
-_SMALLEST_SPREAD = 1e-6
-_LARGEST = 12.0  # of an exponent
 
 
 def calibrate(
@@ -68,9 +62,7 @@ def calibrate(
     chosen = sample_of(keys, sample)
     found: list[ImageCrops] = []
     for done, key in enumerate(chosen, 1):
-        image = None
-        with suppress(DatasetError), faults_explained(root / key):
-            image = read_image(root / key)
+        image = readable_image(root / key)
         crops = None if image is None else _compare(image, key, maker, sample)
         if crops and crops.predicted.isfinite().all():
             found.append(crops)
@@ -86,10 +78,9 @@ def sample_of(keys: Sequence[str], sample: CalibrationSample) -> list[str]:
 
 def why_uncalibrated(maker: MapMaker) -> str:
     """Why such maps cannot be calibrated, in words; empty if they can."""
-    zooms = [form.zoom for form in maker.forms]
     if maker.outputs == 1:
         return "there is only one class"
-    if len(zooms) > 1 and (min(zooms) <= 0 or sorted(set(zooms)) != zooms):
+    if len(maker.forms) > 1 and not zooms_ascend([form.zoom for form in maker.forms]):
         return "the maps of an image are not in ascending order of their input sizes"
     return ""
 
@@ -108,11 +99,13 @@ def fit(logits: CropLogits, forms: Sequence[MapForm], seed: int = 0) -> Calibrat
     numbers = torch.cat([part.flatten() for part in _minimise(logits, forms)])
     within = numbers.clamp(-Calibration.LARGEST, Calibration.LARGEST).tolist()
     # Never -0.0, which would be another spelling of the same file.
-    start, slope, compression, *mixing = (round(number, _DECIMALS) + 0.0 for number in within)
+    start, slope, compression, *mixing = (
+        round(number, Calibration.DECIMALS) + 0.0 for number in within
+    )
     measured = None
     if count > 1:
         plain, fitted = (
-            round(float(divergence(logits.predicted, targets).mean()), _DECIMALS)
+            round(float(divergence(logits.predicted, targets).mean()), Calibration.DECIMALS)
             for targets in (logits.plain, held_out_targets(logits, forms))
         )
         measured = (plain, fitted)
@@ -215,11 +208,18 @@ def _log_targets(
     start, slope = mixing[:, :, None, None].unbind(dim=1)
     shares = (start + slope * logits.log_zooms).softmax(dim=0)
     mixed = (logits.pooled.double() * shares[..., None]).sum(dim=0)
+    limit = Calibration.LARGEST_EXPONENT
     factor = scale[0] + scale[1] * logits.log_zooms - compression * _spread(mixed).log()
-    return (mixed * factor.clamp(-_LARGEST, _LARGEST).exp()[..., None]).log_softmax(dim=-1)
+    return (mixed * factor.clamp(-limit, limit).exp()[..., None]).log_softmax(dim=-1)
 
 
 def _spread(logits: torch.Tensor) -> torch.Tensor:
     """The fourth root of the mean fourth power of deviations from the mean: (..., C) to (...)."""
     deviations = logits - logits.mean(dim=-1, keepdim=True)
-    return deviations.square().square().mean(dim=-1).clamp(min=_SMALLEST_SPREAD**4).pow(0.25)
+    return (
+        deviations.square()
+        .square()
+        .mean(dim=-1)
+        .clamp(min=Calibration.SMALLEST_SPREAD**4)
+        .pow(0.25)
+    )

@@ -9,22 +9,21 @@ Legend: Z crops of an image, C classes, H W grid, S side of a crop.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from labelkit.data import list_images, read_image
+from labelkit.data import list_images
 from labelkit.errors import DatasetError
 from labelkit.files import evenly_spaced
 from labelkit.label_maps import LabelMap, RecordCodec
-from labelkit.relabel.batches import faults_explained
+from labelkit.relabel.batches import readable_image, resized
 from labelkit.relabel.calibrating import held_out_targets
 from labelkit.relabel.crop_logits import ImageCrops, crop_logits, divergence, pool_crops
 from labelkit.relabel.maps import MapMaker, Settings
-from labelkit.relabel.random_crops import random_crops, resized
+from labelkit.relabel.random_crops import random_crops
 from labelkit.teachers import Teacher, count_flops, resize_grid
 
 if TYPE_CHECKING:
@@ -178,8 +177,9 @@ def measure_fidelity(  # noqa: PLR0913 -- what to compare, with which teacher, o
     keys = list_images(root)
     chosen = [keys[place] for place in evenly_spaced(len(keys), sample)]
     for done, key in enumerate(chosen, 1):
-        with suppress(DatasetError), faults_explained(root / key):
-            measurement.add(read_image(root / key), key, crops, seed)
+        image = readable_image(root / key)
+        if image is not None:
+            measurement.add(image, key, crops, seed)
         if on_progress:
             on_progress(done, len(chosen))
     return measurement.results(on_calibration or (lambda _done, _total: None))

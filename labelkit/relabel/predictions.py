@@ -20,7 +20,7 @@ from labelkit.relabel.batches import InputSize
 from labelkit.teachers import card_names, find_card, resize_grid
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from labelkit.hierarchy import Projection
     from labelkit.teachers import Teacher
@@ -103,6 +103,7 @@ class Predictions:
             [_View(teacher, self.input_sizes.index(size)) for teacher, size in of_map]
             for of_map in pairs
         ]
+        self._grids: dict[_View, tuple[int, int]] = {}
         self.crop_sizes = [
             InputSize(each.card.native_size, each.card.interpolation) for each in self.teachers
         ]
@@ -139,28 +140,15 @@ class Predictions:
         with torch.inference_mode():
             terms = [self._crop_term(number, each) for number, each in enumerate(pixels)]
             mean = torch.stack([term.to(terms[0].device) for term in terms]).mean(dim=0)
-            return self._logits(mean).double().log_softmax(dim=1).float().cpu()
-
-    def _crop_term(self, number: int, pixels: torch.Tensor) -> torch.Tensor:
-        """What one teacher adds to the mean for crops (B, 3, S, S): (B, C)."""
-        teacher, projection = self.teachers[number], self._projections[number]
-
-        def predict(images: torch.Tensor) -> torch.Tensor:
-            logits = teacher.logits(teacher.normalize(images))
-            if projection is not None:
-                logits = projection(logits[:, :, None, None])[:, :, 0, 0]
-            return logits.softmax(dim=1) if self._average == "probability" else logits
-
-        if not self._flip:
-            return predict(pixels)
-        return (predict(pixels) + predict(pixels.flip(3))) / 2
+            return self._logits(mean)[:, :, 0, 0].double().log_softmax(dim=1).float().cpu()
 
     def grids(self, number: int) -> list[tuple[int, int]]:
         """The teachers' native grids for map ``number``."""
-        return [
-            native_grid(self.teachers[view.teacher], self.input_sizes[view.size].side)
-            for view in self._views[number]
-        ]
+        for view in self._views[number]:
+            if view not in self._grids:
+                side = self.input_sizes[view.size].side
+                self._grids[view] = native_grid(self.teachers[view.teacher], side)
+        return [self._grids[view] for view in self._views[number]]
 
     def largest_gap(self) -> float:
         """The largest ``Teacher.gap`` of any teacher at any of its input sizes.
@@ -209,32 +197,43 @@ class Predictions:
     def _term(
         self, view: _View, pixels: Sequence[torch.Tensor], grid: tuple[int, int]
     ) -> torch.Tensor:
-        """What one view adds to the mean: logits or probabilities."""
-        logits = self._view_logits(view, pixels[view.size], grid)
-        return logits.softmax(dim=1) if self._average == "probability" else logits
-
-    def _logits(self, mean: torch.Tensor) -> torch.Tensor:
-        """Logits from a mean of terms."""
-        if self._average == "logit":
-            return mean
-        return mean.clamp_min(_SMALLEST_PROBABILITY).log()
-
-    def _view_logits(
-        self, view: _View, pixels: torch.Tensor, grid: tuple[int, int]
-    ) -> torch.Tensor:
-        """One teacher's logits for one input size, averaged over both directions if asked."""
+        """What one view adds to the mean of a map: (B, C, H, W)."""
         teacher, projection = self.teachers[view.teacher], self._projections[view.teacher]
 
         def predict(images: torch.Tensor) -> torch.Tensor:
             logits = teacher.logits_map(teacher.normalize(images))
             return resize_grid(logits if projection is None else projection(logits), grid)
 
+        return self._both_directions(predict, pixels[view.size])
+
+    def _crop_term(self, number: int, pixels: torch.Tensor) -> torch.Tensor:
+        """What one teacher adds to the mean of whole crops: (B, C, 1, 1)."""
+        teacher, projection = self.teachers[number], self._projections[number]
+
+        def predict(images: torch.Tensor) -> torch.Tensor:
+            logits = teacher.logits(teacher.normalize(images))[:, :, None, None]
+            return logits if projection is None else projection(logits)
+
+        return self._both_directions(predict, pixels)
+
+    def _both_directions(
+        self, predict: Callable[[torch.Tensor], torch.Tensor], pixels: torch.Tensor
+    ) -> torch.Tensor:
+        """Logits or probabilities (B, C, H, W), averaged with those of mirrored images if asked."""
+
+        def term(images: torch.Tensor) -> torch.Tensor:
+            logits = predict(images)
+            return logits.softmax(dim=1) if self._average == "probability" else logits
+
         if not self._flip:
-            return predict(pixels)
-        plain, mirrored = predict(pixels), predict(pixels.flip(3)).flip(3)
+            return term(pixels)
+        return (term(pixels) + term(pixels.flip(3)).flip(3)) / 2
+
+    def _logits(self, mean: torch.Tensor) -> torch.Tensor:
+        """Logits from a mean of terms."""
         if self._average == "logit":
-            return (plain + mirrored) / 2
-        return self._logits((plain.softmax(dim=1) + mirrored.softmax(dim=1)) / 2)
+            return mean
+        return mean.clamp_min(_SMALLEST_PROBABILITY).log()
 
     def _zoom(self, views: list[_View]) -> float:
         logs = [
@@ -273,6 +272,7 @@ class LogitsProjection:
 
     Attributes:
         unused: how many of the S classes belong to none of the T.
+        merges: whether any of the T classes is made of several.
 
     Source: ``docs/decisions/0011`` measures the four.
     """
@@ -285,58 +285,34 @@ class LogitsProjection:
         *,
         other: bool = False,
     ) -> None:
-        used = np.flatnonzero(projection.index >= 0)
-        onto = projection.index[used]
-        # One teacher class for each: a gather in the order of the targets is exact.
-        self._single = len(used) == len(projection.target)
-        if self._single:
-            used = used[np.argsort(onto)]
-        unused = np.flatnonzero(projection.index < 0)
-        self._used, self._onto, self._unused = (
-            torch.from_numpy(part.copy()).to(device) for part in (used, onto, unused)
-        )
-        counts = torch.from_numpy(np.bincount(onto, minlength=len(projection.target)))
-        correction = _CORRECTION.get(merge, 0.0)
-        self._correction = (correction * counts.log()).to(device).view(1, -1, 1, 1)
-        self._of_other = correction * math.log(max(len(unused), 1))
-        self._classes = len(projection.target)
+        classes = len(projection.target)
+        onto = np.where(projection.index < 0, classes, projection.index)
+        self._used = torch.from_numpy(np.flatnonzero(onto < classes + other)).to(device)
+        counts = np.bincount(onto, minlength=classes + 1)
+        self.merges = bool((counts[:classes] > 1).any())
+        self.unused = int(counts[classes])
+        self._onto = torch.from_numpy(onto).to(device).index_select(0, self._used)
+        self._outputs = classes + other
+        self._empty = other and not self.unused
+        correction = _CORRECTION.get(merge, 0.0) * np.log(np.maximum(counts, 1))
+        self._correction = torch.from_numpy(correction[: self._outputs, None, None]).to(device)
         self._merge: Merge = merge
-        self._other = other
-        self.unused = len(projection.unused)
-
-    @property
-    def merges(self) -> bool:
-        """Whether any of the T classes is made of several."""
-        return not self._single
 
     def __call__(self, logits: torch.Tensor) -> torch.Tensor:
         """Logits (B, S, H, W) to (B, T, H, W), or (B, T + 1, H, W) with *other*."""
-        merged = self._merged(logits.index_select(1, self._used))
-        if not self._other:
+        used = logits.index_select(1, self._used)
+        shape = (len(used), self._outputs, *used.shape[2:])
+        merged = used.new_full(shape, -torch.inf)
+        merged.scatter_reduce_(1, self._onto.view(1, -1, 1, 1).expand_as(used), used, "amax")
+        if self._empty:
+            merged[:, -1] = logits.logsumexp(dim=1) - _NOTHING
+        if self._merge == "max":
             return merged
-        return torch.cat([merged, self._outside(logits)], dim=1)
-
-    def _outside(self, logits: torch.Tensor) -> torch.Tensor:
-        """The logits (B, 1, H, W) of *other*."""
-        if not self.unused:
-            return logits.logsumexp(dim=1, keepdim=True) - _NOTHING
-        unused = logits.index_select(1, self._unused)
-        if self._merge == "max":
-            return unused.amax(dim=1, keepdim=True)
-        return unused.logsumexp(dim=1, keepdim=True) - self._of_other
-
-    def _merged(self, used: torch.Tensor) -> torch.Tensor:
-        """The logits of the used classes as those of the T classes they belong to."""
-        if self._single:
-            return used
-        shape = (len(used), self._classes, *used.shape[2:])
-        highest = used.new_full(shape, -torch.inf)
-        highest.scatter_reduce_(1, self._onto.view(1, -1, 1, 1).expand_as(used), used, "amax")
-        if self._merge == "max":
-            return highest
-        terms = (used - highest.index_select(1, self._onto)).exp()
-        merged = highest + torch.zeros_like(highest).index_add_(1, self._onto, terms).log()
-        return merged - self._correction.to(merged.dtype)
+        terms = (used - merged.index_select(1, self._onto)).exp()
+        sums = torch.zeros_like(merged).index_add_(1, self._onto, terms)
+        if self._empty:
+            sums[:, -1] = 1
+        return merged + sums.log() - self._correction.to(merged.dtype)
 
 
 def project_teachers(

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from torchvision.transforms import InterpolationMode, v2
-from torchvision.transforms.v2 import functional as VF
+from torchvision.transforms import v2
 
 from labelkit.geometry import CropBox
+from labelkit.relabel.batches import resized
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,9 +58,3 @@ def random_crops(
         ],
         tuple(torch.stack([resized(crop, size) for crop in shown]) for size in sizes),
     )
-
-
-def resized(image: torch.Tensor, size: InputSize) -> torch.Tensor:
-    """An image or crop (3, height, width) as a square (3, S, S)."""
-    interpolation = InterpolationMode(size.interpolation)
-    return VF.resize(image, [size.side, size.side], interpolation, antialias=True)

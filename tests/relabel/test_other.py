@@ -20,9 +20,8 @@ from labelkit.hierarchy import ClassList, Taxonomy, project
 from labelkit.inspection import draw_label_map, label_map_report, output_names
 from labelkit.label_maps import LabelMapFile, MapForm, pool
 from labelkit.relabel import Settings, relabel, verify
-from labelkit.relabel.batches import InputSize
+from labelkit.relabel.batches import InputSize, resized
 from labelkit.relabel.predictions import LogitsProjection, Predictions
-from labelkit.relabel.random_crops import resized
 from labelkit.relabel.selection import select, select_log_probabilities
 from labelkit.teachers import load_teacher, resize_grid
 from labelkit.teachers.loading import prepare

@@ -15,12 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self, overload
 import numpy as np
 import torch
 
-from labelkit.label_maps.calibration import (
-    LARGEST_EXPONENT,
-    LARGEST_SPREAD,
-    SMALLEST_SPREAD,
-    SMALLEST_ZOOM,
-)
+from labelkit.label_maps.calibration import Calibration
 from labelkit.label_maps.label_map import Background, LabelMaps
 from labelkit.label_maps.pooling.crop import calibration_of, check_zooms, require_log_sum_exp
 from labelkit.label_maps.pooling.weights import MARGIN, MOST_POINTS
@@ -31,7 +26,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from labelkit.label_maps.calibration import Calibration
     from labelkit.label_maps.label_map import LabelMap
     from labelkit.targets import Absent
 
@@ -284,7 +278,7 @@ def pool_batch_by_zoom(
 def _log_zooms(boxes: torch.Tensor) -> torch.Tensor:
     """The logarithms of the zooms of crops (B, 4), as ``log_zoom``: (B,)."""
     width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
-    return (width * height).float().clamp(min=0).sqrt().clamp(SMALLEST_ZOOM, 1).log()
+    return (width * height).float().clamp(min=0).sqrt().clamp(Calibration.SMALLEST_ZOOM, 1).log()
 
 
 def _calibrated_shares(calibration: Calibration, log_zooms: torch.Tensor) -> torch.Tensor:
@@ -312,10 +306,12 @@ def _calibrated(
     fourth = (excess - mean[:, None]).square().square().sum(dim=1)
     if others := calibration.classes - excess.shape[1]:
         fourth += others * mean.square().square()
-    fourth = (fourth / calibration.classes).clamp(SMALLEST_SPREAD**4, LARGEST_SPREAD**4)
+    limits = calibration.SMALLEST_SPREAD**4, calibration.LARGEST_SPREAD**4
+    fourth = (fourth / calibration.classes).clamp(*limits)
     start, slope = calibration.scale
     exponent = start + slope * log_zooms - calibration.compression * 0.25 * fourth.log()
-    factor = exponent.clamp(-LARGEST_EXPONENT, LARGEST_EXPONENT).exp()
+    limit = calibration.LARGEST_EXPONENT
+    factor = exponent.clamp(-limit, limit).exp()
     return SparseLogitsBatch(pooled.classes, pooled.excess * factor[:, None], pooled.rest * factor)
 
 

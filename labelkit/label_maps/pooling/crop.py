@@ -160,12 +160,16 @@ def check_zooms(zooms: Sequence[float], map_count: int) -> None:
     Raises:
         ValueError: not positive and ascending, not one per map, or none.
     """
-    ascending = all(low < high for low, high in pairwise([0.0, *zooms, math.inf]))
-    if not map_count or len(zooms) != map_count or not ascending:
+    if not map_count or len(zooms) != map_count or not zooms_ascend(zooms):
         raise ValueError(
             f"got zooms {list(zooms)} for {map_count} maps, expected one per map, positive and "
             "ascending"
         )
+
+
+def zooms_ascend(zooms: Sequence[float]) -> bool:
+    """Whether a crop can choose between maps of these zooms: positive, finite and ascending."""
+    return all(low < high for low, high in pairwise([0.0, *zooms, math.inf]))
 
 
 def require_log_sum_exp(log_sum_exp: NDArray[np.floating] | None) -> NDArray[np.floating]:

@@ -1,0 +1,136 @@
+"""What ``relabel`` reports of folders that are classes: from maps with known probabilities."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from labelkit.cli.agreement_report import agreement_facts, print_agreement
+from labelkit.hierarchy import ClassList
+from labelkit.label_maps import LabelMapFile, LabelMaps, LabelMapWriter, MapForm
+from labelkit.relabel import folder_agreement
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+PETS = ClassList.of(["cat", "dog"], "pets")
+CAT, DOG, FISH = (0.8, 0.1, 0.1), (0.1, 0.85, 0.05), (0.02, 0.08, 0.9)
+
+
+def write(
+    path: Path,
+    images: Mapping[str, tuple[float, ...]],
+    classes: ClassList = PETS,
+    *,
+    other: bool = True,
+) -> LabelMapFile:
+    """A file whose whole-image targets are the given probabilities, one cell each."""
+    form = MapForm(top_k=len(classes) + other, grid=(1, 1), scores="float32", selection="image")
+    writer = LabelMapWriter(
+        path, classes=classes, keys=list(images), forms=[form], source={}, other=other
+    )
+    for shard in writer.pending():
+        keys = writer.keys[shard.start : shard.stop]
+        score = np.log(np.array([images[key] for key in keys], np.float32))[:, :, None, None]
+        index = np.tile(np.arange(form.top_k), (len(keys), 1))
+        writer.commit(shard, [LabelMaps(index, score)], {})
+    return writer.finalize()
+
+
+def printed(file: LabelMapFile, tmp_path: Path) -> str:
+    """What a terminal of 100 columns shows."""
+    screen = Console(width=100, record=True, file=StringIO())
+    found = folder_agreement(file)
+    assert found is not None
+    print_agreement(screen, found, tmp_path / "maps.h5", tmp_path / "photos")
+    return " ".join(screen.export_text().split())
+
+
+def pets(fish: int) -> dict[str, tuple[float, ...]]:
+    """Ten cats, ten dogs, and fish in the folder of dogs."""
+    return {
+        **{f"cat/{n}.jpg": CAT for n in range(10)},
+        **{f"dog/{n}.jpg": DOG for n in range(10)},
+        **{f"dog/fish{n}.jpg": FISH for n in range(fish)},
+    }
+
+
+def test_fish_among_dogs_are_counted_and_named(tmp_path: Path) -> None:
+    found = folder_agreement(write(tmp_path / "maps.h5", pets(fish=5)))
+    assert found is not None
+    dog, cat = found.classes
+    assert (dog.class_id, dog.images, dog.agree, dog.elsewhere) == ("dog", 15, 10, 5)
+    assert dog.other == pytest.approx((10 * 0.05 + 5 * 0.9) / 15)
+    assert set(dog.examples) <= {f"dog/fish{n}.jpg" for n in range(5)}
+    assert len(dog.examples) == 3
+    assert dog.suspicious
+    assert not dog.near_chance
+    assert (cat.agree, cat.elsewhere, cat.suspicious) == (10, 0, False)
+    assert found.share == pytest.approx(20 / 25)
+    assert found.other == pytest.approx((10 * 0.1 + 10 * 0.05 + 5 * 0.9) / 25)
+    assert json.loads(json.dumps(agreement_facts(found)))["classes"][0]["elsewhere"] == 5
+
+
+def test_the_report_points_at_them(tmp_path: Path) -> None:
+    screen = printed(write(tmp_path / "maps.h5", pets(fish=5)), tmp_path)
+    assert "agree with their folders for 80 % of 25 images, 2 classes:" in screen
+    assert "Warning: dog: 5 of its 15 images show none of the classes, such as dog/fish" in screen
+    assert "--key dog/fish" in screen
+    assert "Warning: cat" not in screen
+
+
+def test_a_class_that_the_maps_never_name_is_near_chance(tmp_path: Path) -> None:
+    exchanged = {f"{name}/{n}.jpg": DOG for name in ("cat", "dog") for n in range(12)}
+    screen = printed(write(tmp_path / "maps.h5", exchanged), tmp_path)
+    assert "Warning: cat is near chance: 0 of 12 images agree. Those that agree least:" in screen
+    assert "Warning: dog" not in screen
+
+
+def test_maps_that_agree_give_no_warning(tmp_path: Path) -> None:
+    screen = printed(write(tmp_path / "maps.h5", pets(fish=0)), tmp_path)
+    assert "100 % of 20 images" in screen
+    assert "Warning" not in screen
+    assert "Look at them" not in screen
+
+
+def test_without_other_nothing_is_elsewhere(tmp_path: Path) -> None:
+    images = {"cat/1.jpg": (0.9, 0.1), "dog/1.jpg": (0.2, 0.8)}
+    found = folder_agreement(write(tmp_path / "maps.h5", images, other=False))
+    assert found is not None
+    assert [(each.agree, each.other, each.elsewhere) for each in found.classes] == [(1, 0, 0)] * 2
+
+
+def test_folders_that_are_no_classes_give_no_report(tmp_path: Path) -> None:
+    images = {"2024/1.jpg": CAT, "2024/2.jpg": DOG, "cat/3.jpg": CAT, "4.jpg": CAT}
+    assert folder_agreement(write(tmp_path / "maps.h5", images)) is None
+
+
+def test_a_few_other_folders_are_not_counted(tmp_path: Path) -> None:
+    images = {**pets(fish=0), "2024/1.jpg": FISH, "2.jpg": FISH}
+    found = folder_agreement(write(tmp_path / "maps.h5", images))
+    assert found is not None
+    assert (found.unknown, found.share) == (2, 1)
+
+
+def test_of_many_images_a_sample_is_read(tmp_path: Path) -> None:
+    file = write(tmp_path / "maps.h5", pets(fish=5))
+    found = folder_agreement(file, sample=10)
+    assert found is not None
+    assert (found.sampled, found.images) == (10, 25)
+    assert sum(each.images for each in found.classes) == 10
+
+
+def test_a_file_without_rows_gives_no_report(tmp_path: Path) -> None:
+    form = MapForm(top_k=3, grid=(1, 1))
+    writer = LabelMapWriter(
+        tmp_path / "maps.h5", classes=PETS, keys=["cat/1.jpg"], forms=[form], source={}, other=True
+    )
+    (shard,) = writer.pending()
+    writer.commit(shard, [LabelMaps.empty(form)], {"cat/1.jpg": "torn"})
+    assert folder_agreement(writer.finalize()) is None
