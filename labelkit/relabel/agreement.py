@@ -1,4 +1,4 @@
-"""How often whole-image targets agree with the folders that images lie in, class by class.
+"""How often whole-image targets agree with the folders of the images, class by class.
 
 # B images, C classes
 """
@@ -71,7 +71,7 @@ class FolderAgreement:
         classes: those that have images, the class that agrees least first.
         sampled: how many images were looked at, evenly spaced over the file's rows.
         images: how many the file has.
-        unknown: how many of the sampled images lie in no folder named like a class.
+        unknown: how many of the sampled images are in no folder named like a class.
     """
 
     classes: tuple[ClassAgreement, ...]
@@ -101,7 +101,7 @@ def folder_agreement(file: LabelMapFile, sample: int = SAMPLE) -> FolderAgreemen
         sample: at most so many rows are read.
 
     Returns:
-        None where at least half of the images lie in no such folder, as folders are then no labels.
+        None where at least half of the images are in no such folder, as folders are then no labels.
 
     Raises:
         LabelMapError: a row is damaged.
@@ -125,7 +125,7 @@ def folder_agreement(file: LabelMapFile, sample: int = SAMPLE) -> FolderAgreemen
 
 
 def _folder(file: LabelMapFile, key: str) -> int | None:
-    """The class of the folder that an image lies in."""
+    """The class of the folder that an image is in."""
     folders = key.split("/")[:-1]
     return next((file.classes.index[each] for each in folders if each in file.classes.index), None)
 

@@ -83,7 +83,7 @@ class ConfusedPair:
     Attributes:
         label: the images' class.
         label_name: its name.
-        predicted: the other.
+        predicted: the class predicted for them.
         predicted_name: its name.
         images: how many.
         share: of the class's images, in percent.
@@ -108,13 +108,13 @@ class FolderEvaluation:
         data: the folder.
         images: number of images that were counted.
         data_classes: number of classes that have images.
-        competing: number of classes that competed in rankings; 0 if there was none.
+        competing: number of classes that were ranked; 0 without a ranking.
         metrics: by name; accuracies and the calibration error in percent. ``loss``, ``top1``,
             ``top5`` and ``semantic_accuracy`` as a run logs them; ``calibration_error`` (ECE);
             ``real``, top-1 by several correct labels per image; ``mistake_distance`` and
             ``hierarchical_distance``, the mean height of the lowest common ancestor of label and
             prediction, over mistakes and over all images.
-        missing: why a metric is not there, by name.
+        missing: why a metric is missing, by name.
         real_images: number of images that ``real`` is over.
         largest_distance: between any two classes of the tree; None without one.
         classes: the classes with images, the worst first.

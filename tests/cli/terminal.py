@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 PROMPT = "]: "
-PATIENCE = 60  # seconds without a byte, after which the command is taken to hang
+KEYS = frozenset({"\x03", "\x04"})  # Ctrl-C and Ctrl-D
+PATIENCE = 60  # times a second without a byte, after which the command is taken to hang
 
 
 def at_terminal(
@@ -44,15 +45,13 @@ def at_terminal(
     )
     os.close(there)
     os.close(output)
-    screen, seen, left = "", 0, list(answers)
-    while piece := _read(here):
+    screen, seen, left, answer = "", 0, list(answers), ""
+    while piece := _read(here, answer):
         screen += piece
         while left and (at := screen.find(PROMPT, seen)) >= 0:
             seen = at + len(PROMPT)
             answer = left.pop(0)
-            os.write(
-                here, answer.encode() if answer in {"\x03", "\x04"} else f"{answer}\n".encode()
-            )
+            os.write(here, answer.encode() if answer in KEYS else f"{answer}\n".encode())
     os.close(here)
     return process.wait(), CONTROL.sub("", screen).replace("\r\n", "\n")
 
@@ -70,10 +69,19 @@ def _take_terminal() -> None:
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
-def _read(terminal: int) -> str:
-    """What the command printed next; empty once it has ended."""
-    ready, _, _ = select.select([terminal], [], [], PATIENCE)
-    assert ready, "the command neither prints nor ends"
+def _read(terminal: int, answer: str) -> str:
+    """What the command printed next; empty once it has ended.
+
+    A key is pressed again if nothing happens: readline misses a Ctrl-C in the moment between
+    printing its prompt and waiting for input.
+    """
+    for _ in range(PATIENCE):
+        if select.select([terminal], [], [], 1)[0]:
+            break
+        if answer in KEYS:
+            os.write(terminal, answer.encode())
+    else:
+        raise AssertionError("the command neither prints nor ends")
     try:
         return os.read(terminal, 65536).decode(errors="replace")
     except OSError:  # how Linux says that the other end is closed

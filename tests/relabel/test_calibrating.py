@@ -26,20 +26,8 @@ from labelkit.relabel.random_crops import random_crops
 from labelkit.teachers import load_teacher
 from tests.command import labelkit
 from tests.oracles.calibration import calibrated_logits
-from tests.photos import write_photos
 
 SMALL = Settings(sizes=(96,), workers=0, calibration=CalibrationSample(crops=2))
-
-
-@pytest.fixture(scope="module")
-def teacher():
-    return load_teacher("efficientnet-lite0", device="cpu")
-
-
-@pytest.fixture
-def photos(tmp_path):
-    write_photos(tmp_path / "photos")
-    return tmp_path / "photos"
 
 
 def form(zoom: float) -> MapForm:

@@ -42,11 +42,6 @@ IMAGENET = read_class_list("imagenet-1k")
 
 
 @pytest.fixture(scope="module")
-def teacher():
-    return load_teacher("efficientnet-lite0", device="cpu")
-
-
-@pytest.fixture(scope="module")
 def photos(tmp_path_factory):
     folder = tmp_path_factory.mktemp("photos")
     write_photos(folder)

@@ -21,7 +21,7 @@ from labelkit.label_maps.file.reader import stored_rows
 from labelkit.relabel import Settings, relabel, verify
 from labelkit.relabel.batches import ResizedImages
 from labelkit.relabel.predictions import Predictions
-from labelkit.teachers import Teacher, load_teacher
+from labelkit.teachers import Teacher
 from tests.command import labelkit
 from tests.photos import write_photos
 from tests.teachers.support import random_teacher
@@ -37,11 +37,6 @@ COW, SEA = "n01887787", "n09426788"  # an ImageNet-1k teacher has nothing for th
 SYNSETS = {"artefacts": ARTIFACT, "beasts": ANIMAL}
 CLASSES = ClassList.of(SYNSETS)
 SMALL = Settings(sizes=(96,), batch_size=1, workers=0, classes=CLASSES, synsets=SYNSETS)
-
-
-@pytest.fixture(scope="module")
-def teacher() -> Teacher:
-    return load_teacher("efficientnet-lite0", device="cpu")
 
 
 @pytest.fixture

@@ -23,11 +23,10 @@ from labelkit.relabel import Settings, relabel, verify
 from labelkit.relabel.batches import InputSize, resized
 from labelkit.relabel.predictions import LogitsProjection, Predictions
 from labelkit.relabel.selection import select, select_log_probabilities
-from labelkit.teachers import load_teacher, resize_grid
+from labelkit.teachers import resize_grid
 from labelkit.teachers.loading import prepare
 from labelkit.torch_files import read_torch_file
 from tests.command import labelkit
-from tests.photos import write_photos
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,17 +39,6 @@ PETS = ClassList.of(["cat", "dog"])
 CPU = torch.device("cpu")
 # A cat, a cup and a rocket are among the photos; the classes are a cat and a cup.
 FEW = ClassList.of(["n02124075", "n07920052"], "cat and espresso")
-
-
-@pytest.fixture(scope="module")
-def teacher() -> Teacher:
-    return load_teacher("efficientnet-lite0", device="cpu")
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    write_photos(tmp_path / "photos")
-    return tmp_path / "photos"
 
 
 def shares(merge: str, probabilities: np.ndarray) -> np.ndarray:

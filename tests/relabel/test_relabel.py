@@ -36,17 +36,6 @@ from tests.photos import CHECKOUT, SHARED, needs_shared, write_photos
 from tests.relabel import killable
 
 
-@pytest.fixture(scope="module")
-def teacher():
-    return load_teacher("efficientnet-lite0", device="cpu")
-
-
-@pytest.fixture
-def photos(tmp_path):
-    write_photos(tmp_path / "photos")
-    return tmp_path / "photos"
-
-
 def dense_logits(teacher, path, size, grid):
     """All logits of one image, by hand: resize, predict, resize the grid."""
     square = VF.resize(read_image(path), [size, size], InterpolationMode.BICUBIC, antialias=True)

@@ -41,11 +41,6 @@ SMALL = Settings(sizes=(96,), workers=0)
 
 
 @pytest.fixture(scope="module")
-def teacher():
-    return load_teacher("efficientnet-lite0", device="cpu")
-
-
-@pytest.fixture(scope="module")
 def made(teacher, tmp_path_factory):
     """Four photos and a truncated one, with their label maps."""
     folder = tmp_path_factory.mktemp("made")
