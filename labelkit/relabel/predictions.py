@@ -29,6 +29,7 @@ Average = Literal["logit", "probability"]
 Merge = Literal["sum", "root", "mean", "max"]
 DEFAULT_MERGE: Merge = "root"
 _CORRECTION = {"sum": 0.0, "root": 0.5, "mean": 1.0}
+_TANGENT = 0.75  # how much of *other* is linear in the logits (docs/decisions/0011)
 _SMALLEST_PROBABILITY = 1e-30
 _NOTHING = 20.0  # below the log-sum-exp of all classes: the logit of *other* without such classes
 _SHOWN = 20
@@ -263,6 +264,11 @@ class LogitsProjection:
     so that 118 breeds of dogs count no more than 5 of cats; or minus half of that (``root``). With
     ``max`` it gets the highest of their logits. *Other* is made in the same way.
 
+    Then three quarters of the logit of *other* are replaced by its tangent at the image's mean
+    logits. It is made of so many unlike classes that each cell has another one in front; so the
+    mean over a crop's cells, which is what pooling makes, is far above the *other* of the crop's
+    mean logits. A linear function has no such gap.
+
     Args:
         projection: S onto T classes, none of which is missing.
         device: where the logits are.
@@ -274,7 +280,7 @@ class LogitsProjection:
         unused: how many of the S classes belong to none of the T.
         merges: whether any of the T classes is made of several.
 
-    Source: ``docs/decisions/0011`` measures the four.
+    Source: ``docs/decisions/0011`` measures the four, and the tangent.
     """
 
     def __init__(
@@ -292,8 +298,9 @@ class LogitsProjection:
         self.merges = bool((counts[:classes] > 1).any())
         self.unused = int(counts[classes])
         self._onto = torch.from_numpy(onto).to(device).index_select(0, self._used)
+        self._unused = torch.from_numpy(np.flatnonzero(onto == classes)).to(device)
         self._outputs = classes + other
-        self._empty = other and not self.unused
+        self._other = other
         correction = _CORRECTION.get(merge, 0.0) * np.log(np.maximum(counts, 1))
         self._correction = torch.from_numpy(correction[: self._outputs, None, None]).to(device)
         self._merge: Merge = merge
@@ -304,15 +311,22 @@ class LogitsProjection:
         shape = (len(used), self._outputs, *used.shape[2:])
         merged = used.new_full(shape, -torch.inf)
         merged.scatter_reduce_(1, self._onto.view(1, -1, 1, 1).expand_as(used), used, "amax")
-        if self._empty:
+        if self._merge != "max":
+            terms = (used - merged.index_select(1, self._onto)).exp()
+            merged += torch.zeros_like(merged).index_add_(1, self._onto, terms).log()
+        if self._other and self.unused:
+            merged[:, -1].lerp_(self._tangent(logits.index_select(1, self._unused)), _TANGENT)
+        elif self._other:
             merged[:, -1] = logits.logsumexp(dim=1) - _NOTHING
+        return merged - self._correction.to(merged.dtype)
+
+    def _tangent(self, logits: torch.Tensor) -> torch.Tensor:
+        """The merged logit (B, H, W) of classes (B, U, H, W), to first order around their means."""
+        mean = logits.mean(dim=(2, 3), keepdim=True)
         if self._merge == "max":
-            return merged
-        terms = (used - merged.index_select(1, self._onto)).exp()
-        sums = torch.zeros_like(merged).index_add_(1, self._onto, terms)
-        if self._empty:
-            sums[:, -1] = 1
-        return merged + sums.log() - self._correction.to(merged.dtype)
+            return logits.take_along_dim(mean.argmax(dim=1, keepdim=True), dim=1)[:, 0]
+        change = ((logits - mean) * mean.softmax(dim=1)).sum(dim=1)
+        return mean.logsumexp(dim=1) + change
 
 
 def project_teachers(

@@ -33,7 +33,7 @@ def at_terminal(
     """
     here, there = pty.openpty()
     output = os.open(folder / stdout, os.O_WRONLY | os.O_CREAT) if stdout else os.dup(there)
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "labelkit", *arguments],
         stdin=there,
         stdout=output,
@@ -42,18 +42,26 @@ def at_terminal(
         env={**os.environ, "COLUMNS": "100", "TERM": "dumb"},
         start_new_session=True,
         preexec_fn=_take_terminal,  # noqa: PLW1509 -- no threads here
-    )
-    os.close(there)
-    os.close(output)
-    screen, seen, left, answer = "", 0, list(answers), ""
-    while piece := _read(here, answer):
+    ) as process:
+        os.close(there)
+        os.close(output)
+        try:
+            screen = _talk(here, list(answers))
+        finally:
+            os.close(here)  # hangs up, which ends a command that still waits
+    return process.returncode, CONTROL.sub("", screen).replace("\r\n", "\n")
+
+
+def _talk(terminal: int, answers: list[str]) -> str:
+    """All that the command prints, with one answer at each prompt."""
+    screen, seen, answer = "", 0, ""
+    while piece := _read(terminal, answer):
         screen += piece
-        while left and (at := screen.find(PROMPT, seen)) >= 0:
+        while answers and (at := screen.find(PROMPT, seen)) >= 0:
             seen = at + len(PROMPT)
-            answer = left.pop(0)
-            os.write(here, answer.encode() if answer in KEYS else f"{answer}\n".encode())
-    os.close(here)
-    return process.wait(), CONTROL.sub("", screen).replace("\r\n", "\n")
+            answer = answers.pop(0)
+            os.write(terminal, answer.encode() if answer in KEYS else f"{answer}\n".encode())
+    return screen
 
 
 def _take_terminal() -> None:

@@ -60,15 +60,30 @@ def shares(merge: str, probabilities: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("merge", ["sum", "root", "mean", "max"])
 @pytest.mark.parametrize("shift", [0.0, -300.0])
 def test_classes_and_other_are_merged_as_named(merge: str, shift: float) -> None:
-    logits = 3 * torch.randn(1, 7, 2, 2, generator=torch.Generator().manual_seed(0))
+    logits = 3 * torch.randn(4, 7, 1, 1, generator=torch.Generator().manual_seed(0))
     projection = project(TEACHER, PETS, TAXONOMY)
     projected = LogitsProjection(projection, CPU, merge, other=True)(logits + shift)
-    assert projected.shape == (1, 3, 2, 2)
-    probabilities = logits.double().softmax(dim=1).numpy()
-    for row, column in np.ndindex(2, 2):
-        expected = shares(merge, probabilities[0, :, row, column])
-        found = projected[0, :, row, column].double().softmax(dim=0)
-        np.testing.assert_allclose(found, expected / expected.sum(), rtol=2e-4)
+    assert projected.shape == (4, 3, 1, 1)
+    probabilities = logits[:, :, 0, 0].double().softmax(dim=1).numpy()
+    for found, said in zip(projected[:, :, 0, 0].double(), probabilities, strict=True):
+        expected = shares(merge, said)
+        np.testing.assert_allclose(found.softmax(0), expected / expected.sum(), rtol=2e-4)
+
+
+@pytest.mark.parametrize("merge", ["sum", "root", "mean", "max"])
+def test_three_quarters_of_other_suit_the_mean_logits(merge: str) -> None:
+    """So a quarter of the gap between merging first and averaging first stays."""
+    logits = 3 * torch.randn(2, 7, 3, 4, generator=torch.Generator().manual_seed(0)).double()
+    merge_all = LogitsProjection(project(TEACHER, PETS, TAXONOMY), CPU, merge, other=True)
+    of_mean = merge_all(logits.mean((2, 3), keepdim=True))[:, :, 0, 0]
+    cells = merge_all(logits.permute(0, 2, 3, 1).reshape(24, 7, 1, 1)).view(2, 12, 3)
+    mean_of = cells.mean(1)
+    assert (mean_of[:, 2] > of_mean[:, 2]).all()
+    found = merge_all(logits)
+    torch.testing.assert_close(found[:, :2].flatten(2).mT, cells[:, :, :2])
+    torch.testing.assert_close(
+        found[:, 2].mean((1, 2)), 0.25 * mean_of[:, 2] + 0.75 * of_mean[:, 2]
+    )
 
 
 def test_other_of_a_teacher_that_knows_nothing_else_is_all_but_impossible() -> None:
@@ -136,8 +151,12 @@ def test_maps_hold_what_the_teacher_says_of_everything_else(
         square = resized(read_image(photos / key), InputSize(96, "bicubic"))[None]
         with torch.inference_mode():
             logits = teacher.logits_map(teacher.normalize(square))[0].double().numpy()
-        outside = np.delete(np.exp(logits), alone, axis=0).sum(axis=0) / np.sqrt(998)
-        expected = np.concatenate([logits[alone], np.log(outside)[None]])
+        outside = np.delete(logits, alone, axis=0)
+        mean = outside.mean(axis=(1, 2), keepdims=True)
+        weights = np.exp(mean) / np.exp(mean).sum()
+        tangent = np.log(np.exp(mean).sum()) + (weights * (outside - mean)).sum(axis=0)
+        merged = np.log(np.exp(outside).sum(axis=0)) / 4 + tangent * 3 / 4 - np.log(998) / 2
+        expected = np.concatenate([logits[alone], merged[None]])
         dense = file[key].dense(3)
         np.testing.assert_allclose(dense - dense[2], expected - expected[2], atol=2e-4)
     assert verify(file, photos, [teacher], 4).ok
