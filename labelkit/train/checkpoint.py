@@ -16,7 +16,7 @@ from labelkit.errors import TrainingError, first_line
 from labelkit.files import replace_file
 from labelkit.hierarchy import ClassList
 from labelkit.torch_files import TorchFileError, read_torch_file
-from labelkit.train.recipe import recipe_fields
+from labelkit.train.recipe import recipe_fields, with_defaults
 
 if TYPE_CHECKING:
     import os
@@ -158,15 +158,15 @@ class Checkpoint:
                 the tree, the label maps or the images have changed.
             ClassListMismatch: the class list has changed.
         """
-        fields = recipe_fields(recipe)
-        kind, now = self.recipe.get("labels.kind"), fields["labels.kind"]
+        fields, trained = recipe_fields(recipe), with_defaults(self.recipe)
+        kind, now = trained.get("labels.kind"), fields["labels.kind"]
         if kind != now:  # first, since its other fields differ too
             raise TrainingError(
                 f"{path.parent} holds a run with {kind} labels, the recipe has {now} labels. "
                 f"{START_AGAIN}"
             )
-        for name in sorted(fields.keys() | self.recipe.keys()):
-            before, now = self.recipe.get(name), fields.get(name)
+        for name in sorted(fields.keys() | trained.keys()):
+            before, now = trained.get(name), fields.get(name)
             if before != now:
                 raise TrainingError(
                     f"{path} was trained with {name} = {before!r}, the recipe has {now!r}. "

@@ -29,7 +29,8 @@ from labelkit.train.checkpoint import not_finite, read_checkpoint
 from labelkit.train.data import evaluation_transform, preprocessing
 from labelkit.train.evaluation import predict_logits
 from labelkit.train.loop import create_student
-from labelkit.train.recipe import HardLabels, Recipe, recipe_of_fields, without_dotdot
+from labelkit.train.recipe import Recipe, recipe_of_fields, without_dotdot
+from labelkit.train.recipe_labels import HardLabels
 from labelkit.train.run_folder import BEST, LAST
 from labelkit.train.student import read_student
 from labelkit.train.tasks import ranked_classes, validation_loss

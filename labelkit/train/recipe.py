@@ -6,162 +6,32 @@ import difflib
 import re
 import tomllib
 from pathlib import Path
-from typing import (
-    TYPE_CHECKING,
-    Annotated,
-    Any,
-    Literal,
-    TypeAlias,
-    cast,
-    get_args,
-    get_origin,
-)
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import msgspec
 
-from labelkit.data import TargetOptions
 from labelkit.errors import RecipeError
 from labelkit.files import decode_toml, read_utf8
+from labelkit.train.recipe_data import Data
+from labelkit.train.recipe_labels import Labels
+from labelkit.train.recipe_types import (
+    Count,
+    CountFromZero,
+    NotNegative,
+    Positive,
+    Section,
+    Seed,
+    Share,
+    Text,
+)
 from labelkit.wording import shown
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Mapping
 
-Positive = Annotated[float, msgspec.Meta(gt=0)]
-NotNegative = Annotated[float, msgspec.Meta(ge=0)]
-Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
-Smoothing = Annotated[float, msgspec.Meta(ge=0, lt=1)]
-Count = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
-CountFromZero = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
-Workers = Annotated[int, msgspec.Meta(ge=0, le=1024)]
-Seed = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-Side = Annotated[int, msgspec.Meta(ge=8, le=4096)]
-Text = Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]
-LevelWeights = Literal["paper", "uniform"] | tuple[float, ...]
 
-
-class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One table of the TOML file; paths are relative to the current directory."""
-
-
-class Data(_Section, frozen=True):
-    """The images and their augmentation.
-
-    Attributes:
-        train: folder with one folder of images per class.
-        val: the same, for the evaluation after each epoch.
-        coarsening: a file made by ``labelkit coarsen``: each folder then counts as its coarse
-            class.
-        image_size: side of the model's square input, in pixels.
-        crop_scale: smallest and largest area of a training crop, as a fraction of the image's.
-        crop_pct: in evaluation, ``image_size`` divided by the short side after resizing.
-        hflip: probability of mirroring a training crop.
-        workers: processes that read images; 0 reads in the training process. It does not change the
-            results.
-        unreadable: ``error`` checks the headers of all images before the first epoch, and names
-            those that cannot be read. ``skip`` decodes all images once, and leaves those out.
-    """
-
-    train: Text
-    val: Text
-    coarsening: Text | None = None
-    image_size: Side = 224
-    crop_scale: tuple[Share, Share] = (0.08, 1.0)
-    crop_pct: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.875
-    hflip: Share = 0.5
-    workers: Workers = 2
-    unreadable: Literal["error", "skip"] = "error"
-
-    def __post_init__(self) -> None:
-        low, high = self.crop_scale
-        if not 0 < low <= high:
-            raise ValueError(f"crop_scale is [{low}, {high}], expected 0 < smallest <= largest")
-
-
-class HardLabels(_Section, frozen=True, tag_field="kind", tag="hard"):
-    """Cross-entropy with the class of each image's folder; the train folders are the class list."""
-
-    label_smoothing: Smoothing = 0.0
-
-
-class SemanticSoftmaxLabels(_Section, frozen=True, tag_field="kind", tag="semantic-softmax"):
-    """One softmax per level of a tree; the class list is the tree's.
-
-    Attributes:
-        tree: a file made by ``labelkit build-tree``; it must contain the name of every folder.
-        label_smoothing: spread within each level.
-        level_weights: ``paper``, ``uniform``, or one number per level from the roots down.
-    """
-
-    tree: Text
-    label_smoothing: Smoothing = 0.0
-    level_weights: LevelWeights = "paper"
-
-
-class LabelMapLabels(_Section, frozen=True, tag_field="kind", tag="label-maps"):
-    """Soft targets pooled from label maps over each random crop; the class list is the file's.
-
-    With a tree, the loss is semantic softmax, and the class list is the tree's.
-
-    Attributes:
-        maps: a file made by ``labelkit relabel`` from the train folder.
-        label: of the crop or of the whole image, soft or only the strongest class; or the original
-            label. ``labelkit.data.TargetOptions`` describes each.
-        original: weight of the original label, from 0 to 1.
-        temperature: divides pooled logits, from 0.001 to 1000.
-        method: pool logits (``relabel``) or probabilities.
-        absent: the value of a class in cells that do not store it.
-        calibrated: apply the file's calibration, if it has one; true if not set.
-        other: what becomes of the probability of the teacher's classes outside the file's list, as
-            ``TargetOptions`` describes. With ``output``, the student's last output is *other*.
-        tree: a file made by ``labelkit build-tree``; it must contain every class of the maps.
-        level_weights: of the tree, as for ``SemanticSoftmaxLabels``.
-    """
-
-    maps: Text
-    label: str = "local-multi"
-    original: float = 0.0
-    temperature: float = 1.0
-    method: str = "relabel"
-    absent: str = "background"
-    # Not stored in checkpoints unless set, so that runs from before these fields resume.
-    calibrated: bool | msgspec.UnsetType = msgspec.UNSET
-    other: str | msgspec.UnsetType = msgspec.UNSET
-    tree: Text | msgspec.UnsetType = msgspec.UNSET
-    level_weights: LevelWeights | msgspec.UnsetType = msgspec.UNSET
-
-    def __post_init__(self) -> None:
-        self.options()
-        if self.level_weights is not msgspec.UNSET and self.tree is msgspec.UNSET:
-            raise ValueError("level_weights without a tree: set tree, or remove level_weights")
-        if self.other == "output" and self.tree is not msgspec.UNSET:
-            raise ValueError("other is output, but a tree has no such class: choose another value")
-
-    def options(self) -> TargetOptions:
-        """The same options, as ``LabelMapDataset`` takes them.
-
-        Raises:
-            ValueError: a value is out of range; the message names it.
-        """
-        # TargetOptions checks the words and lists the valid ones.
-        other = TargetOptions.other if self.other is msgspec.UNSET else self.other
-        label, method, absent, other = cast("Any", (self.label, self.method, self.absent, other))
-        return TargetOptions(
-            label=label,
-            original=self.original,
-            temperature=self.temperature,
-            method=method,
-            absent=absent,
-            calibrated=self.calibrated is not False,
-            other=other,
-        )
-
-
-Labels: TypeAlias = HardLabels | SemanticSoftmaxLabels | LabelMapLabels
-
-
-class Model(_Section, frozen=True):
+class Model(Section, frozen=True):
     """The student, ``timm.create_model(name, pretrained, **kwargs)``.
 
     Attributes:
@@ -172,10 +42,10 @@ class Model(_Section, frozen=True):
 
     name: Text
     pretrained: bool = False
-    kwargs: dict[str, object] = {}
+    kwargs: dict[str, object] = msgspec.field(default_factory=dict[str, object])
 
 
-class Optimizer(_Section, frozen=True):
+class Optimizer(Section, frozen=True):
     """``timm.optim.create_optimizer_v2(model, opt=name, ...)``.
 
     Attributes:
@@ -190,10 +60,10 @@ class Optimizer(_Section, frozen=True):
     lr: Positive
     weight_decay: NotNegative = 0.0
     momentum: Share = 0.9
-    kwargs: dict[str, object] = {}
+    kwargs: dict[str, object] = msgspec.field(default_factory=dict[str, object])
 
 
-class Schedule(_Section, frozen=True):
+class Schedule(Section, frozen=True):
     """``timm.scheduler.create_scheduler_v2(...)``, stepped after every update.
 
     Attributes:
@@ -210,10 +80,10 @@ class Schedule(_Section, frozen=True):
     warmup_epochs: CountFromZero = 0
     warmup_lr: NotNegative = 0.0
     min_lr: NotNegative = 0.0
-    kwargs: dict[str, object] = {}
+    kwargs: dict[str, object] = msgspec.field(default_factory=dict[str, object])
 
 
-class Run(_Section, frozen=True):
+class Run(Section, frozen=True):
     """How to run the training.
 
     Attributes:
@@ -231,7 +101,7 @@ class Run(_Section, frozen=True):
     precision: Literal["float32", "bfloat16"] = "float32"
 
 
-class Recipe(_Section, frozen=True):
+class Recipe(Section, frozen=True):
     """A whole recipe; the sections are the tables of its TOML file."""
 
     data: Data
@@ -256,6 +126,17 @@ def recipe_fields(recipe: Recipe) -> dict[str, object]:
         f"{table}.{name}": value for table, body in tables.items() for name, value in body.items()
     }
     return {name: value for name, value in fields.items() if name not in FREE_FIELDS}
+
+
+def with_defaults(fields: Mapping[str, object]) -> Mapping[str, object]:
+    """The fields of a checkpoint, and the defaults of those that came into recipes after it.
+
+    Fields that no recipe has are left as they are.
+    """
+    try:
+        return recipe_fields(recipe_of_fields(fields))
+    except ValueError:
+        return fields
 
 
 def recipe_of_fields(fields: Mapping[str, object]) -> Recipe:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, assert_never
 
-import msgspec
 import numpy as np
 from torch import nn
 
@@ -27,13 +26,12 @@ from labelkit.train.data import (
     open_folder,
 )
 from labelkit.train.evaluation import MeanLoss, Metric
-from labelkit.train.recipe import (
+from labelkit.train.recipe import Recipe, without_dotdot
+from labelkit.train.recipe_labels import (
     HardLabels,
     LabelMapLabels,
     Labels,
-    Recipe,
     SemanticSoftmaxLabels,
-    without_dotdot,
 )
 
 if TYPE_CHECKING:
@@ -140,7 +138,7 @@ def validation_loss(labels: Labels, tree: SemanticTree | None) -> nn.Module:
     """
     if tree is None or isinstance(labels, HardLabels):
         return nn.CrossEntropyLoss()
-    weights = "paper" if labels.level_weights is msgspec.UNSET else labels.level_weights
+    weights = labels.level_weights or "paper"
     try:
         return SemanticSoftmaxLoss(tree, level_weights=weights)
     except ValueError as error:
@@ -281,7 +279,7 @@ def _label_maps(
         calibrated=_is_calibrated(maps, labels.options()),
         other=len(train_set.classes) > len(maps.classes),
     )
-    if labels.tree is msgspec.UNSET:
+    if labels.tree is None:
         return task
     return _on_tree(task, labels, _load_tree(labels.tree, train), transforms[1])
 
@@ -304,7 +302,7 @@ def _on_tree(
             f"{', '.join(missing[:3])}{more}. {NEW_TREE}"
         )
     val_loss = validation_loss(labels, tree)
-    weights = "paper" if labels.level_weights is msgspec.UNSET else labels.level_weights
+    weights = labels.level_weights or "paper"
     return replace(
         task,
         classes=tree.classes,

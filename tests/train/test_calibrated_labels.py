@@ -75,5 +75,5 @@ def test_a_changed_calibration_is_refused_on_resuming(tmp_path: Path, photos: Pa
     save_maps(path, photos / "train", calibration=replace(CALIBRATION, compression=0.6))
     with pytest.raises(TrainingError, match=r"other labels for the same classes.*label-map file"):
         run(tmp_path, text)
-    with pytest.raises(TrainingError, match=r"labels\.calibrated = None, the recipe has False"):
+    with pytest.raises(TrainingError, match=r"labels\.calibrated = True, the recipe has False"):
         run(tmp_path, text, "labels.calibrated=false")

@@ -28,6 +28,7 @@ from labelkit.train import (
     read_recipe,
     train,
 )
+from labelkit.train.checkpoint import content_digest
 from tests.train.support import recipe_text, save_maps, save_tree
 
 if TYPE_CHECKING:
@@ -274,3 +275,16 @@ def test_a_changed_recipe_is_refused(tmp_path: Path, photos: Path) -> None:
     run(tmp_path, recipe_text(photos, epochs=1), "data.workers=1")
     with pytest.raises(TrainingError, match=r"optimizer\.lr = 0\.003, the recipe has 0\.1"):
         run(tmp_path, recipe_text(photos, epochs=1), "optimizer.lr=0.1")
+
+
+def test_a_checkpoint_from_before_a_field_resumes(tmp_path: Path, photos: Path) -> None:
+    """A field that the checkpoint lacks had its default, so only another value is refused."""
+    run(tmp_path, recipe_text(photos, epochs=1))
+    last = tmp_path / "run" / "last.pt"
+    content = torch.load(last, weights_only=True)
+    del content["recipe"]["data.hflip"], content["recipe"]["labels.label_smoothing"]
+    content["digest"] = content_digest(content)
+    torch.save(content, last)
+    run(tmp_path, recipe_text(photos, epochs=1))
+    with pytest.raises(TrainingError, match=r"data\.hflip = 0\.5, the recipe has 0\.1"):
+        run(tmp_path, recipe_text(photos, epochs=1), "data.hflip=0.1")

@@ -14,7 +14,7 @@ from labelkit.cli import run as run_command
 from labelkit.errors import RecipeError
 from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy
 from labelkit.train import read_recipe
-from labelkit.train.recipe import FREE_FIELDS, recipe_fields
+from labelkit.train.recipe import FREE_FIELDS, recipe_fields, with_defaults
 from tests.train.support import EDGES, recipe_text, save_maps, save_tree
 
 if TYPE_CHECKING:
@@ -167,13 +167,15 @@ def test_a_tree_must_have_every_class_of_the_label_maps(
     assert "labels: level_weights has 1 weights, expected 2" in error
 
 
-def test_a_checkpoint_holds_no_tree_that_the_recipe_does_not_name(recipe: Path) -> None:
-    """So a run that began before label maps took a tree resumes."""
+def test_fields_that_a_checkpoint_lacks_have_their_defaults(recipe: Path) -> None:
+    """So a run that began before label maps took a tree resumes; fields of no recipe stay."""
     read = read_recipe(recipe, ['labels={kind="label-maps", maps="m.h5"}'])
-    names = {name for name in recipe_fields(read) if name.startswith("labels.")}
-    assert names == {f"labels.{name}" for name in ("kind", "maps", *MAP_FIELDS)}
-    more = read_recipe(recipe, ['labels={kind="label-maps", maps="m.h5", tree="t.json"}'])
-    assert recipe_fields(more)["labels.tree"] == "t.json"
+    fields = recipe_fields(read)
+    late = ("tree", "level_weights", "calibrated", "other")
+    early = {name: value for name, value in fields.items() if name.split(".")[1] not in late}
+    assert len(early) == len(fields) - len(late)
+    assert with_defaults(early) == fields
+    assert with_defaults({**early, "run.colour": 3}) == {**early, "run.colour": 3}
 
 
 @pytest.mark.parametrize("change", LATE)

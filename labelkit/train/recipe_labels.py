@@ -1,0 +1,89 @@
+"""The kinds of labels of a recipe: the table ``[labels]``. Loads no tensors."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias, cast
+
+from labelkit.data import TargetOptions
+from labelkit.train.recipe_types import LevelWeights, Section, Smoothing, Text
+
+
+class HardLabels(Section, frozen=True, tag_field="kind", tag="hard"):
+    """Cross-entropy with the class of each image's folder; the train folders are the class list."""
+
+    label_smoothing: Smoothing = 0.0
+
+
+class SemanticSoftmaxLabels(Section, frozen=True, tag_field="kind", tag="semantic-softmax"):
+    """One softmax per level of a tree; the class list is the tree's.
+
+    Attributes:
+        tree: a file made by ``labelkit build-tree``; it must contain the name of every folder.
+        label_smoothing: spread within each level.
+        level_weights: ``paper``, ``uniform``, or one number per level from the roots down.
+    """
+
+    tree: Text
+    label_smoothing: Smoothing = 0.0
+    level_weights: LevelWeights = "paper"
+
+
+class LabelMapLabels(Section, frozen=True, tag_field="kind", tag="label-maps"):
+    """Soft targets pooled from label maps over each random crop; the class list is the file's.
+
+    With a tree, the loss is semantic softmax, and the class list is the tree's.
+
+    Attributes:
+        maps: a file made by ``labelkit relabel`` from the train folder.
+        label: of the crop or of the whole image, soft or only the strongest class; or the original
+            label. ``labelkit.data.TargetOptions`` describes each.
+        original: weight of the original label, from 0 to 1.
+        temperature: divides pooled logits, from 0.001 to 1000.
+        method: pool logits (``relabel``) or probabilities.
+        absent: the value of a class in cells that do not store it.
+        calibrated: apply the file's calibration, if it has one.
+        other: what becomes of the probability of the teacher's classes outside the file's list, as
+            ``TargetOptions`` describes. With ``output``, the student's last output is *other*.
+        tree: a file made by ``labelkit build-tree``; it must contain every class of the maps.
+        level_weights: of the tree, as for ``SemanticSoftmaxLabels``; ``paper`` by default.
+    """
+
+    maps: Text
+    label: str = "local-multi"
+    original: float = 0.0
+    temperature: float = 1.0
+    method: str = "relabel"
+    absent: str = "background"
+    calibrated: bool = True
+    other: str = "weight"
+    tree: Text | None = None
+    level_weights: LevelWeights | None = None
+
+    def __post_init__(self) -> None:
+        self.options()
+        if self.level_weights is not None and self.tree is None:
+            raise ValueError("level_weights without a tree: set tree, or remove level_weights")
+        if self.other == "output" and self.tree is not None:
+            raise ValueError("other is output, but a tree has no such class: choose another value")
+
+    def options(self) -> TargetOptions:
+        """The same options, as ``LabelMapDataset`` takes them.
+
+        Raises:
+            ValueError: a value is out of range; the message names it.
+        """
+        # TargetOptions checks the words and lists the valid ones.
+        words = (self.label, self.method, self.absent, self.other)
+        label, method, absent, other = cast("Any", words)
+        return TargetOptions(
+            label=label,
+            original=self.original,
+            temperature=self.temperature,
+            method=method,
+            absent=absent,
+            calibrated=self.calibrated,
+            other=other,
+        )
+
+
+Labels: TypeAlias = HardLabels | SemanticSoftmaxLabels | LabelMapLabels
