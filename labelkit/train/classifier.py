@@ -25,10 +25,10 @@ from labelkit.errors import (
 )
 from labelkit.hierarchy import ClassList, SemanticTree, class_names, load_coarsening
 from labelkit.teachers import find_card, load_teacher
+from labelkit.train.building import create_student
 from labelkit.train.checkpoint import not_finite, read_checkpoint
 from labelkit.train.data import evaluation_transform, preprocessing
 from labelkit.train.evaluation import predict_logits
-from labelkit.train.loop import create_student
 from labelkit.train.recipe import Recipe, recipe_of_fields, without_dotdot
 from labelkit.train.recipe_labels import HardLabels
 from labelkit.train.run_folder import BEST, LAST

@@ -1,0 +1,79 @@
+"""What can stop a run: the machine, a full disk, numbers that are not finite; what to do next."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from labelkit.errors import RecipeError, TrainingError, first_line, is_machine_failure
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from labelkit.train.recipe import Recipe
+
+
+@contextmanager
+def machine_failures(recipe: Recipe, done: Sequence[int]) -> Generator[None]:
+    """Explain what torch raises for a lack of memory or a killed worker, at any point."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_machine_failure(error):
+            raise
+        raise TrainingError(
+            f"training stopped ({first_line(error)}). {kept(done[-1])}: run the same command "
+            "again; if memory was short, with --set data.workers=0, or in a new folder (-o) with "
+            f"run.batch_size below {recipe.run.batch_size}"
+        ) from error
+
+
+def kept(done: int) -> str:
+    """What is on the disk after so many epochs."""
+    return f"The checkpoint of epoch {done} is kept" if done else "No epoch was finished"
+
+
+def diverged(epoch: int, problem: str) -> TrainingError:
+    """The error for numbers that are not finite; nothing of their epoch is saved."""
+    return TrainingError(
+        f"{problem}. {kept(epoch - 1)}. Lower optimizer.lr or set schedule.warmup_epochs, and use "
+        "another folder (-o)"
+    )
+
+
+def batch_of_one(recipe: Recipe) -> RecipeError:
+    """The error for batch norm that has one image to take a mean of."""
+    reason = "run.batch_size is 1" if recipe.run.batch_size == 1 else "there is one training image"
+    return RecipeError(
+        f"{recipe.model.name} has batch norm, which needs at least two images per update, but "
+        f"{reason}. Use run.batch_size of 2 or more, and as many images"
+    )
+
+
+@contextmanager
+def update_failures(table: str) -> Generator[None]:
+    """Explain what timm accepts when it builds something, and cannot use in an update."""
+    try:
+        yield
+    except Exception as error:
+        # An odd argument, or an odd state in a checkpoint, fails in any way.
+        if is_machine_failure(error):
+            raise
+        raise TrainingError(
+            f"the {table} failed in an update ({first_line(error)}). Correct {table}.kwargs in the "
+            "recipe; if the run was resumed, its last.pt may hold another state: delete it to "
+            "start again"
+        ) from error
+
+
+@contextmanager
+def save_failures(done: int) -> Generator[None]:
+    """Explain a full disk or a folder that is gone."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or first_line(error)
+        raise TrainingError(
+            f"cannot write {error.filename} ({reason}). {kept(done)}: free space on the disk or "
+            "fix the folder, then run the same command again"
+        ) from error
