@@ -37,8 +37,16 @@ class SoftTargetCrossEntropy(nn.Module):
     Sparse targets are never converted to dense ones, which halves the time of the loss over many
     thousands of classes; no gradient flows into them.
 
+    With smoothing e, a target t that sums to m becomes ``(1 - e) t + e m / C``.
+
+    Args:
+        label_smoothing: e, at least 0 and below 1.
+
+    Raises:
+        ValueError: the smoothing is out of range.
+
     Source: Yun et al. 2021 (arXiv 2101.05022), section 3; Hinton et al. 2015 (arXiv 1503.02531),
-    section 2, at temperature 1.
+    section 2, at temperature 1; Szegedy et al. 2016 (arXiv 1512.00567), section 7, for smoothing.
 
     >>> loss = SoftTargetCrossEntropy()
     >>> round(float(loss(torch.zeros(2, 4), torch.full((2, 4), 0.25))), 4)
@@ -49,8 +57,13 @@ class SoftTargetCrossEntropy(nn.Module):
     1.6437
     """
 
-    def __init__(self) -> None:
+    def __init__(self, label_smoothing: float = 0.0) -> None:
         super().__init__()
+        if not 0.0 <= label_smoothing < 1.0:
+            raise ValueError(
+                f"label_smoothing is {label_smoothing}, expected at least 0 and below 1"
+            )
+        self.label_smoothing = label_smoothing
         self._spoiled = SpoiledTargets()
 
     def forward(self, logits: Tensor, target: Tensor | SparseProbabilities) -> Tensor:
@@ -67,7 +80,7 @@ class SoftTargetCrossEntropy(nn.Module):
                 a sparse target on the CPU lists a class outside the C.
         """
         if isinstance(target, SparseProbabilities):
-            return sparse_cross_entropy(logits, target)
+            return sparse_cross_entropy(logits, self._smoothed(target, logits.shape[-1]))
         if logits.ndim not in {2, 4}:
             raise ValueError(
                 f"got {describe_shapes(logits=logits, target=target)}, expected (batch, classes) "
@@ -83,7 +96,17 @@ class SoftTargetCrossEntropy(nn.Module):
         dtype = torch.promote_types(torch.promote_types(logits.dtype, target.dtype), torch.float32)
         log_probability = logits.log_softmax(dim=1, dtype=dtype)
         predictions = logits.numel() // logits.shape[1]
-        return -(target.to(dtype) * log_probability).sum() / predictions
+        target = target.to(dtype)
+        if e := self.label_smoothing:
+            target = target * (1 - e) + target.sum(dim=1, keepdim=True) * (e / logits.shape[1])
+        return -(target * log_probability).sum() / predictions
+
+    def _smoothed(self, target: SparseProbabilities, classes: int) -> SparseProbabilities:
+        if not (e := self.label_smoothing):
+            return target
+        mass = target.excess.sum(dim=1) + target.rest * classes
+        rest = target.rest * (1 - e) + mass * (e / classes)
+        return SparseProbabilities(target.classes, target.excess * (1 - e), rest)
 
 
 def sparse_cross_entropy(logits: Tensor, target: SparseProbabilities) -> Tensor:

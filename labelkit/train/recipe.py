@@ -31,6 +31,31 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
+class Mix(Section, frozen=True):
+    """CutMix and MixUp of each batch, with any kind of labels; the names are timm's.
+
+    Attributes:
+        mixup: alpha of MixUp's Beta distribution; 0 for none. 0.2 to 1 are usual.
+        cutmix: the same for CutMix.
+        prob: probability of mixing a batch.
+        switch_prob: probability of CutMix for a mixed batch, if both are on.
+    """
+
+    mixup: NotNegative = 0.0
+    cutmix: NotNegative = 0.0
+    prob: Share = 1.0
+    switch_prob: Share = 0.5
+
+    def __post_init__(self) -> None:
+        if not self.on and (self.prob, self.switch_prob) != (1, 0.5):
+            raise ValueError("prob or switch_prob without mixup or cutmix: set one of these")
+
+    @property
+    def on(self) -> bool:
+        """Whether any batch is mixed."""
+        return self.mixup > 0 or self.cutmix > 0
+
+
 class Model(Section, frozen=True):
     """The student, ``timm.create_model(name, pretrained, **kwargs)``.
 
@@ -110,6 +135,7 @@ class Recipe(Section, frozen=True):
     optimizer: Optimizer
     schedule: Schedule
     run: Run
+    mix: Mix = Mix()
 
 
 FIELDS = "train/README.md describes the fields"

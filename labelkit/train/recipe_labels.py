@@ -46,6 +46,8 @@ class LabelMapLabels(Section, frozen=True, tag_field="kind", tag="label-maps"):
             ``TargetOptions`` describes. With ``output``, the student's last output is *other*.
         tree: a file made by ``labelkit build-tree``; it must contain every class of the maps.
         level_weights: of the tree, as for ``SemanticSoftmaxLabels``; ``paper`` by default.
+        label_smoothing: moves each target that far towards the uniform distribution; with a tree
+            within each level.
     """
 
     maps: Text
@@ -58,6 +60,7 @@ class LabelMapLabels(Section, frozen=True, tag_field="kind", tag="label-maps"):
     other: str = "weight"
     tree: Text | None = None
     level_weights: LevelWeights | None = None
+    label_smoothing: Smoothing = 0.0
 
     def __post_init__(self) -> None:
         self.options()

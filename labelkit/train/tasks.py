@@ -17,6 +17,7 @@ from labelkit.hierarchy import ClassList, Coarsening, SemanticTree, load_coarsen
 from labelkit.label_maps import LabelMapFile
 from labelkit.losses import SemanticSoftmaxLoss, SoftTargetCrossEntropy
 from labelkit.metrics import SemanticAccuracy, TopKAccuracy
+from labelkit.train.batch_mixing import BatchMixing
 from labelkit.train.checked_images import CheckedImages
 from labelkit.train.data import (
     FolderSamples,
@@ -37,6 +38,7 @@ from labelkit.train.recipe_labels import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from torch import Tensor
     from torchvision.datasets import ImageFolder
     from torchvision.transforms import v2
 
@@ -66,6 +68,7 @@ class Task:
         tree: the tree of semantic softmax, else None.
         calibrated: whether targets are calibrated; None if they are not from label maps.
         other: whether the last output is *other*, which is no class of the data.
+        mixing: CutMix and MixUp, or None.
     """
 
     classes: ClassList
@@ -78,6 +81,20 @@ class Task:
     tree: SemanticTree | None = None
     calibrated: bool | None = None
     other: bool = False
+    mixing: BatchMixing | None = None
+
+    def prepare(self, images: Tensor, target: Tensor, number: int) -> tuple[Tensor, Tensor]:
+        """A training batch as the student and ``loss`` get it.
+
+        Args:
+            images: (B, 3, S, S), on the student's device.
+            target: what ``train_set`` yields, on the same device.
+            number: of the update in the run, from 1; all randomness follows from it.
+
+        Returns:
+            The images, and what ``loss`` takes beside the student's logits for them.
+        """
+        return self.mixing(images, target, number) if self.mixing else (images, target)
 
     @property
     def measure(self) -> str:
@@ -164,6 +181,8 @@ def build_task(recipe: Recipe) -> Task:
     coarsening = _coarsen(recipe.data.coarsening, (train, val))
     images = CheckedImages.of(recipe, (train, val))
     task = _task(recipe, train, val, transforms, images)
+    if recipe.mix.on:
+        task = replace(task, mixing=BatchMixing(recipe.mix, recipe.run.seed, len(task.classes)))
     return replace(task, labels=task.labels + coarsening.digest) if coarsening else task
 
 
@@ -272,7 +291,7 @@ def _label_maps(
         train_set.classes,
         train_set,
         val_set,
-        loss=SoftTargetCrossEntropy(),
+        loss=SoftTargetCrossEntropy(labels.label_smoothing),
         val_loss=validation_loss(labels, None),
         images=images,
         labels=maps.digest,
@@ -307,7 +326,9 @@ def _on_tree(
         task,
         classes=tree.classes,
         val_set=FolderSamples(task.val_set.folder, tree.classes, transform, hint=NEW_TREE),
-        loss=SemanticSoftmaxLoss(tree, level_weights=weights, target_classes=task.classes),
+        loss=SemanticSoftmaxLoss(
+            tree, labels.label_smoothing, weights, target_classes=task.classes
+        ),
         val_loss=val_loss,
         labels=f"{task.labels} {tree.digest}",
         tree=tree,

@@ -1,0 +1,173 @@
+"""The loss of one batch, for every kind of labels, mixed and not, computed by hand.
+
+The oracle knows the folder of each image, and finds the proportions of a mixed batch in its pixels.
+It computes losses class by class in plain Python, from the formulas of the papers.
+"""
+
+from __future__ import annotations
+
+from math import exp, log
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+import torch
+
+from labelkit.train import build_task, read_recipe
+from tests.train.support import COLOURS, recipe_text, save_maps, save_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from labelkit.train import Task
+
+NAMES = tuple(COLOURS)  # the folders, in their order
+CHAINS = {"apple": ["apple", "thing"], "leaf": ["leaf", "thing"], "sky": ["sky"]}
+LEVELS = [["thing", "nothing"], ["sky", "leaf", "apple"]]  # sky is below nothing
+POSITIONS = (0, 24, 48, 1, 2, 25)  # in a folder of 24 images for each class
+MIXES = {
+    "none": [],
+    "mixup": ["mix.mixup=1.0"],
+    "cutmix": ["mix.cutmix=1.0"],
+    "both": ["mix.mixup=0.8", "mix.cutmix=1.0"],
+}
+Row = dict[str, float]
+
+
+class Step(NamedTuple):
+    """One batch: its task, its logits, its loss, and each image's share of each folder's images."""
+
+    task: Task
+    logits: Tensor
+    loss: float
+    shares: list[Row]
+
+
+@pytest.fixture
+def step(tmp_path: Path, photos: Path) -> Callable[..., Step]:
+    """One batch of six images with random logits."""
+
+    def make(labels: str, *changes: str) -> Step:
+        (tmp_path / "recipe.toml").write_text(recipe_text(photos, labels))
+        task = build_task(read_recipe(tmp_path / "recipe.toml", changes))
+        samples = [task.train_set[position] for position in POSITIONS]
+        images = torch.stack([image for image, _ in samples])
+        target = torch.stack([target for _, target in samples])
+        state = torch.get_rng_state()
+        mixed, prepared = task.prepare(images, target, 3)
+        assert torch.equal(torch.get_rng_state(), state)
+        generator = torch.Generator().manual_seed(0)
+        logits = torch.randn(len(images), len(task.classes), generator=generator)
+        return Step(task, logits, float(task.loss(logits, prepared)), shares_of(images, mixed))
+
+    return make
+
+
+def shares_of(images: Tensor, mixed: Tensor) -> list[Row]:
+    """How much of each folder's images each mixed image shows, from the pixels."""
+    folders = [NAMES[position // 24] for position in POSITIONS]
+    rows: list[Row] = []
+    for at, image in enumerate(mixed):
+        kept, other = images[at], images[at - 1]  # torchvision mixes neighbours
+        same = float((image == kept).all(0).float().mean())
+        both = (kept - other).flatten()
+        share = float((image - other).flatten() @ both / (both @ both)) if same < 0.01 else same
+        row = dict.fromkeys(NAMES, 0.0)
+        row[folders[at]] += share
+        row[folders[at - 1]] += 1 - share
+        rows.append(row)
+    return rows
+
+
+def log_softmax(values: dict[str, float]) -> Row:
+    total = sum(exp(value) for value in values.values())
+    return {name: value - log(total) for name, value in values.items()}
+
+
+def cross_entropy(target: Row, logits: Row, smoothing: float = 0.0) -> float:
+    """Of one image; the classes are those of the logits."""
+    found, mass = log_softmax(logits), sum(target.values())
+    smooth = {
+        name: (1 - smoothing) * target.get(name, 0.0) + smoothing * mass / len(found)
+        for name in found
+    }
+    return -sum(smooth[name] * found[name] for name in found)
+
+
+def mean(losses: Sequence[float]) -> float:
+    return sum(losses) / len(losses)
+
+
+def rows_of(step: Step) -> list[Row]:
+    """The logits of each image, by class."""
+    return [dict(zip(step.task.classes, row, strict=True)) for row in step.logits.tolist()]
+
+
+@pytest.mark.parametrize("mixing", MIXES)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_hard_labels(step: Callable[..., Step], mixing: str, smoothing: float) -> None:
+    done = step(f'kind = "hard"\nlabel_smoothing = {smoothing}', *MIXES[mixing])
+    expected = [
+        cross_entropy(target, row, smoothing)
+        for target, row in zip(done.shares, rows_of(done), strict=True)
+    ]
+    assert done.loss == pytest.approx(mean(expected), abs=1e-5)
+    assert any(0.01 < max(row.values()) < 0.99 for row in done.shares) == (mixing != "none")
+
+
+def level_losses(target: Row, logits: Row, smoothing: float) -> float:
+    """Semantic softmax of one image: both levels, with the paper's weights."""
+    above = {"apple": "thing", "leaf": "thing", "sky": "nothing"}
+    upper = dict.fromkeys(("thing", "nothing"), 0.0)
+    for name, share in target.items():
+        upper[above[name]] += share
+    total = 0.0
+    for names, chances, weight in zip(LEVELS, (upper, target), (1.0, 5 / 3), strict=True):
+        total += weight * cross_entropy(chances, {name: logits[name] for name in names}, smoothing)
+    return total
+
+
+@pytest.mark.parametrize("mixing", MIXES)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_semantic_softmax(
+    step: Callable[..., Step], tmp_path: Path, mixing: str, smoothing: float
+) -> None:
+    tree = save_tree(tmp_path / "tree.json")
+    labels = f'kind = "semantic-softmax"\ntree = "{tree}"\nlabel_smoothing = {smoothing}'
+    done = step(labels, *MIXES[mixing])
+    expected = [
+        level_losses(target, row, smoothing)
+        for target, row in zip(done.shares, rows_of(done), strict=True)
+    ]
+    assert done.loss == pytest.approx(mean(expected), abs=1e-5)
+
+
+def map_target(shares: Row, original: float, temperature: float) -> Row:
+    """Every cell of an image's map has the logit 6 for its class, and 0 for the two others."""
+    strong = exp(6 / temperature) / (exp(6 / temperature) + 2)
+    weak = (1 - strong) / 2
+    target = dict.fromkeys(NAMES, 0.0)
+    for shown, share in shares.items():
+        for name in NAMES:
+            soft = strong if name == shown else weak
+            target[name] += share * ((1 - original) * soft + original * (name == shown))
+    return target
+
+
+@pytest.mark.parametrize("mixing", MIXES)
+@pytest.mark.parametrize("on_tree", [False, True])
+def test_label_maps(
+    step: Callable[..., Step], photos: Path, tmp_path: Path, mixing: str, *, on_tree: bool
+) -> None:
+    maps = save_maps(tmp_path / "maps.h5", photos / "train")
+    tree = f'\ntree = "{save_tree(tmp_path / "tree.json")}"' if on_tree else ""
+    more = "original = 0.3\ntemperature = 2.0\nlabel_smoothing = 0.1"
+    done = step(f'kind = "label-maps"\nmaps = "{maps}"\n{more}{tree}', *MIXES[mixing])
+    loss = level_losses if on_tree else cross_entropy
+    expected = [
+        loss(map_target(shares, 0.3, 2.0), row, 0.1)
+        for shares, row in zip(done.shares, rows_of(done), strict=True)
+    ]
+    assert done.loss == pytest.approx(mean(expected), abs=1e-5)
