@@ -227,7 +227,7 @@ class _Run:
             recipe=recipe,
             task=task,
             device=device,
-            updater=Updater(recipe, device, student, task.loss, optimizer, schedule),
+            updater=Updater(recipe, device, student, task, optimizer, schedule),
             epochs=epochs,
             sampler=sampler,
             train_loader=train_loader,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from timm.scheduler.scheduler import Scheduler
 
     from labelkit.train.recipe import Recipe
+    from labelkit.train.tasks import Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +28,7 @@ class Updater:
         recipe: what is trained.
         device: the student's.
         student: maps images (B, 3, S, S) to logits.
-        loss: of logits and the batch's targets.
+        task: prepares a batch, and has the loss.
         optimizer: of the student's weights.
         schedule: of the optimizer's learning rate, stepped per update.
     """
@@ -35,7 +36,7 @@ class Updater:
     recipe: Recipe
     device: torch.device
     student: nn.Module
-    loss: nn.Module
+    task: Task
     optimizer: torch.optim.Optimizer
     schedule: Scheduler
 
@@ -49,14 +50,16 @@ class Updater:
 
         Args:
             images: the batch.
-            target: what ``loss`` takes.
+            target: what the train set yields.
             number: of this update in the run, from 1; the schedule follows it.
 
         Returns:
             The batch's loss, without gradient.
         """
         images = images.to(self.device, non_blocking=True, memory_format=torch.channels_last)
-        loss = self.loss(self._logits(images), target.to(self.device, non_blocking=True))
+        target = target.to(self.device, non_blocking=True)
+        images, target = self.task.prepare(images, target, number)
+        loss = self.task.loss(self._logits(images), target)
         self.optimizer.zero_grad()
         loss.backward()
         with update_failures("optimizer"):

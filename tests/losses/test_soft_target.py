@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given, strategies as st
 
 from labelkit.losses import SoftTargetCrossEntropy
+from labelkit.targets import SparseProbabilities
 from tests.oracles import semantic_losses as oracle
 
 
@@ -82,3 +83,16 @@ def test_the_mean_over_positions_equals_that_of_torch() -> None:
     logits, target = (each.view(2, 3, 4, 5).permute(0, 3, 1, 2) for each in (flat, target))
     loss = SoftTargetCrossEntropy()(logits, target)
     torch.testing.assert_close(loss, F.cross_entropy(logits, target))
+
+
+def test_smoothing_equals_torchs_and_keeps_the_sum_of_lighter_targets() -> None:
+    """A target that sums to less than 1 gets that much less of the uniform distribution."""
+    logits, target = torch.randn(4, 7), torch.randn(4, 7).softmax(1)
+    smoothed = SoftTargetCrossEntropy(label_smoothing=0.2)
+    expected = F.cross_entropy(logits, target, label_smoothing=0.2)
+    torch.testing.assert_close(smoothed(logits, target), expected)
+    torch.testing.assert_close(smoothed(logits, target * 0.4), expected * 0.4)
+    sparse = SparseProbabilities(torch.tensor([[2, 4]] * 4), torch.rand(4, 2), torch.rand(4))
+    torch.testing.assert_close(smoothed(logits, sparse), smoothed(logits, sparse.dense(7)))
+    with pytest.raises(ValueError, match="label_smoothing is 1, expected at least 0 and below 1"):
+        SoftTargetCrossEntropy(label_smoothing=1)

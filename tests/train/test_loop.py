@@ -162,6 +162,21 @@ def test_workers_change_nothing(tmp_path: Path, photos: Path) -> None:
     assert numbers(alone) == numbers(shared)
 
 
+def test_neither_workers_nor_interruptions_change_how_batches_are_mixed(
+    tmp_path: Path, photos: Path
+) -> None:
+    text = recipe_text(photos, epochs=2) + "[mix]\nmixup = 0.4\ncutmix = 1.0\nprob = 0.8\n"
+    whole = run(tmp_path, text, name="whole")
+    plain = run(tmp_path, text, "mix={}", name="plain")
+    assert numbers(plain) != numbers(whole)
+    recipe = read_recipe(
+        tmp_path / "recipe.toml", [f"run.output={tmp_path / 'parts'}", "data.workers=1"]
+    )
+    with pytest.raises(StoppedError):
+        train(recipe, on_event=stop_in_epoch_2)
+    assert numbers(train(recipe)) == numbers(whole)
+
+
 def test_another_seed_gives_other_results(tmp_path: Path, photos: Path) -> None:
     text = recipe_text(photos, epochs=1)
     first, second = (run(tmp_path, text, f"run.seed={seed}", name=str(seed)) for seed in (1, 2))
@@ -172,6 +187,11 @@ class StoppedError(Exception):
     """Represents anything that stops a run in the middle of an epoch."""
 
 
+def stop_in_epoch_2(event: Event) -> None:
+    if isinstance(event, StepRecord) and event.epoch == 2:
+        raise StoppedError
+
+
 def test_a_resumed_run_gives_the_results_of_an_uninterrupted_one(
     tmp_path: Path, photos: Path
 ) -> None:
@@ -179,13 +199,9 @@ def test_a_resumed_run_gives_the_results_of_an_uninterrupted_one(
     text = recipe_text(photos, epochs=3)
     whole = run(tmp_path, text, name="whole")
 
-    def stop(event: Event) -> None:
-        if isinstance(event, StepRecord) and event.epoch == 2:
-            raise StoppedError
-
     recipe = read_recipe(tmp_path / "recipe.toml", [f"run.output={tmp_path / 'parts'}"])
     with pytest.raises(StoppedError):
-        train(recipe, on_event=stop)
+        train(recipe, on_event=stop_in_epoch_2)
     events: list[Event] = []
     parts = train(recipe, on_event=events.append)
     assert isinstance(events[0], RunStarted)

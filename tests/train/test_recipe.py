@@ -33,7 +33,7 @@ def recipe(tmp_path: Path, photos: Path) -> Path:
 WRONG = {
     "run.batchsize=3": r"\[run\] has no field batchsize, only batch_size, .* mean batch_size\?$",
     "seed=3": r"the recipe has no field seed, only data, labels, model",
-    "runs.seed=3": r"the recipe has no field runs, only .*run\. Did you mean run\?$",
+    "runs.seed=3": r"the recipe has no field runs, only .*run.*\. Did you mean run\?$",
     "labels.maps=m.h5": r"\[labels\] has no field maps, only label_smoothing",
     "labels.kind=soft": r"labels.kind is 'soft', expected one of hard, semantic-softmax,",
     'labels={"x" = 1}': r"\[labels\] needs the field kind: one of hard, semantic-softmax, la",
@@ -58,6 +58,8 @@ WRONG = {
     'labels={kind="label-maps", maps="m", tree=""}': "tree is '', expected str of length >= 1",
     "data.train.deeper=1": r"cannot set data.train.deeper: train is not a table",
     "data=3": r"data is 3, expected object",
+    "mix.prob=0.5": "mix: prob or switch_prob without mixup or cutmix: set one of these",
+    "mix.cutmix=-1": r"mix.cutmix is -1, expected float >= 0",
 }
 
 
