@@ -24,4 +24,5 @@ from .predictions import (
     write_predictions as write_predictions,
 )
 from .recipe import Recipe as Recipe, read_recipe as read_recipe
-from .tasks import Task as Task, build_task as build_task
+from .task import Task as Task
+from .tasks import build_task as build_task

@@ -33,7 +33,7 @@ from labelkit.train.recipe import Recipe, recipe_of_fields, without_dotdot
 from labelkit.train.recipe_labels import HardLabels
 from labelkit.train.run_folder import BEST, LAST
 from labelkit.train.student import read_student
-from labelkit.train.tasks import ranked_classes, validation_loss
+from labelkit.train.validation import ranked_classes, validation_loss
 from labelkit.wording import summary
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from labelkit.train.predictions import predict_levels
 from labelkit.train.readable import full_batches, machine_failures, read_images
 from labelkit.train.reassessed import reassessed_labels
 from labelkit.train.recipe import without_dotdot
-from labelkit.train.tasks import validation_metrics
+from labelkit.train.validation import validation_metrics
 from labelkit.wording import counted, summary
 
 if TYPE_CHECKING:

@@ -54,7 +54,7 @@ from labelkit.train.run_folder import (
     require_own_folder,
 )
 from labelkit.train.student import save_student, save_timm_config
-from labelkit.train.tasks import Task, build_task
+from labelkit.train.tasks import build_task
 from labelkit.train.update import Updater
 from labelkit.wording import counted, summary
 
@@ -65,6 +65,7 @@ if TYPE_CHECKING:
 
     from labelkit.hierarchy import ClassList
     from labelkit.train.data import Batch
+    from labelkit.train.task import Task
 
 # Reading the loss waits for the device, so it is reported at most this often.
 REPORT_SECONDS = 0.25

@@ -19,7 +19,7 @@ from labelkit.train.recipe_types import (
     CountFromZero,
     NotNegative,
     Positive,
-    Section,
+    RecipeTable,
     Seed,
     Share,
     Text,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
-class Mix(Section, frozen=True):
+class Mix(RecipeTable, frozen=True):
     """CutMix and MixUp of each batch, with any kind of labels; the names are timm's.
 
     Attributes:
@@ -56,7 +56,7 @@ class Mix(Section, frozen=True):
         return self.mixup > 0 or self.cutmix > 0
 
 
-class Model(Section, frozen=True):
+class Model(RecipeTable, frozen=True):
     """The student, ``timm.create_model(name, pretrained, **kwargs)``.
 
     Attributes:
@@ -70,7 +70,7 @@ class Model(Section, frozen=True):
     kwargs: dict[str, object] = msgspec.field(default_factory=dict[str, object])
 
 
-class Optimizer(Section, frozen=True):
+class Optimizer(RecipeTable, frozen=True):
     """``timm.optim.create_optimizer_v2(model, opt=name, ...)``.
 
     Attributes:
@@ -88,7 +88,7 @@ class Optimizer(Section, frozen=True):
     kwargs: dict[str, object] = msgspec.field(default_factory=dict[str, object])
 
 
-class Schedule(Section, frozen=True):
+class Schedule(RecipeTable, frozen=True):
     """``timm.scheduler.create_scheduler_v2(...)``, stepped after every update.
 
     Attributes:
@@ -108,7 +108,7 @@ class Schedule(Section, frozen=True):
     kwargs: dict[str, object] = msgspec.field(default_factory=dict[str, object])
 
 
-class Run(Section, frozen=True):
+class Run(RecipeTable, frozen=True):
     """How to run the training.
 
     Attributes:
@@ -126,7 +126,7 @@ class Run(Section, frozen=True):
     precision: Literal["float32", "bfloat16"] = "float32"
 
 
-class Recipe(Section, frozen=True):
+class Recipe(RecipeTable, frozen=True):
     """A whole recipe; the sections are the tables of its TOML file."""
 
     data: Data

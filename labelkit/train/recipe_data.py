@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from labelkit.train.recipe_types import Section, Share, Side, Text, Workers
+from labelkit.train.recipe_types import RecipeTable, Share, Side, Text, Workers
 
 
-class Data(Section, frozen=True):
+class Data(RecipeTable, frozen=True):
     """The images and their augmentation.
 
     Attributes:

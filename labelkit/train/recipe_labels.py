@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any, TypeAlias, cast
 
 from labelkit.data import TargetOptions
-from labelkit.train.recipe_types import LevelWeights, Section, Smoothing, Text
+from labelkit.train.recipe_types import LevelWeights, RecipeTable, Smoothing, Text
 
 
-class HardLabels(Section, frozen=True, tag_field="kind", tag="hard"):
+class HardLabels(RecipeTable, frozen=True, tag_field="kind", tag="hard"):
     """Cross-entropy with the class of each image's folder; the train folders are the class list."""
 
     label_smoothing: Smoothing = 0.0
 
 
-class SemanticSoftmaxLabels(Section, frozen=True, tag_field="kind", tag="semantic-softmax"):
+class SemanticSoftmaxLabels(RecipeTable, frozen=True, tag_field="kind", tag="semantic-softmax"):
     """One softmax per level of a tree; the class list is the tree's.
 
     Attributes:
@@ -28,7 +28,7 @@ class SemanticSoftmaxLabels(Section, frozen=True, tag_field="kind", tag="semanti
     level_weights: LevelWeights = "paper"
 
 
-class LabelMapLabels(Section, frozen=True, tag_field="kind", tag="label-maps"):
+class LabelMapLabels(RecipeTable, frozen=True, tag_field="kind", tag="label-maps"):
     """Soft targets pooled from label maps over each random crop; the class list is the file's.
 
     With a tree, the loss is semantic softmax, and the class list is the tree's.

@@ -19,5 +19,5 @@ Text = Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]
 LevelWeights = Literal["paper", "uniform"] | tuple[float, ...]
 
 
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class RecipeTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One table of the TOML file; paths are relative to the current directory."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from timm.scheduler.scheduler import Scheduler
 
     from labelkit.train.recipe import Recipe
-    from labelkit.train.tasks import Task
+    from labelkit.train.task import Task
 
 
 @dataclass(frozen=True, eq=False)

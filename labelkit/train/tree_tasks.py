@@ -1,0 +1,56 @@
+"""The tasks of runs whose labels are classes of a tree."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from labelkit.errors import RecipeError
+from labelkit.hierarchy import SemanticTree
+from labelkit.losses import SemanticSoftmaxLoss
+from labelkit.train.data import FolderSamples
+from labelkit.train.recipe import without_dotdot
+from labelkit.train.task import Opened, Task
+from labelkit.train.validation import validation_loss
+
+if TYPE_CHECKING:
+    from labelkit.train.recipe_labels import SemanticSoftmaxLabels
+
+NEW_TREE = "Build the tree from a list that includes them: labelkit build-tree CLASSES -o TREE"
+
+
+def semantic_softmax_task(labels: SemanticSoftmaxLabels, opened: Opened) -> Task:
+    """The class of each image's folder, as a class of a tree.
+
+    Raises:
+        RecipeError: no such tree file, or the level weights do not fit.
+        TreeFileError: the tree file is damaged.
+        ClassListMismatch: a folder is not in the tree.
+    """
+    tree = load_tree(labels.tree, opened)
+    val_loss = validation_loss(labels, tree)
+    return Task(
+        tree.classes,
+        FolderSamples(opened.train, tree.classes, opened.transforms[0], hint=NEW_TREE),
+        FolderSamples(opened.val, tree.classes, opened.transforms[1], hint=NEW_TREE),
+        loss=SemanticSoftmaxLoss(tree, labels.label_smoothing, labels.level_weights),
+        val_loss=val_loss,
+        images=opened.images,
+        labels=tree.digest,
+        tree=tree,
+    )
+
+
+def load_tree(path: str, opened: Opened) -> SemanticTree:
+    """The tree that a recipe names.
+
+    Raises:
+        RecipeError: no such file.
+        TreeFileError: it is damaged.
+    """
+    try:
+        return SemanticTree.load(without_dotdot(path))
+    except FileNotFoundError:
+        raise RecipeError(
+            f"labels.tree: no such file: {path!r}. Make it with labelkit build-tree "
+            f"{opened.train.root} -o {path}"
+        ) from None
