@@ -57,6 +57,14 @@ def _notes(found: FolderAgreement, maps: Path, images: Path) -> Iterator[str]:
     if len(found.classes) > _SHOWN:
         yield f"and {len(found.classes) - _SHOWN:,} classes that agree more often; --json lists all"
     suspicious = [each for each in found.classes if each.suspicious]
+    near_chance = sum(each.near_chance for each in found.classes)
+    if 2 * near_chance > len(found.classes) > 1:
+        yield (
+            f"Warning: {near_chance:,} of {len(found.classes):,} classes are near chance, so look "
+            "at the settings before the images: is --size large enough for this teacher, and do "
+            "the class list and its names (--classes, --names) suit the folders?"
+        )
+        return
     yield from map(_warning, suspicious[:_WARNED])
     if len(suspicious) > _WARNED:
         others = ", ".join(_name(each.class_id) for each in suspicious[_WARNED:][:_SHOWN])

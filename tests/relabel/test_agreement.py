@@ -92,6 +92,16 @@ def test_a_class_that_the_maps_never_name_is_near_chance(tmp_path: Path) -> None
     assert "Warning: dog" not in screen
 
 
+def test_where_most_classes_are_near_chance_the_settings_are_named_and_no_image(
+    tmp_path: Path,
+) -> None:
+    wrong = {f"cat/{n}.jpg": DOG for n in range(9)} | {f"dog/{n}.jpg": CAT for n in range(9)}
+    screen = printed(write(tmp_path / "maps.h5", wrong), tmp_path)
+    assert "Warning: 2 of 2 classes are near chance" in screen
+    assert "--size" in screen
+    assert ".jpg" not in screen
+
+
 def test_maps_that_agree_give_no_warning(tmp_path: Path) -> None:
     screen = printed(write(tmp_path / "maps.h5", pets(fish=0)), tmp_path)
     assert "100 % of 20 images" in screen
