@@ -25,7 +25,7 @@ from labelkit.data import list_images, read_image
 from labelkit.data.other_share import share_out
 from labelkit.files import evenly_spaced
 from labelkit.hierarchy import ClassList
-from labelkit.label_maps import RecordCodec, log_zoom, pool
+from labelkit.label_maps import Calibration, RecordCodec, log_zoom, pool
 from labelkit.relabel import CalibrationSample, Settings
 from labelkit.relabel.batches import ImageBatch, resized
 from labelkit.relabel.calibrating import calibrate
@@ -37,7 +37,9 @@ TEMPERATURES = (0.7, 1.0, 1.5, 2.0)
 BANDS = {"all": (0, 1.01), "z < 0.45": (0, 0.45), "0.45-0.8": (0.45, 0.8), "z > 0.8": (0.8, 1.01)}
 
 
-def crops_of(root: Path, key: str, maker: MapMaker, count: int, calibration) -> tuple:
+def crops_of(
+    root: Path, key: str, maker: MapMaker, count: int, calibration: Calibration | None
+) -> tuple[np.ndarray, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Zooms (Z,), the teacher's log-probabilities (Z, C), logits plain and calibrated (Z, C)."""
     image = read_image(root / key)
     predictions = maker.predictions
@@ -64,7 +66,12 @@ def means(values: torch.Tensor, images: torch.Tensor) -> str:
     return f"{float(values.mean()):.3f} ± {float(error):.3f}"
 
 
-def print_temperatures(zooms, images, predicted, logits) -> None:
+def print_temperatures(
+    zooms: np.ndarray,
+    images: torch.Tensor,
+    predicted: torch.Tensor,
+    logits: dict[str, torch.Tensor],
+) -> None:
     """KL by zoom and temperature."""
     for name, values in logits.items():
         for temperature in TEMPERATURES:
@@ -77,7 +84,9 @@ def print_temperatures(zooms, images, predicted, logits) -> None:
             print(f"| {name}, T = {temperature:g} | {' | '.join(cells)} |")
 
 
-def print_choices(images, predicted, target, labels) -> None:
+def print_choices(
+    images: torch.Tensor, predicted: torch.Tensor, target: torch.Tensor, labels: torch.Tensor
+) -> None:
     """Total variation of each choice."""
     truth = predicted.exp()
     for choice in ("output", "weight", "label", "even", "drop"):
