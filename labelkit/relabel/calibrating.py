@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 # Where a fit starts, and stays if there are very few crops; measured (docs/decisions/0010).
 _SLOPE, _COMPRESSION, _PREFERENCE = 0.3, 0.8, 3.0
-_PRIOR_WEIGHT = 0.1  # as if so many images supported each of these
+_PRIOR_WEIGHT = 0.3  # as if so many images supported each of these
 _ITERATIONS = 100
 
 
