@@ -5,19 +5,19 @@ from .checkpoint import (
 )
 from .classifier import Classifier as Classifier, load_classifier as load_classifier
 from .evaluation import MeanLoss as MeanLoss, Metric as Metric, evaluate as evaluate
+from .events import (
+    Event as Event,
+    RunStarted as RunStarted,
+    StepRecord as StepRecord,
+    TrainingResult as TrainingResult,
+)
 from .folder_evaluation import (
     ClassAccuracy as ClassAccuracy,
     ConfusedPair as ConfusedPair,
     FolderEvaluation as FolderEvaluation,
     evaluate_folder as evaluate_folder,
 )
-from .loop import (
-    Event as Event,
-    RunStarted as RunStarted,
-    StepRecord as StepRecord,
-    TrainingResult as TrainingResult,
-    train as train,
-)
+from .loop import train as train
 from .predictions import (
     ImagePrediction as ImagePrediction,
     predict_folder as predict_folder,

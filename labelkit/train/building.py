@@ -87,12 +87,18 @@ def create_optimizer(settings: Optimizer, student: nn.Module) -> torch.optim.Opt
 
 
 def create_schedule(
-    settings: Schedule, optimizer: torch.optim.Optimizer, updates_per_epoch: int
+    settings: Schedule, optimizer: torch.optim.Optimizer, updates: int, images: int
 ) -> tuple[Scheduler, int]:
     """The timm schedule, stepped per update, and its number of epochs including cool-down.
 
     The learning rate is a function of the number of updates alone, so checkpoints need not store
     the schedule.
+
+    Args:
+        settings: the recipe's.
+        optimizer: whose learning rate it sets.
+        updates: per epoch.
+        images: per update.
 
     Raises:
         RecipeError: timm rejects its arguments.
@@ -101,12 +107,12 @@ def create_schedule(
         schedule, epochs = _scheduler.create_scheduler_v2(
             optimizer,
             sched=settings.name,
-            num_epochs=settings.epochs,
+            num_epochs=settings.whole_epochs(updates * images),
             warmup_epochs=settings.warmup_epochs,
             warmup_lr=settings.warmup_lr,
             min_lr=settings.min_lr,
             step_on_epochs=False,
-            updates_per_epoch=updates_per_epoch,
+            updates_per_epoch=updates,
             **settings.kwargs,
         )
     if schedule is None:

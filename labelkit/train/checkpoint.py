@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -98,6 +98,8 @@ class Checkpoint:
         records: all epochs so far.
         model: the student's ``state_dict``.
         optimizer: the optimizer's ``state_dict``.
+        ema: the ``state_dict`` of the student's moving average; empty without one.
+        scaler: the state of the loss's scaling for float16; empty in other precisions.
     """
 
     recipe: dict[str, object]
@@ -107,11 +109,28 @@ class Checkpoint:
     records: tuple[EpochRecord, ...]
     model: Mapping[str, Tensor]
     optimizer: Mapping[str, Any]
+    ema: Mapping[str, Tensor] = field(default_factory=dict[str, "Tensor"])
+    scaler: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @property
     def epoch(self) -> int:
         """The number of finished epochs."""
         return len(self.records)
+
+    @property
+    def state(self) -> dict[str, Mapping[str, Any]]:
+        """What ``Updater`` continues from."""
+        return {
+            "model": self.model,
+            "optimizer": self.optimizer,
+            "ema": self.ema,
+            "scaler": self.scaler,
+        }
+
+    @property
+    def evaluated(self) -> Mapping[str, Tensor]:
+        """The weights that were evaluated: the average, if there is one."""
+        return self.ema or self.model
 
     def save(self, path: Path) -> None:
         """Write the file atomically; ``torch.load(path, weights_only=True)`` reads it.
@@ -133,6 +152,8 @@ class Checkpoint:
             "records": msgspec.to_builtins(self.records),
             "model": dict(self.model),
             "optimizer": dict(self.optimizer),
+            "ema": dict(self.ema),
+            "scaler": dict(self.scaler),
         }
         content["digest"] = content_digest(content)
 
@@ -259,6 +280,9 @@ def _parse(content: dict[str, Any]) -> Checkpoint:
         records=records,
         model=content["model"],
         optimizer=content["optimizer"],
+        # Files from before these have none.
+        ema=content.get("ema", {}),
+        scaler=content.get("scaler", {}),
     )
 
 
@@ -266,7 +290,9 @@ def _require_finite(content: dict[str, Any], records: Sequence[EpochRecord]) -> 
     numbers = [
         value for record in records for value in (record.train_loss, *record.metrics.values())
     ]
-    if not all(map(math.isfinite, numbers)) or not_finite(content["model"]):
+    if not all(map(math.isfinite, numbers)) or any(
+        not_finite(content.get(name, {})) for name in ("model", "ema")
+    ):
         raise ValueError("its weights or metrics are not finite")
 
 

@@ -216,7 +216,7 @@ def _student(path: Path, device: torch.device, given: SemanticTree | None) -> Cl
         classes=saved.classes,
         transform=evaluation_transform(recipe.data.image_size, recipe.data.crop_pct, config),
         loss=validation_loss(recipe.labels, tree).to(device),
-        batch_size=recipe.run.batch_size,
+        batch_size=recipe.run.part_size,
         tree=tree,
         coarsening=recipe.data.coarsening,
         epoch=saved.epoch,
@@ -230,7 +230,9 @@ def _read_last(path: Path) -> _Saved:
         recipe = recipe_of_fields(checkpoint.recipe)
     except ValueError as error:
         raise TrainingError(f"{path} {OTHER_VERSION}: {first_line(error)}") from error
-    return _Saved(recipe, checkpoint.classes, checkpoint.model, checkpoint.epoch, checkpoint.labels)
+    return _Saved(
+        recipe, checkpoint.classes, checkpoint.evaluated, checkpoint.epoch, checkpoint.labels
+    )
 
 
 def _read_exported(path: Path) -> _Saved:

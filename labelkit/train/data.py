@@ -290,12 +290,13 @@ class SeededSamples(Dataset[Any]):
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            return FailedSample(_too_large(_image_name(self.samples, position)))
+            return FailedSample(_too_large(image_name(self.samples, position)))
         finally:
             generator.set_state(state)
 
 
-def _image_name(samples: Dataset[Batch], position: int) -> str:
+def image_name(samples: Dataset[Batch], position: int) -> str:
+    """The path or the key of a sample's image."""
     if isinstance(samples, FolderSamples):
         return samples.folder.samples[position][0]
     return samples.keys[position] if isinstance(samples, LabelMapDataset) else f"image {position}"

@@ -6,11 +6,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from labelkit.errors import RecipeError, TrainingError, first_line, is_machine_failure
+from labelkit.wording import printable
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from labelkit.train.recipe import Recipe
+
+_SHOWN = 20
 
 
 @contextmanager
@@ -33,20 +36,31 @@ def kept(done: int) -> str:
     return f"The checkpoint of epoch {done} is kept" if done else "No epoch was finished"
 
 
-def diverged(epoch: int, problem: str) -> TrainingError:
-    """The error for numbers that are not finite; nothing of their epoch is saved."""
+def diverged(epoch: int, problem: str, images: Sequence[str] = ()) -> TrainingError:
+    """The error for numbers that are not finite; nothing of their epoch is saved.
+
+    Args:
+        epoch: the one that is lost.
+        problem: what is not finite.
+        images: the keys of the batch's images, if it happened in one batch.
+    """
+    named = ", ".join(printable(key) for key in images[:_SHOWN])
+    more = f" and {len(images) - _SHOWN:,} more" if len(images) > _SHOWN else ""
+    batch = f". The batch's images: {named}{more}" if images else ""
     return TrainingError(
         f"{problem}. {kept(epoch - 1)}. Lower optimizer.lr or set schedule.warmup_epochs, and use "
-        "another folder (-o)"
+        f"another folder (-o){batch}"
     )
 
 
 def batch_of_one(recipe: Recipe) -> RecipeError:
     """The error for batch norm that has one image to take a mean of."""
-    reason = "run.batch_size is 1" if recipe.run.batch_size == 1 else "there is one training image"
+    run = recipe.run
+    reason = f"run.batch_size is {run.batch_size}" if run.part_size == 1 else "one image is left"
+    parts = f" in {run.accumulate} parts (run.accumulate)" if run.accumulate > 1 else ""
     return RecipeError(
-        f"{recipe.model.name} has batch norm, which needs at least two images per update, but "
-        f"{reason}. Use run.batch_size of 2 or more, and as many images"
+        f"{recipe.model.name} has batch norm, which needs at least two images at once, but {reason}"
+        f"{parts}. Use a larger run.batch_size and as many images, or fewer parts"
     )
 
 

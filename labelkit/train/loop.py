@@ -8,8 +8,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 import numpy as np
@@ -19,9 +20,6 @@ from labelkit.device import choose_device
 from labelkit.errors import TrainingError, first_line
 from labelkit.train.building import (
     check_model_name,
-    create_optimizer,
-    create_schedule,
-    create_student,
 )
 from labelkit.train.checkpoint import (
     START_AGAIN,
@@ -37,11 +35,14 @@ from labelkit.train.data import (
     Loader,
     UnreadableImage,
     WorkerFailed,
+    image_name,
     iterate_batches,
     make_loader,
     preprocessing,
 )
+from labelkit.train.epoch_loss import EpochLoss
 from labelkit.train.evaluation import NonFiniteLogits, evaluate
+from labelkit.train.events import Event, RunStarted, StepRecord, TrainingResult
 from labelkit.train.failures import diverged, kept, machine_failures, save_failures
 from labelkit.train.recipe import Recipe, recipe_fields, without_dotdot
 from labelkit.train.run_folder import (
@@ -63,89 +64,11 @@ if TYPE_CHECKING:
 
     from torch.utils.data import Dataset
 
-    from labelkit.hierarchy import ClassList
     from labelkit.train.data import Batch
     from labelkit.train.task import Task
 
 # Reading the loss waits for the device, so it is reported at most this often.
 REPORT_SECONDS = 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class RunStarted:
-    """Everything is loaded, and training starts.
-
-    Attributes:
-        classes: the class list of the student's outputs.
-        images: number of training and of evaluation images.
-        parameters: number of the student's weights.
-        epochs: number of epochs of the whole run.
-        done: number of epochs that a checkpoint already has.
-        device: the student's device.
-        data_classes: number of classes of the data, without the tree's inner nodes and *other*.
-        folders: number of classes that have a folder in the evaluation data.
-        measure: the metric that decides which epoch is best.
-        skipped: number of training and of evaluation images left out as unreadable.
-        calibrated: whether targets from label maps are calibrated; None without label maps.
-        other: whether the student's last output is *other*.
-    """
-
-    classes: ClassList
-    images: tuple[int, int]
-    parameters: int
-    epochs: int
-    done: int
-    device: str
-    data_classes: int
-    folders: int
-    measure: str
-    skipped: tuple[int, int] = (0, 0)
-    calibrated: bool | None = None
-    other: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class StepRecord:
-    """The progress of an epoch, a few times per second.
-
-    Attributes:
-        epoch: from 1.
-        step: updates done in this epoch.
-        steps: updates of a whole epoch.
-        loss: mean over this epoch's updates so far.
-        images_per_second: mean over this epoch so far.
-    """
-
-    epoch: int
-    step: int
-    steps: int
-    loss: float
-    images_per_second: float
-
-
-Event: TypeAlias = RunStarted | StepRecord | EpochRecord
-"""What a training run reports to ``on_event``."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingResult:
-    """A finished run.
-
-    Attributes:
-        output: the folder that holds the log and the checkpoints.
-        classes: the class list of the student's outputs.
-        inner: how many of these outputs are inner nodes of a tree, not classes of the data.
-        records: all epochs, including those before an interruption.
-        best: the epoch whose weights are in ``best.safetensors``.
-        measure: the metric that chose the best epoch.
-    """
-
-    output: Path
-    classes: ClassList
-    inner: int
-    records: tuple[EpochRecord, ...]
-    best: EpochRecord
-    measure: str
 
 
 def train(
@@ -198,7 +121,6 @@ class _Run:
     task: Task
     device: torch.device
     updater: Updater
-    epochs: int
     sampler: EpochSampler
     train_loader: Loader
     val_loader: Loader
@@ -206,33 +128,26 @@ class _Run:
     @classmethod
     def prepare(cls, recipe: Recipe, task: Task, device: torch.device) -> _Run:
         """Build the student, the optimizer, the schedule and the loaders."""
-        student = create_student(recipe, len(task.classes)).to(device)
-        # Channels last is 1.8 times as fast on a CPU, and the layout that GPUs' tensor cores use.
-        student = student.to(memory_format=torch.channels_last)
-        task.loss.to(device)
-        task.val_loss.to(device)
-        optimizer = create_optimizer(recipe.optimizer, student)
         sampler = EpochSampler(len(task.train_set), recipe.run.seed, shuffle=True)
         in_order = EpochSampler(len(task.val_set), recipe.run.seed, shuffle=False)
         # The targets are dense tensors: a recipe has no option for sparse ones.
         samples = cast("Dataset[Batch]", task.train_set)
         loader = partial(
             make_loader,
-            batch_size=recipe.run.batch_size,
             workers=recipe.data.workers,
             pin_memory=device.type == "cuda",
         )
-        train_loader = loader(samples, sampler)
-        schedule, epochs = create_schedule(recipe.schedule, optimizer, len(train_loader))
+        train_loader = loader(samples, sampler, batch_size=recipe.run.batch_size)
+        images = min(recipe.run.batch_size, sampler.count)
+        updater = Updater.build(recipe, task, device, len(train_loader), images)
         return cls(
             recipe=recipe,
             task=task,
             device=device,
-            updater=Updater(recipe, device, student, task, optimizer, schedule),
-            epochs=epochs,
+            updater=updater,
             sampler=sampler,
             train_loader=train_loader,
-            val_loader=loader(task.val_set, in_order),
+            val_loader=loader(task.val_set, in_order, batch_size=recipe.run.part_size),
         )
 
     def started(self, done: int) -> RunStarted:
@@ -241,7 +156,7 @@ class _Run:
             classes=self.task.classes,
             images=(len(self.task.train_set), len(self.task.val_set)),
             parameters=sum(weights.numel() for weights in self.updater.student.parameters()),
-            epochs=self.epochs,
+            epochs=self.updater.epochs,
             done=done,
             device=str(self.device),
             data_classes=len(self.task.classes) - self.task.inner - self.task.other,
@@ -267,7 +182,7 @@ class _Run:
             log = EpochLog(output / LOG, earlier)
             self.task.images.save(output / IMAGES)
         on_event(self.started(len(earlier)))
-        for epoch in range(len(earlier) + 1, self.epochs + 1):
+        for epoch in range(len(earlier) + 1, self.updater.epochs + 1):
             record = self.epoch(epoch, on_event)
             with save_failures(epoch - 1):
                 self.save(output, [*log.records, record])
@@ -287,8 +202,7 @@ class _Run:
             images=self.task.images.digest,
         )
         try:
-            self.updater.student.load_state_dict(checkpoint.model)
-            self.updater.optimizer.load_state_dict(dict(checkpoint.optimizer))
+            self.updater.load_state(checkpoint.state)
             best_record(checkpoint.records, self.task.measure)
         except Exception as error:
             # torch assumes a state of the right structure, and raises a dozen types of errors.
@@ -296,7 +210,6 @@ class _Run:
                 f"{path} does not fit the recipe with the installed timm ({first_line(error)}). "
                 f"{START_AGAIN}"
             ) from error
-        # The optimizer's state has the learning rate; the schedule needs only the update count.
         return checkpoint.records
 
     def epoch(self, epoch: int, on_event: Callable[[Event], object]) -> EpochRecord:
@@ -316,7 +229,7 @@ class _Run:
                 "such as a limit on file sizes or open files (ulimit -f, ulimit -n), full shared "
                 "memory (/dev/shm), or too little memory"
             ) from error
-        images = len(self.train_loader) * min(self.recipe.run.batch_size, self.sampler.count)
+        images = len(self.train_loader) * self.images_per_update
         return EpochRecord(
             epoch,
             loss,
@@ -335,7 +248,7 @@ class _Run:
         """
         ruined = NonFiniteLogits()
         observed = {**self.task.metrics(), "": ruined}
-        metrics = dict(evaluate(self.updater.student, iterate_batches(self.val_loader), observed))
+        metrics = dict(evaluate(self.updater.evaluated, iterate_batches(self.val_loader), observed))
         if count := int(metrics.pop("")):
             images = counted(count, "evaluation image", "evaluation images")
             raise diverged(epoch, f"the logits of {images} are not finite in epoch {epoch}")
@@ -355,7 +268,6 @@ class _Run:
     def save(self, output: Path, records: list[EpochRecord]) -> None:
         """Write the student and timm's config if this epoch is the best, then ``last.pt``."""
         recipe, measure = self.recipe, self.task.measure
-        weights = self.updater.student.state_dict()
         if best_record(records, measure) is records[-1]:
             facts = {
                 "model": recipe.model.name,
@@ -365,7 +277,7 @@ class _Run:
                 "labels": self.task.labels,
             }
             classes = self.task.classes
-            save_student(output / BEST, weights, classes, facts)
+            save_student(output / BEST, self.updater.evaluated.state_dict(), classes, facts)
             config = preprocessing(recipe.model.name)
             save_timm_config(output / CONFIG, self.updater.student, recipe, classes, config)
         Checkpoint(
@@ -374,8 +286,7 @@ class _Run:
             labels=self.task.labels,
             images=self.task.images.digest,
             records=tuple(records),
-            model=weights,
-            optimizer=self.updater.optimizer.state_dict(),
+            **self.updater.state(),
         ).save(output / LAST)
 
     def _train_epoch(self, epoch: int, on_event: Callable[[Event], object]) -> tuple[float, float]:
@@ -384,19 +295,33 @@ class _Run:
         # Dropout and similar layers use torch's global generators, seeded again for each epoch.
         state = np.random.SeedSequence([self.recipe.run.seed, epoch]).generate_state(1, np.uint64)
         torch.manual_seed(int(state[0]))
-        total = torch.zeros((), device=self.device)
-        steps, size = len(self.train_loader), self.recipe.run.batch_size
+        loss, steps = EpochLoss(self.device), len(self.train_loader)
         begin = reported = time.perf_counter()
         lr = 0.0
         for step, (images, target) in enumerate(iterate_batches(self.train_loader), start=1):
             lr = self.updater.lr
-            total += self.updater.update(images, target, (epoch - 1) * steps + step)
+            loss.add(self.updater.update(images, target, (epoch - 1) * steps + step))
             now = time.perf_counter()
             if now - reported >= REPORT_SECONDS or step == steps:
-                mean = float(total) / step
-                if not np.isfinite(mean):
-                    raise diverged(epoch, f"the loss is {mean} in epoch {epoch}, step {step}")
-                rate = min(size, self.sampler.count) * step / (now - begin)
-                on_event(StepRecord(epoch, step, steps, mean, rate))
+                self._require_finite_loss(epoch, loss)
+                rate = self.images_per_update * step / (now - begin)
+                on_event(StepRecord(epoch, step, steps, loss.mean(), rate))
                 reported = now
-        return float(total) / steps, lr
+        return loss.mean(), lr
+
+    @property
+    def images_per_update(self) -> int:
+        """The number of images in each batch: an epoch's last one, if shorter, is dropped."""
+        return min(self.recipe.run.batch_size, self.sampler.count)
+
+    def _require_finite_loss(self, epoch: int, loss: EpochLoss) -> None:
+        """Raise unless all losses so far are finite; the error names the batch's images."""
+        step = loss.diverged_at()
+        if step is None:
+            return
+        end = step * self.images_per_update
+        draws = islice(self.sampler, end - self.images_per_update, end)
+        samples = cast("Dataset[Batch]", self.task.train_set)
+        images = [image_name(samples, position) for position, _ in draws]
+        problem = f"the loss is {loss.mean()} in epoch {epoch}, step {step}"
+        raise diverged(epoch, problem, images)

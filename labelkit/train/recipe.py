@@ -6,7 +6,7 @@ import difflib
 import re
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 
@@ -62,11 +62,14 @@ class Model(RecipeTable, frozen=True):
     Attributes:
         name: of a timm model.
         pretrained: start from timm's weights for that name; the classifier is always new.
+        ema_decay: keep a moving average of the weights with this decay, such as 0.9999; it is what
+            is evaluated and exported. In update t the decay is at most t / (t + 10).
         kwargs: other arguments of the model, such as ``drop_rate`` or ``img_size``.
     """
 
     name: Text
     pretrained: bool = False
+    ema_decay: Annotated[float, msgspec.Meta(gt=0, lt=1)] | None = None
     kwargs: dict[str, object] = msgspec.field(default_factory=dict[str, object])
 
 
@@ -78,6 +81,9 @@ class Optimizer(RecipeTable, frozen=True):
         lr: the peak learning rate, for the recipe's batch size.
         weight_decay: not applied to biases and norms, as in timm.
         momentum: for optimizers that have one.
+        clip_grad: the largest norm of all gradients together; with ``agc``, of a unit's gradient
+            relative to its weights (Brock et al. 2021, arXiv 2102.06171).
+        clip_mode: ``norm`` or ``agc``, as in timm.
         kwargs: other arguments of the optimizer, such as ``betas``.
     """
 
@@ -85,6 +91,8 @@ class Optimizer(RecipeTable, frozen=True):
     lr: Positive
     weight_decay: NotNegative = 0.0
     momentum: Share = 0.9
+    clip_grad: Positive | None = None
+    clip_mode: Literal["norm", "agc"] = "norm"
     kwargs: dict[str, object] = msgspec.field(default_factory=dict[str, object])
 
 
@@ -94,18 +102,28 @@ class Schedule(RecipeTable, frozen=True):
     Attributes:
         name: the shape of the learning rate's decay.
         epochs: passes over the train folder, including warm-up.
+        images: instead of ``epochs``: train for the fewest whole epochs with so many images.
         warmup_epochs: epochs in which the learning rate rises.
         warmup_lr: the learning rate at the start of the warm-up.
         min_lr: the learning rate at the end.
         kwargs: other arguments of the schedule, such as ``decay_rate``.
     """
 
-    epochs: Count
+    epochs: Count | None = None
+    images: Annotated[int, msgspec.Meta(ge=1, le=2**62)] | None = None
     name: Literal["cosine", "tanh", "step", "multistep", "poly"] = "cosine"
     warmup_epochs: CountFromZero = 0
     warmup_lr: NotNegative = 0.0
     min_lr: NotNegative = 0.0
     kwargs: dict[str, object] = msgspec.field(default_factory=dict[str, object])
+
+    def __post_init__(self) -> None:
+        if (self.epochs is None) == (self.images is None):
+            raise ValueError("set one of epochs and images")
+
+    def whole_epochs(self, images: int) -> int:
+        """The number of epochs, of so many images each."""
+        return self.epochs or -(-(self.images or 0) // images)
 
 
 class Run(RecipeTable, frozen=True):
@@ -113,17 +131,35 @@ class Run(RecipeTable, frozen=True):
 
     Attributes:
         batch_size: images per update.
+        accumulate: number of parts of a batch whose gradients are added up, to save memory.
         seed: of the weights, the order, the crops and dropout.
         output: folder for the log and the checkpoints; ``runs/<the recipe's name>`` by default.
         device: ``auto``, which is a GPU if there is one, or a torch device.
-        precision: ``bfloat16`` runs the forward pass under autocast.
+        precision: ``bfloat16`` and ``float16`` run the forward pass under autocast; ``float16``
+            also scales the loss.
+        channels_last: the memory layout of weights and images; faster on almost all devices.
+        compile: compile the student's forward and backward pass with ``torch.compile``.
     """
 
     batch_size: Count
     seed: Seed = 0
     output: str = ""
     device: Text = "auto"
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    accumulate: Count = 1
+    channels_last: bool = True
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        if self.accumulate > self.batch_size:
+            raise ValueError(
+                f"accumulate is {self.accumulate}, expected at most batch_size, {self.batch_size}"
+            )
+
+    @property
+    def part_size(self) -> int:
+        """The largest number of images that the student gets at once."""
+        return -(-self.batch_size // self.accumulate)
 
 
 class Recipe(RecipeTable, frozen=True):
@@ -142,7 +178,12 @@ FIELDS = "train/README.md describes the fields"
 
 # Fields that do not change what a run computes, and so may change when it resumes.
 # A checkpoint knows its images: it does not matter why others were left out.
-FREE_FIELDS = frozenset({"data.workers", "data.unreadable", "run.device", "run.output"})
+FREE_FIELDS = frozenset(
+    {
+        *("data.workers", "data.unreadable", "run.output"),
+        *("run.device", "run.channels_last", "run.compile"),  # these change only the rounding
+    }
+)
 
 
 def recipe_fields(recipe: Recipe) -> dict[str, object]:
@@ -257,7 +298,7 @@ def _explain(tables: _Tables, message: str) -> str:
     if problem.startswith("Invalid enum value"):
         return f"{place} is {shown(_at(tables, place))}, expected {_choices(tables, place)}"
     if problem.startswith("Expected"):
-        expected = re.sub(r", got .*", "", problem).replace("`", "").lower()
+        expected = re.sub(r", got .*| \| null|`", "", problem).lower()
         return f"{place} is {shown(_at(tables, place))}, {expected}"
     return f"{place}: {problem}"
 
