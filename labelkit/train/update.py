@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import timm.models
 import timm.utils
 import torch
 from torch import Tensor, nn
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
     from labelkit.train.recipe import Recipe
     from labelkit.train.task import Task
 
-# timm's package exports these without declaring it to type checkers.
-_timm: Any = timm.utils
+# timm's packages export these without declaring it to type checkers.
+_utils: Any = timm.utils
+_models: Any = timm.models
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +102,7 @@ class Updater:
             # At first a short average, as in TensorFlow: its weight is at most t / (t + 10).
             average=None
             if decay is None
-            else _timm.ModelEmaV3(
+            else _utils.ModelEmaV3(
                 student, decay, use_warmup=True, warmup_gamma=10.0, warmup_power=1.0
             ),
         )
@@ -179,8 +181,8 @@ class Updater:
             return
         self.scaler.unscale_(self.optimizer)
         # As in timm: adaptive clipping leaves out the classifier.
-        weights = _timm.model_parameters(self.student, exclude_head=mode == "agc")
-        _timm.dispatch_clip_grad(weights, limit, mode)
+        weights = _models.model_parameters(self.student, exclude_head=mode == "agc")
+        _utils.dispatch_clip_grad(weights, limit, mode)
 
     def _logits(self, images: Tensor) -> Tensor:
         precision = self.recipe.run.precision

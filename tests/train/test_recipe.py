@@ -51,7 +51,7 @@ WRONG = {
     "data.crop_scale=[0.5, 0.1]": r"data: crop_scale is \[0.5, 0.1\], expected 0 < smallest",
     "data.crop_scale=[0.5, 'a']": r"data.crop_scale\[1\] is 'a', expected float",
     "schedule.name=plateau": r"schedule.name is 'plateau', expected one of cosine, tanh, step, mul",
-    "run.precision=half": r"run.precision is 'half', expected one of float32, bfloat16$",
+    "run.precision=half": r"run.precision is 'half', expected one of float32, bfloat16, float16$",
     "labels.level_weights=papre": r"labels.level_weights is 'papre', expected paper, uniform or",
     'labels={kind="label-maps", maps="m", level_weights="paper"}': "weights without a tree: set",
     'labels={kind="label-maps", maps="m", tree="t", level_weights="a"}': "'a', expected paper,",
