@@ -159,6 +159,8 @@ def _start_lines(event: RunStarted) -> Iterator[str]:
         )
     if event.calibrated is not None:
         yield f"Targets: from label maps, {'calibrated' if event.calibrated else 'not calibrated'}"
+    if event.study and str(event.study):
+        yield f"Labels: {event.study}"
     if any(event.skipped):
         yield (
             f"Left out as unreadable: {event.skipped[0]:,} training images, {event.skipped[1]:,} "
@@ -180,6 +182,8 @@ def _epoch_line(record: EpochRecord, epochs: int) -> str:
 
 def _next_steps(result: TrainingResult) -> Iterator[str]:
     """What each file is for, and how to load the student."""
+    if str(result.study):
+        yield f"Labels: {result.study}"
     weights = result.output / "best.safetensors"
     yield f"{weights}: the epoch with the best {result.measure}; class list in its metadata"
     yield f"{result.output / 'last.pt'}: to resume from; {result.output / 'log.jsonl'}: every epoch"

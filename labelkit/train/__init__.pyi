@@ -17,6 +17,7 @@ from .folder_evaluation import (
     FolderEvaluation as FolderEvaluation,
     evaluate_folder as evaluate_folder,
 )
+from .label_study import LabelStudy as LabelStudy
 from .loop import train as train
 from .predictions import (
     ImagePrediction as ImagePrediction,

@@ -17,7 +17,7 @@ from labelkit import __version__
 from labelkit.data import open_image
 from labelkit.errors import DatasetError, first_line, is_out_of_memory
 from labelkit.files import decode_json, replace_file
-from labelkit.train.data import UnreadableImage, leave_out, open_folder
+from labelkit.train.data import UnreadableImage, leave_out
 from labelkit.train.run_folder import IMAGES
 from labelkit.wording import printable
 
@@ -109,18 +109,18 @@ class CheckedImages:
     Attributes:
         report: what the check found.
         skipped: number of training and of evaluation images that are left out.
-        digest: of the names of all images that are used, of both folders.
-        roots: the two folders.
+        digest: of the names of all images that are used, of all folders.
+        paths: all images, whether used or not.
     """
 
     report: ImageReport
     skipped: tuple[int, int]
     digest: str
-    roots: tuple[str, str]
+    paths: tuple[str, ...]
 
     @classmethod
-    def of(cls, recipe: Recipe, folders: tuple[ImageFolder, ImageFolder]) -> CheckedImages:
-        """Check the images of the training and the evaluation folder, once each.
+    def of(cls, recipe: Recipe, folders: Sequence[ImageFolder]) -> CheckedImages:
+        """Check the images of the training and the evaluation folder, and of others, once each.
 
         With ``data.unreadable = "skip"``, unreadable images are removed from the folders.
 
@@ -128,8 +128,9 @@ class CheckedImages:
             DatasetError: images cannot be read; the message names them.
         """
         skip = recipe.data.unreadable == "skip"
+        paths = _paths(folders)
         report = check_images(
-            _paths(folders),
+            paths,
             "pixels" if skip else "header",
             workers=recipe.data.workers,
             known=Path(recipe.run.output, IMAGES),
@@ -143,11 +144,10 @@ class CheckedImages:
         before = [len(folder.samples) for folder in folders]
         for folder in folders:
             leave_out(folder, faults)
-        train, val = (
+        train, val, *more = (
             count - len(folder.samples) for count, folder in zip(before, folders, strict=True)
         )
-        roots = (str(folders[0].root), str(folders[1].root))
-        return cls(report, (train, val), _names_digest(folders), roots)
+        return cls(report, (train + sum(more), val), _names_digest(folders), tuple(paths))
 
     def save(self, path: Path) -> None:
         """Write the report, so that a resumed run need not check again.
@@ -163,8 +163,7 @@ class CheckedImages:
 
     def explained(self, error: UnreadableImage, workers: int) -> DatasetError:
         """The error for an image that failed in training, with all others that would fail later."""
-        folders = [open_folder(root, "") for root in self.roots]
-        faults = check_images(_paths(folders), "pixels", workers=workers).unreadable
+        faults = check_images(self.paths, "pixels", workers=workers).unreadable
         used = {path: fault for path, fault in faults.items() if path not in self.report.unreadable}
         return unreadable_images(used, REMEDY) if used else error
 

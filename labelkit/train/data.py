@@ -30,6 +30,7 @@ from labelkit.errors import (
     is_out_of_memory,
 )
 from labelkit.hierarchy import ClassList
+from labelkit.train.joined_maps import JoinedMaps
 from labelkit.train.recipe import without_dotdot
 
 if TYPE_CHECKING:
@@ -265,7 +266,7 @@ class SeededSamples(Dataset[Any]):
 
     def __getitems__(self, draws: Sequence[Draw]) -> Sequence[Batch | FailedSample]:
         """The samples of one batch, as torch's loader requests them; targets are made together."""
-        if not isinstance(self.samples, LabelMapDataset):
+        if not isinstance(self.samples, LabelMapDataset | JoinedMaps):
             return [self[draw] for draw in draws]
         crops = [self._seeded(self.samples.draw, draw) for draw in draws]
         failures = [crop for crop in crops if isinstance(crop, FailedSample)]
@@ -299,7 +300,8 @@ def image_name(samples: Dataset[Batch], position: int) -> str:
     """The path or the key of a sample's image."""
     if isinstance(samples, FolderSamples):
         return samples.folder.samples[position][0]
-    return samples.keys[position] if isinstance(samples, LabelMapDataset) else f"image {position}"
+    joined = isinstance(samples, LabelMapDataset | JoinedMaps)
+    return samples.keys[position] if joined else f"image {position}"
 
 
 def _too_large(name: str) -> DatasetError:

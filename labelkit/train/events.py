@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from labelkit.hierarchy import ClassList
+    from labelkit.train.label_study import LabelStudy
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class RunStarted:
         skipped: number of training and of evaluation images left out as unreadable.
         calibrated: whether targets from label maps are calibrated; None without label maps.
         other: whether the student's last output is *other*.
+        study: how many training images have a label, and how many of these are wrong on purpose.
     """
 
     classes: ClassList
@@ -44,6 +46,7 @@ class RunStarted:
     skipped: tuple[int, int] = (0, 0)
     calibrated: bool | None = None
     other: bool = False
+    study: LabelStudy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,7 @@ class TrainingResult:
         records: all epochs, including those before an interruption.
         best: the epoch whose weights are in ``best.safetensors``.
         measure: the metric that chose the best epoch.
+        study: how many training images have a label, and how many of these are wrong on purpose.
     """
 
     output: Path
@@ -88,3 +92,4 @@ class TrainingResult:
     records: tuple[EpochRecord, ...]
     best: EpochRecord
     measure: str
+    study: LabelStudy

@@ -110,6 +110,7 @@ def train(
         records=tuple(records),
         best=best_record(records, run.task.measure),
         measure=run.task.measure,
+        study=run.task.study,
     )
 
 
@@ -165,6 +166,7 @@ class _Run:
             skipped=self.task.images.skipped,
             calibrated=self.task.calibrated,
             other=self.task.other,
+            study=self.task.study,
         )
 
     def all_epochs(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 import msgspec
 
-from labelkit.train.recipe_types import RecipeTable, Share, Side, Text, Workers
+from labelkit.train.recipe_types import Count, RecipeTable, Seed, Share, Side, Text, Workers
 
 
 class Data(RecipeTable, frozen=True):
@@ -25,6 +26,11 @@ class Data(RecipeTable, frozen=True):
             results.
         unreadable: ``error`` checks the headers of all images before the first epoch, and names
             those that cannot be read. ``skip`` decodes all images once, and leaves those out.
+        labels: how many training images keep their label, the same number in each class: a share
+            of all images, such as ``"10%"``, or a number per class; None for all.
+        labels_seed: of the choice of these images, and of the wrong labels.
+        noise: share of the labels that are replaced by wrong ones.
+        unlabelled: folder of more training images, at any depth, for label maps.
     """
 
     train: Text
@@ -36,8 +42,33 @@ class Data(RecipeTable, frozen=True):
     hflip: Share = 0.5
     workers: Workers = 2
     unreadable: Literal["error", "skip"] = "error"
+    labels: Text | Count | None = None
+    labels_seed: Seed = 0
+    noise: Share = 0.0
+    unlabelled: Text | None = None
 
     def __post_init__(self) -> None:
         low, high = self.crop_scale
         if not 0 < low <= high:
             raise ValueError(f"crop_scale is [{low}, {high}], expected 0 < smallest <= largest")
+        if isinstance(self.labels, str) and not 0 < _percent(self.labels) <= 100:
+            raise ValueError(
+                f'labels is {self.labels!r}, expected a share such as "10%", or a number of images '
+                "per class"
+            )
+
+    def labels_per_class(self, images: int, classes: int) -> int | None:
+        """How many images of each class keep their label, at least 1; None for all."""
+        if isinstance(self.labels, str):
+            return max(1, round(_percent(self.labels) / 100 * images / classes))
+        return self.labels
+
+
+def _percent(text: str) -> float:
+    """The number before a percent sign; 0 if it is none.
+
+    >>> _percent("2.5 %"), _percent("ten")
+    (2.5, 0.0)
+    """
+    found = re.fullmatch(r"(\d{1,3}(?:\.\d{1,9})?) ?%", text.strip())
+    return float(found[1]) if found else 0.0

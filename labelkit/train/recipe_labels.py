@@ -48,6 +48,8 @@ class LabelMapLabels(RecipeTable, frozen=True, tag_field="kind", tag="label-maps
         level_weights: of the tree, as for ``SemanticSoftmaxLabels``; ``paper`` by default.
         label_smoothing: moves each target that far towards the uniform distribution; with a tree
             within each level.
+        unlabelled_maps: a file made by ``labelkit relabel`` from ``data.unlabelled``, over the same
+            classes; it may be the same file, if that was made from a folder above both.
     """
 
     maps: Text
@@ -61,6 +63,7 @@ class LabelMapLabels(RecipeTable, frozen=True, tag_field="kind", tag="label-maps
     tree: Text | None = None
     level_weights: LevelWeights | None = None
     label_smoothing: Smoothing = 0.0
+    unlabelled_maps: Text | None = None
 
     def __post_init__(self) -> None:
         self.options()
@@ -90,3 +93,8 @@ class LabelMapLabels(RecipeTable, frozen=True, tag_field="kind", tag="label-maps
 
 
 Labels: TypeAlias = HardLabels | SemanticSoftmaxLabels | LabelMapLabels
+
+
+def kind_of(labels: Labels) -> str:
+    """The field ``kind`` of the table."""
+    return str(labels.__struct_config__.tag)

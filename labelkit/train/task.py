@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from labelkit.train.checked_images import CheckedImages
     from labelkit.train.data import FolderSamples
     from labelkit.train.evaluation import Metric
+    from labelkit.train.joined_maps import JoinedMaps
+    from labelkit.train.label_study import LabelStudy
+    from labelkit.train.unlabelled import UnlabelledImages
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,12 +35,16 @@ class Opened:
         val: the evaluation images.
         transforms: of training and of evaluation.
         images: what the check of all images found.
+        study: which training images have a label, and how many of these are wrong.
+        unlabelled: more training images, which have none.
     """
 
     train: ImageFolder
     val: ImageFolder
     transforms: tuple[v2.Transform, v2.Transform]
     images: CheckedImages
+    study: LabelStudy
+    unlabelled: UnlabelledImages | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +59,7 @@ class Task:
         loss: of logits (B, C) and the batch's targets.
         val_loss: of logits (B, C) and class indices (B,), without smoothing.
         images: what the check of all images found.
+        study: which training images have a label, and how many of these are wrong.
         labels: the digests of the tree or label maps that give the labels, and of the coarsening;
             empty for hard labels.
         tree: the tree of semantic softmax, else None.
@@ -61,11 +69,12 @@ class Task:
     """
 
     classes: ClassList
-    train_set: FolderSamples | LabelMapDataset
+    train_set: FolderSamples | LabelMapDataset | JoinedMaps
     val_set: FolderSamples
     loss: nn.Module
     val_loss: nn.Module
     images: CheckedImages
+    study: LabelStudy
     labels: str = ""
     tree: SemanticTree | None = None
     calibrated: bool | None = None

@@ -18,11 +18,18 @@ from labelkit.train.data import (
     make_transforms,
     open_folder,
 )
+from labelkit.train.label_study import LabelStudy, keep
 from labelkit.train.map_task import label_map_task
 from labelkit.train.recipe import Recipe, without_dotdot
-from labelkit.train.recipe_labels import HardLabels, LabelMapLabels, SemanticSoftmaxLabels
+from labelkit.train.recipe_labels import (
+    HardLabels,
+    LabelMapLabels,
+    SemanticSoftmaxLabels,
+    kind_of,
+)
 from labelkit.train.task import Opened, Task
 from labelkit.train.tree_tasks import semantic_softmax_task
+from labelkit.train.unlabelled import UnlabelledImages, open_unlabelled
 from labelkit.train.validation import validation_loss
 
 if TYPE_CHECKING:
@@ -50,8 +57,12 @@ def build_task(recipe: Recipe) -> Task:
     train = open_folder(recipe.data.train, "data.train")
     val = open_folder(recipe.data.val, "data.val")
     coarsening = _coarsen(recipe.data.coarsening, (train, val))
-    images = CheckedImages.of(recipe, (train, val))
-    task = _task(recipe, Opened(train, val, transforms, images))
+    more = _open_unlabelled(recipe)
+    images = CheckedImages.of(recipe, (train, val, more) if more else (train, val))
+    study = LabelStudy.of(recipe.data, train)
+    if study.partial and not isinstance(recipe.labels, LabelMapLabels):
+        keep(train, study.labelled)
+    task = _task(recipe, Opened(train, val, transforms, images, study, more))
     if recipe.mix.on:
         task = replace(task, mixing=BatchMixing(recipe.mix, recipe.run.seed, len(task.classes)))
     return replace(task, labels=task.labels + coarsening.digest) if coarsening else task
@@ -67,6 +78,25 @@ def _task(recipe: Recipe, opened: Opened) -> Task:
             return label_map_task(labels, opened)
         case _:
             assert_never(recipe.labels)
+
+
+def _open_unlabelled(recipe: Recipe) -> UnlabelledImages | None:
+    path = recipe.data.unlabelled
+    if path is None:
+        if isinstance(recipe.labels, LabelMapLabels) and recipe.labels.unlabelled_maps:
+            raise RecipeError("labels.unlabelled_maps without data.unlabelled: set both, or none")
+        return None
+    if not isinstance(recipe.labels, LabelMapLabels):
+        raise RecipeError(
+            "data.unlabelled: only label maps can teach these images, and labels.kind is "
+            f'{kind_of(recipe.labels)!r}. Set kind = "label-maps", or remove data.unlabelled'
+        )
+    if recipe.labels.unlabelled_maps is None:
+        raise RecipeError(
+            "data.unlabelled needs label maps: labelkit relabel "
+            f"{path} --classes {recipe.data.train} -o MAPS, and set labels.unlabelled_maps to MAPS"
+        )
+    return open_unlabelled(path)
 
 
 def _coarsen(path: str | None, folders: Iterable[ImageFolder]) -> Coarsening | None:
@@ -95,4 +125,5 @@ def _hard(labels: HardLabels, opened: Opened) -> Task:
         loss=nn.CrossEntropyLoss(label_smoothing=labels.label_smoothing),
         val_loss=validation_loss(labels, None),
         images=opened.images,
+        study=opened.study,
     )

@@ -35,6 +35,7 @@ def semantic_softmax_task(labels: SemanticSoftmaxLabels, opened: Opened) -> Task
         loss=SemanticSoftmaxLoss(tree, labels.label_smoothing, labels.level_weights),
         val_loss=val_loss,
         images=opened.images,
+        study=opened.study,
         labels=tree.digest,
         tree=tree,
     )
