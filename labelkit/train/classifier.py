@@ -27,12 +27,12 @@ from labelkit.hierarchy import ClassList, SemanticTree, class_names, load_coarse
 from labelkit.teachers import find_card, load_teacher
 from labelkit.train.building import create_student
 from labelkit.train.checkpoint import not_finite, read_checkpoint
-from labelkit.train.data import evaluation_transform, preprocessing
 from labelkit.train.evaluation import predict_logits
 from labelkit.train.recipe import Recipe, recipe_of_fields, without_dotdot
 from labelkit.train.recipe_labels import HardLabels
 from labelkit.train.run_folder import BEST, LAST
 from labelkit.train.student import read_student
+from labelkit.train.transforms import evaluation_transform, preprocessing
 from labelkit.train.validation import ranked_classes, validation_loss
 from labelkit.wording import summary
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import signal
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias, TypeVar, cast
 
@@ -18,7 +19,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_worker_info
-from torchvision.transforms import InterpolationMode, v2
 
 from labelkit.data import ClassFolders, LabelMapDataset, PackedBatch, read_image
 from labelkit.errors import (
@@ -34,12 +34,13 @@ from labelkit.train.joined_maps import JoinedMaps
 from labelkit.train.recipe import without_dotdot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
+    from numpy.typing import NDArray
     from torchvision.datasets import ImageFolder
+    from torchvision.transforms import v2
 
     from labelkit.hierarchy import Coarsening
-    from labelkit.train.recipe import Data
 
 Draw: TypeAlias = tuple[int, int]
 Batch: TypeAlias = tuple[Tensor, Tensor]
@@ -162,50 +163,6 @@ class FolderSamples(Dataset[tuple[Tensor, Tensor]]):
         return self.transform(load_image(path)), torch.tensor(self.targets[folder])
 
 
-def preprocessing(model_name: str) -> Mapping[str, Any]:
-    """``mean``, ``std`` and ``interpolation`` of a timm model."""
-    import timm
-    from timm.data.config import resolve_data_config
-
-    known = timm.get_pretrained_cfg(model_name)
-    return resolve_data_config(pretrained_cfg=known.to_dict() if known else {})
-
-
-def make_transforms(data: Data, model_name: str) -> tuple[v2.Transform, v2.Transform]:
-    """A random pipeline for training, a fixed one for evaluation; both return floats (3, S, S).
-
-    Mean, standard deviation and interpolation are those of the timm model.
-    """
-    config = preprocessing(model_name)
-    size = data.image_size
-    interpolation = InterpolationMode(config["interpolation"])
-    crop = v2.RandomResizedCrop(
-        size, scale=data.crop_scale, interpolation=interpolation, antialias=True
-    )
-    training = [v2.ToImage(), crop, v2.RandomHorizontalFlip(data.hflip), *_to_floats(config)]
-    return v2.Compose(training), evaluation_transform(size, data.crop_pct, config)
-
-
-def evaluation_transform(size: int, crop_pct: float, config: Mapping[str, Any]) -> v2.Transform:
-    """Resize, crop the centre and normalise: the one pipeline for evaluation and prediction.
-
-    Args:
-        size: side of the model's square input, in pixels.
-        crop_pct: ``size`` divided by the short side after resizing.
-        config: ``mean``, ``std`` and ``interpolation``.
-    """
-    interpolation = InterpolationMode(config["interpolation"])
-    resize = v2.Resize(round(size / crop_pct), interpolation=interpolation, antialias=True)
-    return v2.Compose([v2.ToImage(), resize, v2.CenterCrop(size), *_to_floats(config)])
-
-
-def _to_floats(config: Mapping[str, Any]) -> list[v2.Transform]:
-    return [
-        v2.ToDtype(torch.float32, scale=True),
-        v2.Normalize(list(config["mean"]), list(config["std"])),
-    ]
-
-
 @dataclass(frozen=True, slots=True)
 class FailedSample:
     """Why a sample could not be made: a value, since torch turns a worker's exception into text."""
@@ -232,15 +189,22 @@ class EpochSampler(Sampler[Draw]):
     """(position, random seed) of every sample, in an order that follows from (seed, epoch).
 
     Args:
-        count: number of samples in the data set.
+        count: number of samples in the data set, and of draws in an epoch.
         seed: the run's seed.
         shuffle: False keeps the order of the data set.
+        repeats: how often an epoch shows each of its images, cropped anew; it shows that many times
+            fewer images (Hoffer et al. 2020, arXiv 1901.09335).
+        apart: draws from an image to its next repetition.
     """
 
-    def __init__(self, count: int, seed: int, *, shuffle: bool) -> None:
+    def __init__(
+        self, count: int, seed: int, *, shuffle: bool, repeats: int = 1, apart: int = 1
+    ) -> None:
         self.count = count
         self.seed = seed
         self.shuffle = shuffle
+        self.repeats = repeats
+        self.apart = apart
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -248,11 +212,17 @@ class EpochSampler(Sampler[Draw]):
 
     def __iter__(self) -> Iterator[Draw]:
         order, draws = np.random.SeedSequence([self.seed, self.epoch]).spawn(2)
-        positions = range(self.count)
+        positions = np.arange(self.count)
         if self.shuffle:
-            positions = np.random.default_rng(order).permutation(self.count).tolist()
-        seeds = draws.generate_state(self.count, np.uint64).tolist()
-        return ((position, seeds[position]) for position in positions)
+            positions = np.random.default_rng(order).permutation(self.count)
+        seeds = draws.generate_state(self.count * self.repeats, np.uint64)
+        return islice(self._draws(positions, seeds.reshape(self.repeats, -1)), self.count)
+
+    def _draws(self, positions: NDArray[np.int64], seeds: NDArray[Any]) -> Iterator[Draw]:
+        for start in range(0, self.count, self.apart):
+            group = positions[start : start + self.apart]
+            for again in seeds:
+                yield from zip(group.tolist(), again[group].tolist(), strict=True)
 
 
 class SeededSamples(Dataset[Any]):

@@ -38,7 +38,6 @@ from labelkit.train.data import (
     image_name,
     iterate_batches,
     make_loader,
-    preprocessing,
 )
 from labelkit.train.epoch_loss import EpochLoss
 from labelkit.train.evaluation import NonFiniteLogits, evaluate
@@ -56,6 +55,7 @@ from labelkit.train.run_folder import (
 )
 from labelkit.train.student import save_student, save_timm_config
 from labelkit.train.tasks import build_task
+from labelkit.train.transforms import preprocessing
 from labelkit.train.update import Updater
 from labelkit.wording import counted, summary
 
@@ -129,7 +129,15 @@ class _Run:
     @classmethod
     def prepare(cls, recipe: Recipe, task: Task, device: torch.device) -> _Run:
         """Build the student, the optimizer, the schedule and the loaders."""
-        sampler = EpochSampler(len(task.train_set), recipe.run.seed, shuffle=True)
+        repeats = recipe.data.repeats
+        sampler = EpochSampler(
+            len(task.train_set),
+            recipe.run.seed,
+            shuffle=True,
+            repeats=repeats,
+            # A batch has all repetitions of an image, and few next to each other, for mixing.
+            apart=max(1, recipe.run.batch_size // repeats),
+        )
         in_order = EpochSampler(len(task.val_set), recipe.run.seed, shuffle=False)
         # The targets are dense tensors: a recipe has no option for sparse ones.
         samples = cast("Dataset[Batch]", task.train_set)

@@ -64,6 +64,8 @@ def _train_sets(
 ) -> list[LabelMapDataset]:
     """All training images: those without a label have targets from their maps alone."""
     options, study, transform = labels.options(), opened.study, opened.transforms[0]
+    # A target of the whole image is the same wherever an augmentation shifts the crop.
+    untraced = "refuse" if options.label.startswith("local") else "ignore"
     if study.partial or opened.unlabelled:
         _require_maps_alone(labels)
     parts: list[tuple[Any, LabelMapFile, TargetOptions]] = []
@@ -76,7 +78,10 @@ def _train_sets(
     if opened.unlabelled and labels.unlabelled_maps:
         more = _more_maps(labels.unlabelled_maps, maps, opened.unlabelled, opened)
         parts.append((opened.unlabelled, more, replace(options, original=0.0)))
-    return [LabelMapDataset(images, file, transform, options=each) for images, file, each in parts]
+    return [
+        LabelMapDataset(images, file, transform, options=each, untraced=untraced)
+        for images, file, each in parts
+    ]
 
 
 def _require_maps_alone(labels: LabelMapLabels) -> None:

@@ -9,6 +9,8 @@ import msgspec
 
 from labelkit.train.recipe_types import Count, RecipeTable, Seed, Share, Side, Text, Workers
 
+AUGMENTS = ("3-augment", "randaugment", "trivialaugment", "autoaugment")
+
 
 class Data(RecipeTable, frozen=True):
     """The images and their augmentation.
@@ -22,6 +24,11 @@ class Data(RecipeTable, frozen=True):
         crop_scale: smallest and largest area of a training crop, as a fraction of the image's.
         crop_pct: in evaluation, ``image_size`` divided by the short side after resizing.
         hflip: probability of mirroring a training crop.
+        augment: automatic augmentation after the crop: ``3-augment``, which only changes colours;
+            torchvision's ``randaugment``, ``trivialaugment`` or ``autoaugment``; or timm's
+            RandAugment, such as ``rand-m9-mstd0.5-inc1``.
+        erasing: probability of filling a rectangle of a training crop with noise.
+        repeats: how often an epoch shows each of its images; it then shows so many times fewer.
         workers: processes that read images; 0 reads in the training process. It does not change the
             results.
         unreadable: ``error`` checks the headers of all images before the first epoch, and names
@@ -40,6 +47,9 @@ class Data(RecipeTable, frozen=True):
     crop_scale: tuple[Share, Share] = (0.08, 1.0)
     crop_pct: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.875
     hflip: Share = 0.5
+    augment: Text | None = None
+    erasing: Share = 0.0
+    repeats: Count = 1
     workers: Workers = 2
     unreadable: Literal["error", "skip"] = "error"
     labels: Text | Count | None = None
@@ -51,6 +61,11 @@ class Data(RecipeTable, frozen=True):
         low, high = self.crop_scale
         if not 0 < low <= high:
             raise ValueError(f"crop_scale is [{low}, {high}], expected 0 < smallest <= largest")
+        if self.augment and not (self.augment in AUGMENTS or self.augment.startswith("rand-")):
+            raise ValueError(
+                f"augment is {self.augment!r}, expected one of {', '.join(AUGMENTS)}, or timm's "
+                "RandAugment, such as rand-m9-mstd0.5-inc1"
+            )
         if isinstance(self.labels, str) and not 0 < _percent(self.labels) <= 100:
             raise ValueError(
                 f'labels is {self.labels!r}, expected a share such as "10%", or a number of images '

@@ -9,13 +9,13 @@ from torch import nn
 
 from labelkit.errors import ClassListError, RecipeError
 from labelkit.hierarchy import Coarsening, load_coarsening
+from labelkit.train.augmentation import COLOUR_ONLY
 from labelkit.train.batch_mixing import BatchMixing
 from labelkit.train.checked_images import CheckedImages
 from labelkit.train.data import (
     FolderSamples,
     coarsen_folder,
     folder_classes,
-    make_transforms,
     open_folder,
 )
 from labelkit.train.label_study import LabelStudy, keep
@@ -28,6 +28,7 @@ from labelkit.train.recipe_labels import (
     kind_of,
 )
 from labelkit.train.task import Opened, Task
+from labelkit.train.transforms import make_transforms
 from labelkit.train.tree_tasks import semantic_softmax_task
 from labelkit.train.unlabelled import UnlabelledImages, open_unlabelled
 from labelkit.train.validation import validation_loss
@@ -53,6 +54,7 @@ def build_task(recipe: Recipe) -> Task:
         CoarseningFileError: the coarsening is damaged.
         LabelMapError: the label-map file is damaged, or an image is missing from it.
     """
+    _require_followed(recipe)
     transforms = make_transforms(recipe.data, recipe.model.name)
     train = open_folder(recipe.data.train, "data.train")
     val = open_folder(recipe.data.val, "data.val")
@@ -78,6 +80,18 @@ def _task(recipe: Recipe, opened: Opened) -> Task:
             return label_map_task(labels, opened)
         case _:
             assert_never(recipe.labels)
+
+
+def _require_followed(recipe: Recipe) -> None:
+    """Refuse an augmentation that shifts crops whose target depends on what they show."""
+    labels, name = recipe.labels, recipe.data.augment
+    local = isinstance(labels, LabelMapLabels) and labels.label.startswith("local")
+    if local and name and name != COLOUR_ONLY:
+        raise RecipeError(
+            f"data.augment is {name}, which rotates, shears and shifts crops and keeps no record "
+            "of it, so label maps would be pooled over another part of the image. Use "
+            f'{COLOUR_ONLY}, which only changes colours, or labels.label = "global-multi"'
+        )
 
 
 def _open_unlabelled(recipe: Recipe) -> UnlabelledImages | None:
