@@ -40,8 +40,8 @@ class TargetOptions:
             classes that belong to none of the file's. ``label`` gives it to the image's original
             label, ``even`` to all classes alike, ``output`` to one more class: the target then has
             C + 1 columns, and the student needs as many outputs. ``weight`` leaves it out, so that
-            the target sums to less than 1 and the crop counts less in the loss. ``drop`` shares it
-            out in proportion, as if the teacher knew no other classes.
+            the target sums to less than 1 and the crop counts less in the loss. ``drop``, the
+            default, shares it out in proportion, as if the teacher knew no other classes.
         tokens: rows and columns (h, w) of a student's last feature map: adds a second target with
             one distribution per position; None for one target.
 
@@ -58,7 +58,7 @@ class TargetOptions:
     method: Method = "relabel"
     absent: Absent = "background"
     calibrated: bool = True
-    other: Other = "weight"
+    other: Other = "drop"
     tokens: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:

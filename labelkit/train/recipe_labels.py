@@ -59,7 +59,7 @@ class LabelMapLabels(RecipeTable, frozen=True, tag_field="kind", tag="label-maps
     method: str = "relabel"
     absent: str = "background"
     calibrated: bool = True
-    other: str = "weight"
+    other: str = "drop"
     tree: Text | None = None
     level_weights: LevelWeights | None = None
     label_smoothing: Smoothing = 0.0

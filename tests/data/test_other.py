@@ -121,8 +121,10 @@ def test_a_crop_of_which_nothing_is_known_weighs_nothing(photos, tmp_path):
     folder = ImageFolder(photos[0])
     options = {"temperature": 0.01}
     full = LabelMapDataset(folder, maps, CENTRE, options=TargetOptions(other="output", **options))
-    weighed = LabelMapDataset(folder, maps, CENTRE, options=TargetOptions(**options))
-    dropped = LabelMapDataset(folder, maps, CENTRE, options=TargetOptions(other="drop", **options))
+    weighed = LabelMapDataset(
+        folder, maps, CENTRE, options=TargetOptions(other="weight", **options)
+    )
+    dropped = LabelMapDataset(folder, maps, CENTRE, options=TargetOptions(**options))
     for position in range(4):
         outside = float(full[position][1][C])
         assert weighed[position][1].sum() == pytest.approx(1 - outside, abs=1e-6)
@@ -153,7 +155,8 @@ def test_giving_it_to_the_label_needs_labels(photos, maps):
     folder = ImageFolder(photos[0])
     with pytest.raises(ClassListMismatch, match="or choose options that need no original labels"):
         LabelMapDataset(folder, maps, CENTRE, options=options, classes=["things", "cars"])
-    assert LabelMapDataset(folder, maps, CENTRE, classes=["things", "cars"])[0][1].sum() < 1
+    unknown = LabelMapDataset(folder, maps, CENTRE, classes=["things", "cars"])
+    assert unknown[0][1].sum() == pytest.approx(1)
 
 
 @pytest.mark.parametrize("missing", ["output", "weight"])
@@ -190,9 +193,9 @@ def test_mixers_mix_such_targets(photos, maps, other):
 
 def test_weighted_targets_scale_the_loss_and_its_gradient(photos, maps):
     """The mean is over all samples, so a sample counts by the probability of its classes."""
-    dataset = LabelMapDataset(ImageFolder(photos[0]), maps, CENTRE)
-    dropped = LabelMapDataset(
-        ImageFolder(photos[0]), maps, CENTRE, options=TargetOptions(other="drop")
+    dropped = LabelMapDataset(ImageFolder(photos[0]), maps, CENTRE)
+    dataset = LabelMapDataset(
+        ImageFolder(photos[0]), maps, CENTRE, options=TargetOptions(other="weight")
     )
     target = torch.stack([dataset[at][1] for at in range(4)])
     whole = torch.stack([dropped[at][1] for at in range(4)])
@@ -209,11 +212,13 @@ def test_weighted_targets_scale_the_loss_and_its_gradient(photos, maps):
 
 
 def test_a_crop_outside_the_image_knows_nothing(maps):
-    """All C + 1 outputs are equally probable, so C of C + 1 remain."""
+    """All C + 1 outputs are equally probable; ``weight`` keeps C of C + 1."""
     from labelkit.data.targets import CropTargets
     from labelkit.label_maps import LabelMapFile
 
     outside = [CropBox(1.5, 0.1, 1.9, 0.4)]
-    targets = CropTargets(LabelMapFile.open(maps), TargetOptions(), sparse=False)
-    (target,) = targets([0], outside, [0])
-    torch.testing.assert_close(target, torch.full((C,), 1 / (C + 1)))
+    for other, share in (("weight", 1 / (C + 1)), ("drop", 1 / C)):
+        options = TargetOptions(other=other)
+        targets = CropTargets(LabelMapFile.open(maps), options, sparse=False)
+        (target,) = targets([0], outside, [0])
+        torch.testing.assert_close(target, torch.full((C,), share))
