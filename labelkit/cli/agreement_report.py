@@ -78,6 +78,11 @@ def _notes(found: FolderAgreement, maps: Path, images: Path) -> Iterator[str]:
             "--names) have what they show?"
         )
         yield f"  {shlex.join(printable(str(word)) for word in look)}"
+    if any(each.elsewhere for each in suspicious):
+        yield (
+            'If such images stay, train with other="output" or "even", so that they are not taught '
+            "as one of the classes."
+        )
 
 
 def _warning(each: ClassAgreement) -> str:

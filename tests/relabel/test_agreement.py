@@ -82,6 +82,7 @@ def test_the_report_points_at_them(tmp_path: Path) -> None:
     assert "agree with their folders for 80 % of 25 images, 2 classes:" in screen
     assert "Warning: dog: 5 of its 15 images show none of the classes, such as dog/fish" in screen
     assert "--key dog/fish" in screen
+    assert 'train with other="output" or "even"' in screen
     assert "Warning: cat" not in screen
 
 
@@ -90,6 +91,7 @@ def test_a_class_that_the_maps_never_name_is_near_chance(tmp_path: Path) -> None
     screen = printed(write(tmp_path / "maps.h5", exchanged), tmp_path)
     assert "Warning: cat is near chance: 0 of 12 images agree. Those that agree least:" in screen
     assert "Warning: dog" not in screen
+    assert 'other="output"' not in screen
 
 
 def test_where_most_classes_are_near_chance_the_settings_are_named_and_no_image(
