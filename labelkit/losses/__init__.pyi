@@ -1,3 +1,4 @@
+from .binary import TreeBinaryCrossEntropy as TreeBinaryCrossEntropy
 from .distillation import DistillationLoss as DistillationLoss, TopKLogits as TopKLogits
 from .hierarchical import HierarchicalCrossEntropy as HierarchicalCrossEntropy
 from .levels import TreeLevels as TreeLevels

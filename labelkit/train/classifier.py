@@ -29,7 +29,7 @@ from labelkit.train.building import create_student
 from labelkit.train.checkpoint import not_finite, read_checkpoint
 from labelkit.train.evaluation import predict_logits
 from labelkit.train.recipe import Recipe, recipe_of_fields, without_dotdot
-from labelkit.train.recipe_labels import HardLabels
+from labelkit.train.recipe_labels import output_tree
 from labelkit.train.run_folder import BEST, LAST
 from labelkit.train.student import read_student
 from labelkit.train.transforms import evaluation_transform, preprocessing
@@ -270,9 +270,8 @@ def _model(path: Path, saved: _Saved) -> nn.Module:
 
 def _tree(path: Path, saved: _Saved, given: SemanticTree | None) -> SemanticTree | None:
     """The tree that a run was trained on: the one given, if it is that, or the recipe's file."""
-    labels = saved.recipe.labels
-    name = None if isinstance(labels, HardLabels) else labels.tree
-    if isinstance(labels, HardLabels) or not isinstance(name, str):
+    name = output_tree(saved.recipe.labels)
+    if name is None:
         return None
     if given is not None and _is_tree_of(given, saved):
         return given

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeAlias, cast
 
 from labelkit.data import TargetOptions
-from labelkit.train.recipe_types import LevelWeights, RecipeTable, Smoothing, Text
+from labelkit.train.recipe_types import LevelWeights, NotNegative, RecipeTable, Smoothing, Text
 
 
 class HardLabels(RecipeTable, frozen=True, tag_field="kind", tag="hard"):
@@ -26,6 +26,35 @@ class SemanticSoftmaxLabels(RecipeTable, frozen=True, tag_field="kind", tag="sem
     tree: Text
     label_smoothing: Smoothing = 0.0
     level_weights: LevelWeights = "paper"
+
+
+class HierarchicalLabels(
+    RecipeTable, frozen=True, tag_field="kind", tag="hierarchical-cross-entropy"
+):
+    """One softmax over the classes, and cross-entropy at each split of a tree above them.
+
+    The class list is the tree's, without its inner nodes.
+
+    Attributes:
+        tree: a file made by ``labelkit build-tree``, in which no class is below another; it must
+            contain the name of every folder.
+        alpha: a split of depth d counts ``exp(-alpha * d)``; 0 is plain cross-entropy.
+    """
+
+    tree: Text
+    alpha: NotNegative = 0.1
+
+
+class MultiLabelLabels(RecipeTable, frozen=True, tag_field="kind", tag="multi-label"):
+    """Sigmoid cross-entropy with each image's class and all classes above it in a tree.
+
+    The class list is the tree's.
+
+    Attributes:
+        tree: a file made by ``labelkit build-tree``; it must contain the name of every folder.
+    """
+
+    tree: Text
 
 
 class LabelMapLabels(RecipeTable, frozen=True, tag_field="kind", tag="label-maps"):
@@ -92,9 +121,20 @@ class LabelMapLabels(RecipeTable, frozen=True, tag_field="kind", tag="label-maps
         )
 
 
-Labels: TypeAlias = HardLabels | SemanticSoftmaxLabels | LabelMapLabels
+Labels: TypeAlias = (
+    HardLabels | SemanticSoftmaxLabels | HierarchicalLabels | MultiLabelLabels | LabelMapLabels
+)
 
 
 def kind_of(labels: Labels) -> str:
     """The field ``kind`` of the table."""
     return str(labels.__struct_config__.tag)
+
+
+def output_tree(labels: Labels) -> str | None:
+    """The tree whose classes, inner nodes included, are the student's outputs; None for others."""
+    match labels:
+        case SemanticSoftmaxLabels() | MultiLabelLabels() | LabelMapLabels():
+            return labels.tree
+        case _:
+            return None

@@ -23,13 +23,15 @@ from labelkit.train.map_task import label_map_task
 from labelkit.train.recipe import Recipe, without_dotdot
 from labelkit.train.recipe_labels import (
     HardLabels,
+    HierarchicalLabels,
     LabelMapLabels,
+    MultiLabelLabels,
     SemanticSoftmaxLabels,
     kind_of,
 )
 from labelkit.train.task import Opened, Task
 from labelkit.train.transforms import make_transforms
-from labelkit.train.tree_tasks import semantic_softmax_task
+from labelkit.train.tree_tasks import hierarchical_task, tree_task
 from labelkit.train.unlabelled import UnlabelledImages, open_unlabelled
 from labelkit.train.validation import validation_loss
 
@@ -74,8 +76,10 @@ def _task(recipe: Recipe, opened: Opened) -> Task:
     match recipe.labels:
         case HardLabels() as labels:
             return _hard(labels, opened)
-        case SemanticSoftmaxLabels() as labels:
-            return semantic_softmax_task(labels, opened)
+        case SemanticSoftmaxLabels() | MultiLabelLabels() as labels:
+            return tree_task(labels, opened)
+        case HierarchicalLabels() as labels:
+            return hierarchical_task(labels, opened)
         case LabelMapLabels() as labels:
             return label_map_task(labels, opened)
         case _:

@@ -6,20 +6,25 @@ from typing import TYPE_CHECKING
 
 from labelkit.errors import RecipeError
 from labelkit.hierarchy import SemanticTree
-from labelkit.losses import SemanticSoftmaxLoss
+from labelkit.losses import HierarchicalCrossEntropy, SemanticSoftmaxLoss, TreeBinaryCrossEntropy
 from labelkit.train.data import FolderSamples
 from labelkit.train.recipe import without_dotdot
+from labelkit.train.recipe_labels import (
+    HierarchicalLabels,
+    MultiLabelLabels,
+    SemanticSoftmaxLabels,
+)
 from labelkit.train.task import Opened, Task
-from labelkit.train.validation import validation_loss
+from labelkit.train.validation import explained_labels, validation_loss
 
 if TYPE_CHECKING:
-    from labelkit.train.recipe_labels import SemanticSoftmaxLabels
+    from torch import nn
 
 NEW_TREE = "Build the tree from a list that includes them: labelkit build-tree CLASSES -o TREE"
 
 
-def semantic_softmax_task(labels: SemanticSoftmaxLabels, opened: Opened) -> Task:
-    """The class of each image's folder, as a class of a tree.
+def tree_task(labels: SemanticSoftmaxLabels | MultiLabelLabels, opened: Opened) -> Task:
+    """The class of each image's folder, as a class of a tree with an output for each node.
 
     Raises:
         RecipeError: no such tree file, or the level weights do not fit.
@@ -28,16 +33,43 @@ def semantic_softmax_task(labels: SemanticSoftmaxLabels, opened: Opened) -> Task
     """
     tree = load_tree(labels.tree, opened)
     val_loss = validation_loss(labels, tree)
+    loss: nn.Module = TreeBinaryCrossEntropy(tree)
+    if isinstance(labels, SemanticSoftmaxLabels):
+        loss = SemanticSoftmaxLoss(tree, labels.label_smoothing, labels.level_weights)
     return Task(
         tree.classes,
         FolderSamples(opened.train, tree.classes, opened.transforms[0], hint=NEW_TREE),
         FolderSamples(opened.val, tree.classes, opened.transforms[1], hint=NEW_TREE),
-        loss=SemanticSoftmaxLoss(tree, labels.label_smoothing, labels.level_weights),
+        loss=loss,
         val_loss=val_loss,
         images=opened.images,
         study=opened.study,
         labels=tree.digest,
         tree=tree,
+    )
+
+
+def hierarchical_task(labels: HierarchicalLabels, opened: Opened) -> Task:
+    """The class of each image's folder, with one output per class and none for inner nodes.
+
+    Raises:
+        RecipeError: no such tree file, or a class is below another.
+        TreeFileError: the tree file is damaged.
+        ClassListMismatch: a folder is no class of the tree.
+    """
+    tree = load_tree(labels.tree, opened)
+    classes = tree.data_classes
+    with explained_labels():
+        loss = HierarchicalCrossEntropy(tree, labels.alpha)
+    return Task(
+        classes,
+        FolderSamples(opened.train, classes, opened.transforms[0], hint=NEW_TREE),
+        FolderSamples(opened.val, classes, opened.transforms[1], hint=NEW_TREE),
+        loss=loss,
+        val_loss=validation_loss(labels, None),
+        images=opened.images,
+        study=opened.study,
+        labels=tree.digest,
     )
 
 

@@ -5,19 +5,25 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import nn
 
 from labelkit.errors import RecipeError
-from labelkit.losses import SemanticSoftmaxLoss
+from labelkit.losses import SemanticSoftmaxLoss, TreeBinaryCrossEntropy
 from labelkit.metrics import SemanticAccuracy, TopKAccuracy
 from labelkit.train.evaluation import MeanLoss, Metric
-from labelkit.train.recipe_labels import HardLabels, Labels
+from labelkit.train.recipe_labels import (
+    LabelMapLabels,
+    Labels,
+    MultiLabelLabels,
+    SemanticSoftmaxLabels,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
     from labelkit.hierarchy import ClassList, SemanticTree
 
@@ -55,15 +61,35 @@ def validation_metrics(
 
 
 def validation_loss(labels: Labels, tree: SemanticTree | None) -> nn.Module:
-    """The loss of logits (B, C) and class indices (B,) of a run with these labels and their tree.
+    """The loss of logits (B, C) and class indices (B,) of a run with these labels.
+
+    Args:
+        labels: of the recipe.
+        tree: whose classes are the outputs, or None.
+
+    A hierarchical cross-entropy is evaluated as plain cross-entropy.
 
     Raises:
         RecipeError: the level weights do not fit the tree.
     """
-    if tree is None or isinstance(labels, HardLabels):
-        return nn.CrossEntropyLoss()
-    weights = labels.level_weights or "paper"
+    match labels:
+        case MultiLabelLabels() if tree is not None:
+            return TreeBinaryCrossEntropy(tree)
+        case SemanticSoftmaxLabels() | LabelMapLabels() if tree is not None:
+            with explained_labels():
+                return SemanticSoftmaxLoss(tree, level_weights=labels.level_weights or "paper")
+        case _:
+            return nn.CrossEntropyLoss()
+
+
+@contextmanager
+def explained_labels() -> Generator[None]:
+    """Turn what a loss refuses into an error of the recipe.
+
+    Raises:
+        RecipeError: an argument of the loss does not fit the tree.
+    """
     try:
-        return SemanticSoftmaxLoss(tree, level_weights=weights)
+        yield
     except ValueError as error:
         raise RecipeError(f"labels: {error}") from error

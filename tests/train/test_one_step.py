@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 import torch
 
+from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy
 from labelkit.train import build_task, read_recipe
-from tests.train.support import COLOURS, recipe_text, save_maps, save_tree
+from tests.train.support import COLOURS, EDGES, recipe_text, save_maps, save_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from labelkit.train import Task
 
 NAMES = tuple(COLOURS)  # the folders, in their order
-CHAINS = {"apple": ["apple", "thing"], "leaf": ["leaf", "thing"], "sky": ["sky"]}
+CHAINS = {"apple": ["apple", "thing"], "leaf": ["leaf", "thing"], "sky": ["sky", "nothing"]}
 LEVELS = [["thing", "nothing"], ["sky", "leaf", "apple"]]  # sky is below nothing
 POSITIONS = (0, 24, 48, 1, 2, 25)  # in a folder of 24 images for each class
 MIXES = {
@@ -119,10 +120,9 @@ def test_hard_labels(step: Callable[..., Step], mixing: str, smoothing: float) -
 
 def level_losses(target: Row, logits: Row, smoothing: float) -> float:
     """Semantic softmax of one image: both levels, with the paper's weights."""
-    above = {"apple": "thing", "leaf": "thing", "sky": "nothing"}
     upper = dict.fromkeys(("thing", "nothing"), 0.0)
     for name, share in target.items():
-        upper[above[name]] += share
+        upper[CHAINS[name][1]] += share
     total = 0.0
     for names, chances, weight in zip(LEVELS, (upper, target), (1.0, 5 / 3), strict=True):
         total += weight * cross_entropy(chances, {name: logits[name] for name in names}, smoothing)
@@ -142,6 +142,57 @@ def test_semantic_softmax(
         for target, row in zip(done.shares, rows_of(done), strict=True)
     ]
     assert done.loss == pytest.approx(mean(expected), abs=1e-5)
+
+
+@pytest.fixture
+def inner_tree(tmp_path: Path) -> Path:
+    """The three colours, and *thing* as an inner node above two of them; sky is beside it."""
+    classes = ClassList.of(["apple", "leaf", "sky"])
+    tree = SemanticTree.build(classes, Taxonomy.from_edges(EDGES), inner_levels="all")
+    assert sorted(tree.classes) == ["apple", "leaf", "sky", "thing"]
+    tree.save(tmp_path / "inner.json")
+    return tmp_path / "inner.json"
+
+
+@pytest.mark.parametrize("mixing", MIXES)
+def test_hierarchical_cross_entropy(
+    step: Callable[..., Step], inner_tree: Path, mixing: str
+) -> None:
+    """A split of depth d counts exp(-0.3 d); the two roots are a split as well."""
+    labels = f'kind = "hierarchical-cross-entropy"\ntree = "{inner_tree}"\nalpha = 0.3'
+    done = step(labels, *MIXES[mixing])
+    assert set(done.task.classes) == set(NAMES)
+    expected: list[float] = []
+    for shares, row in zip(done.shares, rows_of(done), strict=True):
+        chance = {name: exp(value) for name, value in log_softmax(row).items()}
+        thing = chance["apple"] + chance["leaf"]
+        losses = {
+            "sky": -exp(-0.3) * log(chance["sky"]),
+            "apple": -exp(-0.3) * log(thing) - exp(-0.6) * log(chance["apple"] / thing),
+            "leaf": -exp(-0.3) * log(thing) - exp(-0.6) * log(chance["leaf"] / thing),
+        }
+        expected.append(sum(share * losses[name] for name, share in shares.items()))
+    assert done.loss == pytest.approx(mean(expected), abs=1e-5)
+    assert set(done.task.metrics()) == {"loss", "top1"}
+
+
+@pytest.mark.parametrize("mixing", MIXES)
+def test_multi_label(step: Callable[..., Step], tmp_path: Path, mixing: str) -> None:
+    """The class and all above it are present, all others absent: five yes-or-no questions."""
+    tree = save_tree(tmp_path / "tree.json")
+    done = step(f'kind = "multi-label"\ntree = "{tree}"', *MIXES[mixing])
+    expected: list[float] = []
+    for shares, row in zip(done.shares, rows_of(done), strict=True):
+        losses = {
+            label: -sum(
+                log(1 / (1 + exp(-value if name in chain else value)))
+                for name, value in row.items()
+            )
+            for label, chain in CHAINS.items()
+        }
+        expected.append(sum(share * losses[name] for name, share in shares.items()))
+    assert done.loss == pytest.approx(mean(expected), abs=1e-5)
+    assert done.task.measure == "semantic_accuracy"
 
 
 def map_target(shares: Row, original: float, temperature: float) -> Row:

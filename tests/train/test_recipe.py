@@ -36,7 +36,7 @@ WRONG = {
     "runs.seed=3": r"the recipe has no field runs, only .*run.*\. Did you mean run\?$",
     "labels.maps=m.h5": r"\[labels\] has no field maps, only label_smoothing",
     "labels.kind=soft": r"labels.kind is 'soft', expected one of hard, semantic-softmax,",
-    'labels={"x" = 1}': r"\[labels\] needs the field kind: one of hard, semantic-softmax, la",
+    'labels={"x" = 1}': r"\[labels\] needs the field kind: one of hard, semantic-softmax, hie",
     "labels.kind=label-maps": r"\[labels\] needs the field maps",
     "run.batch_size=many": r"run.batch_size is 'many', expected int",
     "run.batch_size=0": r"run.batch_size is 0, expected int >= 1",
