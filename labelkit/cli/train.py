@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING, Self
 
 import click
@@ -21,6 +23,7 @@ Examples:
   labelkit train train/imagenette/hard.toml
   labelkit train train/imagenette/hard.toml --set data.train=photos/train \\
       --set data.val=photos/val --set schedule.epochs=20 -o runs/photos
+  torchrun --nproc-per-node=2 -m labelkit train train/imagenette/hard.toml
 """
 
 
@@ -52,13 +55,35 @@ def command(
     are named together at the start; --set data.unreadable=skip leaves them out. Relative paths
     start at the current directory.
     """
+    from labelkit.train import StoppedElsewhere
+
+    try:
+        _train(_with_options(_read(recipe, changes), output, device))
+    except StoppedElsewhere:  # the other process has said why
+        sys.exit(1)
+    except KeyboardInterrupt:
+        if _is_first():
+            raise
+        sys.exit(130)
+
+
+def _is_first() -> bool:
+    """Whether this process prints for all, among those that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _read(recipe: Path, changes: tuple[str, ...]) -> Recipe:
+    from labelkit.errors import LabelkitError
     from labelkit.train import read_recipe
 
     try:
-        loaded = read_recipe(recipe, changes)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--set") from error
-    _train(_with_options(loaded, output, device))
+        return read_recipe(recipe, changes)
+    except (LabelkitError, OSError, ValueError) as error:
+        if not _is_first():  # all processes have the same recipe
+            sys.exit(1)
+        if isinstance(error, ValueError):
+            raise click.BadParameter(str(error), param_hint="--set") from error
+        raise
 
 
 def _with_options(recipe: Recipe, output: Path | None, device: str | None) -> Recipe:
@@ -77,6 +102,7 @@ def _train(recipe: Recipe) -> None:
     from labelkit.cli.output import console, plain_table, print_lines, print_table
 
     screen = console()
+    screen.quiet = screen.quiet or not _is_first()
     with screen.status("Loading torch and timm, opening the data"):
         from labelkit.train import train
     with _Display(screen) as display:

@@ -24,6 +24,7 @@ from .predictions import (
     predict_folder as predict_folder,
     write_predictions as write_predictions,
 )
+from .processes import StoppedElsewhere as StoppedElsewhere
 from .recipe import Recipe as Recipe, read_recipe as read_recipe
 from .task import Task as Task
 from .tasks import build_task as build_task

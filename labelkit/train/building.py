@@ -14,6 +14,7 @@ import timm
 import timm.optim
 import timm.scheduler
 import torch
+from timm.layers.norm_act import convert_sync_batchnorm
 from torch import nn
 
 from labelkit.errors import RecipeError, first_line
@@ -64,6 +65,20 @@ def create_student(recipe: Recipe, num_classes: int) -> nn.Module:
         if shape != (1, num_classes):
             raise ValueError(f"output of shape {shape}, expected {(1, num_classes)}")
     return student.train()
+
+
+def synchronized(student: nn.Module, device: torch.device) -> nn.Module:
+    """The student with batch norm over the images of all processes.
+
+    Raises:
+        RecipeError: torch has no such batch norm for the device.
+    """
+    if device.type != "cuda":
+        raise RecipeError(
+            f"run.sync_bn needs GPUs, not {device.type}: torch synchronises batch norm only there. "
+            "Set it to false"
+        )
+    return convert_sync_batchnorm(student)
 
 
 def create_optimizer(settings: Optimizer, student: nn.Module) -> torch.optim.Optimizer:

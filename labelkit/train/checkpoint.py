@@ -1,4 +1,4 @@
-"""What a run resumes from: ``last.pt``, and the log of its epochs, ``log.jsonl``."""
+"""What a run resumes from: ``last.pt``, with the record of each epoch."""
 
 from __future__ import annotations
 
@@ -52,29 +52,6 @@ class EpochRecord:
     seconds: float
     images_per_second: float
     skipped: int = 0
-
-
-class EpochLog:
-    """``log.jsonl``: one JSON object per line and epoch, on disk before ``append`` returns.
-
-    It starts with the epochs of the checkpoint and replaces the old file: an epoch that was logged
-    but is not in the checkpoint runs again, and must not be logged twice.
-    """
-
-    def __init__(self, path: Path, records: Sequence[EpochRecord] = ()) -> None:
-        self.path = path
-        self.records = list(records)
-        self._write()
-
-    def append(self, record: EpochRecord) -> None:
-        """Add one epoch."""
-        self.records.append(record)
-        self._write()
-
-    def _write(self) -> None:
-        # A few hundred short lines: rewriting them all keeps the file complete at any moment.
-        lines = b"".join(msgspec.json.encode(record) + b"\n" for record in self.records)
-        replace_file(self.path, lines)
 
 
 def best_record(records: Sequence[EpochRecord], measure: str) -> EpochRecord:

@@ -283,22 +283,15 @@ def _too_large(name: str) -> DatasetError:
 
 def make_loader(
     samples: Dataset[Batch],
-    sampler: EpochSampler,
+    batches: Sampler[list[Draw]],
     *,
-    batch_size: int,
     workers: int,
     pin_memory: bool = False,
 ) -> Loader:
-    """Batches (B, 3, S, S) and targets, (B,) or (B, C), in the sampler's order.
-
-    With a shuffling sampler, an incomplete last batch is dropped unless it is the only one: batch
-    norm and the loss would give it the same weight as the others.
-    """
+    """Batches (B, 3, S, S) and targets, (B,) or (B, C), in the order of ``batches``."""
     return DataLoader(
         SeededSamples(samples),
-        batch_size=batch_size,
-        sampler=sampler,
-        drop_last=sampler.shuffle and sampler.count > batch_size,
+        batch_sampler=batches,
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=pin_memory,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 
 class Metric(Protocol):
@@ -80,7 +80,11 @@ def predict_logits(model: nn.Module, images: Tensor, device: torch.device) -> Te
 
 
 def evaluate(
-    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], metrics: Mapping[str, Metric]
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    metrics: Mapping[str, Metric],
+    *,
+    gather: Callable[[Tensor], Tensor] = lambda rows: rows,
 ) -> Iterator[tuple[str, float]]:
     """Run a model over all batches, then yield each metric's name and value.
 
@@ -89,8 +93,9 @@ def evaluate(
 
     Args:
         model: maps images (B, 3, S, S) to logits (B, C).
-        batches: images and class indices (B,).
+        batches: images and class indices (B,); images without a class index are not counted.
         metrics: new metrics, by name.
+        gather: the rows of all processes that share a batch; each has its metrics over all images.
 
     Raises:
         ValueError: there were no batches, or a class outside the logits' columns.
@@ -100,8 +105,8 @@ def evaluate(
     model.eval()
     try:
         for images, target in batches:
-            logits = predict_logits(model, images, device)
-            device_target = target.to(device, non_blocking=True)
+            logits = gather(predict_logits(model, images, device)[: len(target)])
+            device_target = gather(target.to(device, non_blocking=True))
             for metric in metrics.values():
                 metric.update(logits, device_target)
     finally:

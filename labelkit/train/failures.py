@@ -53,14 +53,15 @@ def diverged(epoch: int, problem: str, images: Sequence[str] = ()) -> TrainingEr
     )
 
 
-def batch_of_one(recipe: Recipe) -> RecipeError:
+def batch_of_one(recipe: Recipe, processes: int) -> RecipeError:
     """The error for batch norm that has one image to take a mean of."""
     run = recipe.run
-    reason = f"run.batch_size is {run.batch_size}" if run.part_size == 1 else "one image is left"
     parts = f" in {run.accumulate} parts (run.accumulate)" if run.accumulate > 1 else ""
+    shared = f" on {processes} processes" if processes > 1 else ""
     return RecipeError(
-        f"{recipe.model.name} has batch norm, which needs at least two images at once, but {reason}"
-        f"{parts}. Use a larger run.batch_size and as many images, or fewer parts"
+        f"{recipe.model.name} has batch norm, which needs at least two images at once, but gets "
+        f"one: run.batch_size is {run.batch_size}{parts}{shared}. Use a larger one, and as many "
+        "images"
     )
 
 

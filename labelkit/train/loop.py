@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -16,15 +16,14 @@ import msgspec
 import numpy as np
 import torch
 
-from labelkit.device import choose_device
 from labelkit.errors import TrainingError, first_line
+from labelkit.train.batches import BatchShares
 from labelkit.train.building import (
     check_model_name,
 )
 from labelkit.train.checkpoint import (
     START_AGAIN,
     Checkpoint,
-    EpochLog,
     EpochRecord,
     best_record,
     not_finite,
@@ -39,17 +38,18 @@ from labelkit.train.data import (
     iterate_batches,
     make_loader,
 )
+from labelkit.train.epoch_log import write_log
 from labelkit.train.epoch_loss import EpochLoss
 from labelkit.train.evaluation import NonFiniteLogits, evaluate
 from labelkit.train.events import Event, RunStarted, StepRecord, TrainingResult
 from labelkit.train.failures import diverged, kept, machine_failures, save_failures
+from labelkit.train.processes import Processes, joined
 from labelkit.train.recipe import Recipe, recipe_fields, without_dotdot
 from labelkit.train.run_folder import (
     BEST,
     CONFIG,
     IMAGES,
     LAST,
-    LOG,
     locked,
     require_own_folder,
 )
@@ -60,7 +60,7 @@ from labelkit.train.update import Updater
 from labelkit.wording import counted, summary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from torch.utils.data import Dataset
 
@@ -94,15 +94,14 @@ def train(
             was killed. Nothing of that epoch is saved, and the message says what is kept.
         OSError: the output folder is not writable.
     """
-    check_model_name(recipe.model)
-    device = choose_device(recipe.run.device)
     output = Path(without_dotdot(recipe.run.output))
     done = [0]
-    with machine_failures(recipe, done):
-        run = _Run.prepare(recipe, build_task(recipe), device)
-        output.mkdir(parents=True, exist_ok=True)
-        with locked(output):
-            records = run.all_epochs(output, on_event, done)
+    with joined(recipe.run.device) as (processes, device), machine_failures(recipe, done):
+        check_model_name(recipe.model)
+        run = _Run.prepare(recipe, build_task(recipe), device, processes)
+        with _held(output, processes):
+            report = on_event if processes.is_first else _unheard
+            records = run.all_epochs(output, report, done)
     return TrainingResult(
         output=output,
         classes=run.task.classes,
@@ -114,6 +113,22 @@ def train(
     )
 
 
+@contextmanager
+def _held(output: Path, processes: Processes) -> Generator[None]:
+    """Keep the folder of a run for the first process, which alone writes there."""
+    if not processes.is_first:
+        yield
+        return
+    output.mkdir(parents=True, exist_ok=True)
+    with locked(output):
+        yield
+
+
+def _unheard(event: Event) -> None:
+    """What processes report that are not the first one."""
+    del event
+
+
 @dataclass(frozen=True, eq=False)
 class _Run:
     """The state of one run in memory."""
@@ -121,13 +136,17 @@ class _Run:
     recipe: Recipe
     task: Task
     device: torch.device
+    processes: Processes
     updater: Updater
-    sampler: EpochSampler
+    train_batches: BatchShares
     train_loader: Loader
+    val_batches: BatchShares
     val_loader: Loader
 
     @classmethod
-    def prepare(cls, recipe: Recipe, task: Task, device: torch.device) -> _Run:
+    def prepare(
+        cls, recipe: Recipe, task: Task, device: torch.device, processes: Processes
+    ) -> _Run:
         """Build the student, the optimizer, the schedule and the loaders."""
         repeats = recipe.data.repeats
         sampler = EpochSampler(
@@ -139,24 +158,21 @@ class _Run:
             apart=max(1, recipe.run.batch_size // repeats),
         )
         in_order = EpochSampler(len(task.val_set), recipe.run.seed, shuffle=False)
+        train_batches = BatchShares(sampler, recipe.run.batch_size, processes)
+        val_batches = BatchShares(in_order, recipe.run.part_size, processes)
         # The targets are dense tensors: a recipe has no option for sparse ones.
         samples = cast("Dataset[Batch]", task.train_set)
-        loader = partial(
-            make_loader,
-            workers=recipe.data.workers,
-            pin_memory=device.type == "cuda",
-        )
-        train_loader = loader(samples, sampler, batch_size=recipe.run.batch_size)
-        images = min(recipe.run.batch_size, sampler.count)
-        updater = Updater.build(recipe, task, device, len(train_loader), images)
+        loader = partial(make_loader, workers=recipe.data.workers, pin_memory=device.type == "cuda")
         return cls(
             recipe=recipe,
             task=task,
             device=device,
-            updater=updater,
-            sampler=sampler,
-            train_loader=train_loader,
-            val_loader=loader(task.val_set, in_order, batch_size=recipe.run.part_size),
+            processes=processes,
+            updater=Updater.build(recipe, task, device, processes, train_batches.sizes),
+            train_batches=train_batches,
+            train_loader=loader(samples, train_batches),
+            val_batches=val_batches,
+            val_loader=loader(task.val_set, val_batches),
         )
 
     def started(self, done: int) -> RunStarted:
@@ -188,18 +204,30 @@ class _Run:
             require_own_folder(output)
             earlier = ()
         done.append(len(earlier))
-        with save_failures(len(earlier)):
-            log = EpochLog(output / LOG, earlier)
-            self.task.images.save(output / IMAGES)
+        self._require_same_start(len(earlier))
+        records = list(earlier)
+        if self.processes.is_first:
+            with save_failures(len(earlier)):
+                write_log(output, records)
+                self.task.images.save(output / IMAGES)
         on_event(self.started(len(earlier)))
         for epoch in range(len(earlier) + 1, self.updater.epochs + 1):
-            record = self.epoch(epoch, on_event)
-            with save_failures(epoch - 1):
-                self.save(output, [*log.records, record])
-                log.append(record)
+            records.append(self.epoch(epoch, on_event))
+            if self.processes.is_first:
+                with save_failures(epoch - 1):
+                    self.save(output, records)
+                    write_log(output, records)
             done.append(epoch)
-            on_event(record)
-        return log.records
+            on_event(records[-1])
+        return records
+
+    def _require_same_start(self, done: int) -> None:
+        """Raise unless all processes train on the same images from the same epoch on."""
+        self.processes.require_equal(
+            f"{done} epochs of images {self.task.images.digest[:12]}",
+            "all processes need the same data.train, data.val and run.output, on a shared disk",
+        )
+        self.updater.share_state()
 
     def resume(self, path: Path) -> tuple[EpochRecord, ...]:
         """Load the weights of a checkpoint, and return its epochs."""
@@ -228,6 +256,7 @@ class _Run:
         try:
             loss, lr = self._train_epoch(epoch, on_event)
             trained = time.perf_counter()
+            self.updater.share_state()
             self._require_finite_state(epoch)
             metrics = self._evaluate(epoch)
         except UnreadableImage as error:
@@ -239,7 +268,7 @@ class _Run:
                 "such as a limit on file sizes or open files (ulimit -f, ulimit -n), full shared "
                 "memory (/dev/shm), or too little memory"
             ) from error
-        images = len(self.train_loader) * self.images_per_update
+        images = sum(self.train_batches.sizes)
         return EpochRecord(
             epoch,
             loss,
@@ -258,7 +287,9 @@ class _Run:
         """
         ruined = NonFiniteLogits()
         observed = {**self.task.metrics(), "": ruined}
-        metrics = dict(evaluate(self.updater.evaluated, iterate_batches(self.val_loader), observed))
+        batches = self.val_batches.loaded(self.val_loader, self.recipe.data.image_size)
+        gather = self.processes.gather_rows
+        metrics = dict(evaluate(self.updater.evaluated, batches, observed, gather=gather))
         if count := int(metrics.pop("")):
             images = counted(count, "evaluation image", "evaluation images")
             raise diverged(epoch, f"the logits of {images} are not finite in epoch {epoch}")
@@ -301,10 +332,11 @@ class _Run:
 
     def _train_epoch(self, epoch: int, on_event: Callable[[Event], object]) -> tuple[float, float]:
         """The mean loss over an epoch's updates, and the last learning rate."""
-        self.sampler.epoch = epoch
+        self.train_batches.sampler.epoch = epoch
         # Dropout and similar layers use torch's global generators, seeded again for each epoch.
-        state = np.random.SeedSequence([self.recipe.run.seed, epoch]).generate_state(1, np.uint64)
-        torch.manual_seed(int(state[0]))
+        other = () if self.processes.is_first else (self.processes.rank,)
+        source = np.random.SeedSequence([self.recipe.run.seed, epoch, *other])
+        torch.manual_seed(int(source.generate_state(1, np.uint64)[0]))
         loss, steps = EpochLoss(self.device), len(self.train_loader)
         begin = reported = time.perf_counter()
         lr = 0.0
@@ -314,24 +346,17 @@ class _Run:
             now = time.perf_counter()
             if now - reported >= REPORT_SECONDS or step == steps:
                 self._require_finite_loss(epoch, loss)
-                rate = self.images_per_update * step / (now - begin)
+                rate = self.updater.batch_size * step / (now - begin)
                 on_event(StepRecord(epoch, step, steps, loss.mean(), rate))
                 reported = now
         return loss.mean(), lr
-
-    @property
-    def images_per_update(self) -> int:
-        """The number of images in each batch: an epoch's last one, if shorter, is dropped."""
-        return min(self.recipe.run.batch_size, self.sampler.count)
 
     def _require_finite_loss(self, epoch: int, loss: EpochLoss) -> None:
         """Raise unless all losses so far are finite; the error names the batch's images."""
         step = loss.diverged_at()
         if step is None:
             return
-        end = step * self.images_per_update
-        draws = islice(self.sampler, end - self.images_per_update, end)
         samples = cast("Dataset[Batch]", self.task.train_set)
-        images = [image_name(samples, position) for position, _ in draws]
+        images = [image_name(samples, each) for each in self.train_batches.positions(step)]
         problem = f"the loss is {loss.mean()} in epoch {epoch}, step {step}"
         raise diverged(epoch, problem, images)

@@ -138,6 +138,7 @@ class Run(RecipeTable, frozen=True):
         precision: ``bfloat16`` and ``float16`` run the forward pass under autocast; ``float16``
             also scales the loss.
         channels_last: the memory layout of weights and images; faster on almost all devices.
+        sync_bn: with several processes on GPUs, batch norm over the images of all of them.
         compile: compile the student's forward and backward pass with ``torch.compile``.
     """
 
@@ -148,6 +149,7 @@ class Run(RecipeTable, frozen=True):
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     accumulate: Count = 1
     channels_last: bool = True
+    sync_bn: bool = False
     compile: bool = False
 
     def __post_init__(self) -> None:

@@ -15,15 +15,22 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
 from labelkit.errors import RecipeError, first_line, is_machine_failure
-from labelkit.train.building import create_optimizer, create_schedule, create_student
+from labelkit.train.building import (
+    create_optimizer,
+    create_schedule,
+    create_student,
+    synchronized,
+)
 from labelkit.train.failures import batch_of_one, update_failures
+from labelkit.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from timm.scheduler.scheduler import Scheduler
     from timm.utils.model_ema import ModelEmaV3
 
+    from labelkit.train.processes import Processes
     from labelkit.train.recipe import Recipe
     from labelkit.train.task import Task
 
@@ -39,6 +46,8 @@ class Updater:
     Attributes:
         recipe: what is trained.
         device: the student's.
+        processes: those that share each batch.
+        batch_size: number of images of an update, over all processes.
         task: prepares a batch, and has the loss.
         student: maps images (B, 3, S, S) to logits.
         forward: the student, compiled if the recipe says so.
@@ -51,6 +60,8 @@ class Updater:
 
     recipe: Recipe
     device: torch.device
+    processes: Processes
+    batch_size: int
     task: Task
     student: nn.Module
     forward: Callable[[Tensor], Tensor]
@@ -62,7 +73,12 @@ class Updater:
 
     @classmethod
     def build(
-        cls, recipe: Recipe, task: Task, device: torch.device, updates: int, images: int
+        cls,
+        recipe: Recipe,
+        task: Task,
+        device: torch.device,
+        processes: Processes,
+        batches: Sequence[int],
     ) -> Updater:
         """The student and all that trains it.
 
@@ -70,28 +86,34 @@ class Updater:
             recipe: what is trained.
             task: has the class list and the loss, which move to the device.
             device: the student's.
-            updates: per epoch.
-            images: per update.
+            processes: those that share each batch.
+            batches: the sizes of an epoch's batches, which are the same.
 
         Raises:
             RecipeError: timm rejects a part of the recipe, or an update has too few images.
         """
         run, decay = recipe.run, recipe.model.ema_decay
-        if images < run.accumulate:
+        if batches[0] < run.accumulate * processes.count:
             raise RecipeError(
-                f"run.accumulate is {run.accumulate}, but there are only {images} training images"
+                f"an update has {counted(batches[0], 'image', 'images')}, too few for "
+                f"{counted(processes.count, 'process', 'processes')} with run.accumulate = "
+                f"{run.accumulate}: use a larger run.batch_size and as many images"
             )
         student = create_student(recipe, len(task.classes)).to(device)
+        if run.sync_bn and processes.count > 1:
+            student = synchronized(student, device)
         if run.channels_last:
             # 1.8 times as fast on a CPU, and the layout that GPUs' tensor cores use.
             student = student.to(memory_format=torch.channels_last)
         task.loss.to(device)
         task.val_loss.to(device)
         optimizer = create_optimizer(recipe.optimizer, student)
-        schedule, epochs = create_schedule(recipe.schedule, optimizer, updates, images)
+        schedule, epochs = create_schedule(recipe.schedule, optimizer, len(batches), batches[0])
         return cls(
             recipe=recipe,
             device=device,
+            processes=processes,
+            batch_size=batches[0],
             task=task,
             student=student,
             forward=torch.compile(student) if run.compile else student,
@@ -137,7 +159,7 @@ class Updater:
             self.scaler.load_state_dict(dict(state["scaler"]))
 
     def update(self, images: Tensor, target: Tensor, number: int) -> Tensor:
-        """Train on a batch, in ``run.accumulate`` parts.
+        """Train on this process's share of a batch, in ``run.accumulate`` parts.
 
         Args:
             images: (B, 3, S, S).
@@ -145,7 +167,7 @@ class Updater:
             number: of this update in the run, from 1; schedule and average follow it.
 
         Returns:
-            The mean loss of the batch, without gradient.
+            The mean loss of the whole batch, without gradient.
         """
         layout = torch.channels_last if self.recipe.run.channels_last else torch.preserve_format
         images = images.to(self.device, non_blocking=True, memory_format=layout)
@@ -154,12 +176,21 @@ class Updater:
         self.optimizer.zero_grad()
         loss = torch.zeros((), device=self.device)
         for part, part_target in self._parts(images, target):
-            # The weights add up to 1, so that the gradients add up to those of the whole batch.
-            share = self.task.loss(self._logits(part), part_target) * (len(part) / len(images))
+            # The weights of all parts in all processes add up to 1, and so the gradients add up to
+            # those of the whole batch.
+            share = self.task.loss(self._logits(part), part_target) * (len(part) / self.batch_size)
             self.scaler.scale(share).backward()
             loss += share.detach()
+        gradients = [each.grad for each in self.student.parameters() if each.grad is not None]
+        self.processes.add_up([*gradients, loss])
         self._step(number)
         return loss
+
+    def share_state(self) -> None:
+        """Give all processes the first one's weights, and the mean of batch norm's statistics."""
+        for model in (self.student, *([] if self.average is None else [self.average.module])):
+            self.processes.average_statistics(model)
+            self.processes.copy_from_first(list(model.parameters()))
 
     def _parts(self, images: Tensor, target: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         count = self.recipe.run.accumulate
@@ -193,7 +224,7 @@ class Updater:
         except ValueError as error:
             if len(images) > 1:
                 raise
-            raise batch_of_one(self.recipe) from error
+            raise batch_of_one(self.recipe, self.processes.count) from error
         except RuntimeError as error:
             if not self.recipe.run.compile or is_machine_failure(error):
                 raise

@@ -122,10 +122,10 @@ class Exhausted(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_image_too_large_for_the_memory_is_named(workers: int) -> None:
+    from labelkit.train.batches import BatchShares
     from labelkit.train.data import EpochSampler, iterate_batches, make_loader
 
-    loader = make_loader(
-        Exhausted(), EpochSampler(3, 0, shuffle=False), batch_size=2, workers=workers
-    )
+    batches = BatchShares(EpochSampler(3, 0, shuffle=False), 2)
+    loader = make_loader(Exhausted(), batches, workers=workers)
     with pytest.raises(DatasetError, match="not enough memory to read and crop image 0"):
         list(iterate_batches(loader))
