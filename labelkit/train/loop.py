@@ -81,6 +81,9 @@ def train(
     follows from the seed, the epoch and the image. On a CPU, therefore, neither interruptions nor
     the number of workers change the results; torch's number of threads does.
 
+    Started by ``torchrun``, all processes train one student, and each has a share of every batch.
+    The first one writes the files and calls ``on_event``.
+
     Args:
         recipe: what to train; see ``read_recipe``.
         on_event: called with a ``RunStarted``, then ``StepRecord``s and an ``EpochRecord`` per
@@ -92,6 +95,7 @@ def train(
         TrainingError: another process trains in the output folder; the loss, the weights, the
             logits or a metric are not finite; a file cannot be written; memory ran out or a worker
             was killed. Nothing of that epoch is saved, and the message says what is kept.
+        StoppedElsewhere: another process of the run failed, and raised one of these.
         OSError: the output folder is not writable.
     """
     output = Path(without_dotdot(recipe.run.output))

@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import Dataset
 
 from labelkit.errors import DatasetError
+from labelkit.train.batches import BatchShares
 from labelkit.train.data import EpochSampler, Loader, iterate_batches, make_loader
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def loader(
 ) -> Loader:
     sampler = EpochSampler(count, seed=7, shuffle=shuffle)
     sampler.epoch = epoch
-    return make_loader(RandomNumbers(broken), sampler, batch_size=4, workers=workers)
+    return make_loader(RandomNumbers(broken), BatchShares(sampler, 4), workers=workers)
 
 
 def drawn(batches: Loader) -> dict[int, float]:
