@@ -54,7 +54,7 @@ def test_parts_of_a_batch_add_up_to_the_batch(tmp_path: Path, photos: Path) -> N
 def test_there_must_be_an_image_for_each_part(tmp_path: Path, photos: Path) -> None:
     with pytest.raises(RecipeError, match="run: accumulate is 13, expected at most batch_size, 12"):
         run(tmp_path, photos, "run", "run.accumulate=13")
-    with pytest.raises(RecipeError, match="72 images, too few .* run.accumulate = 100"):
+    with pytest.raises(RecipeError, match=r"72 images, too few .* run\.accumulate = 100"):
         run(tmp_path, photos, "run", "run.accumulate=100", "run.batch_size=200")
 
 
