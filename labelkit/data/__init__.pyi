@@ -12,7 +12,6 @@ from .images import (
     read_image as read_image,
 )
 from .mixing import mix as mix, require_soft_mixing as require_soft_mixing
-from .original_labels import hint_for_plain_names as hint_for_plain_names
 from .packing import PackedBatch as PackedBatch
 from .rows import RowFinder as RowFinder
 from .stream import LabelMapIterable as LabelMapIterable

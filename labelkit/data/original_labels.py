@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from labelkit.errors import ClassListMismatch, DatasetError
+from labelkit.hierarchy import hint_for_plain_names
 from labelkit.image_folders import is_hidden
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from labelkit.hierarchy import ClassList
     from labelkit.label_maps import LabelMapFile
 
 
@@ -84,12 +84,3 @@ class OriginalLabels:
                 "the folder"
             )
         return int(self.classes[index])
-
-
-def hint_for_plain_names(classes: ClassList) -> str:
-    """What to do next if class folders have plain names but ``classes`` are ids: one sentence."""
-    return (
-        f"Its classes are ids such as {classes[0]}: if the folders have plain names, choose the "
-        "synset of each, labelkit match-names DATA -o names.tsv, and relabel with --classes DATA "
-        "--names names.tsv (docs/loops.md)"
-    )

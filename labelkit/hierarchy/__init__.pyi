@@ -1,6 +1,7 @@
 from .class_list import (
     ClassList as ClassList,
     advice_on_indices as advice_on_indices,
+    hint_for_plain_names as hint_for_plain_names,
 )
 from .class_sources import (
     NAMED_LISTS as NAMED_LISTS,

@@ -131,3 +131,12 @@ def advice_on_indices(ids: Iterable[str]) -> str:
         "They look like indices, not names. Rename the folders to the names or WordNet ids of "
         "their classes. Mind the order: sorted by name, folder 10 comes before folder 2"
     )
+
+
+def hint_for_plain_names(classes: ClassList) -> str:
+    """What to do next if class folders have plain names but ``classes`` are ids: one sentence."""
+    return (
+        f"Its classes are ids such as {classes[0]}: if the folders have plain names, choose the "
+        "synset of each, labelkit match-names DATA -o names.tsv, and relabel with --classes DATA "
+        "--names names.tsv (docs/loops.md)"
+    )

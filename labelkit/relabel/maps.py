@@ -17,15 +17,9 @@ from labelkit import __version__
 from labelkit.errors import ClassListError, LabelkitError, TeacherError
 from labelkit.label_maps import MapForm
 from labelkit.relabel.batches import ImageBatch, PackedBatch, ResizedImages
-from labelkit.relabel.predictions import (
-    DEFAULT_MERGE,
-    Average,
-    Merge,
-    Predictions,
-    common_classes,
-)
+from labelkit.relabel.predictions import Average, Predictions, common_classes
 from labelkit.relabel.selection import select, select_log_probabilities
-from labelkit.teachers import EXACT_GAP
+from labelkit.teachers import DEFAULT_MERGE, EXACT_GAP, Merge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -13,7 +13,7 @@ import numpy as np
 from labelkit.errors import LabelkitError, LabelMapError, TeacherError, why_stopped
 from labelkit.relabel.batches import disk_failed
 from labelkit.relabel.maps import MapMaker, Settings
-from labelkit.relabel.predictions import Merge
+from labelkit.teachers import Merge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

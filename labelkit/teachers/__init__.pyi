@@ -12,4 +12,11 @@ from .checking import (
 )
 from .grid_head import DenseModel as DenseModel, SplitModel as SplitModel
 from .loading import load_teacher as load_teacher, wrap_model as wrap_model
+from .projection import (
+    DEFAULT_MERGE as DEFAULT_MERGE,
+    LogitsProjection as LogitsProjection,
+    Merge as Merge,
+    project_teachers as project_teachers,
+    teacher_id as teacher_id,
+)
 from .teacher import EXACT_GAP as EXACT_GAP, Teacher as Teacher, resize_grid as resize_grid

@@ -21,9 +21,9 @@ from labelkit.inspection import draw_label_map, label_map_report, output_names
 from labelkit.label_maps import LabelMapFile, MapForm, pool
 from labelkit.relabel import Settings, relabel, verify
 from labelkit.relabel.batches import InputSize, resized
-from labelkit.relabel.predictions import LogitsProjection, Predictions
+from labelkit.relabel.predictions import Predictions
 from labelkit.relabel.selection import select, select_log_probabilities
-from labelkit.teachers import resize_grid
+from labelkit.teachers import LogitsProjection, resize_grid
 from labelkit.teachers.loading import prepare
 from labelkit.torch_files import read_torch_file
 from tests.command import labelkit

@@ -15,8 +15,8 @@ from labelkit.hierarchy import ClassList, Taxonomy, project
 from labelkit.label_maps import LabelMapFile
 from labelkit.relabel import Settings, relabel, verify
 from labelkit.relabel.batches import ResizedImages
-from labelkit.relabel.predictions import LogitsProjection, Predictions, common_classes
-from labelkit.teachers import load_teacher
+from labelkit.relabel.predictions import Predictions, common_classes
+from labelkit.teachers import LogitsProjection, load_teacher
 from tests.command import labelkit
 from tests.photos import write_photos
 from tests.teachers.support import random_teacher
