@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 EPILOG = """\b
 Examples:
   labelkit train train/imagenette/hard.toml
+  labelkit train --init label-maps > recipe.toml
   labelkit train train/imagenette/hard.toml --set data.train=photos/train \\
       --set data.val=photos/val --set schedule.epochs=20 -o runs/photos
   torchrun --nproc-per-node=2 -m labelkit train train/imagenette/hard.toml
@@ -28,7 +29,13 @@ Examples:
 
 
 @click.command(epilog=EPILOG)
-@click.argument("recipe", type=FILE)
+@click.argument("recipe", type=FILE, required=False)
+@click.option(
+    "--init",
+    "kind",
+    metavar="KIND",
+    help="Print a commented recipe; KIND of labels: hard, label-maps, semantic-softmax, ...",
+)
 @click.option(
     "--set",
     "changes",
@@ -44,7 +51,11 @@ Examples:
 @recipe_device_option
 @quiet_option
 def command(
-    recipe: Path, changes: tuple[str, ...], output: Path | None, device: str | None
+    recipe: Path | None,
+    kind: str | None,
+    changes: tuple[str, ...],
+    output: Path | None,
+    device: str | None,
 ) -> None:
     """Train a timm model as described by RECIPE, a TOML file.
 
@@ -76,6 +87,11 @@ def _read(recipe: Path, changes: tuple[str, ...]) -> Recipe:
     from labelkit.errors import LabelkitError
     from labelkit.train import read_recipe
 
+    if kind is not None:
+        _print_template(kind)
+        return
+    if recipe is None:
+        raise click.UsageError("name a recipe, or start one: labelkit train --init hard > my.toml")
     try:
         return read_recipe(recipe, changes)
     except (LabelkitError, OSError, ValueError) as error:
@@ -84,6 +100,16 @@ def _read(recipe: Path, changes: tuple[str, ...]) -> Recipe:
         if isinstance(error, ValueError):
             raise click.BadParameter(str(error), param_hint="--set") from error
         raise
+
+
+def _print_template(kind: str) -> None:
+    """A commented recipe on stdout, which a shell writes to a file."""
+    from labelkit.train import recipe_template
+
+    try:
+        click.echo(recipe_template(kind), nl=False)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--init") from error
 
 
 def _with_options(recipe: Recipe, output: Path | None, device: str | None) -> Recipe:

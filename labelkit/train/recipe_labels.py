@@ -9,7 +9,11 @@ from labelkit.train.recipe_types import LevelWeights, NotNegative, RecipeTable, 
 
 
 class HardLabels(RecipeTable, frozen=True, tag_field="kind", tag="hard"):
-    """Cross-entropy with the class of each image's folder; the train folders are the class list."""
+    """Cross-entropy with the class of each image's folder; the train folders are the class list.
+
+    Attributes:
+        label_smoothing: how much of each target is spread over all classes.
+    """
 
     label_smoothing: Smoothing = 0.0
 
