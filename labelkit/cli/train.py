@@ -68,6 +68,11 @@ def command(
     """
     from labelkit.train import StoppedElsewhere
 
+    if kind is not None:
+        _print_template(kind)
+        return
+    if recipe is None:
+        raise click.UsageError("name a recipe, or start one: labelkit train --init hard > my.toml")
     try:
         _train(_with_options(_read(recipe, changes), output, device))
     except StoppedElsewhere:  # the other process has said why
@@ -87,11 +92,6 @@ def _read(recipe: Path, changes: tuple[str, ...]) -> Recipe:
     from labelkit.errors import LabelkitError
     from labelkit.train import read_recipe
 
-    if kind is not None:
-        _print_template(kind)
-        return
-    if recipe is None:
-        raise click.UsageError("name a recipe, or start one: labelkit train --init hard > my.toml")
     try:
         return read_recipe(recipe, changes)
     except (LabelkitError, OSError, ValueError) as error:
