@@ -60,9 +60,10 @@ def command(
     """Train a timm model as described by RECIPE, a TOML file.
 
     The labels are hard, semantic softmax over a tree, or label maps pooled over each random crop.
-    After every epoch, the output folder has log.jsonl (one line per epoch), last.pt and
-    best.safetensors, which timm loads with the config.json next to it. After an interruption, the
-    same command resumes the run, with the same results as without one. Images that cannot be read
+    After every epoch, the output folder has log.jsonl and log.csv (one line per epoch), last.pt and
+    best.safetensors, which timm loads with the config.json next to it; at the end also curves.png
+    and report.html. After an interruption, the same command resumes the run, with the same results
+    as without one. With torchrun, several processes share each batch. Images that cannot be read
     are named together at the start; --set data.unreadable=skip leaves them out. Relative paths
     start at the current directory.
     """
@@ -126,6 +127,7 @@ def _with_options(recipe: Recipe, output: Path | None, device: str | None) -> Re
 
 def _train(recipe: Recipe) -> None:
     from labelkit.cli.output import console, plain_table, print_lines, print_table
+    from labelkit.cli.training_report import write_report
 
     screen = console()
     screen.quiet = screen.quiet or not _is_first()
@@ -133,6 +135,9 @@ def _train(recipe: Recipe) -> None:
         from labelkit.train import train
     with _Display(screen) as display:
         result = train(recipe, on_event=display.show)
+    if not _is_first():
+        return
+    write_report(result)
     metrics = tuple(result.best.metrics)
     table = plain_table("epoch", numbers=("train loss", *metrics))
     for name, record in (("best", result.best), ("last", result.records[-1])):
@@ -239,6 +244,7 @@ def _next_steps(result: TrainingResult) -> Iterator[str]:
     weights = result.output / "best.safetensors"
     yield f"{weights}: the epoch with the best {result.measure}; class list in its metadata"
     yield f"{result.output / 'last.pt'}: to resume from; {result.output / 'log.jsonl'}: every epoch"
+    yield f"{result.output / 'report.html'}: its curves; also log.csv and curves.png"
     source = f"local-dir:{result.output}"
     yield f"Load it: timm.create_model({source!r}, pretrained=True)"
     yield (

@@ -1,3 +1,4 @@
+from .curves import draw_curves as draw_curves, write_curves as write_curves
 from .drawing import (
     PALETTE as PALETTE,
     draw_label_map as draw_label_map,

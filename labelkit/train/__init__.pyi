@@ -4,6 +4,7 @@ from .checkpoint import (
     read_checkpoint as read_checkpoint,
 )
 from .classifier import Classifier as Classifier, load_classifier as load_classifier
+from .epoch_log import flat_record as flat_record
 from .evaluation import MeanLoss as MeanLoss, Metric as Metric, evaluate as evaluate
 from .events import (
     Event as Event,

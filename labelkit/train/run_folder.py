@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 LAST, BEST, LOG = "last.pt", "best.safetensors", "log.jsonl"
 CONFIG, IMAGES, LOCK = "config.json", "images.json", "run.lock"
+TABLE, REPORT, CURVES = "log.csv", "report.html", "curves.png"
+
+MARK = "labelkit train"  # in the title of the page, and in the PNG's metadata
 
 _LARGEST_LOCK = 4096
 _LOCKS_UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
@@ -72,7 +75,7 @@ def require_own_folder(folder: Path) -> None:
     Raises:
         TrainingError: the message names the file and what it is.
     """
-    for name, is_ours in ((LOG, _is_our_log), (CONFIG, _is_our_config), (BEST, _is_our_student)):
+    for name, is_ours in _OURS.items():
         path = folder / name
         if path.exists() and not (path.is_file() and is_ours(path)):
             raise TrainingError(
@@ -115,7 +118,7 @@ def _holder(descriptor: int) -> str:
 
 def _remove_leftovers(folder: Path) -> None:
     """Remove the unfinished files of killed runs; only for the holder of the lock."""
-    for name in (LAST, BEST, LOG, CONFIG, IMAGES):
+    for name in (LAST, BEST, LOG, TABLE, CONFIG, IMAGES, REPORT, CURVES):
         for path in folder.glob(f".{name}.*.tmp"):
             path.unlink(missing_ok=True)
 
@@ -125,6 +128,18 @@ def _is_our_log(path: Path) -> bool:
     with path.open("rb") as file:
         line = file.readline(1 << 20)
     return not line.strip() or _has(line, {"epoch", "train_loss", "lr", "metrics"})
+
+
+def _is_our_table(path: Path) -> bool:
+    with path.open("rb") as file:
+        line = file.readline(1 << 20)
+    return not line.strip() or line.startswith(b"epoch,train_loss,lr,")
+
+
+def _is_our_picture(path: Path) -> bool:
+    """Whether a page or a picture says that it is one of ours."""
+    with path.open("rb") as file:
+        return MARK.encode() in file.read(1 << 20)
 
 
 def _is_our_config(path: Path) -> bool:
@@ -137,8 +152,8 @@ def _is_our_student(path: Path) -> bool:
         size = int.from_bytes(file.read(8), "little")
         header = file.read(min(size, 1 << 28))
     try:
-        found = decode_json(header, dict[str, msgspec.Raw], path, TrainingError, "remove it")
-        return _has(bytes(found["__metadata__"]), {"labelkit", "classes_digest"})
+        found = decode_json(header, dict[str, dict[str, object]], path, TrainingError, "remove it")
+        return {"labelkit", "classes_digest"} <= found["__metadata__"].keys()
     except (LabelkitError, KeyError):
         return False
 
@@ -146,10 +161,20 @@ def _is_our_student(path: Path) -> bool:
 def _has(content: bytes, names: set[str]) -> bool:
     """Whether content is a JSON object with these names."""
     try:
-        found = decode_json(content, dict[str, msgspec.Raw], "", TrainingError, "")
+        found = decode_json(content, dict[str, object], "", TrainingError, "")
     except TrainingError:
         return False
     return names <= found.keys()
+
+
+_OURS = {
+    LOG: _is_our_log,
+    TABLE: _is_our_table,
+    CONFIG: _is_our_config,
+    BEST: _is_our_student,
+    REPORT: _is_our_picture,
+    CURVES: _is_our_picture,
+}
 
 
 def _close_in_child() -> None:

@@ -97,6 +97,9 @@ def test_what_killed_runs_left_is_removed(tmp_path: Path) -> None:
     ("name", "content"),
     [
         ("log.jsonl", b'{"step": 1}\n'),
+        ("log.csv", b"epoch,loss\n1,0.5\n"),
+        ("report.html", b"<title>Evaluation of photos</title>"),
+        ("curves.png", b"\x89PNG\r\n"),
         ("log.jsonl", b"[" * 100_000),
         ("log.jsonl", b'{"epoch": ' + b"9" * 5000 + b"}"),
         ("config.json", b'{"architecture": "resnet18", "pretrained_cfg": {}}'),
