@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 Merge = Literal["sum", "root", "mean", "max"]
 DEFAULT_MERGE: Merge = "root"
+"""How several classes of a teacher become one, unless chosen otherwise."""
 _CORRECTION = {"sum": 0.0, "root": 0.5, "mean": 1.0}
 _TANGENT = 0.75  # how much of *other* is linear in the logits (docs/decisions/0011)
 _NOTHING = 20.0  # below the log-sum-exp of all classes: the logit of *other* without such classes
