@@ -230,9 +230,10 @@ def _start_lines(event: RunStarted) -> Iterator[str]:
 
 
 def _epoch_line(record: EpochRecord, epochs: int) -> str:
-    metrics = "  ".join(f"{name} {value:.4g}" for name, value in record.metrics.items())
+    metrics = "".join(f"{name} {value:.4g}  " for name, value in record.metrics.items())
     return (
-        f"epoch {record.epoch}/{epochs}  train loss {record.train_loss:.4f}  val {metrics}  "
+        f"epoch {record.epoch}/{epochs}  train loss {record.train_loss:.4f}  "
+        f"{'val ' if metrics else ''}{metrics}"
         f"{record.seconds:.1f} s, {record.images_per_second:,.0f} images/s"
     )
 

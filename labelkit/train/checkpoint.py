@@ -39,7 +39,8 @@ class EpochRecord:
         epoch: from 1.
         train_loss: mean over the epoch's updates.
         lr: the learning rate of the last update.
-        metrics: values on the val folder, by name; accuracies in percent.
+        metrics: values on the val folder, by name; accuracies in percent. Empty for an epoch that
+            ``run.evaluate_every`` leaves out.
         seconds: duration of training and evaluation.
         images_per_second: speed of training.
         skipped: number of images left out as unreadable (``data.unreadable``).
@@ -55,8 +56,9 @@ class EpochRecord:
 
 
 def best_record(records: Sequence[EpochRecord], measure: str) -> EpochRecord:
-    """The earliest epoch with the highest value of a metric."""
-    return max(records, key=lambda record: record.metrics[measure])
+    """The earliest epoch with the highest value of a metric, of those that were evaluated."""
+    evaluated = [record for record in records if record.metrics]
+    return max(evaluated, key=lambda record: record.metrics[measure])
 
 
 @dataclass(frozen=True, eq=False)

@@ -245,7 +245,8 @@ class _Run:
         )
         try:
             self.updater.load_state(checkpoint.state)
-            best_record(checkpoint.records, self.task.measure)
+            if any(record.metrics for record in checkpoint.records):
+                best_record(checkpoint.records, self.task.measure)
         except Exception as error:
             # torch assumes a state of the right structure, and raises a dozen types of errors.
             raise TrainingError(
@@ -262,7 +263,7 @@ class _Run:
             trained = time.perf_counter()
             self.updater.share_state()
             self._require_finite_state(epoch)
-            metrics = self._evaluate(epoch)
+            metrics = self._evaluate(epoch) if self._is_evaluated(epoch) else {}
         except UnreadableImage as error:
             raise self.task.images.explained(error, self.recipe.data.workers) from error
         except WorkerFailed as error:
@@ -282,6 +283,9 @@ class _Run:
             images_per_second=round(images / (trained - begin), 1),
             skipped=sum(self.task.images.skipped),
         )
+
+    def _is_evaluated(self, epoch: int) -> bool:
+        return epoch % self.recipe.run.evaluate_every == 0 or epoch == self.updater.epochs
 
     def _evaluate(self, epoch: int) -> dict[str, float]:
         """The metrics on the evaluation data.
@@ -313,7 +317,7 @@ class _Run:
     def save(self, output: Path, records: list[EpochRecord]) -> None:
         """Write the student and timm's config if this epoch is the best, then ``last.pt``."""
         recipe, measure = self.recipe, self.task.measure
-        if best_record(records, measure) is records[-1]:
+        if records[-1].metrics and best_record(records, measure) is records[-1]:
             facts = {
                 "model": recipe.model.name,
                 "epoch": str(records[-1].epoch),

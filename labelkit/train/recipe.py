@@ -135,6 +135,7 @@ class Run(RecipeTable, frozen=True):
         seed: of the weights, the order, the crops and dropout.
         output: folder for the log and the checkpoints; ``runs/<the recipe's name>`` by default.
         device: ``auto``, which is a GPU if there is one, or a torch device.
+        evaluate_every: epochs from one evaluation to the next; the last epoch is always evaluated.
         precision: ``bfloat16`` and ``float16`` run the forward pass under autocast; ``float16``
             also scales the loss.
         channels_last: the memory layout of weights and images; faster on almost all devices.
@@ -146,6 +147,7 @@ class Run(RecipeTable, frozen=True):
     seed: Seed = 0
     output: str = ""
     device: Text = "auto"
+    evaluate_every: Count = 1
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     accumulate: Count = 1
     channels_last: bool = True

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -175,6 +176,30 @@ def test_neither_workers_nor_interruptions_change_how_batches_are_mixed(
     with pytest.raises(StoppedError):
         train(recipe, on_event=stop_in_epoch_2)
     assert numbers(train(recipe)) == numbers(whole)
+
+
+def test_some_epochs_go_without_evaluation(tmp_path: Path, photos: Path) -> None:
+    """They train as with it; the last one is evaluated, and a run resumes after any of them."""
+    text = recipe_text(photos, epochs=3)
+    every = run(tmp_path, text, name="every")
+    some = run(tmp_path, text, "run.evaluate_every=2", name="some")
+    assert [bool(record.metrics) for record in some.records] == [False, True, True]
+    assert [each.train_loss for each in some.records] == [each.train_loss for each in every.records]
+    assert some.records[1].metrics == every.records[1].metrics
+    assert some.best.epoch in {2, 3}
+
+    def stop(event: Event) -> None:
+        if isinstance(event, EpochRecord):
+            raise KeyboardInterrupt
+
+    recipe = read_recipe(tmp_path / "recipe.toml", [f"run.output={tmp_path / 'stopped'}"])
+    recipe = msgspec.structs.replace(
+        recipe, run=msgspec.structs.replace(recipe.run, evaluate_every=2)
+    )
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, on_event=stop)
+    assert not (tmp_path / "stopped" / "best.safetensors").exists()
+    assert numbers(train(recipe)) == numbers(some)
 
 
 def test_another_seed_gives_other_results(tmp_path: Path, photos: Path) -> None:
