@@ -59,7 +59,8 @@ def command(
 ) -> None:
     """Train a timm model as described by RECIPE, a TOML file.
 
-    The labels are hard, semantic softmax over a tree, or label maps pooled over each random crop.
+    The labels are hard, classes of a tree, label maps pooled over each random crop, or a live
+    teacher's; CutMix and MixUp work with all of them. train/README.md describes the fields.
     After every epoch, the output folder has log.jsonl and log.csv (one line per epoch), last.pt and
     best.safetensors, which timm loads with the config.json next to it; at the end also curves.png
     and report.html. After an interruption, the same command resumes the run, with the same results

@@ -73,21 +73,27 @@ class DistillationLoss(nn.Module):
             raise ValueError(f"temperature is {temperature}, expected a positive number")
         self.temperature = temperature
 
-    def forward(self, logits: Tensor, teacher: Tensor | TopKLogits) -> Tensor:
+    def forward(
+        self, logits: Tensor, teacher: Tensor | TopKLogits, weight: Tensor | None = None
+    ) -> Tensor:
         """The loss as a scalar, in float32 (float64 for float64 inputs).
 
         Args:
             logits: the student's floats (B, C).
             teacher: the teacher's logits, floats (B, C), or its stored ones.
+            weight: of each sample's divergence (B,); 1 by default. For a teacher's full logits.
 
         Raises:
-            ValueError: a wrong shape or type, or an empty batch; and, for stored logits on the
-                CPU, a class outside the C, or logits that are inconsistent with log_sum_exp.
+            ValueError: a wrong shape or type, an empty batch, or weights of stored logits; and, for
+                stored logits on the CPU, a class outside the C, or logits that are inconsistent
+                with log_sum_exp.
         """
         check_logits(logits)
         check_floats(logits=logits)
         check_not_empty(logits)
         if isinstance(teacher, TopKLogits):
+            if weight is not None:
+                raise ValueError("weight is given, but stored logits are averaged without weights")
             return self._from_stored(logits, teacher)
         check_same_shape(logits=logits, teacher=teacher)
         check_floats(teacher=teacher)
@@ -95,8 +101,11 @@ class DistillationLoss(nn.Module):
         dtype = torch.promote_types(dtype, torch.float32)
         target = (teacher.detach().to(dtype) / self.temperature).softmax(dim=1)
         log_probability = (logits.to(dtype) / self.temperature).log_softmax(dim=1)
-        divergence = F.kl_div(log_probability, target, reduction="sum")
-        return divergence * (self.temperature**2 / len(logits))
+        rows = F.kl_div(log_probability, target, reduction="none").sum(dim=1)
+        if weight is not None:
+            check_same_shape(weight=weight, divergence=rows)
+            rows = rows * weight
+        return rows.sum() * (self.temperature**2 / len(logits))
 
     def _from_stored(self, logits: Tensor, teacher: TopKLogits) -> Tensor:
         _check_stored(logits, teacher)

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from labelkit.teachers.teacher import Teacher
 
 Merge = Literal["sum", "root", "mean", "max"]
+"""How the logits of several classes become one (``LogitsProjection``)."""
+
 DEFAULT_MERGE: Merge = "root"
 """How several classes of a teacher become one, unless chosen otherwise."""
 _CORRECTION = {"sum": 0.0, "root": 0.5, "mean": 1.0}

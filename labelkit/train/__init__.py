@@ -1,4 +1,4 @@
-"""Train a timm model from a recipe: hard labels, semantic softmax, or pooled label maps.
+"""Train a timm model from a recipe: hard labels, a tree, pooled label maps, or a live teacher.
 
 Reading a recipe loads no tensors; everything else does, on first use.
 """

@@ -54,7 +54,7 @@ class BatchMixing:
         Returns:
             The images, and probabilities (B, C).
         """
-        soft = target if target.ndim == 2 else F.one_hot(target, self.classes).float()
+        soft = soft_labels(target, self.classes)
         source = np.random.SeedSequence([self.seed, number], spawn_key=(_CHILD,))
         generator = torch.default_generator  # torchvision's mixers have no other
         state = generator.get_state()
@@ -73,3 +73,11 @@ class BatchMixing:
         if settings.cutmix and (not settings.mixup or choice < settings.switch_prob):
             return v2.CutMix(alpha=settings.cutmix)
         return v2.MixUp(alpha=settings.mixup)
+
+
+def soft_labels(target: Tensor, classes: int) -> Tensor:
+    """Class indices (B,) as probabilities (B, C), all 0 for -1; probabilities as they are."""
+    if target.ndim == 2:
+        return target
+    known = (target >= 0).unsqueeze(1)
+    return F.one_hot(target.clamp(min=0), classes).float() * known

@@ -65,6 +65,8 @@ class Classifier:
         transform: the validation transform of the run: an image to (3, S, S).
         loss: the run's loss of logits (B, C) and class indices (B,), without smoothing.
         batch_size: the run's.
+        size: S, in pixels.
+        preprocessing: ``mean``, ``std`` and ``interpolation`` of its inputs.
         tree: the tree of semantic softmax, or None.
         coarsening: the path of the run's coarsening, or None.
         epoch: the epoch that the weights are from; None for a model that no run trained.
@@ -77,6 +79,8 @@ class Classifier:
     transform: v2.Transform
     loss: nn.Module
     batch_size: int
+    size: int
+    preprocessing: Mapping[str, Any]
     tree: SemanticTree | None = None
     coarsening: str | None = None
     epoch: int | None = None
@@ -217,6 +221,8 @@ def _student(path: Path, device: torch.device, given: SemanticTree | None) -> Cl
         transform=evaluation_transform(recipe.data.image_size, recipe.data.crop_pct, config),
         loss=validation_loss(recipe.labels, tree).to(device),
         batch_size=recipe.run.part_size,
+        size=recipe.data.image_size,
+        preprocessing=config,
         tree=tree,
         coarsening=recipe.data.coarsening,
         epoch=saved.epoch,
@@ -313,4 +319,6 @@ def _teacher(name: str, device: torch.device) -> Classifier:
         transform=evaluation_transform(card.native_size, crop_pct, config),
         loss=nn.CrossEntropyLoss(),
         batch_size=TEACHER_BATCH,
+        size=card.native_size,
+        preprocessing=config,
     )

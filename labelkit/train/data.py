@@ -131,6 +131,8 @@ def leave_out(folder: ImageFolder, paths: Collection[str]) -> None:
 class FolderSamples(Dataset[tuple[Tensor, Tensor]]):
     """Images of a folder data set, each with its class's index in a class list, matched by name.
 
+    An image of the class -1, which has no label, keeps that number.
+
     Args:
         folder: the images; its class indices, which are positions among its folders, are not used.
         classes: the class list of the student's outputs.
@@ -160,7 +162,8 @@ class FolderSamples(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
         path, folder = self.folder.samples[position]
-        return self.transform(load_image(path)), torch.tensor(self.targets[folder])
+        target = self.targets[folder] if folder >= 0 else -1
+        return self.transform(load_image(path)), torch.tensor(target)
 
 
 @dataclass(frozen=True, slots=True)

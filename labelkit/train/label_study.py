@@ -73,6 +73,16 @@ def keep(folder: ImageFolder, positions: Sequence[int]) -> None:
     folder.targets = [label for _, label in folder.samples]
 
 
+def forget(folder: ImageFolder, positions: Sequence[int]) -> None:
+    """Give all other images of a folder the class -1: they have no label."""
+    labelled = set(positions)
+    folder.samples = [
+        (path, label if at in labelled else -1) for at, (path, label) in enumerate(folder.samples)
+    ]
+    folder.imgs = folder.samples
+    folder.targets = [label for _, label in folder.samples]
+
+
 def _by_class(classes: NDArray[np.int64], rng: np.random.Generator) -> list[NDArray[np.int64]]:
     """The positions of each class's images, shuffled."""
     return [rng.permutation(np.flatnonzero(classes == each)) for each in np.unique(classes)]

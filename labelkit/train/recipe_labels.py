@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import Any, TypeAlias, cast
 
 from labelkit.data import TargetOptions
-from labelkit.train.recipe_types import LevelWeights, NotNegative, RecipeTable, Smoothing, Text
+from labelkit.train.recipe_types import (
+    LevelWeights,
+    NotNegative,
+    Positive,
+    RecipeTable,
+    Share,
+    Smoothing,
+    Text,
+)
 
 
 class HardLabels(RecipeTable, frozen=True, tag_field="kind", tag="hard"):
@@ -25,11 +33,15 @@ class SemanticSoftmaxLabels(RecipeTable, frozen=True, tag_field="kind", tag="sem
         tree: a file made by ``labelkit build-tree``; it must contain the name of every folder.
         label_smoothing: spread within each level.
         level_weights: ``paper``, ``uniform``, or one number per level from the roots down.
+        teacher: for semantic distillation, as for ``DistillationLabels``; None for none.
+        teacher_weight: of the distillation, beside the loss with the labels.
     """
 
     tree: Text
     label_smoothing: Smoothing = 0.0
     level_weights: LevelWeights = "paper"
+    teacher: Text | None = None
+    teacher_weight: NotNegative = 1.0
 
 
 class HierarchicalLabels(
@@ -59,6 +71,21 @@ class MultiLabelLabels(RecipeTable, frozen=True, tag_field="kind", tag="multi-la
     """
 
     tree: Text
+
+
+class DistillationLabels(RecipeTable, frozen=True, tag_field="kind", tag="distillation"):
+    """A live teacher that sees each crop; the train folders are the class list.
+
+    Attributes:
+        teacher: a card's name or path, a timm model, or the folder of a run of ``labelkit train``.
+            Its classes are projected onto the folders', which must be classes that it knows.
+        temperature: of both, teacher and student.
+        original: weight of the own label, from 0 to 1, for images that have one.
+    """
+
+    teacher: Text
+    temperature: Positive = 1.0
+    original: Share = 0.0
 
 
 class LabelMapLabels(RecipeTable, frozen=True, tag_field="kind", tag="label-maps"):
@@ -126,7 +153,12 @@ class LabelMapLabels(RecipeTable, frozen=True, tag_field="kind", tag="label-maps
 
 
 Labels: TypeAlias = (
-    HardLabels | SemanticSoftmaxLabels | HierarchicalLabels | MultiLabelLabels | LabelMapLabels
+    HardLabels
+    | SemanticSoftmaxLabels
+    | HierarchicalLabels
+    | MultiLabelLabels
+    | LabelMapLabels
+    | DistillationLabels
 )
 
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from labelkit.train.batch_mixing import soft_labels
+from labelkit.train.live_teacher import TaughtTarget
 from labelkit.train.validation import ranked_classes, validation_metrics
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
     from torchvision.datasets import ImageFolder
     from torchvision.transforms import v2
@@ -23,7 +26,11 @@ if TYPE_CHECKING:
     from labelkit.train.evaluation import Metric
     from labelkit.train.joined_maps import JoinedMaps
     from labelkit.train.label_study import LabelStudy
+    from labelkit.train.live_teacher import LiveTeacher
     from labelkit.train.unlabelled import UnlabelledImages
+
+
+SAME_FOLDERS = "Training and evaluation data need the same class folders"
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +73,7 @@ class Task:
         calibrated: whether targets are calibrated; None if they are not from label maps.
         other: whether the last output is *other*, which is no class of the data.
         mixing: CutMix and MixUp, or None.
+        teacher: a live teacher, or None.
     """
 
     classes: ClassList
@@ -80,8 +88,18 @@ class Task:
     calibrated: bool | None = None
     other: bool = False
     mixing: BatchMixing | None = None
+    teacher: LiveTeacher | None = None
 
-    def prepare(self, images: Tensor, target: Tensor, number: int) -> tuple[Tensor, Tensor]:
+    def to(self, device: torch.device) -> None:
+        """Move the losses and the teacher to a device."""
+        self.loss.to(device)
+        self.val_loss.to(device)
+        if self.teacher:
+            self.teacher.to(device)
+
+    def prepare(
+        self, images: Tensor, target: Tensor, number: int
+    ) -> tuple[Tensor, Tensor | TaughtTarget]:
         """A training batch as the student and ``loss`` get it.
 
         Args:
@@ -92,7 +110,11 @@ class Task:
         Returns:
             The images, and what ``loss`` takes beside the student's logits for them.
         """
-        return self.mixing(images, target, number) if self.mixing else (images, target)
+        if self.mixing:
+            images, target = self.mixing(images, target, number)
+        if self.teacher is None:
+            return images, target
+        return images, TaughtTarget(soft_labels(target, len(self.classes)), self.teacher(images))
 
     @property
     def measure(self) -> str:

@@ -18,10 +18,11 @@ from labelkit.train.data import (
     folder_classes,
     open_folder,
 )
-from labelkit.train.label_study import LabelStudy, keep
+from labelkit.train.label_study import LabelStudy, forget, keep
 from labelkit.train.map_task import label_map_task
 from labelkit.train.recipe import Recipe, without_dotdot
 from labelkit.train.recipe_labels import (
+    DistillationLabels,
     HardLabels,
     HierarchicalLabels,
     LabelMapLabels,
@@ -29,7 +30,8 @@ from labelkit.train.recipe_labels import (
     SemanticSoftmaxLabels,
     kind_of,
 )
-from labelkit.train.task import Opened, Task
+from labelkit.train.task import SAME_FOLDERS, Opened, Task
+from labelkit.train.taught_tasks import distillation_task, with_tree_teacher
 from labelkit.train.transforms import make_transforms
 from labelkit.train.tree_tasks import hierarchical_task, tree_task
 from labelkit.train.unlabelled import UnlabelledImages, open_unlabelled
@@ -39,8 +41,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from torchvision.datasets import ImageFolder
-
-SAME_FOLDERS = "Training and evaluation data need the same class folders"
 
 
 def build_task(recipe: Recipe) -> Task:
@@ -64,7 +64,9 @@ def build_task(recipe: Recipe) -> Task:
     more = _open_unlabelled(recipe)
     images = CheckedImages.of(recipe, (train, val, more) if more else (train, val))
     study = LabelStudy.of(recipe.data, train)
-    if study.partial and not isinstance(recipe.labels, LabelMapLabels):
+    if isinstance(recipe.labels, DistillationLabels):
+        forget(train, study.labelled)
+    elif study.partial and not isinstance(recipe.labels, LabelMapLabels):
         keep(train, study.labelled)
     task = _task(recipe, Opened(train, val, transforms, images, study, more))
     if recipe.mix.on:
@@ -76,12 +78,16 @@ def _task(recipe: Recipe, opened: Opened) -> Task:
     match recipe.labels:
         case HardLabels() as labels:
             return _hard(labels, opened)
-        case SemanticSoftmaxLabels() | MultiLabelLabels() as labels:
+        case SemanticSoftmaxLabels() as labels:
+            return with_tree_teacher(tree_task(labels, opened), labels, recipe)
+        case MultiLabelLabels() as labels:
             return tree_task(labels, opened)
         case HierarchicalLabels() as labels:
             return hierarchical_task(labels, opened)
         case LabelMapLabels() as labels:
             return label_map_task(labels, opened)
+        case DistillationLabels() as labels:
+            return distillation_task(labels, recipe, opened)
         case _:
             assert_never(recipe.labels)
 
@@ -104,10 +110,13 @@ def _open_unlabelled(recipe: Recipe) -> UnlabelledImages | None:
         if isinstance(recipe.labels, LabelMapLabels) and recipe.labels.unlabelled_maps:
             raise RecipeError("labels.unlabelled_maps without data.unlabelled: set both, or none")
         return None
+    if isinstance(recipe.labels, DistillationLabels):
+        return open_unlabelled(path)
     if not isinstance(recipe.labels, LabelMapLabels):
         raise RecipeError(
-            "data.unlabelled: only label maps can teach these images, and labels.kind is "
-            f'{kind_of(recipe.labels)!r}. Set kind = "label-maps", or remove data.unlabelled'
+            "data.unlabelled: only label maps or a teacher can teach these images, and labels.kind "
+            f'is {kind_of(recipe.labels)!r}. Set kind = "label-maps" or "distillation", or remove '
+            "data.unlabelled"
         )
     if recipe.labels.unlabelled_maps is None:
         raise RecipeError(

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from timm.scheduler.scheduler import Scheduler
     from timm.utils.model_ema import ModelEmaV3
 
+    from labelkit.train.live_teacher import TaughtTarget
     from labelkit.train.processes import Processes
     from labelkit.train.recipe import Recipe
     from labelkit.train.task import Task
@@ -105,8 +106,7 @@ class Updater:
         if run.channels_last:
             # 1.8 times as fast on a CPU, and the layout that GPUs' tensor cores use.
             student = student.to(memory_format=torch.channels_last)
-        task.loss.to(device)
-        task.val_loss.to(device)
+        task.to(device)
         optimizer = create_optimizer(recipe.optimizer, student)
         schedule, epochs = create_schedule(recipe.schedule, optimizer, len(batches), batches[0])
         return cls(
@@ -172,10 +172,10 @@ class Updater:
         layout = torch.channels_last if self.recipe.run.channels_last else torch.preserve_format
         images = images.to(self.device, non_blocking=True, memory_format=layout)
         target = target.to(self.device, non_blocking=True)
-        images, target = self.task.prepare(images, target, number)
+        images, prepared = self.task.prepare(images, target, number)
         self.optimizer.zero_grad()
         loss = torch.zeros((), device=self.device)
-        for part, part_target in self._parts(images, target):
+        for part, part_target in self._parts(images, prepared):
             # The weights of all parts in all processes add up to 1, and so the gradients add up to
             # those of the whole batch.
             share = self.task.loss(self._logits(part), part_target) * (len(part) / self.batch_size)
@@ -192,7 +192,9 @@ class Updater:
             self.processes.average_statistics(model)
             self.processes.copy_from_first(list(model.parameters()))
 
-    def _parts(self, images: Tensor, target: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    def _parts(
+        self, images: Tensor, target: Tensor | TaughtTarget
+    ) -> Iterator[tuple[Tensor, Tensor | TaughtTarget]]:
         count = self.recipe.run.accumulate
         yield from zip(images.tensor_split(count), target.tensor_split(count), strict=True)
 

@@ -164,7 +164,7 @@ WRONG = {
     ("data.labels=25",): r"keeps 25 labels in each class, but apple of .* has 24 images: lower",
     ("data.labels=ten",): r"data: labels is 'ten', expected a share such as \"10%\", or a number",
     ("data.labels=120%",): r"data: labels is '120%'",
-    ("data.unlabelled={tmp}/extra",): "only label maps can teach these images, and .* is 'hard'",
+    ("data.unlabelled={tmp}/extra",): "only label maps or a teacher can teach .* is 'hard'",
     ("data.labels=2", of_maps(', label="original"')): 'Set kind = "hard"',
     ("data.labels=2", of_maps(', other="label"')): "Set labels.other to weight",
     (of_maps(""), "data.unlabelled={tmp}/extra"): (

@@ -9,11 +9,13 @@ from __future__ import annotations
 from math import exp, log
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import pytest
+import timm
 import torch
 
 from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy
-from labelkit.train import build_task, read_recipe
+from labelkit.train import build_task, read_recipe, train
 from tests.train.support import COLOURS, EDGES, recipe_text, save_maps, save_tree
 
 if TYPE_CHECKING:
@@ -38,12 +40,18 @@ Row = dict[str, float]
 
 
 class Step(NamedTuple):
-    """One batch: its task, its logits, its loss, and each image's share of each folder's images."""
+    """One batch: its task, its logits, its loss, what is left of each image, and the inputs."""
 
     task: Task
     logits: Tensor
     loss: float
-    shares: list[Row]
+    kept: list[float]
+    inputs: Tensor
+
+    @property
+    def shares(self) -> list[Row]:
+        """How much of each folder's images each input shows."""
+        return folder_shares(self.kept)
 
 
 @pytest.fixture
@@ -61,23 +69,31 @@ def step(tmp_path: Path, photos: Path) -> Callable[..., Step]:
         assert torch.equal(torch.get_rng_state(), state)
         generator = torch.Generator().manual_seed(0)
         logits = torch.randn(len(images), len(task.classes), generator=generator)
-        return Step(task, logits, float(task.loss(logits, prepared)), shares_of(images, mixed))
+        return Step(task, logits, float(task.loss(logits, prepared)), kept_of(images, mixed), mixed)
 
     return make
 
 
-def shares_of(images: Tensor, mixed: Tensor) -> list[Row]:
-    """How much of each folder's images each mixed image shows, from the pixels."""
-    folders = [NAMES[position // 24] for position in POSITIONS]
-    rows: list[Row] = []
+def kept_of(images: Tensor, mixed: Tensor) -> list[float]:
+    """How much of each image is left after mixing with the one before it, from the pixels."""
+    shares: list[float] = []
     for at, image in enumerate(mixed):
         kept, other = images[at], images[at - 1]  # torchvision mixes neighbours
         same = float((image == kept).all(0).float().mean())
         both = (kept - other).flatten()
-        share = float((image - other).flatten() @ both / (both @ both)) if same < 0.01 else same
+        blend = float((image - other).flatten() @ both / (both @ both))
+        shares.append(blend if same < 0.01 else same)
+    return shares
+
+
+def folder_shares(kept: list[float], known: Sequence[float] = (1,) * 6) -> list[Row]:
+    """How much of each folder's labelled images each mixed image shows."""
+    folders = [NAMES[position // 24] for position in POSITIONS]
+    rows: list[Row] = []
+    for at, share in enumerate(kept):
         row = dict.fromkeys(NAMES, 0.0)
-        row[folders[at]] += share
-        row[folders[at - 1]] += 1 - share
+        row[folders[at]] += share * known[at]
+        row[folders[at - 1]] += (1 - share) * known[at - 1]
         rows.append(row)
     return rows
 
@@ -222,3 +238,73 @@ def test_label_maps(
         for shares, row in zip(done.shares, rows_of(done), strict=True)
     ]
     assert done.loss == pytest.approx(mean(expected), abs=1e-5)
+
+
+@pytest.fixture(scope="session")
+def teacher(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
+    """The folder of a short run with hard labels."""
+    folder = tmp_path_factory.mktemp("teacher")
+    (folder / "recipe.toml").write_text(recipe_text(photos, epochs=1))
+    train(read_recipe(folder / "recipe.toml", [f"run.output={folder / 'run'}"]))
+    return folder / "run"
+
+
+def taught_rows(teacher: Path, inputs: Tensor) -> list[Row]:
+    """The teacher's logits for the student's inputs, from timm's own way to load it."""
+    model = timm.create_model(f"local-dir:{teacher}", pretrained=True).eval()
+    with torch.no_grad():
+        return [dict(zip(NAMES, row, strict=True)) for row in model(inputs).tolist()]
+
+
+def divergence(taught: Row, logits: Row, temperature: float) -> float:
+    """T^2 KL between both, softened."""
+    teacher, student = (
+        log_softmax({name: value / temperature for name, value in row.items()})
+        for row in (taught, logits)
+    )
+    terms = [exp(teacher[name]) * (teacher[name] - student[name]) for name in taught]
+    return temperature**2 * sum(terms)
+
+
+@pytest.mark.parametrize("mixing", MIXES)
+@pytest.mark.parametrize("labels", ["24", "1"])
+def test_distillation(step: Callable[..., Step], teacher: Path, mixing: str, labels: str) -> None:
+    """The teacher sees the mixed images; without a label, an image has the teacher's word alone."""
+    more = "temperature = 2.0\noriginal = 0.3"
+    recipe = f'kind = "distillation"\nteacher = "{teacher}"\n{more}'
+    done = step(recipe, f"data.labels={labels}", *MIXES[mixing])
+    samples = done.task.train_set.folder.samples
+    known = [float(samples[position][1] >= 0) for position in POSITIONS]
+    assert sum(known) == (6 if labels == "24" else sum(known) < 4 and sum(known))
+    taught = taught_rows(teacher, done.inputs)
+    expected = [
+        (1 - 0.3 * sum(own.values())) * divergence(theirs, row, 2.0) + 0.3 * cross_entropy(own, row)
+        for own, row, theirs in zip(
+            folder_shares(done.kept, known), rows_of(done), taught, strict=True
+        )
+    ]
+    assert done.loss == pytest.approx(mean(expected), abs=2e-5)
+
+
+@pytest.mark.parametrize("mixing", ["none", "both"])
+def test_semantic_distillation(
+    step: Callable[..., Step], teacher: Path, tmp_path: Path, mixing: str
+) -> None:
+    """Besides the labels: at each level the squared distance, by how sure the teacher is there."""
+    classes = ClassList.of(["nothing", "sky", "leaf", "thing", "apple"])
+    parents = np.array([-1, 0, 3, -1, 3])
+    tree = SemanticTree(classes, tuple(classes), parents, inner=np.array([0, 3]))
+    tree.save(tmp_path / "tree.json")
+    labels = f'kind = "semantic-softmax"\ntree = "{tmp_path / "tree.json"}"\n'
+    plain = step(labels, *MIXES[mixing])
+    done = step(f'{labels}teacher = "{teacher}"\nteacher_weight = 3.0', *MIXES[mixing])
+    distances: list[float] = []
+    for row, theirs in zip(rows_of(done), taught_rows(teacher, done.inputs), strict=True):
+        lower = {name: exp(value) for name, value in log_softmax(theirs).items()}
+        upper = {"thing": lower["apple"] + lower["leaf"], "nothing": lower["sky"]}
+        for level in (upper, lower):
+            found = log_softmax({name: row[name] for name in level})
+            squares = [(exp(found[name]) - level[name]) ** 2 for name in level]
+            distances.append(max(level.values()) * sum(squares))
+    expected = plain.loss + 3 * sum(distances) / len(POSITIONS)
+    assert done.loss == pytest.approx(expected, abs=2e-5)
