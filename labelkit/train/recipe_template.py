@@ -24,6 +24,7 @@ EXAMPLES: dict[str, object] = {
     "data.augment": "3-augment",
     "data.labels": "10%",
     "data.unlabelled": "more-photos",
+    "labels.teacher": "efficientnet-lite0",
     "labels.tree": "tree.json",
     "labels.maps": "maps.h5",
     "labels.level_weights": "paper",
