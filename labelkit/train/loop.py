@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -43,6 +43,7 @@ from labelkit.train.epoch_loss import EpochLoss
 from labelkit.train.evaluation import NonFiniteLogits, evaluate
 from labelkit.train.events import Event, RunStarted, StepRecord, TrainingResult
 from labelkit.train.failures import diverged, kept, machine_failures, save_failures
+from labelkit.train.loggers import logged, require_logger
 from labelkit.train.processes import Processes, joined
 from labelkit.train.recipe import Recipe, recipe_fields, without_dotdot
 from labelkit.train.run_folder import (
@@ -61,10 +62,12 @@ from labelkit.wording import counted, summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+    from contextlib import AbstractContextManager
 
     from torch.utils.data import Dataset
 
     from labelkit.train.data import Batch
+    from labelkit.train.loggers import Logger
     from labelkit.train.task import Task
 
 # Reading the loss waits for the device, so it is reported at most this often.
@@ -102,6 +105,7 @@ def train(
     done = [0]
     with joined(recipe.run.device) as (processes, device), machine_failures(recipe, done):
         check_model_name(recipe.model)
+        require_logger(recipe)
         run = _Run.prepare(recipe, build_task(recipe), device, processes)
         with _held(output, processes):
             report = on_event if processes.is_first else _unheard
@@ -215,15 +219,23 @@ class _Run:
                 write_log(output, records)
                 self.task.images.save(output / IMAGES)
         on_event(self.started(len(earlier)))
-        for epoch in range(len(earlier) + 1, self.updater.epochs + 1):
-            records.append(self.epoch(epoch, on_event))
-            if self.processes.is_first:
-                with save_failures(epoch - 1):
-                    self.save(output, records)
-                    write_log(output, records)
-            done.append(epoch)
-            on_event(records[-1])
+        with self._logger(output, len(earlier)) as log:
+            for epoch in range(len(earlier) + 1, self.updater.epochs + 1):
+                records.append(self.epoch(epoch, on_event))
+                if self.processes.is_first:
+                    with save_failures(epoch - 1):
+                        self.save(output, records)
+                        write_log(output, records)
+                done.append(epoch)
+                log(records[-1])
+                on_event(records[-1])
         return records
+
+    def _logger(self, output: Path, done: int) -> AbstractContextManager[Logger]:
+        """Where the first process logs each epoch, unless all are done."""
+        if self.processes.is_first and done < self.updater.epochs:
+            return logged(self.recipe, output, done)
+        return nullcontext(lambda _: None)
 
     def _require_same_start(self, done: int) -> None:
         """Raise unless all processes train on the same images from the same epoch on."""

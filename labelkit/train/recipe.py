@@ -140,6 +140,7 @@ class Run(RecipeTable, frozen=True):
             also scales the loss.
         channels_last: the memory layout of weights and images; faster on almost all devices.
         sync_bn: with several processes on GPUs, batch norm over the images of all of them.
+        logger: also log each epoch with this program; its package must be installed.
         compile: compile the student's forward and backward pass with ``torch.compile``.
     """
 
@@ -152,6 +153,7 @@ class Run(RecipeTable, frozen=True):
     accumulate: Count = 1
     channels_last: bool = True
     sync_bn: bool = False
+    logger: Literal["none", "wandb", "trackio", "tensorboard"] = "none"
     compile: bool = False
 
     def __post_init__(self) -> None:
@@ -184,7 +186,7 @@ FIELDS = "train/README.md describes the fields"
 # A checkpoint knows its images: it does not matter why others were left out.
 FREE_FIELDS = frozenset(
     {
-        *("data.workers", "data.unreadable", "run.output"),
+        *("data.workers", "data.unreadable", "run.output", "run.logger"),
         *("run.device", "run.channels_last", "run.compile"),  # these change only the rounding
     }
 )
