@@ -23,8 +23,10 @@ def write_report(result: TrainingResult) -> None:
     from labelkit.train import flat_record
 
     curves = _curves(result)
-    rows = [tuple(_number(value) for value in flat_record(r).values()) for r in result.records]
-    table = DataTable(tuple(flat_record(result.best)), tuple(rows))
+    columns = tuple(flat_record(result.best))
+    records = [flat_record(record) for record in result.records]
+    rows = (tuple(_number(record.get(name)) for name in columns) for record in records)
+    table = DataTable(columns, tuple(rows))
     sections = (
         Section("Best epoch", (_best(result),)),
         Section("Curves", curves),
@@ -43,9 +45,13 @@ def _curves(result: TrainingResult) -> tuple[Curve, ...]:
     from labelkit.inspection import Curve
     from labelkit.train import flat_record
 
-    first = ("train_loss", *(f"val_{name}" for name in result.best.metrics), "lr")
-    columns = [flat_record(record) for record in result.records]
-    return tuple(Curve(tuple(column[name] for column in columns), name, "epoch") for name in first)
+    names = ("train_loss", *(f"val_{name}" for name in result.best.metrics), "lr")
+    records = [flat_record(record) for record in result.records]
+    found = {name: [record[name] for record in records if name in record] for name in names}
+    return tuple(
+        Curve(tuple(values), name, "epoch" if len(values) == len(records) else "evaluation")
+        for name, values in found.items()
+    )
 
 
 def _best(result: TrainingResult) -> Facts:
@@ -55,5 +61,7 @@ def _best(result: TrainingResult) -> Facts:
     return Facts(((str(result.best.epoch), "epoch"), *metrics))
 
 
-def _number(value: float) -> str:
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"

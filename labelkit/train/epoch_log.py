@@ -48,7 +48,9 @@ def flat_record(record: EpochRecord) -> dict[str, float]:
 def _table(records: Sequence[EpochRecord]) -> bytes:
     rows = [flat_record(record) for record in records]
     text = io.StringIO()
-    table = csv.DictWriter(text, rows[0] if rows else [], lineterminator="\n")
+    # Epochs that were not evaluated have fewer columns.
+    columns = max(rows, key=len) if rows else {}
+    table = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     if rows:
         table.writeheader()
     table.writerows(rows)

@@ -23,12 +23,15 @@ def test_the_table_has_the_numbers_of_the_log(tmp_path: Path) -> None:
     """Exactly, and with a metric called loss beside the training loss."""
     records = [
         EpochRecord(number, 1 / number, 0.1 / 3, {"loss": 2 / 3, "top1": 50.0 + number}, 1.5, 10.0)
-        for number in (1, 2)
+        for number in (2, 3)
     ]
+    records.insert(0, EpochRecord(1, 1.0, 0.1, {}, 1.5, 10.0))
     write_log(tmp_path, records)
     with (tmp_path / "log.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [int(row["epoch"]) for row in rows] == [1, 2]
+    assert [int(row["epoch"]) for row in rows] == [1, 2, 3]
+    assert rows.pop(0)["val_top1"] == ""  # an epoch that was not evaluated
+    del records[0]
     for row, record in zip(rows, records, strict=True):
         assert float(row["train_loss"]) == record.train_loss
         assert float(row["val_loss"]) == record.metrics["loss"]
@@ -41,7 +44,7 @@ def test_the_table_has_the_numbers_of_the_log(tmp_path: Path) -> None:
 def test_the_command_draws_the_curves_and_accepts_its_own_report(
     tmp_path: Path, photos: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "r.toml").write_text(recipe_text(photos, epochs=3))
+    (tmp_path / "r.toml").write_text(recipe_text(photos, epochs=3) + "evaluate_every = 2\n")
     folder = tmp_path / "run"
     assert run_command(["train", str(tmp_path / "r.toml"), "-o", str(folder)]) == 0
     assert f"{folder}/report.html" in capfd.readouterr().out
