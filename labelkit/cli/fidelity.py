@@ -134,11 +134,12 @@ def command(  # noqa: PLR0913 -- one per option
 
     screen = console(stderr=as_json)
     loaded = [load_teacher(name, device=device) for name in teachers]
+    num_classes = len(wanted or loaded[0].classes)
     with ProgressBars(screen, _BARS) as bars:
         results = measure_fidelity(
             data,
             loaded,
-            default_configurations(sizes or default_sizes(loaded[0].card.native_size)),
+            default_configurations(sizes or default_sizes(loaded[0].card.native_size), num_classes),
             shared=Settings(classes=wanted, synsets=synsets),
             sample=sample,
             crops=crops,

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 _SIZE_MULTIPLE = 32
 _ZOOMS = (9 / 7, 10 / 7, 2)
+_DEFAULT_TOP_K = 8  # default maps of so few classes store all of them
 _FEWEST_IMAGES = 2  # to fit on one half and to measure the other
 
 
@@ -94,21 +95,17 @@ def default_sizes(native: int) -> tuple[int, ...]:
     return tuple(sorted({native, *sides}))
 
 
-def default_configurations(sizes: Sequence[int]) -> list[Configuration]:
+def default_configurations(sizes: Sequence[int], num_classes: int = 1000) -> list[Configuration]:
     """What ``labelkit fidelity`` compares: each size with all logits and several kinds of maps.
 
     Args:
         sizes: input sides in pixels.
+        num_classes: length of the class list. What a short list has no room for is reduced, and
+            left out where it would equal the default.
 
     Source: Yun et al. 2021 (arXiv 2101.05022), section 3.1, for the published kind.
     """
-    kinds = {
-        "default": Settings(),
-        "12 classes, background 192": Settings(top_k=12, background=192),
-        "no patterns": Settings(patterns=0),
-        "15x15 cells": Settings(grid=(15, 15)),
-        "5 per cell": Settings("cell", grid=(15, 15)),
-    }
+    kinds = _kinds(num_classes)
     dense, plain, pooled = "all logits", "not calibrated", "probabilities"
     published = Settings("cell", grid=(15, 15), background=0)
     with_sum = Settings(log_sum_exp=True)
@@ -131,6 +128,20 @@ def default_configurations(sizes: Sequence[int]) -> list[Configuration]:
             for each in one
         ]
     return found
+
+
+def _kinds(num_classes: int) -> dict[str, Settings]:
+    """Different kinds of maps by name; the default is the first."""
+    kinds = {"default": Settings()}
+    if num_classes > _DEFAULT_TOP_K:
+        top_k = min(12, num_classes)
+        background = min(192, num_classes - top_k)
+        name = f"{top_k} classes, background {background}"
+        kinds[name] = Settings(top_k=top_k, background=background)
+        kinds["no patterns"] = Settings(patterns=0)
+    kinds["15x15 cells"] = Settings(grid=(15, 15))
+    kinds["5 per cell"] = Settings("cell", grid=(15, 15))
+    return kinds
 
 
 def measure_fidelity(  # noqa: PLR0913 -- what to compare, with which teacher, on how many crops

@@ -122,7 +122,10 @@ class Settings:
         """
         top_k, background, patterns = _DEFAULTS[self.selection]
         if (self.top_k or 0) > num_classes:
-            raise ClassListError(f"top-k {self.top_k} of a list of {num_classes:,} classes")
+            raise ClassListError(
+                f"top-k {self.top_k} of a list of {num_classes:,} classes: choose --topk "
+                f"{num_classes} or lower"
+            )
         top_k = self.top_k or min(top_k, num_classes)
         free = num_classes - top_k if self.selection == "image" else num_classes
         background = _within_room("background", self.background, background, free)

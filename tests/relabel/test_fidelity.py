@@ -262,6 +262,30 @@ def test_a_class_list_of_ones_own_is_measured_as_relabel_projects_it(teacher, ph
     assert floor.divergence < found.divergence
 
 
+@pytest.mark.parametrize("count", [1, 3, 8, 9, 10, 12, 20, 200, 204, 1000])
+def test_every_kind_of_map_has_room_in_a_short_class_list(count):
+    """And none is the default under another name: kinds of one size have different forms."""
+    configurations = default_configurations((224,), count)
+    kinds = {each.name: each.settings for each in configurations if each.settings}
+    forms = {name: kind.form(count, (7, 7), 1.0) for name, kind in kinds.items()}
+    plain = {name: form for name, form in forms.items() if "," not in name or "background" in name}
+    if count < 5:  # then 5 per cell and as published both store all classes
+        del plain["as published"]
+    assert len(set(plain.values())) == len(plain)
+    (wide,) = [form for name, form in plain.items() if "background" in name] or [forms["default"]]
+    assert wide.top_k == min(count, 12)
+    assert wide.background == min(count - wide.top_k, 192)
+
+
+def test_the_command_measures_a_short_class_list(photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "few.txt").write_text("n02124075\nn07920052\nn04008634\n")
+    shared = ["--sizes", "96", "--crops", "1", "--sample", "2"]
+    run = labelkit("fidelity", photos, "--classes", "few.txt", *shared)
+    assert run.code == 0, run.text
+    assert "5 per cell" in run.text
+
+
 def test_several_teachers_are_averaged(teacher, photos):
     other = load_teacher("efficientnet-lite1", device="cpu")
     configuration = Configuration("default", (224,), Settings(), calibrated=False)
