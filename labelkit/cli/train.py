@@ -134,7 +134,7 @@ def _train(recipe: Recipe) -> None:
     screen.quiet = screen.quiet or not _is_first()
     with screen.status("Loading torch and timm, opening the data"):
         from labelkit.train import train
-    with _Display(screen) as display:
+    with _Display(screen, recipe.data.coarsening) as display:
         result = train(recipe, on_event=display.show)
     if not _is_first():
         return
@@ -151,10 +151,11 @@ def _train(recipe: Recipe) -> None:
 class _Display:
     """One line per epoch and, in a terminal, a progress bar for the current epoch."""
 
-    def __init__(self, screen: Console) -> None:
+    def __init__(self, screen: Console, coarsening: str | None) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
         self.screen = screen
+        self.coarsening = coarsening
         self.epochs = 0
         self.bars = Progress(
             TextColumn("{task.description}"),
@@ -181,7 +182,7 @@ class _Display:
 
         if isinstance(event, RunStarted):
             self.epochs = event.epochs
-            print_lines(self.screen, _start_lines(event))
+            print_lines(self.screen, _start_lines(event, self.coarsening))
         elif isinstance(event, EpochRecord):
             self.bars.update(self.bar, visible=False)
             print_lines(self.screen, [_epoch_line(event, self.epochs)])
@@ -197,24 +198,13 @@ class _Display:
             )
 
 
-def _start_lines(event: RunStarted) -> Iterator[str]:
+def _start_lines(event: RunStarted, coarsening: str | None) -> Iterator[str]:
     train, val = event.images
     yield (
         f"{event.classes}; {train:,} training images, {val:,} evaluation images; "
         f"{event.parameters / 1e6:.2f} M parameters on {event.device}"
     )
-    if event.other:
-        yield f"Outputs: {event.data_classes:,} classes, and last *other*, for all else"
-    elif event.data_classes < len(event.classes):
-        inner = len(event.classes) - event.data_classes
-        yield f"Outputs: {event.data_classes:,} classes and {inner:,} inner nodes of the tree"
-    if event.folders < event.data_classes:
-        yield f"Only {event.folders:,} of the {event.data_classes:,} classes have image folders"
-    if event.measure != "top1":
-        yield (
-            "No top-1 accuracy: the classes are on several levels of the tree, and each level has "
-            "a separate softmax"
-        )
+    yield from _class_lines(event, coarsening)
     if event.calibrated is not None:
         yield f"Targets: from label maps, {'calibrated' if event.calibrated else 'not calibrated'}"
     if event.study and str(event.study):
@@ -228,6 +218,24 @@ def _start_lines(event: RunStarted) -> Iterator[str]:
         yield f"All {event.epochs} epochs are already done"
     elif event.done:
         yield f"Resuming after epoch {event.done}"
+
+
+def _class_lines(event: RunStarted, coarsening: str | None) -> Iterator[str]:
+    """What the student's outputs are."""
+    if coarsening:
+        yield f"Each folder counts as its coarse class, from {coarsening}"
+    if event.other:
+        yield f"Outputs: {event.data_classes:,} classes, and last *other*, for all else"
+    elif event.data_classes < len(event.classes):
+        inner = len(event.classes) - event.data_classes
+        yield f"Outputs: {event.data_classes:,} classes and {inner:,} inner nodes of the tree"
+    if event.folders < event.data_classes:
+        yield f"Only {event.folders:,} of the {event.data_classes:,} classes have image folders"
+    if event.measure != "top1":
+        yield (
+            "No top-1 accuracy: the classes are on several levels of the tree, and each level has "
+            "a separate softmax"
+        )
 
 
 def _epoch_line(record: EpochRecord, epochs: int) -> str:

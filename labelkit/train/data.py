@@ -9,6 +9,7 @@ changes a crop.
 
 from __future__ import annotations
 
+import shlex
 import signal
 from dataclasses import dataclass
 from itertools import islice
@@ -84,9 +85,52 @@ def coarsen_folder(folder: ImageFolder, coarsening: Coarsening) -> None:
     folder.class_to_idx = {name: index for index, name in enumerate(folder.classes)}
 
 
-def folder_classes(folder: ImageFolder) -> ClassList:
-    """The names of a data set's class folders, in its order."""
-    return ClassList.of(folder.classes, f"folders of {folder.root}")
+@dataclass(frozen=True, slots=True)
+class ClassSource:
+    """What a run's images have for classes: their folders, or the coarse classes of these.
+
+    Attributes:
+        train: the training folder.
+        coarsening: the file that maps folders to coarse classes, if there is one.
+    """
+
+    train: str
+    coarsening: str | None = None
+
+    @property
+    def path(self) -> str:
+        """What ``--classes`` takes to get these classes."""
+        return self.coarsening or self.train
+
+    def classes(self, folder: ImageFolder) -> ClassList:
+        """The classes of a data set, in its order."""
+        kind = f"coarse classes of {self.coarsening} for the" if self.coarsening else ""
+        return ClassList.of(folder.classes, f"{kind} folders of {folder.root}".strip())
+
+    def owner(self, folder: ImageFolder) -> str:
+        """Who has the classes of a data set, as the beginning of a message."""
+        if self.coarsening:
+            return f"{self.coarsening} has coarse classes"
+        return f"{folder.root} has folders"
+
+    @property
+    def new_maps(self) -> str:
+        """How to make label maps over these classes."""
+        train, path = shlex.quote(self.train), shlex.quote(self.path)
+        whose = "the coarse classes" if self.coarsening else "the data set's classes"
+        return (
+            f"Make label maps for {whose}: labelkit relabel {train} --classes {path} -o MAPS. "
+            "Classes with plain names, not ids such as n01440764, also need --names: "
+            f"labelkit match-names {path} -o NAMES"
+        )
+
+    @property
+    def new_tree(self) -> str:
+        """How to build a tree with these classes."""
+        if self.coarsening:
+            path = shlex.quote(self.coarsening)
+            return f"Build the tree of the coarse classes: labelkit build-tree {path} -o TREE"
+        return "Build the tree from a list that includes them: labelkit build-tree CLASSES -o TREE"
 
 
 class UnreadableImage(DatasetError):  # noqa: N818 -- the name states the fact
@@ -137,6 +181,7 @@ class FolderSamples(Dataset[tuple[Tensor, Tensor]]):
         folder: the images; its class indices, which are positions among its folders, are not used.
         classes: the class list of the student's outputs.
         transform: a torchvision v2 pipeline.
+        source: of the folder's classes.
         hint: what to do if a folder is not in ``classes``.
 
     Raises:
@@ -144,13 +189,19 @@ class FolderSamples(Dataset[tuple[Tensor, Tensor]]):
     """
 
     def __init__(
-        self, folder: ImageFolder, classes: ClassList, transform: v2.Transform, *, hint: str
+        self,
+        folder: ImageFolder,
+        classes: ClassList,
+        transform: v2.Transform,
+        source: ClassSource,
+        *,
+        hint: str,
     ) -> None:
         missing = [name for name in folder.classes if name not in classes.index]
         if missing:
             more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
             raise ClassListMismatch(
-                f"{folder.root} has folders that are not in {classes}: "
+                f"{source.owner(folder)} that are not in {classes}: "
                 f"{', '.join(missing[:3])}{more}. {hint}"
             )
         self.folder = folder

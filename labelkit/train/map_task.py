@@ -11,22 +11,16 @@ from labelkit.data import LabelMapDataset, TargetOptions
 from labelkit.errors import ClassListMismatch, LabelMapError, RecipeError
 from labelkit.label_maps import LabelMapFile
 from labelkit.losses import SemanticSoftmaxLoss, SoftTargetCrossEntropy
-from labelkit.train.data import FolderSamples
 from labelkit.train.joined_maps import JoinedMaps
 from labelkit.train.recipe import without_dotdot
 from labelkit.train.task import Opened, Task
-from labelkit.train.tree_tasks import NEW_TREE, load_tree
+from labelkit.train.tree_tasks import load_tree
 from labelkit.train.validation import validation_loss
 
 if TYPE_CHECKING:
     from labelkit.hierarchy import SemanticTree
     from labelkit.train.recipe_labels import LabelMapLabels
     from labelkit.train.unlabelled import UnlabelledImages
-
-NEW_MAPS = (
-    "Make label maps for the data set's classes: labelkit relabel DATA --classes DATA -o MAPS. "
-    "Folders with plain names, not ids such as n01440764, also need --names: labelkit match-names"
-)
 
 
 def label_map_task(labels: LabelMapLabels, opened: Opened) -> Task:
@@ -39,7 +33,7 @@ def label_map_task(labels: LabelMapLabels, opened: Opened) -> Task:
     """
     maps = _open_maps("maps", labels.maps, str(opened.train.root), opened)
     # Check the val folders first: a wrong class list is a likelier mistake than a wrong data set.
-    val_set = FolderSamples(opened.val, maps.classes, opened.transforms[1], hint=NEW_MAPS)
+    val_set = opened.val_samples(maps.classes, opened.source.new_maps)
     parts = _train_sets(labels, opened, maps)
     train_set = JoinedMaps(parts) if len(parts) > 1 else parts[0]
     task = Task(
@@ -114,7 +108,7 @@ def _more_maps(
     """
     more = _open_maps("unlabelled_maps", path, str(images.root), opened)
     maps.classes.require_equal(
-        more.classes, ours=str(maps.path), theirs=str(more.path), hint=NEW_MAPS
+        more.classes, ours=str(maps.path), theirs=str(more.path), hint=opened.source.new_maps
     )
     if maps.header.other != more.header.other:
         raise LabelMapError(
@@ -130,7 +124,7 @@ def _open_maps(field: str, path: str, root: str, opened: Opened) -> LabelMapFile
     except FileNotFoundError:
         raise RecipeError(
             f"labels.{field}: no such file: {path!r}. Make it with labelkit relabel {root} "
-            f"--classes {opened.train.root} -o {path}"
+            f"--classes {opened.source.path} -o {path}"
         ) from None
 
 
@@ -147,14 +141,14 @@ def _on_tree(task: Task, labels: LabelMapLabels, tree: SemanticTree, opened: Ope
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise ClassListMismatch(
             f"{labels.maps} has classes that are not in {labels.tree} ({tree.classes}): "
-            f"{', '.join(missing[:3])}{more}. {NEW_TREE}"
+            f"{', '.join(missing[:3])}{more}. {opened.source.new_tree}"
         )
     val_loss = validation_loss(labels, tree)
     weights = labels.level_weights or "paper"
     return replace(
         task,
         classes=tree.classes,
-        val_set=FolderSamples(opened.val, tree.classes, opened.transforms[1], hint=NEW_TREE),
+        val_set=opened.val_samples(tree.classes, opened.source.new_tree),
         loss=SemanticSoftmaxLoss(
             tree, labels.label_smoothing, weights, target_classes=task.classes
         ),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from labelkit.train.batch_mixing import soft_labels
+from labelkit.train.data import FolderSamples
 from labelkit.train.live_teacher import TaughtTarget
 from labelkit.train.validation import ranked_classes, validation_metrics
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from labelkit.hierarchy import ClassList, SemanticTree
     from labelkit.train.batch_mixing import BatchMixing
     from labelkit.train.checked_images import CheckedImages
-    from labelkit.train.data import FolderSamples
+    from labelkit.train.data import ClassSource
     from labelkit.train.evaluation import Metric
     from labelkit.train.joined_maps import JoinedMaps
     from labelkit.train.label_study import LabelStudy
@@ -43,6 +44,7 @@ class Opened:
         transforms: of training and of evaluation.
         images: what the check of all images found.
         study: which training images have a label, and how many of these are wrong.
+        source: of the images' classes.
         unlabelled: more training images, which have none.
     """
 
@@ -51,7 +53,16 @@ class Opened:
     transforms: tuple[v2.Transform, v2.Transform]
     images: CheckedImages
     study: LabelStudy
+    source: ClassSource
     unlabelled: UnlabelledImages | None = None
+
+    def train_samples(self, classes: ClassList, hint: str) -> FolderSamples:
+        """The training images with their classes; ``hint`` says what to do if one is missing."""
+        return FolderSamples(self.train, classes, self.transforms[0], self.source, hint=hint)
+
+    def val_samples(self, classes: ClassList, hint: str) -> FolderSamples:
+        """The same of the evaluation images."""
+        return FolderSamples(self.val, classes, self.transforms[1], self.source, hint=hint)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,9 +13,8 @@ from labelkit.train.augmentation import COLOUR_ONLY
 from labelkit.train.batch_mixing import BatchMixing
 from labelkit.train.checked_images import CheckedImages
 from labelkit.train.data import (
-    FolderSamples,
+    ClassSource,
     coarsen_folder,
-    folder_classes,
     open_folder,
 )
 from labelkit.train.label_study import LabelStudy, forget, keep
@@ -68,10 +67,14 @@ def build_task(recipe: Recipe) -> Task:
         forget(train, study.labelled)
     elif study.partial and not isinstance(recipe.labels, LabelMapLabels):
         keep(train, study.labelled)
-    task = _task(recipe, Opened(train, val, transforms, images, study, more))
+    task = _task(recipe, Opened(train, val, transforms, images, study, _source(recipe), more))
     if recipe.mix.on:
         task = replace(task, mixing=BatchMixing(recipe.mix, recipe.run.seed, len(task.classes)))
     return replace(task, labels=task.labels + coarsening.digest) if coarsening else task
+
+
+def _source(recipe: Recipe) -> ClassSource:
+    return ClassSource(recipe.data.train, recipe.data.coarsening)
 
 
 def _task(recipe: Recipe, opened: Opened) -> Task:
@@ -121,7 +124,8 @@ def _open_unlabelled(recipe: Recipe) -> UnlabelledImages | None:
     if recipe.labels.unlabelled_maps is None:
         raise RecipeError(
             "data.unlabelled needs label maps: labelkit relabel "
-            f"{path} --classes {recipe.data.train} -o MAPS, and set labels.unlabelled_maps to MAPS"
+            f"{path} --classes {_source(recipe).path} -o MAPS, and set labels.unlabelled_maps to "
+            "MAPS"
         )
     return open_unlabelled(path)
 
@@ -144,11 +148,11 @@ def _coarsen(path: str | None, folders: Iterable[ImageFolder]) -> Coarsening | N
 
 
 def _hard(labels: HardLabels, opened: Opened) -> Task:
-    classes = folder_classes(opened.train)
+    classes = opened.source.classes(opened.train)
     return Task(
         classes,
-        FolderSamples(opened.train, classes, opened.transforms[0], hint=SAME_FOLDERS),
-        FolderSamples(opened.val, classes, opened.transforms[1], hint=SAME_FOLDERS),
+        opened.train_samples(classes, SAME_FOLDERS),
+        opened.val_samples(classes, SAME_FOLDERS),
         loss=nn.CrossEntropyLoss(label_smoothing=labels.label_smoothing),
         val_loss=validation_loss(labels, None),
         images=opened.images,

@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from labelkit.losses import DistillationLoss, SemanticDistillationLoss
-from labelkit.train.data import FolderSamples, folder_classes
 from labelkit.train.live_teacher import LiveTeacher, TaughtTarget, open_teacher
 from labelkit.train.task import SAME_FOLDERS, Opened, Task
 from labelkit.train.transforms import preprocessing
@@ -80,14 +79,14 @@ def distillation_task(labels: DistillationLabels, recipe: Recipe, opened: Opened
     Raises:
         LabelkitError: the teacher cannot be loaded, or lacks a class.
     """
-    classes = folder_classes(opened.train)
+    classes = opened.source.classes(opened.train)
     teacher = _open(labels.teacher, classes, recipe)
     if opened.unlabelled:
         opened.train.samples = opened.train.samples + opened.unlabelled.samples
     return Task(
         classes,
-        FolderSamples(opened.train, classes, opened.transforms[0], hint=SAME_FOLDERS),
-        FolderSamples(opened.val, classes, opened.transforms[1], hint=SAME_FOLDERS),
+        opened.train_samples(classes, SAME_FOLDERS),
+        opened.val_samples(classes, SAME_FOLDERS),
         loss=TaughtLoss(labels.original, labels.temperature),
         val_loss=validation_loss(labels, None),
         images=opened.images,

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from labelkit.errors import RecipeError
 from labelkit.hierarchy import SemanticTree
 from labelkit.losses import HierarchicalCrossEntropy, SemanticSoftmaxLoss, TreeBinaryCrossEntropy
-from labelkit.train.data import FolderSamples
 from labelkit.train.recipe import without_dotdot
 from labelkit.train.recipe_labels import (
     HierarchicalLabels,
@@ -19,8 +18,6 @@ from labelkit.train.validation import explained_labels, validation_loss
 
 if TYPE_CHECKING:
     from torch import nn
-
-NEW_TREE = "Build the tree from a list that includes them: labelkit build-tree CLASSES -o TREE"
 
 
 def tree_task(labels: SemanticSoftmaxLabels | MultiLabelLabels, opened: Opened) -> Task:
@@ -38,8 +35,8 @@ def tree_task(labels: SemanticSoftmaxLabels | MultiLabelLabels, opened: Opened) 
         loss = SemanticSoftmaxLoss(tree, labels.label_smoothing, labels.level_weights)
     return Task(
         tree.classes,
-        FolderSamples(opened.train, tree.classes, opened.transforms[0], hint=NEW_TREE),
-        FolderSamples(opened.val, tree.classes, opened.transforms[1], hint=NEW_TREE),
+        opened.train_samples(tree.classes, opened.source.new_tree),
+        opened.val_samples(tree.classes, opened.source.new_tree),
         loss=loss,
         val_loss=val_loss,
         images=opened.images,
@@ -63,8 +60,8 @@ def hierarchical_task(labels: HierarchicalLabels, opened: Opened) -> Task:
         loss = HierarchicalCrossEntropy(tree, labels.alpha)
     return Task(
         classes,
-        FolderSamples(opened.train, classes, opened.transforms[0], hint=NEW_TREE),
-        FolderSamples(opened.val, classes, opened.transforms[1], hint=NEW_TREE),
+        opened.train_samples(classes, opened.source.new_tree),
+        opened.val_samples(classes, opened.source.new_tree),
         loss=loss,
         val_loss=validation_loss(labels, None),
         images=opened.images,
@@ -85,5 +82,5 @@ def load_tree(path: str, opened: Opened) -> SemanticTree:
     except FileNotFoundError:
         raise RecipeError(
             f"labels.tree: no such file: {path!r}. Make it with labelkit build-tree "
-            f"{opened.train.root} -o {path}"
+            f"{opened.source.path} -o {path}"
         ) from None

@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 
 from labelkit.data import ClassFolders
-from labelkit.errors import ClassListError, CoarseningFileError, RecipeError, TrainingError
+from labelkit.errors import (
+    ClassListError,
+    ClassListMismatch,
+    CoarseningFileError,
+    RecipeError,
+    TrainingError,
+)
 from labelkit.hierarchy import (
     ClassList,
     SemanticTree,
@@ -21,6 +27,7 @@ from labelkit.hierarchy import (
 )
 from labelkit.train import read_recipe, train
 from labelkit.train.tasks import build_task
+from tests.command import labelkit
 from tests.train.support import EDGES, recipe_text, save_maps
 
 if TYPE_CHECKING:
@@ -65,6 +72,41 @@ def test_every_kind_of_labels_has_the_coarse_classes(
             _, target = samples[position]
             found = int(target.argmax()) if target.ndim else int(target)
             assert task.classes[found] == COARSE[Path(path).parent.name]
+
+
+def test_maps_and_trees_over_the_folders_are_refused_with_what_takes_the_coarsening(
+    tmp_path: Path, photos: Path, coarse: Path
+) -> None:
+    """The coarse classes are no folders of the data, so no folder is named as missing."""
+    maps = save_maps(tmp_path / "maps.h5", photos / "train")
+    fine = SemanticTree.build(ClassList.of(["sky", "leaf", "apple"]), Taxonomy.from_edges(EDGES))
+    fine.save(tmp_path / "tree.json")
+    tree = f'tree = "{tmp_path / "tree.json"}"'
+    train = photos / "train"
+    makes = {
+        f'kind = "label-maps"\nmaps = "{maps}"': f"relabel {train} --classes {coarse} -o MAPS",
+        f'kind = "semantic-softmax"\n{tree}': f"build-tree {coarse} -o TREE",
+        f'kind = "hierarchical-cross-entropy"\n{tree}': f"build-tree {coarse} -o TREE",
+        'kind = "semantic-softmax"\ntree = "none.json"': f"build-tree {coarse} -o none.json",
+        'kind = "label-maps"\nmaps = "none.h5"': f"--classes {coarse} -o none.h5",
+    }
+    for labels, command in makes.items():
+        with pytest.raises((ClassListMismatch, RecipeError)) as caught:
+            build_task(recipe(tmp_path, photos, coarse, labels))
+        assert command in str(caught.value)
+        assert "folders that are not" not in str(caught.value)
+        if "none" not in labels:
+            assert f"{coarse} has coarse classes that are not in" in str(caught.value)
+
+
+def test_a_run_says_that_its_classes_are_coarse(tmp_path: Path, photos: Path, coarse: Path) -> None:
+    recipe(tmp_path, photos, coarse)
+    changes = ["--set", f"data.coarsening={coarse}", "-o", tmp_path / "out"]
+    run = labelkit("train", tmp_path / "recipe.toml", *changes)
+    assert run.code == 0, run.text
+    text = " ".join(run.text.split())
+    assert f"coarse classes of {coarse} for the folders of {photos / 'train'} (2 classes" in text
+    assert f"Each folder counts as its coarse class, from {coarse}" in text
 
 
 def test_two_coarse_classes_are_learned(tmp_path: Path, photos: Path, coarse: Path) -> None:

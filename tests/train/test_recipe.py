@@ -196,7 +196,7 @@ def test_label_maps_over_another_class_list_are_refused(
     error = error_of(f'labels={{kind="label-maps", maps="{maps}"}}')
     assert "are not in a teacher's colours" in error
     assert "): sky. Make label maps" in error
-    assert "--classes DATA" in error
+    assert f"--classes {photos / 'train'} -o MAPS" in error
     assert "not ids such as n01440764, also need --names: labelkit match-names" in error
 
 
