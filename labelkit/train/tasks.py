@@ -12,11 +12,7 @@ from labelkit.hierarchy import Coarsening, load_coarsening
 from labelkit.train.augmentation import COLOUR_ONLY
 from labelkit.train.batch_mixing import BatchMixing
 from labelkit.train.checked_images import CheckedImages
-from labelkit.train.data import (
-    ClassSource,
-    coarsen_folder,
-    open_folder,
-)
+from labelkit.train.data import ClassSource, coarsen_folder, open_folder
 from labelkit.train.label_study import LabelStudy, forget, keep
 from labelkit.train.map_task import label_map_task
 from labelkit.train.recipe import Recipe, without_dotdot
