@@ -27,6 +27,6 @@ from .predictions import (
 )
 from .processes import StoppedElsewhere as StoppedElsewhere
 from .recipe import Recipe as Recipe, read_recipe as read_recipe
-from .recipe_template import label_kinds as label_kinds, recipe_template as recipe_template
 from .task import Task as Task
 from .tasks import build_task as build_task
+from .template import label_kinds as label_kinds, recipe_template as recipe_template
