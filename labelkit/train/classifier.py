@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import timm
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from labelkit.device import choose_device
@@ -29,7 +30,7 @@ from labelkit.train.building import create_student
 from labelkit.train.checkpoint import not_finite, read_checkpoint
 from labelkit.train.evaluation import predict_logits
 from labelkit.train.recipe import Recipe, recipe_of_fields, without_dotdot
-from labelkit.train.recipe_labels import output_tree
+from labelkit.train.recipe_labels import MultiLabelLabels, output_tree
 from labelkit.train.run_folder import BEST, LAST
 from labelkit.train.student import read_student
 from labelkit.train.transforms import evaluation_transform, preprocessing
@@ -71,6 +72,7 @@ class Classifier:
         coarsening: the path of the run's coarsening, or None.
         epoch: the epoch that the weights are from; None for a model that no run trained.
         labels: the digests of the tree, the label maps and the coarsening; None if not known.
+        independent: whether each output is a yes or no of its own, as for multi-label runs.
     """
 
     name: str
@@ -85,6 +87,7 @@ class Classifier:
     coarsening: str | None = None
     epoch: int | None = None
     labels: str | None = None
+    independent: bool = False
 
     def __str__(self) -> str:
         epoch = "" if self.epoch is None else f", epoch {self.epoch}"
@@ -121,6 +124,13 @@ class Classifier:
                 "optimizer.lr"
             )
         return logits
+
+    def comparable(self, logits: Tensor) -> Tensor:
+        """Logits (B, C) whose softmax over some classes shares out the probability among these.
+
+        For independent outputs, each class gets its sigmoid over the sum of all.
+        """
+        return F.logsigmoid(logits) if self.independent else logits
 
     def load_coarsening(self) -> Coarsening | None:
         """The coarsening that the run's folders went through, None without one.
@@ -227,6 +237,7 @@ def _student(path: Path, device: torch.device, given: SemanticTree | None) -> Cl
         coarsening=recipe.data.coarsening,
         epoch=saved.epoch,
         labels=saved.labels,
+        independent=isinstance(recipe.labels, MultiLabelLabels),
     )
 
 

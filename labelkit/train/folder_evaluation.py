@@ -344,7 +344,7 @@ class _Counts:
         top5 = self.ranked[selected.topk(min(5, len(self.ranked)), dim=1, sorted=False).indices]
         hits = (top5 == target.unsqueeze(1)).any(1).cpu().numpy()
         np.add.at(self.top5_hits, numbers[hits], 1)
-        competing = logits.masked_fill(self.excluded, -torch.inf)
+        competing = self.classifier.comparable(logits).masked_fill(self.excluded, -torch.inf)
         self.calibration.update(competing, target)
         if self.labels:
             labels = torch.stack([self.labels[key] for key in keys]).to(logits.device)

@@ -57,6 +57,7 @@ class LiveTeacher:
         teacher: one with any class list.
         classes: C classes of the data; the teacher's are projected onto them.
         preprocessing: ``mean`` and ``std`` of the student's inputs.
+        synsets: class -> the wnid by which the teacher may know it.
 
     Raises:
         ClassListMismatch: the teacher has nothing for some of the classes; the message names them.
@@ -66,10 +67,15 @@ class LiveTeacher:
     """
 
     def __init__(
-        self, teacher: Teacher, classes: ClassList, preprocessing: Mapping[str, Any]
+        self,
+        teacher: Teacher,
+        classes: ClassList,
+        preprocessing: Mapping[str, Any],
+        synsets: Mapping[str, str] | None = None,
     ) -> None:
         self.teacher = teacher
         self.classes = classes
+        self._synsets = synsets or {}
         self._mean, self._std = (
             torch.tensor(preprocessing[name]).view(1, 3, 1, 1) for name in ("mean", "std")
         )
@@ -82,7 +88,7 @@ class LiveTeacher:
         self._projection = self._project()
 
     def _project(self) -> LogitsProjection | None:
-        return project_teachers([self.teacher], self.classes, {})[0]
+        return project_teachers([self.teacher], self.classes, self._synsets)[0]
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
@@ -106,7 +112,11 @@ class LiveTeacher:
 
 
 def open_teacher(
-    source: str, classes: ClassList, recipe: Recipe, preprocessing: Mapping[str, Any]
+    source: str,
+    classes: ClassList,
+    recipe: Recipe,
+    preprocessing: Mapping[str, Any],
+    synsets: Mapping[str, str] | None = None,
 ) -> LiveTeacher:
     """The teacher that a recipe names, on the CPU.
 
@@ -116,6 +126,7 @@ def open_teacher(
         classes: of the data.
         recipe: its precision is the teacher's.
         preprocessing: ``mean`` and ``std`` of the student's inputs.
+        synsets: class -> the wnid by which the teacher may know it.
 
     Raises:
         TeacherError: unknown name, or weights that are missing or do not fit.
@@ -128,7 +139,8 @@ def open_teacher(
         teacher = _of_run(load_classifier(without_dotdot(source), device="cpu"))
     else:
         teacher = load_teacher(source, device="cpu")
-    return LiveTeacher(replace(teacher, precision=recipe.run.precision), classes, preprocessing)
+    teacher = replace(teacher, precision=recipe.run.precision)
+    return LiveTeacher(teacher, classes, preprocessing, synsets)
 
 
 def _of_run(run: Classifier) -> Teacher:

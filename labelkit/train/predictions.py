@@ -166,7 +166,7 @@ def _best(
     """The predictions for images (B, 3, S, S)."""
     if not keys:
         return
-    logits = classifier.logits(images, keys)
+    logits = classifier.comparable(classifier.logits(images, keys))
     if classifier.tree is not None and not classifier.ranked:
         classes, probabilities = predict_levels(logits, classifier.tree)
     else:

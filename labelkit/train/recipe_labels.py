@@ -81,11 +81,13 @@ class DistillationLabels(RecipeTable, frozen=True, tag_field="kind", tag="distil
             Its classes are projected onto the folders', which must be classes that it knows.
         temperature: of both, teacher and student.
         original: weight of the own label, from 0 to 1, for images that have one.
+        names: a file made by ``labelkit match-names``, for folders with plain names.
     """
 
     teacher: Text
     temperature: Positive = 1.0
     original: Share = 0.0
+    names: Text | None = None
 
 
 class LabelMapLabels(RecipeTable, frozen=True, tag_field="kind", tag="label-maps"):

@@ -6,18 +6,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from labelkit.errors import RecipeError
+from labelkit.hierarchy import read_name_file
 from labelkit.losses import DistillationLoss, SemanticDistillationLoss
 from labelkit.train.live_teacher import LiveTeacher, TaughtTarget, open_teacher
+from labelkit.train.recipe import without_dotdot
 from labelkit.train.task import SAME_FOLDERS, Opened, Task
 from labelkit.train.transforms import preprocessing
 from labelkit.train.validation import validation_loss
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from labelkit.hierarchy import ClassList
     from labelkit.train.recipe import Recipe
     from labelkit.train.recipe_labels import DistillationLabels, SemanticSoftmaxLabels
@@ -80,7 +86,8 @@ def distillation_task(labels: DistillationLabels, recipe: Recipe, opened: Opened
         LabelkitError: the teacher cannot be loaded, or lacks a class.
     """
     classes = opened.source.classes(opened.train)
-    teacher = _open(labels.teacher, classes, recipe)
+    synsets = _read_synsets(labels.names, classes, opened)
+    teacher = _open(labels.teacher, classes, recipe, synsets)
     if opened.unlabelled:
         opened.train.samples = opened.train.samples + opened.unlabelled.samples
     return Task(
@@ -91,7 +98,7 @@ def distillation_task(labels: DistillationLabels, recipe: Recipe, opened: Opened
         val_loss=validation_loss(labels, None),
         images=opened.images,
         study=opened.study,
-        labels=teacher.teacher.weights_digest,
+        labels=" ".join([teacher.teacher.weights_digest, *synsets.values()]),
         teacher=teacher,
     )
 
@@ -115,5 +122,20 @@ def with_tree_teacher(task: Task, labels: SemanticSoftmaxLabels, recipe: Recipe)
     )
 
 
-def _open(source: str, classes: ClassList, recipe: Recipe) -> LiveTeacher:
-    return open_teacher(source, classes, recipe, preprocessing(recipe.model.name))
+def _open(
+    source: str, classes: ClassList, recipe: Recipe, synsets: Mapping[str, str] | None = None
+) -> LiveTeacher:
+    return open_teacher(source, classes, recipe, preprocessing(recipe.model.name), synsets)
+
+
+def _read_synsets(path: str | None, classes: ClassList, opened: Opened) -> dict[str, str]:
+    """The synset of each class, from the file that a recipe names."""
+    if path is None:
+        return {}
+    try:
+        return read_name_file(Path(without_dotdot(path))).synsets_of(classes)
+    except FileNotFoundError:
+        raise RecipeError(
+            f"labels.names: no such file: {path!r}. Make it with labelkit match-names "
+            f"{opened.train.root} -o {path}"
+        ) from None

@@ -28,6 +28,7 @@ EXAMPLES: dict[str, object] = {
     "labels.tree": "tree.json",
     "labels.maps": "maps.h5",
     "labels.level_weights": "paper",
+    "labels.names": "names.tsv",
     "labels.unlabelled_maps": "more.h5",
     "model.name": "resnet50",
     "model.ema_decay": 0.9999,

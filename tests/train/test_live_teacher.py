@@ -14,7 +14,8 @@ from labelkit.relabel.predictions import Predictions
 from labelkit.teachers import load_teacher
 from labelkit.train import build_task, read_recipe, train
 from labelkit.train.live_teacher import LiveTeacher
-from tests.train.support import EDGES, recipe_text, save_tree
+from labelkit.train.transforms import preprocessing
+from tests.train.support import COLOURS, EDGES, recipe_text, save_tree
 from tests.train.test_loop import numbers, run
 
 if TYPE_CHECKING:
@@ -115,6 +116,29 @@ def test_teachers_that_cannot_teach_are_refused(tmp_path: Path, photos: Path) ->
         (tmp_path / "recipe.toml").write_text(text)
         with pytest.raises(LabelkitError, match=message):
             build_task(read_recipe(tmp_path / "recipe.toml"))
+
+
+def test_folders_with_plain_names_need_their_synsets(tmp_path: Path, photos: Path) -> None:
+    """As in labelkit relabel --names: the teacher's answer is that for Granny Smith apples."""
+    names = tmp_path / "names.tsv"
+    text = recipe_text(
+        photos, f'kind = "distillation"\nteacher = "efficientnet-lite0"\nnames = "{names}"'
+    )
+    (tmp_path / "recipe.toml").write_text(text)
+    with pytest.raises(LabelkitError, match=r"labels.names: no such file: .*match-names"):
+        build_task(read_recipe(tmp_path / "recipe.toml"))
+    wnids = ("n07742313", "n07715103", "n02814860")  # Granny Smith, cauliflower, beacon
+    names.write_text("".join(f"{n}\t{w}\n" for n, w in zip(COLOURS, wnids, strict=True)))
+    task = build_task(read_recipe(tmp_path / "recipe.toml"))
+    assert task.teacher is not None
+    inputs = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0)) / 2
+    teacher = load_teacher("efficientnet-lite0", device="cpu")
+    columns = [teacher.classes.index[wnid] for wnid in wnids]
+    student = preprocessing("test_resnet")
+    mean, std = (torch.tensor(student[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
+    pixels = (inputs * std + mean).clamp(0, 1) * 255
+    expected = teacher.logits(teacher.normalize(pixels))[:, columns]
+    torch.testing.assert_close(task.teacher(inputs), expected.clone(), atol=1e-3, rtol=1e-3)
 
 
 def test_weights_scale_each_samples_divergence() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from labelkit.data import read_image
 from labelkit.errors import DatasetError, TrainingError
 from labelkit.hierarchy import SemanticTree
 from labelkit.train import (
@@ -22,7 +23,7 @@ from labelkit.train import (
 )
 from labelkit.train.predictions import predict_levels
 from labelkit.train.readable import full_batches, read_images
-from tests.train.support import recipe_text, save_tree
+from tests.train.support import COLOURS, recipe_text, save_tree
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -119,6 +120,21 @@ def test_levels_have_separate_probabilities(tmp_path: Path) -> None:
     e = torch.e
     expected = torch.tensor([[e**2 / (e**2 + 1), e**5 / (e**5 + 2 * e)]])
     assert torch.allclose(shares, expected, atol=1e-6)
+
+
+def test_independent_outputs_share_their_sigmoids(tmp_path: Path, photos: Path) -> None:
+    """A multi-label run: the best class by its sigmoid, over the sum of the level's sigmoids."""
+    labels = f'kind = "multi-label"\ntree = "{save_tree(tmp_path / "tree.json")}"'
+    (tmp_path / "r.toml").write_text(recipe_text(photos, labels, epochs=1))
+    train(read_recipe(tmp_path / "r.toml", [f"run.output={tmp_path / 'run'}"]))
+    classifier = load_classifier(tmp_path / "run", device="cpu")
+    found = next(iter(predict_folder(classifier, photos / "val")))
+    image = classifier.transform(read_image(photos / "val" / found.key))
+    with torch.no_grad():
+        sigmoids = classifier.model(image[None])[0].sigmoid()
+    for names, chance in zip((("thing", "nothing"), COLOURS), found.probabilities, strict=True):
+        level = torch.stack([sigmoids[classifier.classes.index[name]] for name in names])
+        assert chance == pytest.approx(float(level.max() / level.sum()), abs=1e-5)
 
 
 def test_an_error_midway_leaves_the_old_table(
