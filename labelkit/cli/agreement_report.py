@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from labelkit.relabel import ClassAgreement, FolderAgreement
 
+NO_AGREEMENT = (
+    "No comparison with folders: at least half of the images are in no folder of these classes."
+)
 _SHOWN = 10
 _WARNED = 3
 

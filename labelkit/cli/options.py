@@ -216,6 +216,23 @@ def read_classes(source: str | None, names: Path | None) -> tuple[ClassList | No
     return classes, {} if names is None else read_name_file(names).synsets_of(classes)
 
 
+def read_coarse_folders(source: str | None) -> dict[str, int] | None:
+    """The coarse class of each folder, by name, if ``--classes`` is a coarsening; else None.
+
+    Args:
+        source: of ``--classes``, which ``read_classes`` has read.
+    """
+    from labelkit.file_kinds import BEGINNING, is_coarsening
+    from labelkit.hierarchy import NAMED_LISTS, load_coarsening
+
+    if source is None or source in NAMED_LISTS or not Path(source).is_file():
+        return None
+    with Path(source).open("rb") as file:
+        if not is_coarsening(file.read(BEGINNING)):
+            return None
+    return load_coarsening(source).by_id
+
+
 def read_class_argument(source: str) -> ClassList:
     """The class list of the argument CLASSES.
 

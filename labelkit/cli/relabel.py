@@ -23,6 +23,7 @@ from labelkit.cli.options import (
     overwrite_option,
     quiet_option,
     read_classes,
+    read_coarse_folders,
     require_suffix,
     teachers_option,
     worker_count,
@@ -304,8 +305,9 @@ def command(
         raise click.UsageError("use just one of --no-calibration and --calibration-sample")
     list_images(data)
     classes, synsets = read_classes(options["classes"], options["names"])
+    folders = read_coarse_folders(options["classes"])
 
-    from labelkit.cli.agreement_report import agreement_facts, print_agreement
+    from labelkit.cli.agreement_report import NO_AGREEMENT, agreement_facts, print_agreement
     from labelkit.cli.output import console, print_json, print_lines
     from labelkit.cli.progress import announce_teachers
 
@@ -319,13 +321,15 @@ def command(
     result = _relabel(screen, data, teachers, output, settings, reuse=reuse, overwrite=overwrite)
     with LabelMapFile.open(result.path) as file:
         facts = _facts(result, file)
-        agreement = folder_agreement(file)
+        agreement = folder_agreement(file, folders=folders)
     if as_json:
         print_json(facts | {"folders": agreement and agreement_facts(agreement)})
         return
     print_lines(screen, _summary(result, facts, reuse))
     if agreement:
         print_agreement(screen, agreement, output, data)
+    elif classes and result.images:
+        print_lines(screen, [NO_AGREEMENT])
     print_lines(screen, [_next_step(output, data)])
 
 

@@ -139,6 +139,12 @@ class Coarsening:
         without = np.flatnonzero(self.tree.is_data_class & (self.index < 0))
         return tuple(self.tree.classes[at] for at in without.tolist())
 
+    @cached_property
+    def by_id(self) -> dict[str, int]:
+        """The coarse class of each class of the tree that has one, by id."""
+        numbers = zip(self.tree.classes, self.index.tolist(), strict=True)
+        return {class_id: coarse for class_id, coarse in numbers if coarse >= 0}
+
     def for_folders(self, folders: str | Path | Iterable[str]) -> Callable[[int], int]:
         """A ``target_transform`` for a data set of class folders, matched by name.
 

@@ -16,7 +16,7 @@ from labelkit.files import evenly_spaced
 from labelkit.label_maps import MapBatch, pool_batch, pool_batch_by_zoom, zooms_ascend
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from labelkit.label_maps import LabelMapFile
 
@@ -30,10 +30,10 @@ _DEVIATIONS = 2.0
 
 @dataclass(frozen=True)
 class ClassAgreement:
-    """What the maps say of the images in one class's folder.
+    """What the maps say of the images in one class's folder, or folders if it is a coarse class.
 
     Attributes:
-        class_id: the folder's name.
+        class_id: the class.
         images: how many of them were looked at.
         agree: for how many the class is the most probable one of the whole image's target.
         other: the mean probability of *other*; 0 if the file does not store it.
@@ -71,7 +71,7 @@ class FolderAgreement:
         classes: those that have images, the class that agrees least first.
         sampled: how many images were looked at, evenly spaced over the file's rows.
         images: how many the file has.
-        unknown: how many of the sampled images are in no folder named like a class.
+        unknown: how many of the sampled images are in no folder of a class.
     """
 
     classes: tuple[ClassAgreement, ...]
@@ -91,14 +91,18 @@ class FolderAgreement:
         return total / (self.sampled - self.unknown)
 
 
-def folder_agreement(file: LabelMapFile, sample: int = SAMPLE) -> FolderAgreement | None:
+def folder_agreement(
+    file: LabelMapFile, sample: int = SAMPLE, folders: Mapping[str, int] | None = None
+) -> FolderAgreement | None:
     """Compare the whole-image targets of a file with the folders of its images.
 
-    An image's folder is the first part of its key that is a class of the file.
+    An image's folder is the first part of its key that has a class.
 
     Args:
         file: finished maps, however they were made.
         sample: at most so many rows are read.
+        folders: the file's class of each folder by name, such as ``Coarsening.by_id``; None where
+            folders are named like the classes.
 
     Returns:
         None where at least half of the images are in no such folder, as folders are then no labels.
@@ -108,7 +112,8 @@ def folder_agreement(file: LabelMapFile, sample: int = SAMPLE) -> FolderAgreemen
     """
     rows = evenly_spaced(len(file), sample)
     keys = [file.key_at(row) for row in rows]
-    labels = [_folder(file, key) for key in keys]
+    places = file.classes.index if folders is None else folders
+    labels = [_label(places, key) for key in keys]
     known = [at for at, label in enumerate(labels) if label is not None]
     if 2 * len(known) <= len(keys):
         return None
@@ -124,10 +129,9 @@ def folder_agreement(file: LabelMapFile, sample: int = SAMPLE) -> FolderAgreemen
     return FolderAgreement(tuple(found), len(keys), len(file), len(keys) - len(known))
 
 
-def _folder(file: LabelMapFile, key: str) -> int | None:
+def _label(places: Mapping[str, int], key: str) -> int | None:
     """The class of the folder that an image is in."""
-    folders = key.split("/")[:-1]
-    return next((file.classes.index[each] for each in folders if each in file.classes.index), None)
+    return next((places[each] for each in key.split("/")[:-1] if each in places), None)
 
 
 def _targets(file: LabelMapFile, rows: Sequence[int]) -> Iterator[torch.Tensor]:

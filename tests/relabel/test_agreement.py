@@ -11,9 +11,17 @@ import pytest
 from rich.console import Console
 
 from labelkit.cli.agreement_report import agreement_facts, print_agreement
-from labelkit.hierarchy import ClassList
+from labelkit.hierarchy import (
+    ClassList,
+    SemanticTree,
+    Taxonomy,
+    coarsen_to_depth,
+    save_coarsening,
+)
 from labelkit.label_maps import LabelMapFile, LabelMaps, LabelMapWriter, MapForm
 from labelkit.relabel import folder_agreement
+from tests.command import labelkit
+from tests.photos import write_photos
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -116,6 +124,41 @@ def test_without_other_nothing_is_elsewhere(tmp_path: Path) -> None:
     found = folder_agreement(write(tmp_path / "maps.h5", images, other=False))
     assert found is not None
     assert [(each.agree, each.other, each.elsewhere) for each in found.classes] == [(1, 0, 0)] * 2
+
+
+def test_fine_folders_agree_with_the_coarse_classes_that_they_map_to(tmp_path: Path) -> None:
+    images = {"manx/1.jpg": CAT, "pug/1.jpg": DOG, "lab/1.jpg": DOG, "lab/fish.jpg": FISH}
+    edges = [("manx", "cat"), ("pug", "dog"), ("lab", "dog")]
+    fine = ClassList.of(["cat", "dog", "lab", "manx", "pug"])
+    coarse = coarsen_to_depth(SemanticTree.build(fine, Taxonomy.from_edges(edges)), 0)
+    file = write(tmp_path / "maps.h5", images, coarse.classes)
+    assert folder_agreement(file) is None
+    found = folder_agreement(file, folders=coarse.by_id)
+    assert found is not None
+    counts = [(each.class_id, each.images, each.agree) for each in found.classes]
+    assert counts == [("dog", 3, 2), ("cat", 1, 1)]
+
+
+def test_relabel_reports_on_fine_folders_with_a_coarsening(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folders are a cat's and a cup's; the classes are an animal and an artifact."""
+    monkeypatch.chdir(tmp_path)
+    write_photos(tmp_path / "photos")
+    (tmp_path / "photos" / "animals").rename(tmp_path / "photos" / "n02124075")
+    (tmp_path / "photos" / "things").rename(tmp_path / "photos" / "n04008634")
+    fine = ClassList.of(["n02124075", "n04008634", "n00015388", "n00021939"])
+    tree = SemanticTree.build(fine, Taxonomy.wordnet())
+    save_coarsening(coarsen_to_depth(tree, 0), "two.json")
+    shared = ["relabel", "photos", "--size", "96", "--no-calibration"]
+    run = labelkit(*shared, "--classes", "two.json", "-o", "maps.h5")
+    assert run.code == 0, run.text
+    assert "agree with their folders" in run.text
+    assert "of 4 images, 2 classes:" in run.text
+    (tmp_path / "photos" / "n02124075").rename(tmp_path / "photos" / "here")
+    (tmp_path / "photos" / "n04008634").rename(tmp_path / "photos" / "there")
+    run = labelkit(*shared, "--classes", "two.json", "-o", "more.h5")
+    assert "No comparison with folders: at least half of the images are in no folder" in run.text
 
 
 def test_folders_that_are_no_classes_give_no_report(tmp_path: Path) -> None:
