@@ -21,6 +21,9 @@ Method = Literal["relabel", "probability"]
 Absent = Literal["background", "zeros"]
 """What a class counts as in cells that do not store it: the map's background, or logit 0."""
 
+OTHER = "*other*"
+"""What stands for the class index C of maps with *other*; no class id is likely to be this."""
+
 _SMALLEST, _LARGEST = (
     float(number) for number in (np.finfo(np.float32).tiny, np.finfo(np.float32).max)
 )

@@ -25,6 +25,7 @@ NO_AGREEMENT = (
 )
 _SHOWN = 10
 _WARNED = 3
+_GOOD = 0.8
 
 
 def agreement_facts(found: FolderAgreement) -> dict[str, Any]:
@@ -32,15 +33,29 @@ def agreement_facts(found: FolderAgreement) -> dict[str, Any]:
     return asdict(found) | {"agree": found.share, "other": found.other}
 
 
-def print_agreement(screen: Console, found: FolderAgreement, maps: Path, images: Path) -> None:
-    """Print the classes that agree least with their folders, and what to check."""
+def print_agreement(
+    screen: Console, found: FolderAgreement, maps: Path, images: Path, sizes: str
+) -> None:
+    """Print the classes that agree least with their folders, and what to check.
+
+    Args:
+        screen: where.
+        found: what was compared.
+        maps: the label-map file.
+        images: the folder of its images.
+        sizes: a sentence on the maps' sizes, and how to measure others.
+    """
     print_lines(screen, [_heading(found)])
-    table = plain_table("class", numbers=("images", "agree", "other"))
+    other = found.stores_other
+    table = plain_table("class", numbers=("images", "agree", *(["other"] if other else [])))
     for each in found.classes[:_SHOWN]:
         name = Text(_name(each.class_id), overflow="fold")
-        table.add_row(name, f"{each.images:,}", percent(each.share), percent(each.other))
+        shares = (each.share, each.other) if other else (each.share,)
+        table.add_row(name, f"{each.images:,}", *map(percent, shares))
     print_table(screen, table)
     print_lines(screen, _notes(found, maps, images))
+    if found.share < _GOOD:
+        print_lines(screen, [sizes])
 
 
 def _heading(found: FolderAgreement) -> str:
@@ -60,12 +75,13 @@ def _notes(found: FolderAgreement, maps: Path, images: Path) -> Iterator[str]:
     if len(found.classes) > _SHOWN:
         yield f"and {len(found.classes) - _SHOWN:,} classes that agree more often; --json lists all"
     suspicious = [each for each in found.classes if each.suspicious]
-    near_chance = sum(each.near_chance for each in found.classes)
-    if 2 * near_chance > len(found.classes) > 1:
+    disagree = sum(each.disagrees for each in found.classes)
+    if 2 * disagree > len(found.classes) > 1:
         yield (
-            f"Warning: {near_chance:,} of {len(found.classes):,} classes are near chance, so look "
-            "at the settings before the images: is --size large enough for this teacher, and do "
-            "the class list and its names (--classes, --names) suit the folders?"
+            f"Warning: {disagree:,} of {len(found.classes):,} classes rarely agree or are near "
+            "chance, so look at the settings before the images: does --size suit this teacher and "
+            "these images, and do the class list and its names (--classes, --names) suit the "
+            "folders?"
         )
         return
     yield from map(_warning, suspicious[:_WARNED])
@@ -83,8 +99,8 @@ def _notes(found: FolderAgreement, maps: Path, images: Path) -> Iterator[str]:
         yield f"  {shlex.join(printable(str(word)) for word in look)}"
     if any(each.elsewhere for each in suspicious):
         yield (
-            'If such images stay, train with other="output" or "even", so that they are not taught '
-            "as one of the classes."
+            'If such images stay, train with other="even", or "output" where there is no tree, so '
+            "that they are not taught as one of the classes."
         )
 
 
@@ -92,15 +108,13 @@ def _warning(each: ClassAgreement) -> str:
     name, examples = _name(each.class_id), ", ".join(map(printable, each.examples))
     elsewhere = ""
     if each.elsewhere:
-        show = "shows" if each.elsewhere == 1 else "show"
-        elsewhere = f"{each.elsewhere:,} of its {each.images:,} images {show} none of the classes"
-    if not each.near_chance:
+        be = "is" if each.elsewhere == 1 else "are"
+        elsewhere = f"{each.elsewhere:,} of its {each.images:,} images {be} mostly *other*"
+    if not each.disagrees:
         return f"Warning: {name}: {elsewhere}, such as {examples}"
     elsewhere = f"; {elsewhere}" if elsewhere else ""
-    return (
-        f"Warning: {name} is near chance: {each.agree:,} of {each.images:,} images agree"
-        f"{elsewhere}. Those that agree least: {examples}"
-    )
+    how = "is near chance" if each.near_chance else "rarely agrees"
+    return f"Warning: {name} {how}: {each.agree:,} of {each.images:,} images agree{elsewhere}. Those that agree least: {examples}"
 
 
 def _name(class_id: str) -> str:

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast
 
 import click
 
@@ -327,7 +327,7 @@ def command(
         return
     print_lines(screen, _summary(result, facts, reuse))
     if agreement:
-        print_agreement(screen, agreement, output, data)
+        print_agreement(screen, agreement, output, data, _other_sizes(facts, data, options))
     elif classes and result.images:
         print_lines(screen, [NO_AGREEMENT])
     print_lines(screen, [_next_step(output, data)])
@@ -442,6 +442,7 @@ def _facts(result: RelabelResult, file: LabelMapFile) -> dict[str, Any]:
         "calibration": file.calibration and to_builtins(file.calibration),
         "unused_teacher_classes": file.attrs["unused_teacher_classes"],
         "other": file.header.other,
+        "input_sizes": file.attrs["input_sizes"],
     }
 
 
@@ -489,6 +490,29 @@ def _summary(result: RelabelResult, facts: dict[str, Any], reuse: Path | None) -
         yield from _unreadable_lines(result)
 
 
+def _other_sizes(facts: dict[str, Any], data: Path, options: _Options) -> str:
+    """The size of the maps, and the command that measures others."""
+    from labelkit.wording import printable
+
+    command = ["labelkit", "fidelity", data]
+    for teacher in dict.fromkeys(options["teachers"]):
+        command += ["--teacher", teacher]
+    for option in ("classes", "names"):
+        command += [f"--{option}", options[option]] if options[option] else []
+    sizes = " and ".join(map(_sides, facts["input_sizes"]))
+    return (
+        f"The maps were made at {sizes} pixels. If the images should agree "
+        f"more often, measure other sizes: {shlex.join(printable(str(word)) for word in command)}"
+    )
+
+
+def _sides(sizes: object) -> str:
+    """The input sides of one map, as ``--size`` takes them."""
+    if isinstance(sizes, list):
+        return "+".join(map(_sides, cast("list[object]", sizes)))
+    return str(sizes)
+
+
 def _next_step(output: Path, data: Path) -> str:
     from labelkit.wording import printable
 
@@ -512,7 +536,10 @@ def _calibration_lines(facts: dict[str, Any]) -> Iterator[str]:
     images, crops = (counted(found[each], each[:-1], each) for each in ("images", "crops"))
     fitted = f"Calibrated on {images} x {crops}"
     if found["divergence"] is None:
-        yield f"{fitted}: too few to measure the gain."
+        yield (
+            f"Warning: {fitted.lower()}: too few to measure the gain, so it may do harm. Pass a "
+            "larger --calibration-sample, or --no-calibration, with --reuse and --overwrite."
+        )
         return
     before, after = found["divergence"]
     yield f"{fitted}: KL {before:.3f} -> {after:.3f} from the teacher's prediction (held out)."

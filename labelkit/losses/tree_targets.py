@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from labelkit.hierarchy import ClassList, SemanticTree
 from labelkit.losses.soft_target import check_sparse
 from labelkit.losses.spoiled_targets import SpoiledTargets, hint_for_shapes
-from labelkit.targets import SparseProbabilities
+from labelkit.targets import OTHER, SparseProbabilities
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -189,6 +189,11 @@ def _columns(
     classes = ClassList.of(target_classes)
     outputs = tree.data_classes if exclusive else tree.classes
     missing = [each for each in classes if each not in outputs.index]
+    if OTHER in missing:
+        raise ValueError(
+            f"target_classes contains {OTHER}, for which a tree has no node: make the targets with "
+            'another value of TargetOptions(other=...) than "output", such as "even" or "weight"'
+        )
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise ValueError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 from collections import defaultdict
 from dataclasses import dataclass, field
+from statistics import median
 from typing import TYPE_CHECKING
 
 import torch
@@ -25,6 +26,7 @@ _AT_ONCE = 256
 _EXAMPLES = 3
 _OTHER = 0.8  # 3 % of Imagenette's photos reach it, and 96 % of photos of other classes
 _MANY = 0.1
+_RARE = 0.25
 _DEVIATIONS = 2.0
 
 
@@ -37,10 +39,11 @@ class ClassAgreement:
         images: how many of them were looked at.
         agree: for how many the class is the most probable one of the whole image's target.
         other: the mean probability of *other*; 0 if the file does not store it.
-        elsewhere: how many show something else: *other* has a probability of at least 0.8.
+        elsewhere: how many are mostly *other*, which has a probability of at least 0.8.
         near_chance: whether so few agree that the targets might as well be guessed among the
             file's outputs, of which *other* is one: fewer than two standard deviations more than
             by chance, and less than halfway from chance to all.
+        rare: whether fewer than a quarter agree, or less than half as many as in the median class.
         examples: the images whose target gives the class the least, at most three.
     """
 
@@ -50,6 +53,7 @@ class ClassAgreement:
     other: float
     elsewhere: int
     near_chance: bool
+    rare: bool
     examples: tuple[str, ...]
 
     @property
@@ -58,9 +62,14 @@ class ClassAgreement:
         return self.agree / self.images
 
     @property
+    def disagrees(self) -> bool:
+        """Whether few of its images agree."""
+        return self.near_chance or self.rare
+
+    @property
     def suspicious(self) -> bool:
-        """Whether to look at the class: near chance, or a tenth of its images show others."""
-        return self.near_chance or self.elsewhere >= max(_MANY * self.images, 2)
+        """Whether to look at the class: few images agree, or a tenth of them show others."""
+        return self.disagrees or self.elsewhere >= max(_MANY * self.images, 2)
 
 
 @dataclass(frozen=True)
@@ -72,12 +81,14 @@ class FolderAgreement:
         sampled: how many images were looked at, evenly spaced over the file's rows.
         images: how many the file has.
         unknown: how many of the sampled images are in no folder of a class.
+        stores_other: whether the file stores *other*.
     """
 
     classes: tuple[ClassAgreement, ...]
     sampled: int
     images: int
     unknown: int
+    stores_other: bool
 
     @property
     def share(self) -> float:
@@ -124,9 +135,12 @@ def folder_agreement(
             label = labels[at]
             if label is not None:
                 tallies[label].add(keys[at], label, target, len(file.classes))
-    found = [tally.result(file, label) for label, tally in sorted(tallies.items())]
+    usual = median(tally.agree / tally.images for tally in tallies.values())
+    limit = max(_RARE, usual / 2)
+    found = [tally.result(file, label, limit) for label, tally in sorted(tallies.items())]
     found.sort(key=lambda each: (each.share, -each.other))
-    return FolderAgreement(tuple(found), len(keys), len(file), len(keys) - len(known))
+    unknown = len(keys) - len(known)
+    return FolderAgreement(tuple(found), len(keys), len(file), unknown, file.header.other)
 
 
 def _label(places: Mapping[str, int], key: str) -> int | None:
@@ -165,8 +179,9 @@ class _FolderCounts:
         self.elsewhere += other >= _OTHER
         self.lowest = heapq.nsmallest(_EXAMPLES, [*self.lowest, (float(target[label]), key)])
 
-    def result(self, file: LabelMapFile, label: int) -> ClassAgreement:
-        """The counts as facts."""
+    def result(self, file: LabelMapFile, label: int, rare: float) -> ClassAgreement:
+        """The counts as facts; a share of images that agree below ``rare`` is rare."""
+        share = self.agree / self.images
         chance = 1 / len(file.outputs)
         spread = (chance * (1 - chance) / self.images) ** 0.5
         limit = min(chance + _DEVIATIONS * spread, (chance + 1) / 2)
@@ -176,6 +191,7 @@ class _FolderCounts:
             self.agree,
             self.other / self.images,
             self.elsewhere,
-            self.agree / self.images < limit,
+            share < limit,
+            share < rare,
             tuple(key for _, key in self.lowest),
         )

@@ -403,6 +403,12 @@ def test_target_classes_that_the_tree_lacks() -> None:
         HierarchicalCrossEntropy(ANIMALS, target_classes=["pug", "cat"])
 
 
+def test_a_tree_has_no_other() -> None:
+    """As the classes of a ``LabelMapDataset`` with ``TargetOptions(other="output")`` end in it."""
+    with pytest.raises(ValueError, match=r"another value of TargetOptions\(other=\.\.\.\) than"):
+        SemanticSoftmaxLoss(ANIMALS, target_classes=["pug", "*other*"])
+
+
 def test_distillation_needs_one_teacher() -> None:
     loss, logits = SemanticDistillationLoss(ANIMALS), torch.zeros(2, 6)
     with pytest.raises(ValueError, match="got neither of teacher_logits and target"):

@@ -56,7 +56,7 @@ def printed(file: LabelMapFile, tmp_path: Path) -> str:
     screen = Console(width=100, record=True, file=StringIO())
     found = folder_agreement(file)
     assert found is not None
-    print_agreement(screen, found, tmp_path / "maps.h5", tmp_path / "photos")
+    print_agreement(screen, found, tmp_path / "maps.h5", tmp_path / "photos", "Other sizes.")
     return " ".join(screen.export_text().split())
 
 
@@ -88,9 +88,10 @@ def test_fish_among_dogs_are_counted_and_named(tmp_path: Path) -> None:
 def test_the_report_points_at_them(tmp_path: Path) -> None:
     screen = printed(write(tmp_path / "maps.h5", pets(fish=5)), tmp_path)
     assert "agree with their folders for 80 % of 25 images, 2 classes:" in screen
-    assert "Warning: dog: 5 of its 15 images show none of the classes, such as dog/fish" in screen
+    assert "Warning: dog: 5 of its 15 images are mostly *other*, such as dog/fish" in screen
     assert "--key dog/fish" in screen
-    assert 'train with other="output" or "even"' in screen
+    assert 'train with other="even", or "output" where there is no tree' in screen
+    assert "Other sizes." not in screen
     assert "Warning: cat" not in screen
 
 
@@ -107,9 +108,10 @@ def test_where_most_classes_are_near_chance_the_settings_are_named_and_no_image(
 ) -> None:
     wrong = {f"cat/{n}.jpg": DOG for n in range(9)} | {f"dog/{n}.jpg": CAT for n in range(9)}
     screen = printed(write(tmp_path / "maps.h5", wrong), tmp_path)
-    assert "Warning: 2 of 2 classes are near chance" in screen
+    assert "Warning: 2 of 2 classes rarely agree or are near chance" in screen
     assert "--size" in screen
     assert ".jpg" not in screen
+    assert "Other sizes." in screen
 
 
 def test_maps_that_agree_give_no_warning(tmp_path: Path) -> None:
@@ -124,6 +126,26 @@ def test_without_other_nothing_is_elsewhere(tmp_path: Path) -> None:
     found = folder_agreement(write(tmp_path / "maps.h5", images, other=False))
     assert found is not None
     assert [(each.agree, each.other, each.elsewhere) for each in found.classes] == [(1, 0, 0)] * 2
+    assert not found.stores_other
+    assert "other" not in printed(LabelMapFile.open(tmp_path / "maps.h5"), tmp_path)
+
+
+def test_a_class_that_rarely_agrees_is_named_even_far_above_chance(tmp_path: Path) -> None:
+    """Of a thousand classes, one in twelve is far above chance; the other folders agree."""
+    classes = ClassList.of([f"c{at}" for at in range(1000)])
+
+    def shows(at: int) -> tuple[float, ...]:
+        return tuple(0.9 if each == at else 0.0001 for each in range(1000))
+
+    images = {f"c0/{n}.jpg": shows(0 if n < 1 else 7) for n in range(12)}
+    images |= {f"c{at}/{n}.jpg": shows(at) for at in (1, 2, 4) for n in range(12)}
+    images |= {f"c3/{n}.jpg": shows(3 if n < 5 else 7) for n in range(12)}  # 42 %, all others 100 %
+    file = write(tmp_path / "maps.h5", images, classes, other=False)
+    found = folder_agreement(file)
+    assert found is not None
+    assert [each.class_id for each in found.classes if each.suspicious] == ["c0", "c3"]
+    assert not any(each.near_chance for each in found.classes)
+    assert "Warning: c0 rarely agrees: 1 of 12 images agree. Those" in printed(file, tmp_path)
 
 
 def test_fine_folders_agree_with_the_coarse_classes_that_they_map_to(tmp_path: Path) -> None:

@@ -260,7 +260,7 @@ def test_the_command_reports_the_calibration(photos, tmp_path):
     assert "Not calibrated: --no-calibration." in labelkit(*without).text
     assert json.loads(labelkit(*without, "--json").out)["calibration"] is None
     single = labelkit(*command, "--calibration-sample", 1, "--overwrite")
-    assert "Calibrated on 1 image x 4 crops: too few to measure the gain." in single.text
+    assert "Warning: calibrated on 1 image x 4 crops: too few to measure the gain" in single.text
     both = labelkit(*command, "--no-calibration", "--calibration-sample", 3)
     assert both.code == 2
     assert "use just one of --no-calibration and --calibration-sample" in both.text

@@ -42,7 +42,6 @@ LARGEST_PLAIN_CLASSES = 24 << 20  # bytes of an uncompressed one
 LARGEST_UNREADABLE = 32 << 20
 
 _NOT_IDENTITY = frozenset({"classes_name", "made_with", "content", "calibration"})
-OTHER = "*other*"  # what stands for the class index C; no class id is likely to be called so
 
 
 class FormatVersion(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ import numpy as np
 
 from labelkit.errors import LabelMapError, first_line
 from labelkit.label_maps.file.codec import RecordCodec
-from labelkit.label_maps.file.layout import OTHER, check_key, row_crc32
+from labelkit.label_maps.file.layout import check_key, row_crc32
 from labelkit.label_maps.file.rows import OpenFile, RowTable, StoredRow, file_changed
 from labelkit.label_maps.file.validation import (
     damage_explained,
@@ -20,6 +20,7 @@ from labelkit.label_maps.file.validation import (
     open_parts,
     read_unreadable,
 )
+from labelkit.targets import OTHER
 
 if TYPE_CHECKING:
     import os
