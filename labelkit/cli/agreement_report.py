@@ -114,7 +114,10 @@ def _warning(each: ClassAgreement) -> str:
         return f"Warning: {name}: {elsewhere}, such as {examples}"
     elsewhere = f"; {elsewhere}" if elsewhere else ""
     how = "is near chance" if each.near_chance else "rarely agrees"
-    return f"Warning: {name} {how}: {each.agree:,} of {each.images:,} images agree{elsewhere}. Those that agree least: {examples}"
+    return (
+        f"Warning: {name} {how}: {each.agree:,} of {each.images:,} images agree"
+        f"{elsewhere}. Those that agree least: {examples}"
+    )
 
 
 def _name(class_id: str) -> str:
