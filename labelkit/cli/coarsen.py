@@ -35,10 +35,6 @@ Examples:
 
 MOST_SHOWN = 10
 WNID = re.compile(r"n\d{8}")
-NOTHING_MERGED = (
-    "No two classes share a coarse class. Choose fewer classes or a smaller depth; for a list in "
-    "which no class is above another, build the tree with --inner-levels all, or with --ranks."
-)
 
 
 @click.command("coarsen", epilog=EPILOG)
@@ -150,7 +146,7 @@ def print_coarsening(path: Path, coarsening: Coarsening) -> None:
         ("fine classes", classes_line(fine.name, sum(sizes) + len(left_out), fine.digest)),
         ("coarse classes", f"{len(coarse):,} ({coarsening.how}; digest {coarse.digest[:6]})"),
         *([("ranks", _counts(coarsening.ranks))] if coarsening.ranks else []),
-        ("sizes", f"{min(sizes):,} to {max(sizes):,} classes"),
+        ("sizes", _span(sizes)),
         *([("left out", _some(left_out))] if left_out else []),
     ]
     screen = console()
@@ -160,7 +156,7 @@ def print_coarsening(path: Path, coarsening: Coarsening) -> None:
     print_table(screen, _largest(coarsening))
     screen.print()
     if max(sizes) == 1:
-        screen.print(NOTHING_MERGED, style="bold yellow")
+        screen.print(_nothing_merged(coarsening), style="bold yellow")
     print_lines(screen, _next(path, coarse))
 
 
@@ -179,6 +175,27 @@ def _largest(coarsening: Coarsening) -> Table:
     if len(coarsening.classes) > MOST_SHOWN:
         table.add_row(f"and {len(coarsening.classes) - MOST_SHOWN:,} more")
     return table
+
+
+def _span(sizes: Sequence[int]) -> str:
+    """The smallest and the largest size, in words."""
+    from labelkit.wording import counted
+
+    largest = counted(max(sizes), "class", "classes")
+    return f"{largest} each" if min(sizes) == max(sizes) else f"{min(sizes):,} to {largest}"
+
+
+def _nothing_merged(coarsening: Coarsening) -> str:
+    """What to do if each class is alone in its coarse class."""
+    remedy = "Choose fewer classes or a smaller depth"
+    if coarsening.how.startswith("rank "):
+        remedy = f"Choose a coarser rank of {', '.join(coarsening.tree.ranks)}"
+    elif not len(coarsening.tree.inner):
+        remedy += (
+            "; for a list in which no class is above another, build the tree with --inner-levels "
+            "all, or with --ranks"
+        )
+    return f"No two classes share a coarse class. {remedy}."
 
 
 def _counts(ranks: Mapping[str, int]) -> str:

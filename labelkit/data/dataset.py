@@ -61,8 +61,9 @@ class LabelMapDataset(Dataset[tuple[torch.Tensor, Target]]):
             ``collate_sparse``.
         missing: what to do with images that the file lacks: ``error`` refuses the data set,
             ``hard`` gives them their original label.
-        classes: the ids of the data set's class indices, if it has no ``classes``; read only
-            where original labels are part of the target.
+        classes: the ids of the data set's class indices, if it has no ``classes``, or if the file
+            has others, such as the coarse class of each folder; read only where original labels
+            are part of the target.
         untraced: as in ``track_crop``: refuse steps such as RandAugment, or ignore their shifts.
 
     Attributes:
@@ -108,7 +109,7 @@ class LabelMapDataset(Dataset[tuple[torch.Tensor, Target]]):
         self._originals: OriginalLabels | None = None
         if self._targets.needs_original or self.missing_count:
             names = list(classes) if classes is not None else self.samples.class_names
-            self._originals = OriginalLabels(self.maps, names)
+            self._originals = OriginalLabels(self.maps, names, self.samples.class_names)
 
     @property
     def transform(self) -> Callable[..., Any] | None:
@@ -316,8 +317,9 @@ def open_samples(dataset: Any, key: Callable[[int], str] | None) -> Samples:  # 
         if target_transform:
             raise ValueError(
                 f"{type(inner).__name__} has a target_transform, which targets from label maps "
-                "would bypass: remove it, and make the maps over the classes that it maps to, "
-                "labelkit relabel --classes"
+                "would bypass: remove it, make the maps over the classes that it maps to, labelkit "
+                "relabel --classes, and if original labels are part of the target, pass the class "
+                "that it gives to each folder as classes=[...]"
             )
     if key is not None:
         return _Keyed(dataset, key)

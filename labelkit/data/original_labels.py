@@ -22,21 +22,32 @@ class OriginalLabels:
     Args:
         maps: the file.
         names: the id of each class index.
+        own: the data set's names of its class indices, if it has any: there must be as many.
 
     Attributes:
         classes: the file's class (N,), int64, of each of the N class indices; -1 for a hidden
             folder, which is no class.
 
     Raises:
-        ValueError: the ids are not known; a class list is never guessed from its length.
+        ValueError: the ids are not known, as a class list is never guessed from its length; or
+            there are not as many as classes of the data set.
         ClassListMismatch: an id is not a class of the file.
     """
 
-    def __init__(self, maps: LabelMapFile, names: Sequence[str] | None) -> None:
+    def __init__(
+        self, maps: LabelMapFile, names: Sequence[str] | None, own: Sequence[str] | None = None
+    ) -> None:
         if names is None:
             raise ValueError(
                 "the targets contain the original labels, but the data set does not say which "
                 "classes its indices mean: pass their ids in order, classes=[...]"
+            )
+        if own is not None and len(names) != len(own):
+            raise ValueError(
+                f"classes has {len(names)} ids, but the data set has {len(own)} classes: pass the "
+                "id of each in order. With a coarsening, repeat the coarse class of each folder: "
+                "label = coarse.for_folders(FOLDER), "
+                "classes=[coarse.classes[label(at)] for at in range(len(dataset.classes))]"
             )
         places = maps.classes.index
         unknown = [name for name in names if name not in places and not is_hidden(name)]
@@ -45,8 +56,9 @@ class OriginalLabels:
             raise ClassListMismatch(
                 f"the classes of {maps.path}, {maps.classes}, do not include the original labels "
                 f"{', '.join(unknown[:3])}{more}. Make maps over the data set's own classes: "
-                "labelkit relabel DATA --classes DATA -o MAPS; or choose options that need no "
-                "original labels. "
+                "labelkit relabel DATA --classes DATA -o MAPS; for maps over the classes of a "
+                "coarsening, pass the coarse class of each folder as classes=[...]; or choose "
+                "options that need no original labels. "
                 f"{hint_for_plain_names(maps.classes)}"
             )
         self.classes = np.array([places.get(name, -1) for name in names], np.int64)

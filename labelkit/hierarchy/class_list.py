@@ -134,9 +134,9 @@ def advice_on_indices(ids: Iterable[str]) -> str:
 
 
 def hint_for_plain_names(classes: ClassList) -> str:
-    """What to do next if class folders have plain names but ``classes`` are ids: one sentence."""
+    """What to do next if the user's classes have plain names but these are ids: one sentence."""
     return (
-        f"Its classes are ids such as {classes[0]}: if the folders have plain names, choose the "
-        "synset of each, labelkit match-names DATA -o names.tsv, and relabel with --classes DATA "
-        "--names names.tsv (docs/loops.md)"
+        f"Its classes are ids such as {classes[0]}: if yours have plain names, choose the synset "
+        "of each, labelkit match-names CLASSES -o names.tsv, and relabel with --classes CLASSES "
+        "--names names.tsv, where CLASSES is the folder, list or coarsening (docs/loops.md)"
     )

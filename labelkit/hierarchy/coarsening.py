@@ -17,6 +17,7 @@ from labelkit.hierarchy.class_list import ClassList
 from labelkit.hierarchy.forest import IntArray, Mask, nearest, read_only
 from labelkit.hierarchy.splits import Splits
 from labelkit.image_folders import class_folders
+from labelkit.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -219,7 +220,7 @@ def coarsen(tree: FineTree, number_of_classes: int) -> Coarsening:
         )
         raise ValueError(
             f"the tree of {tree.classes} has {roots:,} roots and cannot be coarsened to "
-            f"{number_of_classes:,} classes: {remedy}"
+            f"{counted(number_of_classes, 'class', 'classes')}: {remedy}"
         )
     nodes = np.flatnonzero(splits.at_most(number_of_classes))
     return _onto(tree, nodes, f"at most {number_of_classes:,} classes")

@@ -87,6 +87,17 @@ def test_a_coarsening_that_merges_nothing_is_said_to_be_none() -> None:
     assert "--inner-levels all, or with --ranks" in run.text
 
 
+@pytest.mark.usefixtures("folder")
+def test_a_rank_that_merges_nothing_asks_for_a_coarser_one() -> None:
+    """The tree has ranks already, so it need not be built again."""
+    run = labelkit("coarsen", "tree.json", "--rank", "species", "-o", "coarse.json")
+    assert run.code == 0
+    for text in (run.text, labelkit("inspect", "coarse.json").text):
+        assert "No two classes share a coarse class. Choose a coarser rank of" in text
+        assert "--inner-levels" not in text
+        assert "1 class each" in text
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -95,7 +106,7 @@ def test_a_coarsening_that_merges_nothing_is_said_to_be_none() -> None:
         (["--rank", "tribe"], "its ranks are class, order, family, species"),
         (["--depth", "4"], "has the depths 0 to 3, not 4"),
         (["--depth", "-1"], "-1 is not in the range x>=0"),
-        (["--classes", "1"], "has 2 roots and cannot be coarsened to 1 classes"),
+        (["--classes", "1"], "has 2 roots and cannot be coarsened to 1 class: "),
         (["--classes", "0"], "0 is not in the range x>=1"),
     ],
 )

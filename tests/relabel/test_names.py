@@ -195,7 +195,9 @@ def test_names_without_classes_are_wrong_usage(photos: Path) -> None:
 def test_plain_names_without_a_name_file_lead_to_match_names(
     photos: Path, teacher: Teacher
 ) -> None:
-    with pytest.raises(ClassListMismatch, match=r"match-names DATA -o names\.tsv.*--names names"):
+    with pytest.raises(
+        ClassListMismatch, match=r"match-names CLASSES -o names\.tsv.*--names names"
+    ):
         relabel(photos, teacher, photos.with_name("maps.h5"), Settings(classes=CLASSES))
 
 
