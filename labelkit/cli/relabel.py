@@ -544,9 +544,10 @@ def _calibration_lines(facts: dict[str, Any]) -> Iterator[str]:
     before, after = found["divergence"]
     yield f"{fitted}: KL {before:.3f} -> {after:.3f} from the teacher's prediction (held out)."
     if after > before:
+        larger = "a larger --calibration-sample, or " if found["images"] < facts["images"] else ""
         yield (
-            "On other crops than it was fitted on, the calibration does not help: pass a larger "
-            "--calibration-sample, or --no-calibration, with --reuse and --overwrite."
+            "On other crops than it was fitted on, the calibration does not help: pass "
+            f"{larger}--no-calibration, with --reuse and --overwrite."
         )
 
 

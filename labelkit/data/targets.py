@@ -285,6 +285,12 @@ class SoftTargets:
         if self._probabilities:
             values, rest = values.clamp_(min=0).log_(), rest.log()
         highest = values.amax(dim=1, keepdim=True)
+        # Nothing is left of a crop that shows *other* alone: then all classes are alike.
+        empty = highest == -torch.inf
+        if empty.any():
+            values, rest, highest = (
+                part.masked_fill(empty, 0.0) for part in (values, rest, highest)
+            )
         soft = values.sub_(highest).div_(temperature).exp_()
         # Above the highest only where every class is listed, so that no class has the rest.
         other = ((rest - highest) / temperature).clamp(max=0).exp()

@@ -70,7 +70,7 @@ class ClassAgreement:
 
     @property
     def suspicious(self) -> bool:
-        """Whether to look at the class: few images agree, or a fifth of them are mostly *other*."""
+        """Whether to look at it: few images agree, or a fifth of them are mostly *other*."""
         return self.disagrees or self.elsewhere >= max(_MANY * self.images, 2)
 
 

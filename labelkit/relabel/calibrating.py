@@ -45,6 +45,7 @@ def calibrate(
     """Fit the calibration of a data set's maps.
 
     Images are skipped that cannot be read, or for one of whose crops a score is not finite.
+    Those that are gone since their maps were made are skipped too.
 
     Args:
         root: the folder that the keys are relative to.
@@ -62,7 +63,8 @@ def calibrate(
     chosen = sample_of(keys, sample)
     found: list[ImageCrops] = []
     for done, key in enumerate(chosen, 1):
-        image = readable_image(root / key)
+        path = root / key
+        image = readable_image(path) if path.exists() else None
         crops = None if image is None else _compare(image, key, maker, sample)
         if crops and crops.predicted.isfinite().all():
             found.append(crops)

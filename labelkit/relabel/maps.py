@@ -41,11 +41,21 @@ class CalibrationSample:
         images: how many, evenly spaced over the data set; all if there are fewer.
         crops: random crops of each.
         seed: of the crops.
+
+    Raises:
+        ValueError: one of them is out of range.
     """
 
     images: int = 64
     crops: int = 4
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.images < 1 or self.crops < 1 or not 0 <= self.seed < 1 << 32:
+            raise ValueError(
+                f"a calibration sample of {self.images} images, {self.crops} crops and seed "
+                f"{self.seed}: expected at least one image and crop, and a seed from 0 to 2^32 - 1"
+            )
 
 
 @dataclass(frozen=True)

@@ -222,3 +222,30 @@ def test_a_crop_outside_the_image_knows_nothing(maps):
         targets = CropTargets(LabelMapFile.open(maps), options, sparse=False)
         (target,) = targets([0], outside, [0])
         torch.testing.assert_close(target, torch.full((C,), share))
+
+
+def test_a_crop_that_shows_other_alone_leaves_all_classes_alike(tmp_path):
+    """Cells that store nothing but *other*, and probability 0 for what they do not store."""
+    from labelkit.data.targets import CropTargets
+    from labelkit.hierarchy import ClassList
+    from labelkit.label_maps import LabelMapFile, LabelMaps, LabelMapWriter, MapForm
+
+    form = MapForm(top_k=1, grid=(2, 2), log_sum_exp=True)
+    writer = LabelMapWriter(
+        tmp_path / "maps.h5",
+        classes=ClassList.of(["cat", "dog"]),
+        keys=["a.jpg"],
+        forms=[form],
+        source={},
+        other=True,
+    )
+    (shard,) = writer.pending()
+    score = np.ones((1, 1, 2, 2), np.float32)
+    maps = LabelMaps(np.full((1, 1, 2, 2), 2), score, log_sum_exp=score[:, 0] + 1)
+    writer.commit(shard, [maps], {})
+    writer.finalize().close()
+    file = LabelMapFile.open(tmp_path / "maps.h5")
+    for other, expected in (("drop", [0.5, 0.5]), ("even", [0.5, 0.5]), ("weight", [0.0, 0.0])):
+        options = TargetOptions(method="probability", absent="zeros", other=other)
+        (target,) = CropTargets(file, options, sparse=False)([0], [CropBox.whole()], [0])
+        assert target.tolist() == pytest.approx(expected)

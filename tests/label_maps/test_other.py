@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from labelkit.errors import LabelMapError
 from labelkit.geometry import CropBox
-from labelkit.label_maps import LabelMapFile, LabelMaps, MapBatch, MapForm, pool, pool_batch
+from labelkit.hierarchy import ClassList
+from labelkit.label_maps import (
+    LabelMapFile,
+    LabelMaps,
+    LabelMapWriter,
+    MapBatch,
+    MapForm,
+    pool,
+    pool_batch,
+)
 from labelkit.label_maps.file.codec import MapCodec, RecordCodec
+from tests.label_maps.support.file_surgery import header_of, seal
 from tests.label_maps.support.map_forms import CLASS_COUNTS, map_forms
 from tests.label_maps.support.random_maps import decoded, random_maps
 from tests.label_maps.support.small_files import CLASSES, calibration_of, writer_of
@@ -111,3 +123,20 @@ def test_files_that_differ_in_other_differ_in_their_digest(tmp_path):
     assert other.header.content == plain.header.content
     assert other.digest != plain.digest
     assert RecordCodec([form], 65_537, other=True).nbytes == RecordCodec([form], 65_537).nbytes
+
+
+def test_no_class_may_be_called_other(tmp_path):
+    """Neither written nor read: two outputs of one name could not be told apart."""
+    classes = ClassList.of(["cat", "*other*"], "pets")
+    form = MapForm(top_k=2, grid=(3, 5))
+    settings = {"classes": classes, "keys": KEYS, "forms": [form], "source": {}}
+    with pytest.raises(LabelMapError, match=r"has a class '\*other\*'.*rename the class"):
+        LabelMapWriter(tmp_path / "maps.h5", **settings, other=True)
+    writer = LabelMapWriter(tmp_path / "maps.h5", **settings)
+    (shard,) = writer.pending()
+    writer.commit(shard, [random_maps(np.random.default_rng(0), 3, form, 2)], {})
+    assert writer.finalize().outputs == ("cat", "*other*")
+    with h5py.File(tmp_path / "maps.h5", "r+") as file:
+        seal(file, header_of(file) | {"other": True})
+    with pytest.raises(LabelMapError, match="a class is called"):
+        LabelMapFile.open(tmp_path / "maps.h5")

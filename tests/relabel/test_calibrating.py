@@ -207,6 +207,19 @@ def test_crops_whose_prediction_is_not_finite_are_skipped(photos):
     found.check(1, 1000)
 
 
+def test_an_image_that_is_gone_since_its_maps_were_made_is_skipped(teacher, photos):
+    maker = MapMaker([teacher], SMALL)
+    keys = list_images(photos)
+    (photos / keys[1]).unlink()
+    assert calibrate(photos, keys, maker, SMALL.calibration).images == 3
+
+
+@pytest.mark.parametrize("wrong", [{"images": 0}, {"crops": 0}, {"seed": -1}, {"seed": 2**53}])
+def test_an_impossible_sample_is_refused_at_once(wrong):
+    with pytest.raises(ValueError, match="expected at least one image and crop, and a seed"):
+        CalibrationSample(**wrong)
+
+
 def test_maps_of_one_class_are_not_calibrated(teacher, photos, tmp_path):
     """Without *other*, which would be a second output."""
     one = replace(SMALL, classes=ClassList.of(["n02124075"]), other=False)

@@ -21,6 +21,7 @@ from labelkit.errors import LabelMapError
 # msgspec reads the annotations of a Struct.
 from labelkit.label_maps.calibration import Calibration  # noqa: TC001
 from labelkit.label_maps.label_map import MapForm  # noqa: TC001
+from labelkit.targets import OTHER
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -199,8 +200,13 @@ def require_room(header: Header, classes: ClassList) -> None:
     """Raise unless a reader will accept the header, with its digests, and the class list.
 
     Raises:
-        LabelMapError: one of them is too long.
+        LabelMapError: one of them is too long, or a class has the name of *other*.
     """
+    if header.other and OTHER in classes.index:
+        raise LabelMapError(
+            f"{classes} has a class {OTHER!r}, as the output for all other classes is called: "
+            "rename the class, or leave that output out (labelkit relabel --no-other)"
+        )
     longest = max(len(class_id.encode()) for class_id in classes)
     if longest * len(classes) > LARGEST_PLAIN_CLASSES:
         raise LabelMapError(

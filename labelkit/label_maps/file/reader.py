@@ -397,6 +397,8 @@ class LabelMapFile:
         self.attrs: dict[str, Any] = header.source
         self.made_with: dict[str, Any] = header.made_with
         self._table = RowTable(parts.columns)
+        if header.other and OTHER in self.classes.index:
+            raise ValueError(f"it stores *other*, and a class is called {OTHER!r}")
         self.outputs = (*self.classes, OTHER) if header.other else self.classes.ids
         self.calibration = header.calibration
         if self.calibration:
