@@ -253,7 +253,7 @@ def _exported(file: LabelMapFile, output: Path, result: ExportResult, axes: str)
         f"Wrote {output}: {counted(len(file), 'label map', 'label maps')}{kept}, "
         f"float32 [2, {result.top_k}, {grid[0]}, {grid[1]}], {axes}"
     )
-    if form.selection == "image":
+    if form.selection == "image" and result.top_k < len(file.classes):
         yield f"Each cell has its {result.top_k} strongest of all {len(file.classes):,} classes."
     if form.background:
         yield (

@@ -227,7 +227,7 @@ def _print_summary(result: Matches, source: str) -> None:
     rows = [
         ("classes", f"{len(result.matches):,}"),
         *([("kept", f"{len(kept):,} from the earlier file")] if result.earlier else []),
-        ("settled", f"{len(_settled(result)):,} have one meaning"),
+        ("settled", f"{len(_settled(result)):,} with one meaning"),
         *([("chosen", f"{len(result.made):,} now")] if result.made else []),
         ("to choose", f"{len(undecided):,} have several, or match by some of their words only"),
         ("no candidate", f"{len(without):,}{': ' if without else ''}{', '.join(without)}"),

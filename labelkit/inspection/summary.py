@@ -104,7 +104,9 @@ class LabelMapSummary:
         """The forms in words, as (name, value): three lines for each form."""
         count = len(self.forms)
         return tuple(
-            fact for form in self.forms for fact in _form_facts(form, count, other=self.other)
+            fact
+            for form in self.forms
+            for fact in _form_facts(form, count, self.num_classes, other=self.other)
         )
 
     @property
@@ -168,7 +170,9 @@ def _calibration(calibration: Calibration | None) -> str:
     if calibration.divergence is None:
         return fitted
     without, calibrated = calibration.divergence
-    return f"{fitted}: KL {without:.3f} -> {calibrated:.3f} from the teacher's prediction"
+    return (
+        f"{fitted}: KL {without:.3f} -> {calibrated:.3f} from the teacher's prediction (held out)"
+    )
 
 
 def _in_brief(source: Mapping[str, Any]) -> dict[str, Any]:
@@ -212,7 +216,9 @@ def classes_per_cell(form: MapForm, *, other: bool = False) -> str:
     return f"{words}, and *other*" if other else words
 
 
-def _form_facts(form: MapForm, forms: int, *, other: bool) -> list[tuple[str, str]]:
+def _form_facts(
+    form: MapForm, forms: int, num_classes: int, *, other: bool
+) -> list[tuple[str, str]]:
     rows, columns = form.grid
     zoom = f", at zoom {form.zoom:g}" if forms > 1 else ""
     kept = "the image's strongest" if form.selection == "image" else "the cell's strongest"
@@ -220,11 +226,13 @@ def _form_facts(form: MapForm, forms: int, *, other: bool) -> list[tuple[str, st
     return [
         ("grid", f"{rows} x {columns} cells{zoom}"),
         ("stored", f"{form.top_k - other} classes in every cell, {kept}{_extras(form)}"),
-        ("background", _background(form)),
+        ("background", _background(form, form.top_k - other == num_classes)),
     ]
 
 
-def _background(form: MapForm) -> str:
+def _background(form: MapForm, complete: bool) -> str:  # noqa: FBT001 -- whether all are stored
+    if complete:
+        return "none: every class is stored"
     if not form.background:
         return "none: classes that are not stored have logit 0"
     background = f"mean logits of {counted(form.background, 'more class', 'more classes')}"

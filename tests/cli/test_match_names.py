@@ -32,7 +32,7 @@ def test_the_summary_shows_what_is_settled_what_to_choose_and_what_to_do_next(
     output = classes.with_name("names.tsv")
     run = labelkit("match-names", classes, "-o", output)
     assert run.code == 0
-    assert "settled 1 have one meaning" in run.text
+    assert "settled 1 with one meaning" in run.text
     assert "to choose 4 have several" in run.text
     assert "no candidate 1: bibimbap" in run.text
     assert "maple_tree ? n12752205 first word: maple < angiospermous_tree" in run.text
@@ -69,7 +69,7 @@ def test_numbered_folders_are_said_to_look_like_indices(tmp_path: Path) -> None:
     assert run.code == 0
     assert "4 of 5 classes are numbers: 0, 1, 10, 2. They look like indices, not names." in run.text
     assert "Rename the folders" in run.text
-    assert "settled 1 have one meaning" in run.text
+    assert "settled 1 with one meaning" in run.text
     lines = output.read_text().splitlines()
     assert "0\t?\t1 candidate, by whole name" in lines
     assert any(line.startswith("#\tn13742358\twhole name: zero") for line in lines)

@@ -162,7 +162,7 @@ def test_presence_is_the_target_of_a_crop_of_one_cell():
     assert [share.area for share in shares] == [1.0, 0.0]
 
 
-GAIN = "fitted on 64 images x 4 crops: KL 0.566 -> 0.359 from the teacher's prediction"
+GAIN = "fitted on 64 images x 4 crops: KL 0.566 -> 0.359 from the teacher's prediction (held out)"
 
 
 @pytest.mark.parametrize("background", [0, 5])
@@ -257,3 +257,10 @@ def test_the_synsets_of_plain_names_take_one_line(tmp_path):
         writer.commit(writer.shards[0], [together([left_half(0, 1)])], {})
         writer.finalize().close()
         assert summarize(path).settings == (expected,)
+
+
+def test_where_every_class_is_stored_no_other_has_logit_0(maps):
+    summary = summarize(maps)
+    complete = dataclasses.replace(summary, num_classes=FORM.top_k)
+    assert ("background", "none: every class is stored") in complete.form_facts
+    assert ("background", "none: classes that are not stored have logit 0") in summary.form_facts
