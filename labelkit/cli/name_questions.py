@@ -107,8 +107,8 @@ def _look_up(word: str, match: NameMatch, taken: Mapping[str, str], screen: Cons
     """The candidates of another word, or of the class as before if there are none."""
     found = match_names(ClassList.of([word]))[0].candidates if word else ()
     if not found or word.isdecimal():
-        what = "number in the list" if word.isdecimal() else "noun of WordNet 3.0"
-        screen.print(f"{printable(word)!r} is no {what}: try again", style="yellow")
+        what = "a number in the list" if word.isdecimal() else "a noun in WordNet 3.0"
+        screen.print(f"{printable(word)!r} is not {what}: try again", style="yellow")
         return match
     other = NameMatch(match.class_id, found)
     _show(other, taken, screen)
