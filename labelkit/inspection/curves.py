@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, PngImagePlugin
 
 from labelkit.files import replace_file
 from labelkit.inspection.drawing import FAINT, INK, NOTE_SIZE, PALETTE, PAPER, font
+from labelkit.inspection.plots import tick_labels
 
 if TYPE_CHECKING:
     import os
@@ -69,11 +70,11 @@ def _panel(curve: Curve) -> Image.Image:
         return _LEFT + (right - _LEFT) * along, _TOP + (bottom - _TOP) * across
 
     draw.text((_LEFT, _TOP / 2), curve.caption, INK, font(), anchor="lm")
-    for tick in range(5):
-        value = low + (high - low) * tick / 4
+    ticks = [low + (high - low) * tick / 4 for tick in range(5)]
+    for value, text in zip(ticks, tick_labels(ticks), strict=True):
         _, y = place(0, value)
         draw.line((_LEFT, y, right, y), _GRID)
-        draw.text((_LEFT - 8, y), f"{value:.3g}", FAINT, font(NOTE_SIZE), anchor="rm")
+        draw.text((_LEFT - 8, y), text, FAINT, font(NOTE_SIZE), anchor="rm")
     draw.text((_LEFT, bottom + 18), f"{curve.steps} 1", FAINT, font(NOTE_SIZE), anchor="lm")
     last = f"{len(curve.values):,}"
     draw.text((right, bottom + 18), last, FAINT, font(NOTE_SIZE), anchor="rm")

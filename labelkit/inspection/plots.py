@@ -63,9 +63,10 @@ def curve_svg(
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in placed)
     last_x, last_y = placed[-1]
     right = width - _CURVE_RIGHT
+    ticks = (low, (low + high) / 2, high)
     lines = [
-        _grid_line(right, place(0, value)[1], f"{value:.3g}")
-        for value in (low, (low + high) / 2, high)
+        _grid_line(right, place(0, value)[1], text)
+        for value, text in zip(ticks, tick_labels(ticks), strict=True)
     ]
     return (
         f'<svg viewBox="0 0 {width} {height}" role="img" class="curve">'
@@ -130,6 +131,20 @@ def scatter_svg(
         f'<text x="{_LEFT}" y="{top - 12}">{escape(axes[1])}</text></svg>'
     )
     return "".join(parts)
+
+
+def tick_labels(ticks: Sequence[float]) -> list[str]:
+    """Numbers with three digits, or as many as it takes to tell them apart.
+
+    >>> tick_labels([1.0, 1.25, 1.5]), tick_labels([1.0, 1.001, 1.002])
+    (['1', '1.25', '1.5'], ['1', '1.001', '1.002'])
+    """
+    labels: list[str] = []
+    for digits in range(3, 17):
+        labels = [f"{tick:.{digits}g}" for tick in ticks]
+        if len(set(labels)) == len(set(ticks)):
+            break
+    return labels
 
 
 def _thin(values: Sequence[float]) -> list[float]:
