@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Self
 
 import click
 
-from labelkit.cli.options import FILE, output_option, quiet_option, recipe_device_option
+from labelkit.cli.options import FILE, is_quiet, output_option, quiet_option, recipe_device_option
+from labelkit.wording import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,12 +17,13 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from labelkit.train import EpochRecord, Event, Recipe, RunStarted, TrainingResult
+    from labelkit.train import EpochRecord, Event, Recipe, TrainingResult
 
 EPILOG = """\b
 Examples:
   labelkit train train/imagenette/hard.toml
   labelkit train --init label-maps > recipe.toml
+  labelkit train recipe.toml --set optimizer.lr=1e-3 --dry-run
   labelkit train train/imagenette/hard.toml --set data.train=photos/train \\
       --set data.val=photos/val --set schedule.epochs=20 -o runs/photos
   torchrun --nproc-per-node=2 -m labelkit train train/imagenette/hard.toml
@@ -48,14 +50,22 @@ Examples:
     required=False,
     folder=True,
 )
+@click.option(
+    "--dry-run",
+    "dry",
+    is_flag=True,
+    help="Print the recipe with all its fields, and the plan of the run. Write nothing.",
+)
 @recipe_device_option
 @quiet_option
-def command(
+def command(  # noqa: PLR0913 -- one per option
     recipe: Path | None,
     kind: str | None,
     changes: tuple[str, ...],
     output: Path | None,
     device: str | None,
+    *,
+    dry: bool,
 ) -> None:
     """Train a timm model as described by RECIPE, a TOML file.
 
@@ -76,7 +86,8 @@ def command(
     if recipe is None:
         raise click.UsageError("name a recipe, or start one: labelkit train --init hard > my.toml")
     try:
-        _train(_with_options(_read(recipe, changes), output, device))
+        run = _print_plan if dry else _train
+        run(_with_options(_read(recipe, changes), output, device))
     except StoppedElsewhere:  # the other process has said why
         sys.exit(1)
     except KeyboardInterrupt:
@@ -148,6 +159,18 @@ def _train(recipe: Recipe) -> None:
     print_lines(screen, _next_steps(result))
 
 
+def _print_plan(recipe: Recipe) -> None:
+    """The recipe and the plan as comments, both on stdout: the whole is a recipe again."""
+    from labelkit.cli.training_plan import plan_lines
+    from labelkit.train import dry_run, recipe_toml
+
+    plan = dry_run(recipe)
+    if _is_first() and not is_quiet():
+        click.echo(recipe_toml(recipe))
+        for line in plan_lines(plan):
+            click.echo(f"# {printable(line)}")
+
+
 class _Display:
     """One line per epoch and, in a terminal, a progress bar for the current epoch."""
 
@@ -178,11 +201,12 @@ class _Display:
     def show(self, event: Event) -> None:
         """Show one event of the training loop."""
         from labelkit.cli.output import print_lines
+        from labelkit.cli.training_plan import start_lines
         from labelkit.train import EpochRecord, RunStarted
 
         if isinstance(event, RunStarted):
             self.epochs = event.epochs
-            print_lines(self.screen, _start_lines(event, self.coarsening))
+            print_lines(self.screen, start_lines(event, self.coarsening))
         elif isinstance(event, EpochRecord):
             self.bars.update(self.bar, visible=False)
             print_lines(self.screen, [_epoch_line(event, self.epochs)])
@@ -196,46 +220,6 @@ class _Display:
                 rate=event.images_per_second,
                 visible=True,
             )
-
-
-def _start_lines(event: RunStarted, coarsening: str | None) -> Iterator[str]:
-    train, val = event.images
-    yield (
-        f"{event.classes}; {train:,} training images, {val:,} evaluation images; "
-        f"{event.parameters / 1e6:.2f} M parameters on {event.device}"
-    )
-    yield from _class_lines(event, coarsening)
-    if event.calibrated is not None:
-        yield f"Targets: from label maps, {'calibrated' if event.calibrated else 'not calibrated'}"
-    if event.study and str(event.study):
-        yield f"Labels: {event.study}"
-    if any(event.skipped):
-        yield (
-            f"Left out as unreadable: {event.skipped[0]:,} training images, {event.skipped[1]:,} "
-            "evaluation images; images.json has the reasons"
-        )
-    if event.done == event.epochs:
-        yield f"All {event.epochs} epochs are already done"
-    elif event.done:
-        yield f"Resuming after epoch {event.done}"
-
-
-def _class_lines(event: RunStarted, coarsening: str | None) -> Iterator[str]:
-    """What the student's outputs are."""
-    if coarsening:
-        yield f"Each folder counts as its coarse class, from {coarsening}"
-    if event.other:
-        yield f"Outputs: {event.data_classes:,} classes, and last *other*, for all else"
-    elif event.data_classes < len(event.classes):
-        inner = len(event.classes) - event.data_classes
-        yield f"Outputs: {event.data_classes:,} classes and {inner:,} inner nodes of the tree"
-    if event.folders < event.data_classes:
-        yield f"Only {event.folders:,} of the {event.data_classes:,} classes have image folders"
-    if event.measure != "top1":
-        yield (
-            "No top-1 accuracy: the classes are on several levels of the tree, and each level has "
-            "a separate softmax"
-        )
 
 
 def _epoch_line(record: EpochRecord, epochs: int) -> str:

@@ -19,7 +19,7 @@ from .folder_evaluation import (
     evaluate_folder as evaluate_folder,
 )
 from .label_study import LabelStudy as LabelStudy
-from .loop import train as train
+from .loop import dry_run as dry_run, train as train
 from .predictions import (
     ImagePrediction as ImagePrediction,
     predict_folder as predict_folder,
@@ -27,6 +27,8 @@ from .predictions import (
 )
 from .processes import StoppedElsewhere as StoppedElsewhere
 from .recipe import Recipe as Recipe, read_recipe as read_recipe
+from .resolved_recipe import recipe_toml as recipe_toml
 from .task import Task as Task
 from .tasks import build_task as build_task
 from .template import label_kinds as label_kinds, recipe_template as recipe_template
+from .training_plan import TrainingPlan as TrainingPlan

@@ -18,9 +18,7 @@ import torch
 
 from labelkit.errors import TrainingError, first_line
 from labelkit.train.batches import BatchShares
-from labelkit.train.building import (
-    check_model_name,
-)
+from labelkit.train.building import check_model_name
 from labelkit.train.checkpoint import (
     START_AGAIN,
     Checkpoint,
@@ -38,6 +36,7 @@ from labelkit.train.data import (
     iterate_batches,
     make_loader,
 )
+from labelkit.train.described_labels import describe_labels
 from labelkit.train.epoch_log import write_log
 from labelkit.train.epoch_loss import EpochLoss
 from labelkit.train.evaluation import NonFiniteLogits, evaluate
@@ -53,9 +52,11 @@ from labelkit.train.run_folder import (
     LAST,
     locked,
     require_own_folder,
+    require_usable,
 )
 from labelkit.train.student import save_student, save_timm_config
 from labelkit.train.tasks import build_task
+from labelkit.train.training_plan import TrainingPlan, checkpoint_bytes
 from labelkit.train.transforms import preprocessing
 from labelkit.train.update import Updater
 from labelkit.wording import counted, summary
@@ -103,13 +104,9 @@ def train(
     """
     output = Path(without_dotdot(recipe.run.output))
     done = [0]
-    with joined(recipe.run.device) as (processes, device), machine_failures(recipe, done):
-        check_model_name(recipe.model)
-        require_logger(recipe)
-        run = _Run.prepare(recipe, build_task(recipe), device, processes)
-        with _held(output, processes):
-            report = on_event if processes.is_first else _unheard
-            records = run.all_epochs(output, report, done)
+    with _prepared(recipe, done) as run, _held(output, run.processes):
+        report = on_event if run.processes.is_first else _unheard
+        records = run.all_epochs(output, report, done)
     return TrainingResult(
         output=output,
         classes=run.task.classes,
@@ -119,6 +116,45 @@ def train(
         measure=run.task.measure,
         study=run.task.study,
     )
+
+
+def dry_run(recipe: Recipe) -> TrainingPlan:
+    """Do what ``train`` does before its first update, and say what would follow.
+
+    It opens and checks the data, builds the student, and reads an earlier checkpoint, but writes
+    nothing.
+
+    Args:
+        recipe: what would be trained; see ``read_recipe``.
+
+    Raises:
+        LabelkitError: as ``train`` raises it.
+        OSError: the output folder cannot be made, or is not writable.
+    """
+    output = Path(without_dotdot(recipe.run.output))
+    with _prepared(recipe, [0]) as run:
+        require_usable(output)
+        done = len(run.earlier(output))
+        run.require_same_start(done)
+        return TrainingPlan(
+            recipe=recipe,
+            start=run.started(done),
+            labels=describe_labels(recipe),
+            updates=len(run.train_batches.sizes),
+            shown=sum(run.train_batches.sizes),
+            dropped=run.train_batches.sampler.count - sum(run.train_batches.sizes),
+            processes=run.processes.count,
+            checkpoint_bytes=checkpoint_bytes(run.updater),
+        )
+
+
+@contextmanager
+def _prepared(recipe: Recipe, done: list[int]) -> Generator[_Run]:
+    """Everything that a run needs in memory; ``done`` gets the epochs on the disk."""
+    with joined(recipe.run.device) as (processes, device), machine_failures(recipe, done):
+        check_model_name(recipe.model)
+        require_logger(recipe)
+        yield _Run.prepare(recipe, build_task(recipe), device, processes)
 
 
 @contextmanager
@@ -205,14 +241,9 @@ class _Run:
         self, output: Path, on_event: Callable[[Event], object], done: list[int]
     ) -> list[EpochRecord]:
         """Train the epochs that a checkpoint does not have; ``done`` gets each one's number."""
-        last = output / LAST
-        if last.exists():
-            earlier = self.resume(last)
-        else:
-            require_own_folder(output)
-            earlier = ()
+        earlier = self.earlier(output)
         done.append(len(earlier))
-        self._require_same_start(len(earlier))
+        self.require_same_start(len(earlier))
         records = list(earlier)
         if self.processes.is_first:
             with save_failures(len(earlier)):
@@ -237,13 +268,20 @@ class _Run:
             return logged(self.recipe, output, done)
         return nullcontext(lambda _: None)
 
-    def _require_same_start(self, done: int) -> None:
+    def require_same_start(self, done: int) -> None:
         """Raise unless all processes train on the same images from the same epoch on."""
         self.processes.require_equal(
             f"{done} epochs of images {self.task.images.digest[:12]}",
             "all processes need the same data.train, data.val and run.output, on a shared disk",
         )
         self.updater.share_state()
+
+    def earlier(self, output: Path) -> tuple[EpochRecord, ...]:
+        """The epochs of the folder's checkpoint, whose weights are loaded, if there is one."""
+        if (output / LAST).exists():
+            return self.resume(output / LAST)
+        require_own_folder(output)
+        return ()
 
     def resume(self, path: Path) -> tuple[EpochRecord, ...]:
         """Load the weights of a checkpoint, and return its epochs."""

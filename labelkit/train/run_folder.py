@@ -69,6 +69,26 @@ def locked(folder: Path) -> Generator[None]:
         os.close(descriptor)
 
 
+def require_usable(folder: Path) -> None:
+    """Refuse a folder in which no run can start now; this neither makes nor changes anything.
+
+    Raises:
+        TrainingError: another process trains there; the message names it.
+        OSError: the folder cannot be made, or is not writable.
+    """
+    nearest = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    problem = 0 if os.access(nearest, os.W_OK | os.X_OK) else errno.EACCES
+    problem = problem if nearest.is_dir() else errno.ENOTDIR
+    if problem:
+        raise OSError(problem, os.strerror(problem), str(folder))
+    if (folder / LOCK).exists():
+        descriptor = os.open(folder / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _require_lock(descriptor, folder, fcntl.LOCK_SH)
+        finally:
+            os.close(descriptor)
+
+
 def require_own_folder(folder: Path) -> None:
     """Refuse a folder with files of another program that a run would replace.
 
@@ -90,8 +110,16 @@ def require_own_folder(folder: Path) -> None:
 
 
 def _lock(descriptor: int, folder: Path) -> None:
+    _require_lock(descriptor, folder, fcntl.LOCK_EX)
+    now = datetime.now().astimezone().isoformat(" ", "seconds")
+    content = msgspec.json.encode(Holder(os.getpid(), socket.gethostname(), now))
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, content + b"\n", 0)
+
+
+def _require_lock(descriptor: int, folder: Path, kind: int) -> None:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise TrainingError(
             f"{_holder(descriptor)} is training in {folder}: wait for it or stop it, or choose "
@@ -100,10 +128,6 @@ def _lock(descriptor: int, folder: Path) -> None:
     except OSError as error:
         if error.errno not in _LOCKS_UNSUPPORTED:
             raise
-    now = datetime.now().astimezone().isoformat(" ", "seconds")
-    content = msgspec.json.encode(Holder(os.getpid(), socket.gethostname(), now))
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, content + b"\n", 0)
 
 
 def _holder(descriptor: int) -> str:
