@@ -273,7 +273,7 @@ def test_the_terminal_asks_for_each_class(classes: Path) -> None:
     assert code == 0
     assert "bibimbap  2 of 5\n  no candidate: type a word to look up" in screen
     assert "  2  n07557434  whole name: dish < nutriment" in screen
-    assert "'70' is no number in the list: try again" in screen
+    assert "'70' is not a number in the list: try again" in screen
     assert "'xyzzy' is not a noun in WordNet 3.0: try again" in screen
     assert "n07739125 is already apple, and a synset can be only one class" in screen
     assert "chosen        4 now" in screen
