@@ -233,9 +233,10 @@ def _finished(
         if overwrite:
             return None
         raise _exists(output, "not a complete label-map file") from error
-    differences = "; ".join(_differences(file, maker, keys))
-    calibration = "" if differences else _calibration_difference(file, maker, keys)
-    if not differences and not calibration:
+    settings, images = _settings_difference(file, maker), _images_difference(file, keys)
+    differ = bool(settings or images)
+    calibration = "" if differ else _calibration_difference(file, maker, keys)
+    if not differ and not calibration:
         shutil.rmtree(output.with_name(f"{output.name}.parts"), ignore_errors=True)
         return RelabelResult(file.path, len(file), file.unreadable, processed=0, existed=True)
     if overwrite:
@@ -245,18 +246,22 @@ def _finished(
             f"{output} exists, with the same maps but another calibration ({calibration}): choose "
             f"another name with -o, or pass --reuse {output} --overwrite to keep its maps"
         )
-    raise _exists(output, f"made from other images or settings ({differences})")
+    if settings:
+        raise _exists(output, f"made with other settings ({settings})")
+    raise LabelMapError(
+        f"{output} exists, made from other images ({images}): choose another name with -o and pass "
+        f"--reuse {output}, or pass --reuse {output} --overwrite; maps of the same images are kept"
+    )
 
 
 def _exists(output: Path, what: str) -> LabelMapError:
     return LabelMapError(
-        f"{output} exists, {what}: choose another name with -o (and --reuse this one if images "
-        "were added), or pass --overwrite"
+        f"{output} exists, {what}: choose another name with -o, or pass --overwrite"
     )
 
 
-def _differences(file: LabelMapFile, maker: MapMaker, keys: list[str]) -> Iterator[str]:
-    """How a finished file differs from the one that this run would write."""
+def _settings_difference(file: LabelMapFile, maker: MapMaker) -> str:
+    """How the settings of a finished file differ from this run's; empty if they do not."""
     there, now = (
         msgspec.json.decode(msgspec.json.encode({"settings": source, "the maps": forms}))
         for source, forms in ((file.attrs, file.forms), (maker.source, maker.forms))
@@ -264,14 +269,18 @@ def _differences(file: LabelMapFile, maker: MapMaker, keys: list[str]) -> Iterat
     first = first_difference(there, now)
     if file.header.other != maker.other:
         before, after = ("with" if each else "without" for each in (file.header.other, maker.other))
-        yield f"{before} *other* there, {after} it now"
-    elif first:
-        yield f"{first.name}: {first.first} there, {first.second} now"
-    elif file.classes.ids != maker.classes.ids:
-        yield f"class list: {file.classes} there, {maker.classes} now"
+        return f"{before} *other* there, {after} it now"
+    if file.classes.ids != maker.classes.ids:
+        return f"class list: {file.classes} there, {maker.classes} now"
+    return f"{first.name}: {first.first} there, {first.second} now" if first else ""
+
+
+def _images_difference(file: LabelMapFile, keys: list[str]) -> str:
+    """How the images of a finished file differ from these; empty if they do not."""
     known, wanted = {*file, *file.unreadable}, set(keys)
-    if known != wanted:
-        yield f"images: {len(wanted - known):,} more, {len(known - wanted):,} fewer"
+    if known == wanted:
+        return ""
+    return f"{len(wanted - known):,} more and {len(known - wanted):,} fewer now"
 
 
 def _calibration_difference(file: LabelMapFile, maker: MapMaker, keys: list[str]) -> str:

@@ -110,7 +110,7 @@ def test_a_changed_synset_is_noticed_wherever_rows_would_mix(photos: Path) -> No
     run = command(photos, "old.h5", "--names", names)
     assert run.code == 1
     change = f"settings.synsets.artefacts: {ARTIFACT} there, {VEHICLE} now"
-    assert f"made from other images or settings ({change})" in run.text
+    assert f"made with other settings ({change})" in run.text
     run = command(photos, "new.h5", "--names", names, "--reuse", photos.with_name("old.h5"))
     assert run.code == 1
     assert f"its source.synsets.artefacts is '{ARTIFACT}', here it is '{VEHICLE}'" in run.text

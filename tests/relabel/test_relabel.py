@@ -107,7 +107,7 @@ def test_a_finished_file_is_never_changed(teacher, photos, tmp_path):
     with pytest.raises(LabelMapError, match=r"\(settings.input_sizes.0: 96 there, 128 now\)"):
         relabel(photos, teacher, output, Settings(sizes=(128,)))
     (photos / "animals" / "cat.jpg").rename(photos / "animals" / "tiger.jpg")
-    with pytest.raises(LabelMapError, match=r"settings \(images: 1 more, 1 fewer\)"):
+    with pytest.raises(LabelMapError, match=r"other images \(1 more and 1 fewer now\)"):
         relabel(photos, teacher, output, Settings(sizes=(96,)))
     assert output.read_bytes() == before
 
@@ -138,7 +138,7 @@ def test_a_file_grows_in_place_if_it_is_reused_and_overwritten(photos, tmp_path)
     away.rename(photos / "animals" / "grey.jpg")
     refused = labelkit(*command)
     assert refused.code == 1
-    assert "(images: 1 more, 0 fewer): choose another name with -o" in refused.text
+    assert "(1 more and 0 fewer now): choose another name with -o and pass --reuse" in refused.text
     run = labelkit(*command, "--reuse", output, "--overwrite")
     assert run.code == 0, run.text
     assert f"Copied from {output}: 3. Made now: 1." in run.text
