@@ -143,7 +143,7 @@ def test_verify_knows_the_size_at_which_each_teacher_predicted(lite, other, phot
     with LabelMapFile.open(tmp_path / "default.h5") as file:
         assert file.attrs["input_sizes"] == [[[320], [96]]]
         assert verify(file, folder, [lite, other], 4).ok
-    with pytest.raises(LabelMapError, match="made from other images or settings"):
+    with pytest.raises(LabelMapError, match="made with other settings"):
         relabel(folder, [lite, other], tmp_path / "default.h5", Settings(sizes=((96, 320),)))
 
 
