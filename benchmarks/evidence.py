@@ -4,7 +4,7 @@ Each setting is one of ``train/evidence/``'s recipes with some fields set; each 
 labels. All rows of a setting show the student equally many images. ``prepare`` links the photos,
 builds the mosaics and makes the label maps; ``run`` trains what RESULTS lacks and appends one JSON
 line per finished run, so that it can be stopped and started at any time; ``table`` prints
-accuracies after the last epoch, which no choice was made on, and ``picture`` draws them.
+accuracies after the last epoch, which no choice was made on.
 
 Choices (label smoothing, MixUp, CutMix, temperature, share of the own label) are made by ``run
 --tune`` with one seed on photos held out from the training data, never on the evaluation data.
@@ -12,7 +12,6 @@ Choices (label smoothing, MixUp, CutMix, temperature, share of the own label) ar
     python benchmarks/evidence.py prepare WORK --imagenette PATH --tiny-imagenet PATH
     python benchmarks/evidence.py run WORK --setting tenth noise --seed 0 1 2
     python benchmarks/evidence.py table WORK
-    python benchmarks/evidence.py picture WORK docs/images/evidence.svg
 """
 
 from __future__ import annotations
@@ -164,7 +163,18 @@ def prepare(work: Path, imagenette: Path, tiny: Path) -> None:
         print(f"{path}: {found.images:,} images, {path.stat().st_size:,} bytes", flush=True)
 
 
+# Rows that use no labels of the data are the same runs where only its labels differ.
+WITHOUT_LABELS = frozenset(row for row in ROWS if not row.startswith(("hard", "half"))) - {
+    *("smoothing", "mixup", "cutmix")
+}
+SAME_PHOTOS = {"noise": "tenth", "clean": "tenth"}
+
 MAPS = {"tiny-10": "tiny-50"}  # made from the larger folder, of which it is a part
+
+
+def trained_as(name: str, row: str) -> str:
+    """The setting whose run a row of a setting is."""
+    return SAME_PHOTOS.get(name, name) if row in WITHOUT_LABELS else name
 
 
 def fields(work: Path, name: str, row: str, seed: int) -> list[str]:
@@ -187,7 +197,8 @@ def run(work: Path, results: Path, chosen: list[tuple[str, str, int]]) -> None:
     """Train what is not in ``results`` yet, and append a line for each finished run."""
     lines = results.read_text().splitlines() if results.exists() else []
     finished = {(r["setting"], r["row"], r["seed"]) for r in map(json.loads, lines)}
-    for name, row, seed in chosen:
+    for asked, row, seed in chosen:
+        name = trained_as(asked, row)
         if (name, row, seed) in finished:
             continue
         recipe = read_recipe(
@@ -206,6 +217,7 @@ def run(work: Path, results: Path, chosen: list[tuple[str, str, int]]) -> None:
             "seconds": round(time.perf_counter() - started, 1),
             "images_per_second": statistics.median(r.images_per_second for r in result.records),
         }
+        finished.add((name, row, seed))
         with results.open("a") as file:
             file.write(json.dumps(line) + "\n")
         print(line, flush=True)
@@ -218,7 +230,9 @@ def collect(results: Path, *, tuning: bool) -> dict[str, dict[str, list[dict[str
     for line in results.read_text().splitlines():
         entry = json.loads(line)
         if (entry["seed"] >= TUNING_SEED) == tuning:
-            found[entry["setting"]][entry["row"]].append(entry)
+            for name in SETTINGS:
+                if trained_as(name, entry["row"]) == entry["setting"]:
+                    found[name][entry["row"]].append(entry)
     return found
 
 
