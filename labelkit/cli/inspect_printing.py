@@ -25,6 +25,7 @@ from labelkit.hierarchy import class_names
 from labelkit.inspection import (
     AREA_NOTE,
     PALETTE,
+    class_colours,
     class_shares,
     drawn_children,
     hexadecimal,
@@ -101,9 +102,11 @@ def print_label_map(label_map: LabelMap, classes: ClassList, key: str) -> None:
     screen = console()
     names = class_names(classes)
     shares = class_shares(label_map, len(classes))
+    lettered = [share.class_index for share in shares[: len(PALETTE)]]
+    colours = class_colours(lettered, len(classes))
     letters = {
-        share.class_index: (letter, hexadecimal(colour))
-        for share, letter, colour in zip(shares, string.ascii_uppercase, PALETTE, strict=False)
+        each: (letter, hexadecimal(colours[each]))
+        for each, letter in zip(lettered, string.ascii_uppercase, strict=False)
     }
     table = plain_table("", "class", "id", numbers=("area", "presence"))
     for share in shares[:_MAX_CLASSES]:

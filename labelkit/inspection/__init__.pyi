@@ -1,6 +1,7 @@
 from .curves import draw_curves as draw_curves, write_curves as write_curves
 from .drawing import (
     PALETTE as PALETTE,
+    class_colours as class_colours,
     draw_label_map as draw_label_map,
     hexadecimal as hexadecimal,
 )

@@ -185,7 +185,7 @@ def draw_panels(  # noqa: PLR0913 -- as draw_label_map
     if len(crops) > MAX_CROPS:
         raise ValueError(f"{len(crops)} crops, but only {MAX_CROPS} letters to mark them")
     shown = most_present(label_map, len(names)) if classes is None else tuple(classes)
-    colours = _colours(shown, len(names))
+    colours = class_colours(shown, len(names))
     photo = fit(image, side)
     return LabelMapPanels(
         photo=_mark_crops(photo, crops),
@@ -237,13 +237,31 @@ def _to_pixels(grid: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.f
     return np.clip(np.asarray(cells.resize(size, Image.Resampling.BILINEAR)), 0.0, 1.0)
 
 
-def _colours(classes: Sequence[int], num_classes: int) -> dict[int, Colour]:
+def class_colours(classes: Sequence[int], num_classes: int) -> dict[int, Colour]:
+    """A colour for each class of a picture, in the given order.
+
+    A class has the same colour in all pictures, by its index, unless an earlier class of a picture
+    has it; then it gets the next free one. So with at most 7 classes all colours stay the same.
+
+    Args:
+        classes: at most 7 class indices; repeated ones count once.
+        num_classes: how many classes there are.
+
+    Raises:
+        ValueError: too many classes, or one that does not exist.
+    """
     if len(set(classes)) > len(PALETTE):
         raise ValueError(f"{len(set(classes))} classes, but only {len(PALETTE)} distinct colours")
     for class_index in classes:
         if not 0 <= class_index < num_classes:
             raise ValueError(f"class {class_index} is not one of {num_classes}")
-    return dict(zip(dict.fromkeys(classes), PALETTE, strict=False))
+    free = list(PALETTE)
+    colours: dict[int, Colour] = {}
+    for class_index in dict.fromkeys(classes):
+        wanted = [*PALETTE, *PALETTE][class_index % len(PALETTE) :]
+        colours[class_index] = next(each for each in wanted if each in free)
+        free.remove(colours[class_index])
+    return colours
 
 
 def _class_entries(

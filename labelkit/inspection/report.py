@@ -139,7 +139,7 @@ PICTURE_NOTE = (
     "Each photo, and next to it in grey with its most present classes in colour: the stronger the "
     "colour, the more probable the class there. The percentage is the class's mean probability "
     "over all cells of the image; classes that are not shown have what is left, if anything. "
-    "Colours go by rank in each photo: a class may have another colour in another one."
+    "A class keeps its colour, unless a more present class of the photo has the same."
 )
 """The caption of pictures of photos and their maps."""
 AREA_NOTE = (

@@ -16,6 +16,7 @@ from labelkit.inspection.drawing import (
     PALETTE,
     ROW_HEIGHT,
     STRENGTH,
+    class_colours,
     draw_legend,
     draw_note,
     draw_panels,
@@ -118,6 +119,15 @@ def test_each_class_has_its_own_colour():
     assert len(set(colours)) == len(colours) == 5
     assert len(set(PALETTE)) == len(PALETTE)
     assert [entry.text for entry in panels.classes] == ["cup", "tabby cat", "dog", "thing", "other"]
+
+
+def test_a_class_keeps_its_colour_unless_a_more_present_one_has_it():
+    for order in ([0, 1, 2], [2, 1], [6, 0], [1, 0, 3, 2, 5, 6, 4]):
+        assert class_colours(order, 7) == {each: PALETTE[each] for each in order}
+    assert class_colours([8, 1, 15, 2], 20) == {
+        each: PALETTE[place] for each, place in ((8, 1), (1, 2), (15, 3), (2, 4))
+    }
+    assert class_colours([6, 13], 20) == {6: PALETTE[6], 13: PALETTE[0]}
 
 
 def test_the_legend_shows_the_colours_and_the_shares():
