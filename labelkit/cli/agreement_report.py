@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from labelkit.relabel import ClassAgreement, FolderAgreement
 
 NO_AGREEMENT = (
-    "No comparison with folders: at least half of the images are in no folder of these classes."
+    "No comparison with folders: at least half of the images are outside the folders of these "
+    "classes, or their maps are not in ascending order of size."
 )
 _SHOWN = 10
 _WARNED = 3

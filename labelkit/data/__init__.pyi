@@ -16,3 +16,4 @@ from .packing import PackedBatch as PackedBatch
 from .rows import RowFinder as RowFinder
 from .stream import LabelMapIterable as LabelMapIterable
 from .target_options import TargetOptions as TargetOptions
+from .targets import CropTargets as CropTargets

@@ -10,6 +10,7 @@ from torchvision.datasets import ImageFolder
 
 from labelkit.data.images import open_image, walk_images
 from labelkit.image_folders import class_folders
+from labelkit.wording import summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,8 +62,7 @@ class ClassFolders(ImageFolder):
                 of_class[name].append(key)
         empty = sorted(name for name, keys in of_class.items() if not keys)
         if empty:
-            more = f" and {len(empty) - 3} more" if len(empty) > 3 else ""
-            raise FileNotFoundError(f"no images in the class folders {', '.join(empty[:3])}{more}")
+            raise FileNotFoundError(f"no images in the class folders {summary(empty)}")
         return [
             (os.path.join(directory, key), class_to_idx[name])  # noqa: PTH118 -- as ImageFolder
             for name in sorted(of_class)

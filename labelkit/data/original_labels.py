@@ -9,6 +9,7 @@ import numpy as np
 from labelkit.errors import ClassListMismatch, DatasetError
 from labelkit.hierarchy import hint_for_plain_names
 from labelkit.image_folders import is_hidden
+from labelkit.wording import summary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,10 +53,9 @@ class OriginalLabels:
         places = maps.classes.index
         unknown = [name for name in names if name not in places and not is_hidden(name)]
         if unknown:
-            more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
             raise ClassListMismatch(
                 f"the classes of {maps.path}, {maps.classes}, do not include the original labels "
-                f"{', '.join(unknown[:3])}{more}. Make maps over the data set's own classes: "
+                f"{summary(unknown)}. Make maps over the data set's own classes: "
                 "labelkit relabel DATA --classes DATA -o MAPS; for maps over the classes of a "
                 "coarsening, pass the coarse class of each folder as classes=[...]; or choose "
                 "options that need no original labels. "

@@ -21,7 +21,7 @@ from labelkit.hierarchy import (
 )
 from labelkit.image_folders import image_path
 from labelkit.label_maps import LabelMapFile
-from labelkit.wording import printable, readable
+from labelkit.wording import printable, readable, summary
 
 if TYPE_CHECKING:
     import os
@@ -173,8 +173,7 @@ def _omitted(tree: SemanticTree, wanted: str) -> str:
         tops = [tree.classes[at] for at, above in enumerate(tree.parent.tolist()) if above < 0]
         below = [top for top in tops if top in taxonomy.index and synset in _above(taxonomy, top)]
         if below:
-            more = f" and {len(below) - 3:,} more" if len(below) > 3 else ""
-            place = f"right below it: {', '.join(_name(taxonomy, top) for top in below[:3])}{more}"
+            place = f"right below it: {summary([_name(taxonomy, top) for top in below])}"
             return f"{_name(taxonomy, synset)} is not in this tree; {place}."
     return ""
 

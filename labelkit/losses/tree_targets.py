@@ -16,6 +16,7 @@ from labelkit.hierarchy import ClassList, SemanticTree
 from labelkit.losses.soft_target import check_sparse
 from labelkit.losses.spoiled_targets import SpoiledTargets, hint_for_shapes
 from labelkit.targets import OTHER, SparseProbabilities
+from labelkit.wording import summary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -195,9 +196,8 @@ def _columns(
             'another value of TargetOptions(other=...) than "output", such as "even" or "weight"'
         )
     if missing:
-        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise ValueError(
-            f"target_classes has classes that are not in {outputs}: {', '.join(missing[:3])}{more}"
+            f"target_classes has classes that are not in {outputs}: {summary(missing)}"
             ". Build the tree from a list that includes them: labelkit build-tree CLASSES -o TREE"
         )
     nodes = np.array([tree.classes.index[each] for each in classes], dtype=np.int64)

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from labelkit.data import CropTargets, TargetOptions
 from labelkit.files import evenly_spaced
-from labelkit.label_maps import MapBatch, pool_batch, pool_batch_by_zoom, zooms_ascend
+from labelkit.geometry import CropBox
+from labelkit.label_maps import zooms_ascend
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping
 
     from labelkit.label_maps import LabelMapFile
 
@@ -118,7 +120,8 @@ def folder_agreement(
             folders are named like the classes.
 
     Returns:
-        None where at least half of the images are in no such folder, as folders are then no labels.
+        None if at least half of the images are outside such folders, so that folders are not
+        labels, or if training cannot choose between an image's maps, whose zooms do not ascend.
 
     Raises:
         LabelMapError: a row is damaged.
@@ -128,14 +131,17 @@ def folder_agreement(
     places = file.classes.index if folders is None else folders
     labels = [_label(places, key) for key in keys]
     known = [at for at, label in enumerate(labels) if label is not None]
-    if 2 * len(known) <= len(keys):
+    if 2 * len(known) <= len(keys) or not _trains(file):
         return None
+    targets = CropTargets(file, _options(file), sparse=False)
     tallies: defaultdict[int, _FolderCounts] = defaultdict(_FolderCounts)
     for start in range(0, len(known), _AT_ONCE):
         some = known[start : start + _AT_ONCE]
-        for at, target in zip(some, _targets(file, [rows[at] for at in some]), strict=True):
+        whole = [CropBox.whole()] * len(some)
+        made = targets([rows[at] for at in some], whole, [0] * len(some))
+        for at, target in zip(some, made, strict=True):
             label = labels[at]
-            if label is not None:
+            if label is not None and isinstance(target, torch.Tensor):
                 tallies[label].add(keys[at], label, target, len(file.classes))
     usual = median(tally.agree / tally.images for tally in tallies.values())
     limit = max(_RARE, usual / 2)
@@ -145,21 +151,18 @@ def folder_agreement(
     return FolderAgreement(tuple(found), len(keys), len(file), unknown, file.header.other)
 
 
+def _trains(file: LabelMapFile) -> bool:
+    return len(file.forms) == 1 or zooms_ascend([form.zoom for form in file.forms])
+
+
+def _options(file: LabelMapFile) -> TargetOptions:
+    """The targets of training, with *other* beside the classes where the file stores it."""
+    return TargetOptions(other="output") if file.header.other else TargetOptions()
+
+
 def _label(places: Mapping[str, int], key: str) -> int | None:
     """The class of the folder that an image is in."""
     return next((places[each] for each in key.split("/")[:-1] if each in places), None)
-
-
-def _targets(file: LabelMapFile, rows: Sequence[int]) -> Iterator[torch.Tensor]:
-    """The whole-image targets of rows, over all outputs (C,) or (C + 1,)."""
-    batches = [MapBatch.stack(maps) for maps in file.batch(rows)]
-    whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).expand(len(rows), 4)
-    zooms = [form.zoom for form in file.forms]
-    if len(batches) > 1 and zooms_ascend(zooms):
-        pooled = pool_batch_by_zoom(batches, zooms, whole)
-    else:
-        pooled = pool_batch(batches[0], whole)
-    return iter(pooled.dense(len(file.outputs)).softmax(dim=1))
 
 
 @dataclass

@@ -33,6 +33,7 @@ from labelkit.errors import (
 from labelkit.hierarchy import ClassList
 from labelkit.train.joined_maps import JoinedMaps
 from labelkit.train.recipe import without_dotdot
+from labelkit.wording import summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -71,6 +72,12 @@ def open_folder(root: str, field: str) -> ImageFolder:
         ) from None
 
 
+def set_samples(folder: ImageFolder, samples: list[tuple[str, int]]) -> None:
+    """Replace a folder's images and their labels, under all names that torchvision has for them."""
+    folder.samples = folder.imgs = samples
+    folder.targets = [label for _, label in samples]
+
+
 def coarsen_folder(folder: ImageFolder, coarsening: Coarsening) -> None:
     """Give a folder's images the coarse class of their folder, and the folder the coarse classes.
 
@@ -78,9 +85,7 @@ def coarsen_folder(folder: ImageFolder, coarsening: Coarsening) -> None:
         ClassListError: a folder is not a class of the tree, or belongs to no coarse class.
     """
     label = coarsening.for_folders(folder.classes)
-    folder.samples = [(path, label(index)) for path, index in folder.samples]
-    folder.imgs = folder.samples
-    folder.targets = [index for _, index in folder.samples]
+    set_samples(folder, [(path, label(index)) for path, index in folder.samples])
     folder.classes = list(coarsening.classes)
     folder.class_to_idx = {name: index for index, name in enumerate(folder.classes)}
 
@@ -108,7 +113,7 @@ class ClassSource:
         return ClassList.of(folder.classes, f"{kind} folders of {folder.root}".strip())
 
     def owner(self, folder: ImageFolder) -> str:
-        """Who has the classes of a data set, as the beginning of a message."""
+        """What defines the classes of a data set, for the start of an error message."""
         if self.coarsening:
             return f"{self.coarsening} has coarse classes"
         return f"{folder.root} has folders"
@@ -165,9 +170,7 @@ def leave_out(folder: ImageFolder, paths: Collection[str]) -> None:
     Raises:
         DatasetError: no images are left.
     """
-    folder.samples = [sample for sample in folder.samples if sample[0] not in paths]
-    folder.imgs = folder.samples
-    folder.targets = [index for _, index in folder.samples]
+    set_samples(folder, [sample for sample in folder.samples if sample[0] not in paths])
     if not folder.samples:
         raise DatasetError(f"{folder.root}: none of the images can be read")
 
@@ -199,10 +202,8 @@ class FolderSamples(Dataset[tuple[Tensor, Tensor]]):
     ) -> None:
         missing = [name for name in folder.classes if name not in classes.index]
         if missing:
-            more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
             raise ClassListMismatch(
-                f"{source.owner(folder)} that are not in {classes}: "
-                f"{', '.join(missing[:3])}{more}. {hint}"
+                f"{source.owner(folder)} that are not in {classes}: {summary(missing)}. {hint}"
             )
         self.folder = folder
         self.transform = transform

@@ -5,11 +5,17 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from labelkit.errors import RecipeError, TrainingError, first_line, is_machine_failure
-from labelkit.wording import printable
+from labelkit.errors import (
+    RecipeError,
+    TrainingError,
+    first_line,
+    is_machine_failure,
+    why_stopped,
+)
+from labelkit.wording import summary
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from labelkit.train.recipe import Recipe
 
@@ -17,18 +23,31 @@ _SHOWN = 20
 
 
 @contextmanager
-def machine_failures(recipe: Recipe, done: Sequence[int]) -> Generator[None]:
-    """Explain what torch raises for a lack of memory or a killed worker, at any point."""
+def machine_failures(what: str, remedy: Callable[[], str]) -> Generator[None]:
+    """Explain what torch raises for a lack of memory or a killed worker, at any point.
+
+    Args:
+        what: was going on, for the message.
+        remedy: what to do, asked for when it fails.
+
+    Raises:
+        TrainingError: with what to do.
+    """
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if not is_machine_failure(error):
             raise
-        raise TrainingError(
-            f"training stopped ({first_line(error)}). {kept(done[-1])}: run the same command "
-            "again; if memory was short, with --set data.workers=0, or in a new folder (-o) with "
-            f"run.batch_size below {recipe.run.batch_size}"
-        ) from error
+        raise TrainingError(f"{what} stopped ({why_stopped(error)}). {remedy()}") from error
+
+
+def run_again(recipe: Recipe, done: Sequence[int]) -> str:
+    """What to do when a training run stopped after so many epochs, the last of ``done``."""
+    return (
+        f"{kept(done[-1])}: run the same command again; if memory was short, with --set "
+        "data.workers=0, or in a new folder (-o) with run.batch_size below "
+        f"{recipe.run.batch_size}"
+    )
 
 
 def kept(done: int) -> str:
@@ -44,9 +63,7 @@ def diverged(epoch: int, problem: str, images: Sequence[str] = ()) -> TrainingEr
         problem: what is not finite.
         images: the keys of the batch's images, if it happened in one batch.
     """
-    named = ", ".join(printable(key) for key in images[:_SHOWN])
-    more = f" and {len(images) - _SHOWN:,} more" if len(images) > _SHOWN else ""
-    batch = f". The batch's images: {named}{more}" if images else ""
+    batch = f". The batch's images: {summary(images, _SHOWN)}" if images else ""
     return TrainingError(
         f"{problem}. {kept(epoch - 1)}. Lower optimizer.lr or set schedule.warmup_epochs, and use "
         f"another folder (-o){batch}"

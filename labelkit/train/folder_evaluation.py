@@ -20,7 +20,7 @@ from labelkit.hierarchy import advice_on_indices, hierarchical_distance
 from labelkit.metrics import CalibrationError, MultiLabelAccuracy
 from labelkit.train.data import coarsen_folder
 from labelkit.train.predictions import predict_levels
-from labelkit.train.readable import full_batches, machine_failures, read_images
+from labelkit.train.readable import full_batches, read_images, reading_failures
 from labelkit.train.reassessed import reassessed_labels
 from labelkit.train.recipe import without_dotdot
 from labelkit.train.validation import validation_metrics
@@ -177,7 +177,7 @@ def evaluate_folder(  # noqa: PLR0913 -- each is a separate choice
     counts = _Counts(classifier, samples, among, tree, real)
     batch_size = batch_size or classifier.batch_size
     unreadable: dict[str, str] = {}
-    with machine_failures("the evaluation", batch_size):
+    with reading_failures("the evaluation", batch_size):
         batches = read_images(
             root,
             samples,
@@ -306,7 +306,7 @@ class _Counts:
         if self.real_images:
             metrics["real"] = self.real.compute()
         if len(self.ranked) and self.distances is None:
-            missing[DISTANCE] = "there is no tree: pass one with --tree"
+            missing[DISTANCE] = "it needs a tree: pass one with --tree"
         elif len(self.ranked) and self.distances is not None:
             metrics |= self.distances.means(self.pairs)
             if DISTANCE not in metrics:

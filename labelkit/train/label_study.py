@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from labelkit.errors import DatasetError
+from labelkit.train.data import set_samples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,19 +69,14 @@ class LabelStudy:
 
 def keep(folder: ImageFolder, positions: Sequence[int]) -> None:
     """Remove all other images from a folder's samples; its classes stay."""
-    folder.samples = [folder.samples[position] for position in positions]
-    folder.imgs = folder.samples
-    folder.targets = [label for _, label in folder.samples]
+    set_samples(folder, [folder.samples[position] for position in positions])
 
 
 def forget(folder: ImageFolder, positions: Sequence[int]) -> None:
     """Give all other images of a folder the class -1: they have no label."""
     labelled = set(positions)
-    folder.samples = [
-        (path, label if at in labelled else -1) for at, (path, label) in enumerate(folder.samples)
-    ]
-    folder.imgs = folder.samples
-    folder.targets = [label for _, label in folder.samples]
+    samples = enumerate(folder.samples)
+    set_samples(folder, [(path, each if at in labelled else -1) for at, (path, each) in samples])
 
 
 def _by_class(classes: NDArray[np.int64], rng: np.random.Generator) -> list[NDArray[np.int64]]:
@@ -113,8 +109,8 @@ def _confuse(
         raise DatasetError(f"data.noise needs a second class, but {folder.root} has only one")
     start = rng.random()
     chosen = labelled[((np.arange(wrong) + start) * (len(labelled) / wrong)).astype(np.int64)]
+    samples = list(folder.samples)
     for position, step in zip(chosen.tolist(), rng.integers(1, count, wrong).tolist(), strict=True):
-        path, label = folder.samples[position]
-        folder.samples[position] = path, (label + step) % count
-    folder.imgs = folder.samples
-    folder.targets = [label for _, label in folder.samples]
+        path, label = samples[position]
+        samples[position] = path, (label + step) % count
+    set_samples(folder, samples)

@@ -41,7 +41,7 @@ from labelkit.train.epoch_log import write_log
 from labelkit.train.epoch_loss import EpochLoss
 from labelkit.train.evaluation import NonFiniteLogits, evaluate
 from labelkit.train.events import Event, RunStarted, StepRecord, TrainingResult
-from labelkit.train.failures import diverged, kept, machine_failures, save_failures
+from labelkit.train.failures import diverged, kept, machine_failures, run_again, save_failures
 from labelkit.train.loggers import logged, require_logger
 from labelkit.train.processes import Processes, joined
 from labelkit.train.recipe import Recipe, recipe_fields, without_dotdot
@@ -151,7 +151,10 @@ def dry_run(recipe: Recipe) -> TrainingPlan:
 @contextmanager
 def _prepared(recipe: Recipe, done: list[int]) -> Generator[_Run]:
     """Everything that a run needs in memory; ``done`` gets the epochs on the disk."""
-    with joined(recipe.run.device) as (processes, device), machine_failures(recipe, done):
+    with (
+        joined(recipe.run.device) as (processes, device),
+        machine_failures("training", lambda: run_again(recipe, done)),
+    ):
         check_model_name(recipe.model)
         require_logger(recipe)
         yield _Run.prepare(recipe, build_task(recipe), device, processes)

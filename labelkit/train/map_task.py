@@ -16,6 +16,7 @@ from labelkit.train.recipe import without_dotdot
 from labelkit.train.task import Opened, Task
 from labelkit.train.tree_tasks import load_tree
 from labelkit.train.validation import validation_loss
+from labelkit.wording import summary
 
 if TYPE_CHECKING:
     from labelkit.hierarchy import SemanticTree
@@ -94,7 +95,7 @@ def _require_maps_alone(labels: LabelMapLabels) -> None:
     if labels.other == "label":
         raise RecipeError(
             "labels.other is label, which gives *other* to each image's own label, but with "
-            "data.labels or data.unlabelled some images have none. Set labels.other to weight"
+            "data.labels or data.unlabelled some images have none. Set labels.other to drop"
         )
 
 
@@ -138,10 +139,9 @@ def _on_tree(task: Task, labels: LabelMapLabels, tree: SemanticTree, opened: Ope
     """The same targets, for one softmax per level of a tree."""
     missing = [each for each in task.classes if each not in tree.classes.index]
     if missing:
-        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise ClassListMismatch(
             f"{labels.maps} has classes that are not in {labels.tree} ({tree.classes}): "
-            f"{', '.join(missing[:3])}{more}. {opened.source.new_tree}"
+            f"{summary(missing)}. {opened.source.new_tree}"
         )
     val_loss = validation_loss(labels, tree)
     weights = labels.level_weights or "paper"

@@ -16,7 +16,7 @@ from torch import Tensor
 from labelkit.errors import DatasetError
 from labelkit.files import replace_file
 from labelkit.image_folders import EXTENSIONS, iterate_images
-from labelkit.train.readable import machine_failures, read_images
+from labelkit.train.readable import read_images, reading_failures
 from labelkit.train.recipe import without_dotdot
 from labelkit.wording import printable, readable
 
@@ -135,7 +135,7 @@ def predict_levels(logits: Tensor, tree: SemanticTree) -> tuple[Tensor, Tensor]:
 def _predictions(
     classifier: Classifier, root: Path, top_k: int, batch_size: int, workers: int
 ) -> Iterator[ImagePrediction]:
-    with machine_failures("the prediction", batch_size):
+    with reading_failures("the prediction", batch_size):
         batches = read_images(
             root,
             _keys(root),

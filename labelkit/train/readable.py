@@ -19,9 +19,7 @@ from labelkit.errors import (
     DatasetError,
     TrainingError,
     first_line,
-    is_machine_failure,
     is_out_of_memory,
-    why_stopped,
 )
 from labelkit.train.checked_images import ON_DISK, Fault, unreadable_images
 from labelkit.train.data import (
@@ -30,6 +28,7 @@ from labelkit.train.data import (
     iterate_batches,
     packed_in_worker,
 )
+from labelkit.train.failures import machine_failures
 
 if TYPE_CHECKING:
     import os
@@ -129,8 +128,8 @@ def full_batches(
 
 
 @contextmanager
-def machine_failures(what: str, batch_size: int) -> Generator[None]:
-    """Explain what torch raises for a lack of memory or a lost worker.
+def reading_failures(what: str, batch_size: int) -> Generator[None]:
+    """Explain a lack of memory or a lost worker while images are read and predicted.
 
     Args:
         what: was going on, for the message.
@@ -139,19 +138,13 @@ def machine_failures(what: str, batch_size: int) -> Generator[None]:
     Raises:
         TrainingError: with what to do.
     """
+    remedy = f"Run it again with --workers 0, or with a --batch-size below {batch_size}"
     try:
-        yield
-    except (MemoryError, RuntimeError, WorkerFailed) as error:
-        if isinstance(error, WorkerFailed):
-            reason = f"a data-loading worker failed to return a batch: {error}"
-        elif is_machine_failure(error):
-            reason = why_stopped(error)
-        else:
-            raise
-        raise TrainingError(
-            f"{what} stopped ({reason}). Run it again with --workers 0, or with a --batch-size "
-            f"below {batch_size}"
-        ) from error
+        with machine_failures(what, lambda: remedy):
+            yield
+    except WorkerFailed as error:
+        reason = f"a data-loading worker failed to return a batch: {error}"
+        raise TrainingError(f"{what} stopped ({reason}). {remedy}") from error
 
 
 def _batches(keys: Iterable[str], size: int) -> Iterator[list[str]]:

@@ -57,7 +57,7 @@ def test_a_limit_shortens_the_tables_and_zero_leaves_them_out(root: Path) -> Non
     assert sum(wnid in table for wnid in WNIDS) == 2
     found = labelkit("evaluate", root / "run", root / "photos/val", "--limit", 0)
     assert "Worst classes" not in found.out
-    assert "No distance of a mistake: there is no tree: pass one with --tree" in found.text
+    assert "No distance of a mistake: it needs a tree: pass one with --tree" in found.text
 
 
 def test_json_and_the_page_have_everything(root: Path, tmp_path: Path) -> None:

@@ -182,7 +182,10 @@ def test_relabel_reports_on_fine_folders_with_a_coarsening(
     (tmp_path / "photos" / "n02124075").rename(tmp_path / "photos" / "here")
     (tmp_path / "photos" / "n04008634").rename(tmp_path / "photos" / "there")
     run = labelkit(*shared, "--classes", "two.json", "-o", "more.h5")
-    assert "No comparison with folders: at least half of the images are in no folder" in run.text
+    assert (
+        "No comparison with folders: at least half of the images are outside the folders"
+        in run.text
+    )
 
 
 def test_folders_that_are_no_classes_give_no_report(tmp_path: Path) -> None:
@@ -212,4 +215,15 @@ def test_a_file_without_rows_gives_no_report(tmp_path: Path) -> None:
     )
     (shard,) = writer.pending()
     writer.commit(shard, [LabelMaps.empty(form)], {"cat/1.jpg": "torn"})
+    assert folder_agreement(writer.finalize()) is None
+
+
+def test_maps_that_training_cannot_choose_between_give_no_report(tmp_path: Path) -> None:
+    forms = [MapForm(top_k=3, grid=(1, 1), selection="image", zoom=zoom) for zoom in (2.0, 1.0)]
+    writer = LabelMapWriter(
+        tmp_path / "maps.h5", classes=PETS, keys=["cat/1.jpg"], forms=forms, source={}, other=True
+    )
+    (shard,) = writer.pending()
+    maps = LabelMaps(np.arange(3)[None], np.zeros((1, 3, 1, 1), np.float32))
+    writer.commit(shard, [maps, maps], {})
     assert folder_agreement(writer.finalize()) is None

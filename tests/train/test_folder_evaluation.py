@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ from tests.train.support import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from labelkit.train import TrainingResult
+    from labelkit.train import FolderEvaluation, TrainingResult
 
 
 def run(folder: Path, photos: Path, labels: str = 'kind = "hard"', *changes: str) -> TrainingResult:
@@ -135,56 +135,83 @@ def test_predictions_are_those_of_the_model_on_images_prepared_by_hand(wnids: Pa
         assert torch.allclose(got, row, atol=1e-3)  # a pixel may be rounded the other way
 
 
-def test_metrics_equal_sklearn_s_and_plain_loops_over_the_predictions(wnids: Path) -> None:
+class Counted(NamedTuple):
+    """An evaluation, and what the predictions of the same images say.
+
+    ``target`` and ``best`` are (N,), ``shares`` (N, 7), ``table`` is sklearn's confusion matrix.
+    """
+
+    found: FolderEvaluation
+    target: np.ndarray
+    shares: np.ndarray
+    best: np.ndarray
+    table: np.ndarray
+    tree: SemanticTree
+
+    def distance(self, one: int, other: int) -> float:
+        """The height of the lowest common ancestor of two classes."""
+        nodes = [self.tree.classes.index[WNIDS[at]] for at in (one, other)]
+        return distance_between(self.tree.parent.tolist(), *nodes, "height")
+
+
+@pytest.fixture(scope="module")
+def counted(wnids: Path) -> Counted:
     classifier, val = load_classifier(wnids / "run", device="cpu"), wnids / "photos" / "val"
     tree = SemanticTree.build(
         ClassList.of(WNIDS[::-1]), Taxonomy.wordnet(rule="longest"), inner_levels="all"
     )
-    found = evaluate_folder(classifier, val, tree=tree)
     predictions = list(predict_folder(classifier, val, top_k=7))
     target = np.array([WNIDS.index(each.key.split("/")[0]) for each in predictions])
     shares = np.zeros((len(target), 7))
     for row, each in zip(shares, predictions, strict=True):
         row[list(each.classes)] = each.probabilities
     best = shares.argmax(1)
-    metrics = found.metrics
+    table = confusion_matrix(target, best, labels=range(7))
+    found = evaluate_folder(classifier, val, tree=tree)
+    return Counted(found, target, shares, best, table, tree)
+
+
+def test_accuracies_and_calibration_equal_sklearn_s_and_a_plain_loop_s(counted: Counted) -> None:
+    metrics, target, shares, best = counted.found.metrics, *counted[1:4]
     assert 0 < metrics["top1"] < metrics["top5"] < 100  # a weak model: there are mistakes to count
     assert metrics["top1"] == pytest.approx(100 * accuracy_score(target, best))
     top5 = top_k_accuracy_score(target, shares, k=5, labels=range(7))
     assert metrics["top5"] == pytest.approx(100 * top5)
-    shares_of_best, hits = shares.max(1).tolist(), (best == target).tolist()
-    expected = calibration_error(shares_of_best, hits)
+    expected = calibration_error(shares.max(1).tolist(), (best == target).tolist())
     assert metrics["calibration_error"] == pytest.approx(expected, abs=1e-3)
-    nodes = [tree.classes.index[wnid] for wnid in WNIDS]
-    between = [
-        distance_between(tree.parent.tolist(), nodes[one], nodes[other], "height")
-        for one, other in zip(target, best, strict=True)
-    ]
-    wrong = target != best
-    assert metrics["mistake_distance"] == pytest.approx(np.mean(np.array(between)[wrong]))
-    assert metrics["hierarchical_distance"] == pytest.approx(np.mean(between))
-    table = confusion_matrix(target, best, labels=range(7))
-    for pair in found.confusions:
+
+
+def test_distances_of_mistakes_are_those_between_label_and_prediction(counted: Counted) -> None:
+    metrics, wrong = counted.found.metrics, counted.target != counted.best
+    between = np.array(list(map(counted.distance, counted.target, counted.best)))
+    assert metrics["mistake_distance"] == pytest.approx(between[wrong].mean())
+    assert metrics["hierarchical_distance"] == pytest.approx(between.mean())
+
+
+def test_confusions_are_the_cells_of_sklearn_s_table_off_its_diagonal(counted: Counted) -> None:
+    table, confusions = counted.table, counted.found.confusions
+    for pair in confusions:
         row, column = WNIDS.index(pair.label), WNIDS.index(pair.predicted)
         assert pair.images == table[row, column]
         assert pair.share == pytest.approx(100 * table[row, column] / table[row].sum())
-        assert pair.distance == distance_between(
-            tree.parent.tolist(), nodes[row], nodes[column], "height"
-        )
-    off_diagonal = np.count_nonzero(table - np.diag(np.diag(table)))
-    assert len(found.confusions) == off_diagonal
-    counts = [pair.images for pair in found.confusions]
+        assert pair.distance == counted.distance(row, column)
+    assert len(confusions) == np.count_nonzero(table - np.diag(np.diag(table)))
+    counts = [pair.images for pair in confusions]
     assert counts == sorted(counts, reverse=True)
-    for each in found.classes:
+
+
+def test_classes_are_the_rows_of_sklearn_s_table_the_worst_first(counted: Counted) -> None:
+    table, classes = counted.table, counted.found.classes
+    for each in classes:
         row = WNIDS.index(each.id)
         assert each.images == 5
         assert each.top1 == pytest.approx(100 * table[row, row] / 5)
         others = np.where(np.arange(7) == row, 0, table[row])
         if others.any():
             assert table[row, WNIDS.index(each.mistaken_for)] == others.max()
-    assert [each.top1 for each in found.classes] == sorted(each.top1 for each in found.classes)
-    top5_by_class = np.mean([each.top5 for each in found.classes])  # as many images each
-    assert metrics["top5"] == pytest.approx(top5_by_class)
+    assert [each.top1 for each in classes] == sorted(each.top1 for each in classes)
+    top5_by_class = np.mean([each.top5 for each in classes])  # as many images each
+    assert counted.found.metrics["top5"] == pytest.approx(top5_by_class)
 
 
 def test_distances_equal_the_metric_s(wnids: Path) -> None:

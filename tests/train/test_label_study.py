@@ -166,7 +166,7 @@ WRONG = {
     ("data.labels=120%",): r"data: labels is '120%'",
     ("data.unlabelled={tmp}/extra",): "only label maps or a teacher can teach .* is 'hard'",
     ("data.labels=2", of_maps(', label="original"')): 'Set kind = "hard"',
-    ("data.labels=2", of_maps(', other="label"')): "Set labels.other to weight",
+    ("data.labels=2", of_maps(', other="label"')): "Set labels.other to drop",
     (of_maps(""), "data.unlabelled={tmp}/extra"): (
         "needs label maps: labelkit relabel .*extra --classes .*train -o MAPS, and set labels.unl"
     ),

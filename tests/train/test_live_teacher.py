@@ -12,7 +12,7 @@ from labelkit.errors import LabelkitError, TrainingError
 from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy
 from labelkit.relabel.predictions import Predictions
 from labelkit.teachers import load_teacher
-from labelkit.train import build_task, read_recipe, train
+from labelkit.train import build_task, read_recipe
 from labelkit.train.live_teacher import LiveTeacher
 from labelkit.train.transforms import preprocessing
 from tests.train.support import COLOURS, EDGES, recipe_text, save_tree
@@ -22,14 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STUDENT = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-
-
-@pytest.fixture(scope="module")
-def teacher(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
-    folder = tmp_path_factory.mktemp("teacher")
-    (folder / "recipe.toml").write_text(recipe_text(photos, epochs=4))
-    train(read_recipe(folder / "recipe.toml", [f"run.output={folder / 'run'}"]))
-    return folder / "run"
 
 
 def test_a_card_says_of_a_batch_what_relabel_says_of_crops() -> None:

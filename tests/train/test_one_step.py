@@ -15,7 +15,7 @@ import timm
 import torch
 
 from labelkit.hierarchy import ClassList, SemanticTree, Taxonomy
-from labelkit.train import build_task, read_recipe, train
+from labelkit.train import build_task, read_recipe
 from tests.train.support import COLOURS, EDGES, recipe_text, save_maps, save_tree
 
 if TYPE_CHECKING:
@@ -240,15 +240,6 @@ def test_label_maps(
         for shares, row in zip(done.shares, rows_of(done), strict=True)
     ]
     assert done.loss == pytest.approx(mean(expected), abs=1e-5)
-
-
-@pytest.fixture(scope="session")
-def teacher(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
-    """The folder of a short run with hard labels."""
-    folder = tmp_path_factory.mktemp("teacher")
-    (folder / "recipe.toml").write_text(recipe_text(photos, epochs=1))
-    train(read_recipe(folder / "recipe.toml", [f"run.output={folder / 'run'}"]))
-    return folder / "run"
 
 
 def taught_rows(teacher: Path, inputs: Tensor) -> list[Row]:
