@@ -36,6 +36,20 @@ def clipped(text: str, length: int = 40) -> str:
     return repr(text) if len(text) <= length else f"{text[:length]!r}..."
 
 
+def abridged(name: str, length: int = 160) -> str:
+    """A name in at most so many characters: the middle of a long one is left out.
+
+    A path keeps its end, which tells it from its neighbours.
+
+    >>> abridged("photos/2011/spring/0001.jpg", 16)
+    'phot.../0001.jpg'
+    """
+    if len(name) <= length:
+        return name
+    start = (length - 3) // 3
+    return f"{name[:start]}...{name[start + 3 - length :]}"
+
+
 def shown(value: object) -> str:
     """A value of a file for a message, as Python writes it, cut where it is long.
 
@@ -54,7 +68,7 @@ def summary(names: Sequence[str], shown: int = 3) -> str:
     >>> summary(["a", "b"]), summary(["a", "b", "c", "d"])
     ('a, b', 'a, b, c and 1 more')
     """
-    first = ", ".join(printable(name[:60]) for name in names[:shown])
+    first = ", ".join(printable(abridged(name)) for name in names[:shown])
     return f"{first} and {len(names) - shown:,} more" if len(names) > shown else first
 
 

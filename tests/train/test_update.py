@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,11 +16,10 @@ import torch
 from labelkit.errors import RecipeError, TrainingError
 from labelkit.train import StepRecord, load_classifier, read_recipe, train
 from labelkit.train.checkpoint import content_digest
+from labelkit.train.failures import diverged
 from tests.train.support import recipe_text
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from labelkit.train import Event, TrainingResult
 
 # No batch norm and no dropout: every image counts alone. SGD, since Adam's first steps have the
@@ -202,9 +202,18 @@ def test_a_batch_whose_loss_is_not_finite_is_named(tmp_path: Path, photos: Path)
     step = int(str(caught.value).split("step ")[1][0])
     sampler = EpochSampler(72, 0, shuffle=True)
     sampler.epoch = 1
-    paths = sorted(str(path) for path in (photos / "train").rglob("*.png"))
+    paths = sorted(path.parts[-2:] for path in (photos / "train").rglob("*.png"))
     batch = [paths[position] for position, _ in sampler][12 * (step - 1) : 12 * step]
-    assert str(caught.value).endswith(", ".join(batch))
+    named = str(caught.value).split("images: ")[1].split(", ")
+    assert [Path(name).parts[-2:] for name in named] == batch
+
+
+def test_a_batch_is_named_by_the_ends_of_long_paths() -> None:
+    """What tells one photo from another is at the end of its path."""
+    keys = [f"{'deep/' * 80}{number:04}.jpg" for number in range(3)]
+    message = str(diverged(1, "the loss is nan", keys))
+    assert all(f"/{number:04}.jpg" in message for number in range(3))
+    assert len(message) < 800
 
 
 def test_the_layout_changes_only_the_rounding(tmp_path: Path, photos: Path) -> None:
