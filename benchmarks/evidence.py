@@ -62,13 +62,30 @@ SETTINGS = {
     "tenth": Setting("10 % of the labels", "imagenette", "imagenette", ("data.labels=10%",)),
     "noise": Setting("20 % wrong labels", "imagenette", "imagenette", ("data.noise=0.2",)),
     "clean": Setting("all labels right", "imagenette", "imagenette"),
-    "tiny-10": Setting(
-        "Tiny ImageNet, 10 photos a class", "tiny-imagenet", "tiny-10", ("schedule.images=60000",)
-    ),
+    "tiny-10": Setting("Tiny ImageNet, 10 photos a class", "tiny-imagenet", "tiny-10"),
     "tiny-50": Setting("Tiny ImageNet, 50 photos a class", "tiny-imagenet", "tiny-50"),
     "mosaics": Setting(
         "four photos in one, one label", "imagenette", "mosaics", ("data.crop_scale=[0.08, 0.5]",)
     ),
+    "mosaics-small": Setting(
+        "the same, small crops only", "imagenette", "mosaics", ("data.crop_scale=[0.08, 0.3]",)
+    ),
+    "mosaics-2": Setting(
+        "two photos in one, one label", "imagenette", "mosaics-2", ("data.crop_scale=[0.08, 0.5]",)
+    ),
+    **{
+        f"{name}-x{factor}": Setting(
+            f"{title}, {factor} times as long",
+            "imagenette",
+            "imagenette",
+            (f"schedule.images={36000 * factor}", *changes),
+        )
+        for factor in (2, 4)
+        for name, title, changes in (
+            ("tenth", "10 % of the labels", ("data.labels=10%",)),
+            ("clean", "all labels right", ()),
+        )
+    },
 }
 ROWS = {
     "hard": ('labels={kind="hard"}',),
@@ -85,6 +102,7 @@ ROWS = {
     "half-T2": ("labels.original=0.5", "labels.temperature=2"),
     "maps-mixup": ("mix.mixup=0.2",),
     "maps-cutmix": ("mix.cutmix=1.0",),
+    "live": ('labels={kind="distillation",teacher="efficientnet-lite0"}',),
 }
 
 
@@ -120,8 +138,8 @@ def square(path: Path) -> Image.Image:
     )
 
 
-def write_mosaics(source: Path, root: Path) -> None:
-    """Four photos of different classes in one JPEG, in the folder of one of them.
+def write_mosaics(source: Path, root: Path, count: int) -> None:
+    """Two or four photos of different classes in one JPEG, in the folder of one of them.
 
     ``dev`` has single photos that are in no mosaic.
     """
@@ -129,14 +147,14 @@ def write_mosaics(source: Path, root: Path) -> None:
     photos = [sorted(folder.iterdir()) for folder in folders]
     random = np.random.default_rng(0)
     for number in range(MOSAICS):
-        drawn = random.choice(len(folders), 4, replace=False)
+        drawn = random.choice(len(folders), count, replace=False)
         shown = [photos[each][random.integers(len(photos[each]) - APART)] for each in drawn]
-        places = random.permutation(4)
+        places = random.permutation(count)
         name = folders[drawn[0]].name
         path = root / "train" / name / f"{number:05d}.jpg"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            mosaic = Image.new("RGB", (2 * SIDE, 2 * SIDE))
+            mosaic = Image.new("RGB", (2 * SIDE, count // 2 * SIDE))
             for place, each in zip(places, shown, strict=True):
                 mosaic.paste(square(each), (int(place) % 2 * SIDE, int(place) // 2 * SIDE))
             mosaic.save(path, quality=90)
@@ -151,12 +169,13 @@ def prepare(work: Path, imagenette: Path, tiny: Path) -> None:
     link_classes(imagenette, work / "imagenette")
     link_classes(tiny, work / "tiny-50")
     link_classes(tiny, work / "tiny-10", 10)
-    write_mosaics(imagenette, work / "mosaics")
+    write_mosaics(imagenette, work / "mosaics", 4)
+    write_mosaics(imagenette, work / "mosaics-2", 2)
     teacher = load_teacher("efficientnet-lite0", device="cpu")
-    for name in ("imagenette", "tiny-50", "mosaics"):
+    for name in ("imagenette", "tiny-50", "mosaics", "mosaics-2"):
         folder = work / name / "train"
         classes = ClassList.of(sorted(each.name for each in folder.iterdir()))
-        sizes = (448,) if name == "mosaics" else ()
+        sizes = (448,) if name.startswith("mosaics") else ()
         settings = Settings(classes=classes, sizes=sizes, workers=0)
         path = work / f"{name}.h5"
         found = relabel(folder, teacher, path, settings)
@@ -167,7 +186,11 @@ def prepare(work: Path, imagenette: Path, tiny: Path) -> None:
 WITHOUT_LABELS = frozenset(row for row in ROWS if not row.startswith(("hard", "half"))) - {
     *("smoothing", "mixup", "cutmix")
 }
-SAME_PHOTOS = {"noise": "tenth", "clean": "tenth"}
+SAME_PHOTOS = {
+    "noise": "tenth",
+    "clean": "tenth",
+    **{f"clean-x{factor}": f"tenth-x{factor}" for factor in (2, 4)},
+}
 
 MAPS = {"tiny-10": "tiny-50"}  # made from the larger folder, of which it is a part
 
