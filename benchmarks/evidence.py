@@ -4,7 +4,7 @@ Each setting is one of ``train/evidence/``'s recipes with some fields set; each 
 labels. All rows of a setting show the student equally many images. ``prepare`` links the photos,
 builds the mosaics and makes the label maps; ``run`` trains what RESULTS lacks and appends one JSON
 line per finished run, so that it can be stopped and started at any time; ``table`` prints
-accuracies after the last epoch, which no choice was made on.
+accuracies after the last epoch, which no choice was made on, and ``picture`` draws some of them.
 
 Choices (label smoothing, MixUp, CutMix, temperature, share of the own label) are made by ``run
 --tune`` with one seed on photos held out from the training data, never on the evaluation data.
@@ -12,6 +12,7 @@ Choices (label smoothing, MixUp, CutMix, temperature, share of the own label) ar
     python benchmarks/evidence.py prepare WORK --imagenette PATH --tiny-imagenet PATH
     python benchmarks/evidence.py run WORK --setting tenth noise --seed 0 1 2
     python benchmarks/evidence.py table WORK
+    python benchmarks/evidence.py picture train/evidence/results.jsonl docs/images/evidence.png
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
 from labelkit.hierarchy import ClassList
@@ -277,8 +279,38 @@ def print_table(results: Path, *, tuning: bool) -> None:
             print(f"| {row} | {mean:.1f} ± {deviation:.1f} | {len(runs)} | {seconds:.0f} |")
 
 
+HARD = ("hard", "smoothing", "mixup", "cutmix")
+BARS = (
+    ("hard labels, the best of four ways", HARD, "#9aa0a8"),
+    ("label maps", ("maps",), "#1f6f8b"),
+)
+SHOWN = ("tenth", "noise", "mosaics", "clean")
+
+
+def draw_bars(results: Path, picture: Path) -> None:
+    """Hard labels beside label maps in four settings, with the spread over seeds."""
+    found = collect(results, tuning=False)
+    figure = Figure((9.2, 3.4), layout="constrained")
+    axes = figure.subplots()
+    for place, (label, rows, colour) in enumerate(BARS):
+        figures = [
+            max(spread(found[name][row]) for row in rows if row in found[name]) for name in SHOWN
+        ]
+        means, deviations = zip(*figures, strict=True)
+        positions = [at + 0.38 * (place - 0.5) for at in range(len(SHOWN))]
+        axes.bar(positions, means, 0.36, yerr=deviations, capsize=3, color=colour, label=label)
+        for at, mean in zip(positions, means, strict=True):
+            axes.text(at, mean + 1.5, f"{mean:.1f}", ha="center")
+    axes.set_xticks(range(len(SHOWN)), [SETTINGS[name].title for name in SHOWN])
+    axes.set_ylabel("top-1, %")
+    axes.set_ylim(0, 85)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, ncols=2, loc="upper left")
+    figure.savefig(picture, dpi=150)
+
+
 def main() -> None:
-    """Do one of the four steps."""
+    """Do one of the five steps."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     steps = parser.add_subparsers(dest="step", required=True)
     preparing = steps.add_parser("prepare")
@@ -294,9 +326,11 @@ def main() -> None:
     printing = steps.add_parser("table")
     printing.add_argument("work", type=Path)
     printing.add_argument("--tune", action="store_true")
+    drawing = steps.add_parser("picture")
+    drawing.add_argument("results", type=Path)
+    drawing.add_argument("picture", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    results = options.work / "results.jsonl"
     match options.step:
         case "prepare":
             prepare(options.work, options.imagenette, options.tiny_imagenet)
@@ -308,9 +342,11 @@ def main() -> None:
                 for name in options.setting
                 for row in options.row
             ]
-            run(options.work, results, chosen)
+            run(options.work, options.work / "results.jsonl", chosen)
+        case "table":
+            print_table(options.work / "results.jsonl", tuning=options.tune)
         case _:
-            print_table(results, tuning=options.tune)
+            draw_bars(options.results, options.picture)
 
 
 if __name__ == "__main__":
