@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +19,27 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", 
 """The file name endings of images, in lower case; those of torchvision's ImageFolder."""
 
 
+MAX_KEY_BYTES = 4096
+"""The longest key."""
+
+
+def key_fault(key: str) -> str:
+    """Why a text cannot be an image's key, in words; empty if it can.
+
+    >>> key_fault("cats/1.jpg"), key_fault("../1.jpg")
+    ('', "key '../1.jpg' points outside the data set's folder")
+    """
+    try:
+        size = len(key.encode())
+    except UnicodeEncodeError:
+        return f"file name {key!r} is not valid UTF-8: rename it"
+    if not key or "\0" in key or size > MAX_KEY_BYTES:
+        return f"key {key[:80]!r} is empty, contains NUL or exceeds {MAX_KEY_BYTES} bytes"
+    if key.startswith("/") or (".." in key and ".." in key.split("/")):
+        return f"key {key!r} points outside the data set's folder"
+    return ""
+
+
 def is_hidden(key: str) -> bool:
     """Whether a path below a data set's root is hidden, or inside a hidden folder.
 
@@ -26,6 +47,15 @@ def is_hidden(key: str) -> bool:
     (True, True, False)
     """
     return key.startswith(".") or "/." in key
+
+
+def is_pattern(path: str) -> bool:
+    """Whether a path has braces or wildcards, and so may stand for several files.
+
+    >>> is_pattern("train-{000..146}.tar"), is_pattern("photos")
+    (True, False)
+    """
+    return any(each in path for each in "{*?[")
 
 
 def is_image_name(name: str) -> bool:
@@ -68,6 +98,33 @@ def _folder_or_image(entry: os.DirEntry[str]) -> str:
     if entry.is_dir():
         return "" if is_hidden(entry.name) else f"{entry.name}/"
     return entry.name if is_image_name(entry.name) else ""
+
+
+def walk_images(folder: Path) -> list[str]:
+    """The keys of all images below a folder, in no order: faster than ``iterate_images``.
+
+    Raises:
+        OSError: a folder is not readable.
+    """
+    keys: list[str] = []
+    above: dict[str, frozenset[tuple[int, int]]] = {}
+    for parent, children, files in os.walk(folder, onerror=_reraise, followlinks=True):
+        status = Path(parent).stat()
+        identity = (status.st_dev, status.st_ino)
+        ancestors = above.pop(parent, frozenset())
+        if identity in ancestors:
+            children.clear()
+            continue
+        children[:] = [child for child in children if not is_hidden(child)]
+        above |= {str(Path(parent, child)): ancestors | {identity} for child in children}
+        inner = Path(parent).relative_to(folder)
+        keys += [(inner / name).as_posix() for name in files if is_image_name(name)]
+    return keys
+
+
+def _reraise(error: OSError) -> NoReturn:
+    """Without this, ``os.walk`` silently skips folders that it cannot read."""
+    raise error
 
 
 def class_folders(root: str | os.PathLike[str]) -> list[str]:

@@ -46,8 +46,8 @@ OPTIONS: tuple[Callable[[Command], Command], ...] = (
         "folders, or a named list.",
     ),
     images_option(
-        "From a ReLabel folder: the folder of images. Each map belongs to the image with the same "
-        "path except for the extension."
+        "From a ReLabel folder: the images, a folder, a tar, … Each map belongs to the image with "
+        "the same path except for the extension."
     ),
     click.option(
         "--suffix",
@@ -190,9 +190,9 @@ def _pair(source: Path, options: MapOptions) -> Pairing:
     stems = list_maps(source)
     if options.images is None:
         return pair_by_suffix(stems, suffix)
-    from labelkit.data import list_images
+    from labelkit.sources import open_source
 
-    return pair_with_images(stems, list_images(options.images))
+    return pair_with_images(stems, open_source(options.images).keys)
 
 
 def _imported(

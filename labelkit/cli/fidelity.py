@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from labelkit.cli.options import (
-    FOLDER,
+    SOURCE,
     classes_option,
     device_option,
     json_option,
@@ -56,7 +56,7 @@ def _parse_sizes(value: str) -> tuple[int, ...]:
 
 
 @click.command("fidelity", epilog=EPILOG)
-@click.argument("data", type=FOLDER)
+@click.argument("data", type=SOURCE)
 @teachers_option
 @classes_option
 @names_option
@@ -118,9 +118,9 @@ def command(  # noqa: PLR0913 -- one per option
     """
     if output:
         require_writable(output, overwrite=overwrite, suffixes=(".html",))
-    from labelkit.data import list_images
+    from labelkit.sources import open_source
 
-    list_images(data)  # loading a teacher takes seconds: wrong input is reported before
+    source = open_source(data)  # loading a teacher takes seconds: wrong input is reported before
     wanted, synsets = read_classes(classes, names)
 
     from labelkit.cli.fidelity_report import write_report
@@ -137,7 +137,7 @@ def command(  # noqa: PLR0913 -- one per option
     num_classes = len(wanted or loaded[0].classes)
     with ProgressBars(screen, _BARS) as bars:
         results = measure_fidelity(
-            data,
+            source,
             loaded,
             default_configurations(sizes or default_sizes(loaded[0].card.native_size), num_classes),
             shared=Settings(classes=wanted, synsets=synsets),

@@ -83,7 +83,7 @@ class ImageOptions:
     help=f"With --find: at most N classes. [default: {DEFAULT_LIMIT}]",
 )
 @key_option
-@images_option("Label maps: the folder of images that they were made from.")
+@images_option("Label maps: the images that they were made from: a folder, a tar, …")
 @output_option(
     "Tree: a page to search and unfold it (.html). Label maps with --images: a picture of --key "
     "(.png), or a page of several images (.html). [default with --images and --key: the image's "
@@ -194,7 +194,7 @@ def _check_map_options(
             f"{path} holds label maps: {tree_options.given[0]} is for trees, --key shows an image"
         )
     if output and not options.images:
-        raise click.UsageError("-o needs --images, the folder that the label maps were made from")
+        raise click.UsageError("-o needs --images, what the label maps were made from")
 
 
 def _default_picture(key: str, images: Path) -> Path:
@@ -222,12 +222,15 @@ def _draw_label_maps(file: LabelMapFile, images: Path, key: str | None, output: 
         output_names,
         write_page,
     )
+    from labelkit.sources import open_source
 
     if key is None:
         write_page(output, label_map_report(file, images))
     else:
         label_map = find_label_map(file, key)
-        picture = draw_label_map(open_photo(images, key), label_map, output_names(file))
+        picture = draw_label_map(
+            open_photo(open_source(images), key), label_map, output_names(file)
+        )
         buffer = io.BytesIO()
         picture.save(buffer, "PNG")
         replace_file(output, buffer.getvalue())

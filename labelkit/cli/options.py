@@ -12,14 +12,34 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from labelkit.image_folders import is_image_name
+from labelkit.image_folders import is_image_name, is_pattern
 
 if TYPE_CHECKING:
     import torch
 
     from labelkit.hierarchy import ClassList
 
+
+class SourcePath(click.Path):
+    """A path of images: a folder, a file, or a pattern of files that the shell left alone."""
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, path_type=Path)
+
+    def convert(
+        self,
+        value: str | os.PathLike[str],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Any:  # noqa: ANN401 -- click's own signature
+        """The path; patterns are checked when they are opened."""
+        if is_pattern(os.fspath(value)) and not os.path.lexists(value):
+            return Path(value)
+        return super().convert(value, param, ctx)
+
+
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+SOURCE = SourcePath()
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 LABEL_MAP_SUFFIXES = (".h5", ".hdf5")
 _QUIET = "labelkit.quiet"
@@ -39,8 +59,8 @@ def output_option(help_text: str, *, required: bool = True, folder: bool = False
 
 
 def images_option(help_text: str) -> Decorator:
-    """``--images``: the folder that label maps were made from."""
-    return click.option("--images", metavar="FOLDER", type=FOLDER, help=help_text)
+    """``--images``: the images that label maps were made from."""
+    return click.option("--images", metavar="DATA", type=SOURCE, help=help_text)
 
 
 overwrite_option = click.option(

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast
 import click
 
 from labelkit.cli.options import (
-    FOLDER,
     LABEL_MAP_SUFFIXES,
+    SOURCE,
     classes_option,
     device_option,
     json_option,
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from labelkit.hierarchy import ClassList
     from labelkit.label_maps import LabelMapFile
     from labelkit.relabel import RelabelResult, Settings
+    from labelkit.sources import ImageSource
     from labelkit.teachers import Teacher
 
     Command = Callable[..., object]
@@ -272,7 +273,7 @@ def _all_options(command: Command) -> Command:
 
 
 @click.command("relabel", epilog=EPILOG)
-@click.argument("data", type=FOLDER)
+@click.argument("data", type=SOURCE)
 @output_option("Label-map file to write (.h5).")
 @overwrite_option
 @_all_options
@@ -297,13 +298,13 @@ def command(
     Last, crops of some images are shown to the teacher, and a few numbers are fitted that bring
     targets pooled from the maps closer to its predictions for them: the file's calibration.
     """
-    from labelkit.data import list_images
+    from labelkit.sources import open_source
 
     # Loading a teacher takes seconds: wrong input is reported before.
     require_suffix(output, LABEL_MAP_SUFFIXES)
     if options["no_calibration"] and options["calibration_sample"]:
         raise click.UsageError("use just one of --no-calibration and --calibration-sample")
-    list_images(data)
+    source = open_source(data)
     classes, synsets = read_classes(options["classes"], options["names"])
     folders = read_coarse_folders(options["classes"])
 
@@ -318,7 +319,7 @@ def command(
     screen = console(stderr=as_json)
     teachers = _load_teachers(options)
     settings = _settings(options, teachers, classes, synsets)
-    result = _relabel(screen, data, teachers, output, settings, reuse=reuse, overwrite=overwrite)
+    result = _relabel(screen, source, teachers, output, settings, reuse=reuse, overwrite=overwrite)
     with LabelMapFile.open(result.path) as file:
         facts = _facts(result, file)
         agreement = folder_agreement(file, folders=folders)
@@ -335,7 +336,7 @@ def command(
 
 def _relabel(  # noqa: PLR0913 -- as the command
     screen: Console,
-    data: Path,
+    source: ImageSource,
     teachers: Sequence[Teacher],
     output: Path,
     settings: Settings,
@@ -356,7 +357,7 @@ def _relabel(  # noqa: PLR0913 -- as the command
         bars = stack.enter_context(ProgressBars(screen, _BARS))
         bars.begin("maps")
         return relabel(
-            data,
+            source,
             teachers,
             output,
             settings,

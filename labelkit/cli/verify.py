@@ -37,7 +37,9 @@ _BARS = {"rows": ("Check", "rows"), "sample": ("Recompute", "images")}
 
 @click.command("verify", epilog=EPILOG)
 @click.argument("path", metavar="FILE", type=FILE)
-@images_option("The folder that the maps were made from: compare its images with the rows.")
+@images_option(
+    "What the maps were made from, a folder, a tar, …: compare its images with the rows."
+)
 @click.option(
     "--sample",
     metavar="N",

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from torchvision.datasets import ImageFolder
 
-from labelkit.data.images import open_image, walk_images
-from labelkit.image_folders import class_folders
+from labelkit.data.images import open_image
+from labelkit.image_folders import class_folders, walk_images
 from labelkit.wording import summary
 
 if TYPE_CHECKING:

@@ -12,14 +12,14 @@ import os
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from labelkit import image_folders
 from labelkit.errors import DatasetError, first_line
-from labelkit.image_folders import is_hidden, is_image_name
+from labelkit.sources import FolderImages
 
 if TYPE_CHECKING:
     import torch
@@ -56,52 +56,33 @@ def list_images(root: str | os.PathLike[str]) -> list[str]:
         DatasetError: the folder has no images.
         OSError: ``root`` is not a folder, or a folder below it is not readable.
     """
-    folder = Path(root)
-    if not folder.is_dir():
-        raise NotADirectoryError(f"no such folder: {folder}")
-    keys = sorted(walk_images(folder))
-    if not keys:
-        raise DatasetError(f"{folder} holds no images (extensions {' '.join(EXTENSIONS)})")
-    return keys
+    return FolderImages(root).keys
 
 
-def walk_images(folder: Path) -> list[str]:
-    """The keys of all images below a folder, as ``list_images``, in no order; maybe none."""
-    keys: list[str] = []
-    above: dict[str, frozenset[tuple[int, int]]] = {}
-    for parent, children, files in os.walk(folder, onerror=_reraise, followlinks=True):
-        status = Path(parent).stat()
-        identity = (status.st_dev, status.st_ino)
-        ancestors = above.pop(parent, frozenset())
-        if identity in ancestors:
-            children.clear()
-            continue
-        children[:] = [child for child in children if not is_hidden(child)]
-        above |= {str(Path(parent, child)): ancestors | {identity} for child in children}
-        inner = Path(parent).relative_to(folder)
-        keys += [(inner / name).as_posix() for name in files if is_image_name(name)]
-    return keys
-
-
-def open_image(path: str | os.PathLike[str]) -> Image.Image:
+def open_image(path: str | os.PathLike[str] | BinaryIO) -> Image.Image:
     """An image as RGB, with exactly the pixels that torchvision's and timm's loaders return.
 
     Label maps must match the pixels that training sees: decoded by Pillow, the first frame only,
     orientation tags ignored except in TIFF, where Pillow applies them. Both loaders turn 16-bit
     grey images white; here they are scaled to 8 bits.
 
+    Args:
+        path: of the image; or a binary file, such as a source of images returns.
+
     Raises:
         DatasetError: the file has none of the allowed formats, is damaged, is a broken link,
             exceeds Pillow's limit of 178,956,970 pixels, or holds numbers without a known range.
         OSError: the disk, the network or a permission fails; the image may well be intact.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        return decode(path)
     file = Path(path)
     if not file.is_file() and os.path.lexists(file):
         raise DatasetError("a broken link" if file.is_symlink() else "not a regular file")
     return decode(file)
 
 
-def read_image(path: str | os.PathLike[str]) -> torch.Tensor:
+def read_image(path: str | os.PathLike[str] | BinaryIO) -> torch.Tensor:
     """``open_image`` as a tensor, uint8 (3, H, W).
 
     Raises:
@@ -111,11 +92,6 @@ def read_image(path: str | os.PathLike[str]) -> torch.Tensor:
     from torchvision.transforms.v2.functional import pil_to_tensor
 
     return pil_to_tensor(open_image(path))
-
-
-def _reraise(error: OSError) -> NoReturn:
-    """Without this, ``os.walk`` silently skips folders that it cannot read."""
-    raise error
 
 
 def decode(file: Any, mode: str | None = "RGB") -> Image.Image:  # noqa: ANN401 -- as Image.open

@@ -19,8 +19,8 @@ from labelkit.hierarchy import (
     load_coarsening,
     match_names,
 )
-from labelkit.image_folders import image_path
 from labelkit.label_maps import LabelMapFile
+from labelkit.sources import as_source
 from labelkit.wording import printable, readable, summary
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from labelkit.label_maps import LabelMap
+    from labelkit.sources import ImageSource
 
 _CLOSE = 0.75
 _NEIGHBOURS = 2000  # comparing a key with a million others takes a minute
@@ -239,22 +240,23 @@ def close_keys(file: LabelMapFile, key: str, limit: int = 3) -> list[str]:
     return difflib.get_close_matches(key, near, n=limit, cutoff=_CLOSE)
 
 
-def open_photo(images: str | os.PathLike[str], key: str) -> Image.Image:
+def open_photo(images: ImageSource | str | os.PathLike[str], key: str) -> Image.Image:
     """The photo of a row, with the pixels that the teacher and training see.
 
     Args:
-        images: the folder of images that the label maps were made from.
+        images: those that the label maps were made from, a source or the path of one.
         key: the row's key.
 
     Raises:
-        DatasetError: no such file below the folder, or not a readable image.
+        DatasetError: there is no such image, or it cannot be read.
     """
-    path = image_path(images, key)
-    if not path.is_file():
+    source = as_source(images)
+    found = source.find(key)
+    if found is None:
         raise DatasetError(
-            f"{images} has no file {key!r}: pass the folder that the label maps were made from"
+            f"{source.path} has no image {key!r}: pass what the label maps were made from"
         )
     try:
-        return open_image(path)
+        return open_image(source.file(found))
     except DatasetError as error:
-        raise DatasetError(f"{path} cannot be read: {error}") from error
+        raise DatasetError(f"{source.where(found)} cannot be read: {error}") from error

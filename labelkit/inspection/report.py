@@ -32,6 +32,7 @@ from labelkit.inspection.page import (
 )
 from labelkit.inspection.summary import classes_per_cell, summarize_label_maps
 from labelkit.label_maps import pool
+from labelkit.sources import as_source
 from labelkit.wording import counted, file_size, percent, readable
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from labelkit.inspection.page import Block
     from labelkit.inspection.summary import LabelMapSummary
     from labelkit.label_maps import LabelMap, LabelMapFile
+    from labelkit.sources import ImageSource
 
 
 def label_map_card(  # noqa: PLR0913 -- as draw_label_map
@@ -150,24 +152,28 @@ AREA_NOTE = (
 
 
 def label_map_report(
-    file: LabelMapFile, images: str | os.PathLike[str], *, pictures: int = 12
+    file: LabelMapFile, images: ImageSource | str | os.PathLike[str], *, pictures: int = 12
 ) -> Page:
     """A page with a file's summary and pictures of some of its images, evenly spread over the rows.
 
     Args:
         file: the label maps.
-        images: the folder of images that the label maps were made from.
+        images: those that the label maps were made from, a source or the path of one.
         pictures: how many images to draw.
 
     Raises:
-        DatasetError: an image is missing from the folder, or unreadable.
+        DatasetError: an image is missing or unreadable.
         LabelMapError: a row is damaged.
         ValueError: ``pictures`` is negative.
     """
     if pictures < 0:
         raise ValueError(f"pictures={pictures} must not be negative")
     summary = summarize_label_maps(file)
-    sections = [Section("At a glance", (_facts(summary),)), *_pictures(file, images, pictures)]
+    photos = as_source(images)
+    sections = [
+        Section("At a glance", (_facts(summary),)),
+        *_pictures(file, photos, pictures),
+    ]
     if summary.frequent:
         sections.append(Section("Classes", (Paragraph(AREA_NOTE), _frequent(summary))))
     if summary.unreadable:
@@ -201,7 +207,7 @@ def _facts(summary: LabelMapSummary) -> Facts:
     )
 
 
-def _pictures(file: LabelMapFile, images: str | os.PathLike[str], count: int) -> list[Section]:
+def _pictures(file: LabelMapFile, images: ImageSource, count: int) -> list[Section]:
     rows = evenly_spaced(len(file), count)
     names = output_names(file)
     cards: list[Picture] = [

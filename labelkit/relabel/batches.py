@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,7 +22,8 @@ from labelkit.errors import DatasetError, first_line, is_machine_failure, is_out
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
-    from pathlib import Path
+
+    from labelkit.sources import ImageFile, ImageSource
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -79,16 +81,18 @@ class ImageBatch:
 
 
 class ResizedImages(Dataset[ResizedImage]):
-    """A folder's images by position. An unreadable image is recorded; it raises no error.
+    """A source's images by position. An unreadable image is recorded; it raises no error.
 
     Args:
-        root: the folder that the keys are relative to.
+        source: of the images.
         keys: the images.
         sizes: what each image is resized to.
     """
 
-    def __init__(self, root: Path, keys: Sequence[str], sizes: Sequence[InputSize]) -> None:
-        self.root = root
+    def __init__(
+        self, source: ImageSource, keys: Sequence[str], sizes: Sequence[InputSize]
+    ) -> None:
+        self.source = source
         self.keys = keys
         self.sizes = sizes
 
@@ -98,16 +102,12 @@ class ResizedImages(Dataset[ResizedImage]):
     def __getitem__(self, position: int) -> ResizedImage:
         key = self.keys[position]
         try:
-            with faults_explained(self.root / key):
-                return ResizedImage(key, self._resized(key))
+            image = _read(self.source, key)
+            return ResizedImage(key, tuple(resized(image, size) for size in self.sizes))
         except DatasetError as error:
             return ResizedImage(key, unreadable=str(error))
         except OSError as error:
             return ResizedImage(key, disk_error=str(error))
-
-    def _resized(self, key: str) -> tuple[torch.Tensor, ...]:
-        image = read_image(self.root / key)
-        return tuple(resized(image, size) for size in self.sizes)
 
     def collate(self, images: list[ResizedImage]) -> ImageBatch | PackedBatch:
         """Images as one batch; in a worker, packed for the main process."""
@@ -137,19 +137,31 @@ def resized(image: torch.Tensor, size: InputSize) -> torch.Tensor:
     return VF.resize(image, [size.side, size.side], interpolation, antialias=True)
 
 
-def readable_image(path: Path) -> torch.Tensor | None:
+def readable_image(source: ImageSource, key: str) -> torch.Tensor | None:
     """An image (3, height, width), uint8; None for a fault of the image.
 
     Raises:
         OSError: the disk fails, not the image.
     """
-    with suppress(DatasetError), faults_explained(path):
-        return read_image(path)
+    with suppress(DatasetError):
+        return _read(source, key)
     return None
 
 
+def _read(source: ImageSource, key: str) -> torch.Tensor:
+    """An image (3, height, width), uint8.
+
+    Raises:
+        DatasetError: the image is damaged or too large; the message is the reason.
+        OSError: the disk fails, not the image.
+    """
+    file = source.file(key)
+    with faults_explained(file):
+        return read_image(file)
+
+
 @contextmanager
-def faults_explained(path: Path) -> Generator[None]:
+def faults_explained(file: ImageFile) -> Generator[None]:
     """Turn whatever reading an image raises for a fault of that image into a DatasetError.
 
     Decoders raise any type for a damaged file; one image must not end a run of hours.
@@ -164,20 +176,22 @@ def faults_explained(path: Path) -> Generator[None]:
         raise
     except OSError as error:
         if error.errno == errno.ENOMEM:
-            raise DatasetError(_too_large(path)) from error
+            raise DatasetError(_too_large(file)) from error
         raise
     except Exception as error:
         if is_out_of_memory(error):
-            raise DatasetError(_too_large(path)) from error
+            raise DatasetError(_too_large(file)) from error
         if is_machine_failure(error):
             raise
         raise DatasetError(f"{type(error).__name__}: {first_line(error)}") from error
 
 
-def _too_large(path: Path) -> str:
+def _too_large(file: ImageFile) -> str:
     """The reason for an image that does not fit into memory."""
     try:
-        with Image.open(path) as image:
+        if not isinstance(file, Path):
+            file.seek(0)
+        with Image.open(file) as image:
             width, height = image.size
     except Exception:  # noqa: BLE001 -- the size is only for the message
         return "not enough memory to decode it: resize it, or free memory"

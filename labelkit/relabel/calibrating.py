@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,10 +25,10 @@ from labelkit.relabel.random_crops import random_crops
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from labelkit.label_maps import MapForm
     from labelkit.relabel.maps import CalibrationSample, MapMaker
+    from labelkit.sources import ImageSource
 
 # Where a fit starts, and stays if there are very few crops; measured (docs/decisions/0010).
 _SLOPE, _COMPRESSION, _PREFERENCE = 0.3, 0.8, 3.0
@@ -36,7 +37,7 @@ _ITERATIONS = 100
 
 
 def calibrate(
-    root: Path,
+    source: ImageSource,
     keys: Sequence[str],
     maker: MapMaker,
     sample: CalibrationSample,
@@ -48,7 +49,7 @@ def calibrate(
     Those that are gone since their maps were made are skipped too.
 
     Args:
-        root: the folder that the keys are relative to.
+        source: of the images.
         keys: all images of the data set.
         maker: of the maps.
         sample: how many images and crops.
@@ -63,8 +64,9 @@ def calibrate(
     chosen = sample_of(keys, sample)
     found: list[ImageCrops] = []
     for done, key in enumerate(chosen, 1):
-        path = root / key
-        image = readable_image(path) if path.exists() else None
+        image = None
+        with suppress(FileNotFoundError):
+            image = readable_image(source, key)
         crops = None if image is None else _compare(image, key, maker, sample)
         if crops and crops.predicted.isfinite().all():
             found.append(crops)

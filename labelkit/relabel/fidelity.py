@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from labelkit.data import list_images
 from labelkit.errors import DatasetError
 from labelkit.files import evenly_spaced
 from labelkit.label_maps import LabelMap, RecordCodec
@@ -24,13 +23,15 @@ from labelkit.relabel.calibrating import held_out_targets
 from labelkit.relabel.crop_logits import ImageCrops, crop_logits, divergence, pool_crops
 from labelkit.relabel.maps import MapMaker, Settings
 from labelkit.relabel.random_crops import random_crops
+from labelkit.sources import as_source
 from labelkit.teachers import Teacher, count_flops, resize_grid
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from labelkit.label_maps import MapForm
+    from labelkit.sources import ImageSource
     from labelkit.targets import Method
 
     OnProgress = Callable[[int, int], None]
@@ -145,7 +146,7 @@ def _kinds(num_classes: int) -> dict[str, Settings]:
 
 
 def measure_fidelity(  # noqa: PLR0913 -- what to compare, with which teacher, on how many crops
-    root: Path,
+    images: ImageSource | str | os.PathLike[str],
     teacher: Teacher | Sequence[Teacher],
     configurations: Sequence[Configuration],
     *,
@@ -162,12 +163,12 @@ def measure_fidelity(  # noqa: PLR0913 -- what to compare, with which teacher, o
     crops of the other half, and the other way round.
 
     Args:
-        root: folder of images, at any depth.
+        images: a source, or the path of one.
         teacher: the classifier, or several whose predictions are averaged.
         configurations: what to compare.
         shared: what all of them share: the classes and their synsets, and how predictions are
             averaged. None for the teacher's own classes.
-        sample: how many images, evenly spaced over the folder; fewer if there are not as many.
+        sample: how many images, evenly spaced over them; fewer if there are not as many.
         crops: random crops per image, with torchvision's defaults (8 to 100 % of the area).
         seed: of the crops; an image's crops depend only on its path and this.
         on_progress: called with (images done, images in total).
@@ -178,17 +179,18 @@ def measure_fidelity(  # noqa: PLR0913 -- what to compare, with which teacher, o
         each configuration.
 
     Raises:
-        DatasetError: the folder holds fewer than two readable images.
+        DatasetError: there are fewer than two readable images.
         ClassListMismatch: a teacher lacks one of the classes, or their class lists differ.
         TeacherError: the model has no spatial grid, or does not accept such an input size.
         ClassListError: fewer classes than a configuration stores.
     """
     teachers = [teacher] if isinstance(teacher, Teacher) else list(teacher)
     measurement = _Measurement(teachers, configurations, shared or Settings())
-    keys = list_images(root)
+    source = as_source(images)
+    keys = source.keys
     chosen = [keys[place] for place in evenly_spaced(len(keys), sample)]
     for done, key in enumerate(chosen, 1):
-        image = readable_image(root / key)
+        image = readable_image(source, key)
         if image is not None:
             measurement.add(image, key, crops, seed)
         if on_progress:

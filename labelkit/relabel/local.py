@@ -1,4 +1,4 @@
-"""Relabel a folder of images on one device: decode in workers, run the teacher, write the maps."""
+"""Relabel images on one device: decode in workers, run the teacher, write the maps."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from labelkit.data import list_images
 from labelkit.errors import LabelkitError, LabelMapError, first_line, why_stopped
 from labelkit.label_maps import LabelMapFile, LabelMaps, LabelMapWriter, first_difference
 from labelkit.relabel.batches import disk_failed
 from labelkit.relabel.calibrating import calibrate, sample_of, why_uncalibrated
 from labelkit.relabel.maps import MapMaker, Settings
+from labelkit.sources import as_source
 from labelkit.teachers import Teacher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from labelkit.relabel.batches import ImageBatch
+    from labelkit.sources import ImageSource
 
     OnProgress = Callable[[int, int], None]
 
@@ -52,7 +53,7 @@ class RelabelResult:
 
 
 def relabel(  # noqa: PLR0913 -- data, teacher, output, and options
-    root: str | os.PathLike[str],
+    images: ImageSource | str | os.PathLike[str],
     teacher: Teacher | Sequence[Teacher],
     output: str | os.PathLike[str],
     settings: Settings | None = None,
@@ -62,7 +63,7 @@ def relabel(  # noqa: PLR0913 -- data, teacher, output, and options
     reuse: LabelMapFile | Path | None = None,
     overwrite: bool = False,
 ) -> RelabelResult:
-    """Give every image of a folder a label map.
+    """Give every image of a data set a label map.
 
     The whole image is resized to a square, the teacher predicts logits at every position, and these
     are resized bilinearly to the map's grid before the strongest classes are selected. After an
@@ -70,7 +71,7 @@ def relabel(  # noqa: PLR0913 -- data, teacher, output, and options
     the folder or removed from it meanwhile.
 
     Args:
-        root: folder of images, at any depth; their paths inside it are the keys.
+        images: a source, or the path of one: of a folder, the paths inside it are the keys.
         teacher: the classifier, or several whose predictions are averaged.
         output: the label-map file to write.
         settings: how the maps are made; None for the defaults.
@@ -83,7 +84,7 @@ def relabel(  # noqa: PLR0913 -- data, teacher, output, and options
         overwrite: replace an ``output`` of other images or settings once the new file is complete.
 
     Raises:
-        DatasetError: the folder holds no images, or its disk fails.
+        DatasetError: there are no images, two of them have one key, or their disk fails.
         ClassListMismatch: the teacher lacks one of the requested classes.
         ClassListError: there are fewer classes than ``top_k``.
         LabelMapError: ``output`` exists and is something else, and ``overwrite`` is false; or it
@@ -98,19 +99,18 @@ def relabel(  # noqa: PLR0913 -- data, teacher, output, and options
     """
     teachers = [teacher] if isinstance(teacher, Teacher) else list(teacher)
     maker = MapMaker(teachers, settings or Settings())
-    keys = list_images(root)
+    source = as_source(images)
+    keys = source.keys
     output = Path(output)
     finished = _finished(output, maker, keys, overwrite=overwrite)
     if finished is not None:
         return finished
     try:
-        writer = _open_writer(root, output, keys, maker, reuse, overwrite=overwrite)
-        processed = _run(Path(root), writer, maker, on_progress or (lambda _done, _total: None))
+        writer = _open_writer(source, output, keys, maker, reuse, overwrite=overwrite)
+        processed = _run(source, writer, maker, on_progress or (lambda _done, _total: None))
         calibration = None
         if maker.settings.calibration:
-            calibration = calibrate(
-                Path(root), keys, maker, maker.settings.calibration, on_calibration
-            )
+            calibration = calibrate(source, keys, maker, maker.settings.calibration, on_calibration)
         file = writer.finalize(calibration)
         result = RelabelResult(file.path, len(file), file.unreadable, processed)
         from_run = isinstance(reuse, Path)
@@ -132,7 +132,7 @@ def relabel(  # noqa: PLR0913 -- data, teacher, output, and options
 
 
 def _open_writer(  # noqa: PLR0913 -- as ``relabel``
-    root: str | os.PathLike[str],
+    source: ImageSource,
     output: Path,
     keys: list[str],
     maker: MapMaker,
@@ -146,21 +146,23 @@ def _open_writer(  # noqa: PLR0913 -- as ``relabel``
         keys=keys,
         forms=maker.forms,
         source=maker.source,
-        made_with=maker.made_with,
+        made_with=maker.made_with | ({"keys": source.rule} if source.rule else {}),
         shard_rows=maker.settings.shard_rows,
-        folder=str(Path(root).resolve()),
+        folder=source.identity,
         reuse=reuse,
         overwrite=overwrite,
         other=maker.other,
     )
 
 
-def _run(root: Path, writer: LabelMapWriter, maker: MapMaker, on_progress: OnProgress) -> int:
+def _run(
+    source: ImageSource, writer: LabelMapWriter, maker: MapMaker, on_progress: OnProgress
+) -> int:
     """Commit every pending shard; returns the number of images processed."""
     pending = writer.pending()
     runs = [range(shard.start, shard.stop) for shard in pending]
     processed, total = sum(map(len, runs)), len(writer.keys)
-    batches = maker.batches(root, writer.keys, runs)
+    batches = maker.batches(source, writer.keys, runs)
     done = total - processed
     for shard, run in zip(pending, runs, strict=True):
         unreadable: dict[str, str] = {}

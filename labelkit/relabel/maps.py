@@ -23,10 +23,10 @@ from labelkit.teachers import DEFAULT_MERGE, EXACT_GAP, Merge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from labelkit.hierarchy import ClassList
     from labelkit.label_maps import LabelMaps
+    from labelkit.sources import ImageSource
     from labelkit.teachers import Teacher
 
 _LARGEST_GRID = 15
@@ -242,7 +242,7 @@ class MapMaker:
         return select(logits, form, other=self.other)
 
     def batches(
-        self, root: Path, keys: Sequence[str], runs: Sequence[range]
+        self, source: ImageSource, keys: Sequence[str], runs: Sequence[range]
     ) -> Iterator[ImageBatch]:
         """The images of several runs of keys, in order; no batch crosses the end of a run.
 
@@ -250,12 +250,12 @@ class MapMaker:
         on where an earlier call was interrupted.
 
         Args:
-            root: the folder that the keys are relative to.
+            source: of the images.
             keys: all images.
             runs: positions in ``keys``.
         """
         step = self.settings.batch_size
-        images = ResizedImages(root, keys, self.predictions.input_sizes)
+        images = ResizedImages(source, keys, self.predictions.input_sizes)
         loader = DataLoader(
             images,
             batch_sampler=[

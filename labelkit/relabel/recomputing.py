@@ -17,12 +17,12 @@ from labelkit.teachers import Merge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from labelkit.label_maps import Background, LabelMap, LabelMapFile, LabelMaps
     from labelkit.relabel.batches import ImageBatch
+    from labelkit.sources import ImageSource
     from labelkit.teachers import Teacher
 
 _STEP = 1 / 255
@@ -97,7 +97,7 @@ def map_maker(file: LabelMapFile, teachers: Sequence[Teacher]) -> MapMaker:
 
 def recompute(
     file: LabelMapFile,
-    images: Path,
+    images: ImageSource,
     keys: Sequence[str],
     maker: MapMaker,
     on_progress: Callable[[int, int], None],
@@ -106,7 +106,7 @@ def recompute(
 
     Args:
         file: the stored maps.
-        images: the folder that the keys are relative to.
+        images: those that the file was made from.
         keys: intact rows of the file whose images exist.
         maker: from ``map_maker``.
         on_progress: called with (maps made, maps in total) after every batch.

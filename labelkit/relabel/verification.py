@@ -8,20 +8,23 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from labelkit.data import list_images, open_image
+from labelkit.data import open_image
 from labelkit.errors import DatasetError
 from labelkit.files import evenly_spaced
 from labelkit.image_folders import plain_spelling
 from labelkit.label_maps import DamagedRow
+from labelkit.sources import as_source
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable, Sequence
 
     from labelkit.label_maps import LabelMapFile
     from labelkit.relabel.recomputing import MapDifference
+    from labelkit.sources import ImageSource
     from labelkit.teachers import Teacher
 
     OnProgress = Callable[[str, int, int], None]
@@ -73,7 +76,7 @@ class Verification:
 
 def verify(
     file: LabelMapFile,
-    images: Path | None = None,
+    images: ImageSource | str | os.PathLike[str] | None = None,
     teachers: Sequence[Teacher] = (),
     sample: int = 0,
     on_progress: OnProgress | None = None,
@@ -84,18 +87,19 @@ def verify(
 
     Args:
         file: what to check.
-        images: the folder that it was made from; None checks neither keys nor maps.
+        images: those that it was made from, a source or the path of one; None checks neither keys
+            nor maps.
         teachers: the one that made it, or those whose predictions were averaged.
         sample: maps to recompute, evenly spaced over the intact rows whose image exists.
         on_progress: called with ("rows" or "sample", done, total) now and then.
 
     Raises:
         ValueError: a sample without images or a teacher.
-        DatasetError: the folder holds no image, or its disk fails.
+        DatasetError: there are no images, or their disk fails.
         TeacherError: not the teacher that the file names, or its scores are not finite.
         ClassListMismatch: the teacher lacks classes of the file.
         LabelMapError: the file does not say how its maps were made, or a key leaves the folder.
-        OSError: the folder or an image in it cannot be read.
+        OSError: the images or one of them cannot be read.
 
     Source: Yun et al. 2021 (arXiv 2101.05022), section 3.1, for how a map is made.
     """
@@ -107,24 +111,25 @@ def verify(
         from labelkit.relabel.recomputing import map_maker
 
         maker = map_maker(file, teachers)
-    listed = list_images(images) if images else []
+    source = None if images is None else as_source(images)
+    listed = source.keys if source else []
     check = _RowCheck(listed)
     check.read(file, report)
-    still, now = _retry_unreadable(file, check.without_row, images)
+    still, now = _retry_unreadable(file, check.without_row, source)
     missing = sorted(check.without_row.difference(still, now))
     renamed = likely_renames(check.extra, missing)
     found = set(renamed.values())
     keys = [file.key_at(check.intact[n]) for n in evenly_spaced(len(check.intact), sample)]
     differing: list[MapDifference] = []
-    if maker and images:
+    if maker and source:
         from labelkit.relabel.recomputing import recompute
 
         differing = recompute(
-            file, images, keys, maker, lambda done, total: report("sample", done, total)
+            file, source, keys, maker, lambda done, total: report("sample", done, total)
         )
     return Verification(
         rows=len(file),
-        images=len(listed) if images else None,
+        images=len(listed) if source else None,
         damaged=check.damaged,
         extra=[key for key in check.extra if key not in renamed],
         missing=[key for key in missing if key not in found],
@@ -174,15 +179,15 @@ class _RowCheck:
 
 
 def _retry_unreadable(
-    file: LabelMapFile, without_row: set[str], images: Path | None
+    file: LabelMapFile, without_row: set[str], source: ImageSource | None
 ) -> tuple[dict[str, str], list[str]]:
     """Images recorded as unreadable: those that still are, with the reason, and the others."""
     still: dict[str, str] = {}
     now: list[str] = []
-    for key in file.unreadable if images else ():
-        if images and key in without_row:
+    for key in file.unreadable if source else ():
+        if source and key in without_row:
             try:
-                open_image(images / key)
+                open_image(source.file(key))
             except DatasetError as error:
                 still[key] = str(error)
             else:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
 
 from labelkit.errors import LabelMapError
+from labelkit.image_folders import key_fault
 
 # msgspec reads the annotations of a Struct.
 from labelkit.label_maps.calibration import Calibration  # noqa: TC001
@@ -32,7 +32,6 @@ FORMAT = "labelkit-label-maps"
 VERSION = 1
 LIBVER = ("v110", "v110")  # readable by any HDF5 since 1.10
 DATASETS = ("classes", "keys", "records", "rows", "unreadable")
-MAX_KEY_BYTES = 4096
 ROW = np.dtype([("key_end", "<u8"), ("record_end", "<u8"), ("crc32", "<u4")])
 
 # Whatever is read whole has a limit; the number of rows has none.
@@ -137,17 +136,9 @@ def check_key(key: str) -> bytes:
         LabelMapError: the key is empty, too long, absolute, contains ``..`` or NUL, or is not valid
             Unicode.
     """
-    try:
-        encoded = key.encode()
-    except UnicodeEncodeError:
-        raise LabelMapError(f"file name {key!r} is not valid UTF-8: rename it") from None
-    if not key or "\0" in key or len(encoded) > MAX_KEY_BYTES:
-        raise LabelMapError(
-            f"key {key[:80]!r} is empty, contains NUL or exceeds {MAX_KEY_BYTES} bytes"
-        )
-    if key.startswith("/") or ".." in PurePosixPath(key).parts:
-        raise LabelMapError(f"key {key!r} points outside the data set's folder")
-    return encoded
+    if fault := key_fault(key):
+        raise LabelMapError(fault)
+    return key.encode()
 
 
 def row_crc32(key: bytes, record: bytes) -> int:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from labelkit.errors import LabelMapError
-from labelkit.label_maps.file.layout import MAX_KEY_BYTES, ROW, ContentDigest
+from labelkit.image_folders import MAX_KEY_BYTES
+from labelkit.label_maps.file.layout import ROW, ContentDigest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -1,0 +1,11 @@
+from .folder import FolderImages as FolderImages
+from .opening import (
+    Columns as Columns,
+    as_source as as_source,
+    open_source as open_source,
+)
+from .source import (
+    ImageFile as ImageFile,
+    ImageLabels as ImageLabels,
+    ImageSource as ImageSource,
+)

@@ -1,0 +1,211 @@
+"""Images in tars: one tar, tars inside it, or the shards of a WebDataset."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+from array import array
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from labelkit.errors import DatasetError
+from labelkit.image_folders import EXTENSIONS, is_hidden
+from labelkit.sources.byte_ranges import ByteRanges
+from labelkit.sources.source import ImageLabels, IndexedImages, numbered_labels
+from labelkit.sources.tar_members import tar_members
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import BinaryIO
+
+    from labelkit.sources.source import ImageFile
+    from labelkit.sources.tar_members import Member
+
+_LARGEST_IMAGE = 1 << 30
+_LARGEST_LABEL = 1 << 20
+_LINK = _NONE = -1
+_Places: TypeAlias = "tuple[array[int], array[int]]"
+_SAMPLE = re.compile(r"((?:.*/)?[^./]+)\.[^/]*", re.DOTALL)  # as WebDataset splits a name
+_LABEL_FIELDS = ("cls", "class", "label")
+_ADVICE = "Give the members names that differ"
+
+
+class TarImages(IndexedImages):
+    """The images in one tar or several, found by a pass over the headers and read in place.
+
+    A key is the member's path in its tar, so a tar of a folder has the keys of the folder. Where
+    tars are inside the tar, their path without ``.tar`` comes first. With several tars, which may
+    be the shards of a WebDataset, the member's path is ``__key__`` and the real ending; if images
+    of two shards have the same, the shard's path without ``.tar`` comes first in all keys.
+
+    The class of an image is the content of ``__key__.cls`` or the field ``cls``, ``class`` or
+    ``label`` of ``__key__.json``; without these, its first folder.
+
+    Args:
+        path: what the user named.
+        tars: the files, in order.
+
+    Raises:
+        DatasetError: a tar is compressed, damaged or cut short; there are no images; a key leaves
+            the data set; or two keys are equal.
+        OSError: a file cannot be read.
+    """
+
+    def __init__(self, path: str, tars: Sequence[str]) -> None:
+        self._bytes = ByteRanges(list(tars))
+        self._table = _Table()
+        for number, tar in enumerate(tars):
+            with Path(tar).open("rb") as file:
+                self._table.add_tar(number, file, tar)
+        if not self._table.names:
+            raise DatasetError(f"{path} holds no images (extensions {' '.join(EXTENSIONS)})")
+        rule, keys = self._table.keys(list(tars))
+        super().__init__(path, rule, keys, _ADVICE)
+
+    def file(self, key: str) -> ImageFile:
+        """The bytes of an image."""
+        row = self.row(key)
+        size = self._table.sizes[row]
+        if size == _LINK:
+            raise DatasetError(
+                "a link or a device in the tar, not a file: pack the images themselves "
+                "(tar --dereference --hard-dereference)"
+            )
+        if size > _LARGEST_IMAGE:
+            raise DatasetError(f"{size:,} bytes, more than {_LARGEST_IMAGE:,}")
+        return io.BytesIO(self._bytes.read(self._table.files[row], self._table.offsets[row], size))
+
+    def place(self, row: int) -> str:
+        """The tar and the member of an image."""
+        tar = self._bytes.paths[self._table.files[row]]
+        return f"{tar}: {self._table.names[row]}"
+
+    @cached_property
+    def labels(self) -> ImageLabels | None:
+        """The class of each image, from the files beside it or from its first folder.
+
+        Raises:
+            DatasetError: a label is not valid; the message names it.
+        """
+        for kind, parse in (("cls", _class_text), ("json", _class_field)):
+            places = self._table.labels.get(kind)
+            names = [self._label(row, places, parse) for row in self.rows] if places else []
+            if any(name is not None for name in names):
+                return numbered_labels(names)
+        return super().labels
+
+    def _label(self, row: int, places: _Places, parse: Callable[[bytes], str | None]) -> str | None:
+        if row >= len(places[0]) or places[0][row] == _NONE:
+            return None
+        offset, size = places[0][row], min(places[1][row], _LARGEST_LABEL)
+        try:
+            return parse(self._bytes.read(self._table.files[row], offset, max(size, 0)))
+        except ValueError as error:
+            raise DatasetError(f"{self.place(row)}: its label cannot be read: {error}") from error
+
+
+class _Table:
+    """Where the images of some tars are, by row.
+
+    Attributes:
+        names: the member's path, after those of the tars that it is in.
+        files, offsets, sizes: where its content is; the size of a link is -1.
+        labels: for each kind of label file, the offset and the size of each row's.
+    """
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.files, self.offsets, self.sizes = array("q"), array("q"), array("q")
+        self.labels: dict[str, _Places] = {}
+        self._nested = False
+
+    def add_tar(self, number: int, file: BinaryIO, where: str) -> None:
+        """Add the images of a tar, and of the tars inside it."""
+        self._add(number, file, where, "", tar_members(file, where))
+
+    def keys(self, tars: list[str]) -> tuple[str, list[str]]:
+        """How keys are made, and the key of each row."""
+        rule = "path in the tar"
+        if self._nested:
+            rule += "; for tars inside it, their path without .tar first"
+        if len(tars) == 1 or not self._repeat():
+            return rule, self.names
+        folder = os.path.commonpath([os.path.dirname(tar) for tar in tars])  # noqa: PTH120
+        shards = [os.path.relpath(tar, folder).removesuffix(".tar") for tar in tars]
+        keys = [
+            f"{shards[number]}/{name}" for number, name in zip(self.files, self.names, strict=True)
+        ]
+        return f"the tar's path without .tar, then the {rule}", keys
+
+    def _repeat(self) -> bool:
+        """Whether images of two tars have the same name; in one tar, it is an error."""
+        if len(set(self.names)) == len(self.names):
+            return False
+        tars = {name: number for number, name in zip(self.files, self.names, strict=True)}
+        return any(
+            tars[name] != number for number, name in zip(self.files, self.names, strict=True)
+        )
+
+    def _add(
+        self, number: int, file: BinaryIO, where: str, prefix: str, members: Iterator[Member]
+    ) -> None:
+        first, found = len(self.names), dict[str, dict[str, tuple[int, int]]]()
+        inner: list[Member] = []
+        for member in members:
+            if is_hidden(member.name) and ".." not in member.name.split("/"):
+                continue
+            if member.name.lower().endswith(EXTENSIONS):
+                self.names.append(prefix + member.name)
+                self.files.append(number)
+                self.offsets.append(member.offset)
+                self.sizes.append(member.size)
+            elif member.name.endswith(".tar"):
+                inner.append(member)
+            elif member.name.endswith((".cls", ".json")):
+                stem, _, kind = member.name.rpartition(".")
+                found.setdefault(kind, {})[prefix + stem] = (member.offset, member.size)
+        self._add_labels(first, found)
+        for member in inner:
+            self._add_inner(number, file, f"{where}: {member.name}", prefix, member)
+
+    def _add_inner(
+        self, number: int, file: BinaryIO, where: str, prefix: str, member: Member
+    ) -> None:
+        if prefix:
+            raise DatasetError(f"{where} is a tar in a tar in a tar: unpack the outermost")
+        if member.size == _LINK:
+            raise DatasetError(f"{where} is a link, not a file: pack the tar itself")
+        self._nested = True
+        members = tar_members(file, where, member.offset, member.offset + member.size)
+        self._add(number, file, where, f"{member.name.removesuffix('.tar')}/", members)
+
+    def _add_labels(self, first: int, found: dict[str, dict[str, tuple[int, int]]]) -> None:
+        """Note the label files that are beside the images from a row on, by kind and name."""
+        for kind, places in found.items():
+            rows = self.labels.setdefault(kind, (array("q"), array("q")))
+            for column in rows:
+                column.extend([_NONE] * (len(self.names) - len(column)))
+            for row in range(first, len(self.names)):
+                sample = _SAMPLE.fullmatch(self.names[row])
+                if sample and sample[1] in places:
+                    rows[0][row], rows[1][row] = places[sample[1]]
+
+
+def _class_text(content: bytes) -> str:
+    text = content.decode().strip()
+    if not text or "\n" in text:
+        raise ValueError(f"{text[:80]!r} in a .cls file, expected one class")
+    return text
+
+
+def _class_field(content: bytes) -> str | None:
+    fields = json.loads(content)
+    if not isinstance(fields, dict):
+        raise ValueError("the .json file holds no object")  # noqa: TRY004 -- of a file, as in json
+    found = next((fields[name] for name in _LABEL_FIELDS if name in fields), None)
+    if found is None or (isinstance(found, (str, int)) and not isinstance(found, bool)):
+        return None if found is None else str(found)
+    raise ValueError(f"{str(found)[:80]!r} in the .json file, expected a class")
