@@ -7,6 +7,7 @@ import re
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 TREE_FORMAT = "labelkit-tree"
 COARSENING_FORMAT = "labelkit-coarsening"
+MANIFEST_FORMAT = "labelkit-images"
 BEGINNING = 200  # bytes that are enough to recognise a file
 _FORMAT = re.compile(rb'\s*\{\s*"format"\s*:\s*"([a-z-]+)"')
 
@@ -24,6 +25,11 @@ def is_tree(content: bytes) -> bool:
 def is_coarsening(content: bytes) -> bool:
     """Whether a file begins like a coarsening, even of another version or damaged."""
     return _format(content) == COARSENING_FORMAT
+
+
+def is_manifest(content: bytes) -> bool:
+    """Whether a file begins like a manifest of images, even of another version or damaged."""
+    return _format(content) == MANIFEST_FORMAT
 
 
 def _format(content: bytes) -> str:
@@ -58,5 +64,10 @@ def kind_of_format(name: str) -> str:
             "is a coarsening from labelkit coarsen: look at it with labelkit inspect; "
             "load_coarsening and a recipe's data.coarsening take it, and build-tree and relabel "
             "--classes take its coarse classes"
+        )
+    if name == MANIFEST_FORMAT:
+        return (
+            "is a manifest of images from labelkit subset or labelkit cluster: commands take it in "
+            "place of a folder of images, and build-tree takes its classes"
         )
     return ""

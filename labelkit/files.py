@@ -18,7 +18,7 @@ from labelkit.errors import first_line
 from labelkit.file_kinds import is_hdf5, known_kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from labelkit.errors import LabelkitError
@@ -231,6 +231,14 @@ def decode_toml(
         raise error(f"{source}: not valid TOML: {problem}. {remedy}") from problem
     except (ValueError, RecursionError) as problem:
         raise error(f"{source}: {_parser_says(problem)}. {remedy}") from problem
+
+
+def one_line_per_field(fields: Iterable[tuple[str, object]]) -> bytes:
+    """JSON in which each field has a line: the same fields give the same bytes."""
+    lines = (
+        msgspec.json.encode(name) + b": " + msgspec.json.encode(value) for name, value in fields
+    )
+    return b"{\n" + b",\n".join(lines) + b"\n}\n"
 
 
 def require_regular_file(path: Path, error: type[LabelkitError]) -> None:

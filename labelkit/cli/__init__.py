@@ -18,6 +18,7 @@ COMMANDS = {
     "demo": "Run the whole pipeline on real photos, without a download.",
     "build-tree": "Build a semantic tree from a class list.",
     "coarsen": "Map the classes of a tree to fewer, coarser ones.",
+    "subset": "Choose classes and images of a folder as a benchmark.",
     "match-names": "Match plain class names to WordNet synsets.",
     "teachers": "List the teachers, or check one before a long run.",
     "fidelity": "Measure how close label maps come to a teacher's predictions for crops.",

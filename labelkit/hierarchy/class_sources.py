@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labelkit.errors import ClassListError
-from labelkit.file_kinds import BEGINNING, is_coarsening
+from labelkit.file_kinds import BEGINNING, is_coarsening, is_manifest
 from labelkit.files import read_utf8
 from labelkit.hierarchy.class_list import ClassList
 from labelkit.hierarchy.tree_file import is_tree_file
 from labelkit.image_folders import class_folders
+from labelkit.manifests import read_manifest
 from labelkit.wording import clipped
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def read_class_list(source: str | Path) -> ClassList:
     ``./imagenet-1k`` (or pass a ``Path``) for a file or a folder of that name.
 
     A *tree file* of labelkit gives the tree's data classes, without inner nodes; a *coarsening*
-    (from ``labelkit coarsen``) gives its coarse classes.
+    (from ``labelkit coarsen``) gives its coarse classes, and a *manifest* of images its classes.
 
     Raises:
         FileNotFoundError: no such file, folder or named list; the message lists the names.
@@ -106,6 +107,7 @@ def read_class_list(source: str | Path) -> ClassList:
             name file; or a folder contains no class folders.
         TreeFileError: a tree file is damaged or of another version.
         CoarseningFileError: a coarsening is damaged or of another version.
+        DatasetError: a manifest is damaged or of another version.
         OSError: the file or folder cannot be read.
     """
     if isinstance(source, str) and source in NAMED_LISTS:
@@ -177,7 +179,7 @@ def _read_named(name: str) -> ClassList:
 
 
 def _read_file(path: Path) -> ClassList:
-    """The ids of a text file, the data classes of a tree file, or a coarsening's classes."""
+    """The ids of a text file, or the classes of a tree file, a coarsening or a manifest."""
     text = read_utf8(path, ClassListError, ONE_PER_LINE)
     if text.lstrip().startswith("{") and is_tree_file(path):
         from labelkit.hierarchy.tree import SemanticTree  # numpy, which other lists do not need
@@ -187,6 +189,8 @@ def _read_file(path: Path) -> ClassList:
         from labelkit.hierarchy.coarsening_file import load_coarsening
 
         return load_coarsening(path).classes
+    if is_manifest(text[:BEGINNING].encode()):
+        return ClassList.of(read_manifest(path).classes, path.name)
     lines = _lines(text)
     _refuse_other_files(path, text, lines)
     first: dict[str, int] = {}

@@ -12,7 +12,7 @@ import numpy as np
 
 from labelkit.errors import ClassListError, CoarseningFileError, TreeFileError
 from labelkit.file_kinds import COARSENING_FORMAT, is_coarsening, known_kind
-from labelkit.files import decode_json, replace_file, require_regular_file
+from labelkit.files import decode_json, one_line_per_field, replace_file, require_regular_file
 from labelkit.hierarchy.coarsening import Coarsening, coarse_list
 from labelkit.hierarchy.forest import IntArray, read_only
 from labelkit.hierarchy.tree import SemanticTree
@@ -21,7 +21,6 @@ from labelkit.hierarchy.tree_file import (
     TreeDocument,
     TreeHeader,
     checksum_of,
-    one_line_per_field,
     require_checksum,
 )
 

@@ -11,10 +11,10 @@ import msgspec
 
 from labelkit.errors import TreeFileError
 from labelkit.file_kinds import BEGINNING, TREE_FORMAT, is_tree, known_kind
-from labelkit.files import replace_file, require_regular_file
+from labelkit.files import one_line_per_field, replace_file, require_regular_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
 FORMAT = TREE_FORMAT
 VERSION = 1
@@ -82,14 +82,6 @@ def checksum_of(fields: Mapping[str, object]) -> str:
     """SHA-256 of fields as JSON with sorted keys and no spaces, in hexadecimal."""
     text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def one_line_per_field(fields: Iterable[tuple[str, object]]) -> bytes:
-    """JSON in which each field has a line: the same fields give the same bytes."""
-    lines = (
-        msgspec.json.encode(name) + b": " + msgspec.json.encode(value) for name, value in fields
-    )
-    return b"{\n" + b",\n".join(lines) + b"\n}\n"
 
 
 def read_document(path: str | Path) -> TreeDocument:
