@@ -36,12 +36,13 @@ class ManifestDocument(msgspec.Struct, forbid_unknown_fields=True):
     """A whole manifest file, with its fields in order.
 
     Attributes:
-        images: the folder that the keys are relative to; a relative path starts at the manifest.
+        images: the folder of the images, or the files that hold them, as ``open_source`` takes
+            them; a relative path starts at the manifest.
         settings: how the images and labels were chosen, for people; the seed among them.
         digest: SHA-256 of classes, keys and labels. The folder and the settings are not included:
             a manifest may move with its images.
         classes: the class ids.
-        keys: N paths below ``images``, ascending.
+        keys: N keys of these images, ascending.
         labels: for each key the positions of its classes in ``classes``, the main one first.
     """
 
@@ -60,9 +61,10 @@ class ImageManifest:
     """Some images of a folder, and the labels of each.
 
     Attributes:
-        images: the folder that the keys are relative to.
+        images: the folder of the images, or the files that hold them, as
+            ``labelkit.sources.open_source`` takes them.
         classes: the class ids.
-        keys: N paths below ``images``, ascending.
+        keys: N keys of these images, ascending.
         labels: for each key the positions of its classes in ``classes``, the main one first.
         settings: how the images and labels were chosen, for people; the seed among them.
 

@@ -23,10 +23,11 @@ PACKAGES = (
     "teachers",
     "relabel",
     "train",
+    "subsets",
     "inspection",
     "convert",
 )
-MODULES = ("geometry", "targets", "memory", "errors")
+MODULES = ("geometry", "manifests", "targets", "memory", "errors")
 OPENING = """# Public API
 
 Every exported name with the first line of its documentation; `help(name)` has the rest: shapes,

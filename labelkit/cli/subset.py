@@ -12,6 +12,7 @@ import click
 
 from labelkit.cli.options import (
     FILE,
+    SOURCE,
     json_option,
     overwrite_option,
     quiet_option,
@@ -33,6 +34,7 @@ Examples:
   labelkit subset counts.csv --percentiles 40-60 -o classes.txt
 """
 _SHOWN = 10
+_TABLES = (".csv", ".tsv", ".txt")
 
 
 class NumberRange(click.ParamType[Any]):
@@ -73,7 +75,7 @@ class PerClass(click.ParamType[Any]):
 
 
 @click.command("subset", epilog=EPILOG)
-@click.argument("data", type=click.Path(exists=True, path_type=Path))
+@click.argument("data", type=SOURCE)
 @click.option("--tree", "tree_path", type=FILE, help="Tree of the classes, from build-tree.")
 @click.option(
     "--depth", metavar="A-B", type=NumberRange(), help="Classes at these depths of the tree."
@@ -170,10 +172,10 @@ def command(  # noqa: PLR0913 -- one per option
 ) -> None:
     """Choose classes and images of DATA as a benchmark.
 
-    DATA is a folder of class folders, a manifest, or a table of classes and their numbers of images
-    (.csv, .tsv), for a class list. Filters of classes (--depth to --percentiles) come first, then
-    --coarsening, --several, --classes, and last the images of each class. Without --per-class and
-    --imbalance, all images of the chosen classes are kept.
+    DATA is a folder of class folders, shards, a manifest, or a table of classes and their numbers
+    of images (.csv, .tsv, .txt), for a class list. Filters of classes (--depth to --percentiles)
+    come first, then --coarsening, --several, --classes, and last the images of each class. Without
+    --per-class and --imbalance, all images of the chosen classes are kept.
 
     The manifest has the keys and labels of the chosen images, and a digest of both. Commands take
     it in place of DATA. The same command gives the same file; the choice of an image depends on the
@@ -221,13 +223,8 @@ def _from_table(
     data: Path, settings: SubsetSettings, inputs: dict[str, Path], output: Path
 ) -> Subset | None:
     """Classes of a table of numbers; None if DATA is another thing."""
-    from labelkit.file_kinds import BEGINNING, is_manifest
-
-    if data.is_dir():
+    if data.suffix.lower() not in _TABLES:
         return None
-    with data.open("rb") as file:
-        if is_manifest(file.read(BEGINNING)):
-            return None
     if output.suffix.lower() != ".txt" or {"coarsening", "maps"} & inputs.keys():
         raise click.UsageError(
             f"{data} names classes, not images: from a table, write a class list (.txt), without "

@@ -1,4 +1,5 @@
 from .folder import FolderImages as FolderImages
+from .manifest_images import ManifestImages as ManifestImages
 from .opening import (
     Columns as Columns,
     as_source as as_source,

@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from labelkit.errors import DatasetError
+from labelkit.file_kinds import BEGINNING, is_manifest
 from labelkit.image_folders import EXTENSIONS, is_pattern, iterate_images
+from labelkit.manifests import read_manifest
 from labelkit.sources.folder import FolderImages
+from labelkit.sources.manifest_images import ManifestImages
 from labelkit.sources.source import ImageSource
 from labelkit.sources.tar_members import is_tar
 from labelkit.sources.tars import TarImages
@@ -56,8 +59,8 @@ def open_source(path: str | os.PathLike[str], columns: Columns | None = None) ->
 
     A path names a folder of images; a tar; a folder of tars or parquet files; a data set that
     Hugging Face's ``datasets`` saved on disk; a parquet file; a list of paths (.csv, .tsv, .txt),
-    or a parquet file with such a list. A pattern names several tars or parquet files:
-    ``train-{0000..0146}.tar``, ``train-*.parquet``.
+    or a parquet file with such a list; a manifest from ``labelkit subset`` or ``cluster``. A
+    pattern names several tars or parquet files: ``train-{0000..0146}.tar``, ``train-*.parquet``.
 
     Args:
         path: a path or a pattern.
@@ -74,8 +77,35 @@ def open_source(path: str | os.PathLike[str], columns: Columns | None = None) ->
     if not Path(path).is_dir():
         if not Path(path).exists():
             raise FileNotFoundError(f"no such folder or file: {path}")
+        if _is_manifest(path):
+            _require_no_columns(path, columns)
+            return _open_manifest(path)
         return _open_files(path, [path], columns)
     return _open_folder(path, columns)
+
+
+def _is_manifest(path: str) -> bool:
+    if not Path(path).is_file():
+        return False
+    with Path(path).open("rb") as file:
+        return is_manifest(file.read(BEGINNING))
+
+
+def _open_manifest(path: str) -> ImageSource:
+    """The images of a manifest; those that it was made from may be of any kind.
+
+    Raises:
+        DatasetError: the manifest is damaged, or its images are gone.
+    """
+    manifest = read_manifest(path)
+    try:
+        images = open_source(manifest.images)
+    except FileNotFoundError as error:
+        raise DatasetError(
+            f"{path} is a manifest of {manifest.images}, which is not there. Correct the path in "
+            'its line "images"; the digest does not depend on it'
+        ) from error
+    return ManifestImages(path, manifest, images)
 
 
 def _open_folder(path: str, columns: Columns) -> ImageSource:

@@ -1,15 +1,13 @@
-"""The images of each class: of a folder of class folders, or of a manifest."""
+"""The images of each class: of class folders, shards or a manifest."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labelkit.data import list_images
 from labelkit.errors import DatasetError
-from labelkit.manifests import read_manifest
+from labelkit.sources import ImageSource, ManifestImages, as_source
 from labelkit.wording import summary
 
 if TYPE_CHECKING:
@@ -22,7 +20,7 @@ class LabelledImages:
     """The images of each class.
 
     Attributes:
-        root: the folder that the keys are relative to.
+        root: where they are: what ``labelkit.sources.open_source`` opens.
         keys: class id -> its images, ascending.
     """
 
@@ -35,29 +33,27 @@ class LabelledImages:
         return {class_id: len(keys) for class_id, keys in self.keys.items()}
 
 
-def read_labelled_images(path: str | os.PathLike[str]) -> LabelledImages:
-    """The images of a folder of class folders by class, or those of a manifest by main label.
+def read_labelled_images(images: ImageSource | str | os.PathLike[str]) -> LabelledImages:
+    """The images of a data set by class: of a folder of class folders, shards or a manifest.
 
     Raises:
-        DatasetError: there are no images, or some are outside of class folders.
+        DatasetError: there are no images, or some have no class.
         OSError: there is no such folder or file.
     """
-    if Path(path).is_file():
-        manifest = read_manifest(path)
-        owners = [manifest.classes[labels[0]] for labels in manifest.labels]
-        return _grouped(manifest.images, manifest.keys, owners)
-    keys = list_images(path)
-    outside = [key for key in keys if "/" not in key]
-    if outside:
+    source = as_source(images)
+    labels, keys = source.labels, source.keys
+    without = (
+        [key for key in keys if "/" not in key]
+        if labels is None
+        else [key for key, number in zip(keys, labels.numbers, strict=True) if number < 0]
+    )
+    if labels is None or without:
         raise DatasetError(
-            f"{path} has images outside of class folders ({summary(outside)}): move them into "
+            f"{source.path} has images without a class ({summary(without)}): move them into "
             "folders named like their classes"
         )
-    return _grouped(Path(path), keys, [key.partition("/")[0] for key in keys])
-
-
-def _grouped(root: Path, keys: list[str] | tuple[str, ...], owners: list[str]) -> LabelledImages:
-    found: defaultdict[str, list[str]] = defaultdict(list)
-    for key, owner in zip(keys, owners, strict=True):
-        found[owner].append(key)
-    return LabelledImages(root, {owner: tuple(found[owner]) for owner in sorted(found)})
+    found: dict[str, list[str]] = {name: [] for name in sorted(labels.classes)}
+    for key, number in zip(keys, labels.numbers, strict=True):
+        found[labels.classes[number]].append(key)
+    root = source.manifest.images if isinstance(source, ManifestImages) else Path(source.path)
+    return LabelledImages(root, {name: tuple(some) for name, some in found.items() if some})

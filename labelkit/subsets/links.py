@@ -24,8 +24,8 @@ def write_links(manifest: ImageManifest, folder: str | os.PathLike[str]) -> None
     complete.
 
     Raises:
-        DatasetError: an image has several labels, a class cannot name a folder, or links would
-            share a name.
+        DatasetError: an image has several labels, a class cannot name a folder, links would share
+            a name, or the images are inside other files.
         FileExistsError: the folder exists.
         OSError: links cannot be written there.
     """
@@ -33,6 +33,8 @@ def write_links(manifest: ImageManifest, folder: str | os.PathLike[str]) -> None
         raise DatasetError(
             "images have several labels, which folders cannot show: write a manifest (.json)"
         )
+    if not manifest.images.is_dir():
+        raise DatasetError(f"links need a folder of images, not {manifest.images}")
     for name in manifest.classes:
         if "/" in name or "\0" in name or name.startswith("."):
             raise DatasetError(f"class {clipped(name)} cannot name a folder: write a manifest")
