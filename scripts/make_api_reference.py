@@ -17,6 +17,7 @@ TARGET = Path(__file__).parents[1] / "docs" / "api.md"
 PACKAGES = (
     "hierarchy",
     "label_maps",
+    "sources",
     "data",
     "losses",
     "metrics",

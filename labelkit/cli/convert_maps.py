@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import click
 
-from labelkit.cli.options import LABEL_MAP_SUFFIXES, images_option, require_writable
+from labelkit.cli.options import LABEL_MAP_SUFFIXES, images_option, open_images, require_writable
 from labelkit.wording import counted, file_size, printable
 
 if TYPE_CHECKING:
@@ -190,9 +190,8 @@ def _pair(source: Path, options: MapOptions) -> Pairing:
     stems = list_maps(source)
     if options.images is None:
         return pair_by_suffix(stems, suffix)
-    from labelkit.sources import open_source
 
-    return pair_with_images(stems, open_source(options.images).keys)
+    return pair_with_images(stems, open_images(options.images).keys)
 
 
 def _imported(

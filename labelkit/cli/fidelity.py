@@ -16,12 +16,14 @@ from labelkit.cli.options import (
     device_option,
     json_option,
     names_option,
+    open_images,
     output_option,
     overwrite_option,
     quiet_option,
     read_classes,
     require_writable,
     seed_option,
+    source_options,
     teachers_option,
 )
 
@@ -57,6 +59,7 @@ def _parse_sizes(value: str) -> tuple[int, ...]:
 
 @click.command("fidelity", epilog=EPILOG)
 @click.argument("data", type=SOURCE)
+@source_options
 @teachers_option
 @classes_option
 @names_option
@@ -118,9 +121,7 @@ def command(  # noqa: PLR0913 -- one per option
     """
     if output:
         require_writable(output, overwrite=overwrite, suffixes=(".html",))
-    from labelkit.sources import open_source
-
-    source = open_source(data)  # loading a teacher takes seconds: wrong input is reported before
+    source = open_images(data)  # loading a teacher takes seconds: wrong input is reported before
     wanted, synsets = read_classes(classes, names)
 
     from labelkit.cli.fidelity_report import write_report

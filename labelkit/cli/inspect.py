@@ -14,10 +14,12 @@ from labelkit.cli.options import (
     images_option,
     json_option,
     key_option,
+    open_images,
     output_option,
     overwrite_option,
     quiet_option,
     require_writable,
+    source_options,
 )
 from labelkit.wording import file_size, printable
 
@@ -84,6 +86,7 @@ class ImageOptions:
 )
 @key_option
 @images_option("Label maps: the images that they were made from: a folder, a tar, …")
+@source_options
 @output_option(
     "Tree: a page to search and unfold it (.html). Label maps with --images: a picture of --key "
     "(.png), or a page of several images (.html). [default with --images and --key: the image's "
@@ -222,14 +225,13 @@ def _draw_label_maps(file: LabelMapFile, images: Path, key: str | None, output: 
         output_names,
         write_page,
     )
-    from labelkit.sources import open_source
 
     if key is None:
-        write_page(output, label_map_report(file, images))
+        write_page(output, label_map_report(file, open_images(images)))
     else:
         label_map = find_label_map(file, key)
         picture = draw_label_map(
-            open_photo(open_source(images), key), label_map, output_names(file)
+            open_photo(open_images(images), key), label_map, output_names(file)
         )
         buffer = io.BytesIO()
         picture.save(buffer, "PNG")

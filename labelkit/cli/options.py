@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from labelkit.hierarchy import ClassList
+    from labelkit.sources import ImageSource
 
 
 class SourcePath(click.Path):
@@ -42,7 +43,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 SOURCE = SourcePath()
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 LABEL_MAP_SUFFIXES = (".h5", ".hdf5")
-_QUIET = "labelkit.quiet"
+_QUIET, _COLUMN = "labelkit.quiet", "labelkit.column."
 
 Decorator = Any  # what ``click.option`` returns; its own type repeats the command's
 
@@ -130,6 +131,39 @@ quiet_option = click.option(
     callback=_set_quiet,
     help="Print nothing but errors.",
 )
+
+
+def _set_column(context: click.Context, option: click.Parameter, value: str | None) -> None:
+    context.meta[f"{_COLUMN}{option.name}"] = value
+
+
+def source_options(command: Decorator) -> Decorator:
+    """``--key-column`` and ``--image-column``, for ``open_images``."""
+    for name, what in (
+        ("--image-column", "the images or their paths"),
+        ("--key-column", "the images' unique keys"),
+    ):
+        command = click.option(
+            name,
+            metavar="NAME",
+            expose_value=False,
+            callback=_set_column,
+            help=f"Of a table: the column with {what}. [default: found by its type and name]",
+        )(command)
+    return command
+
+
+def open_images(path: Path) -> ImageSource:
+    """The images at a path, with the columns that the running command was given.
+
+    Raises:
+        LabelkitError: there are no images; the message says what was found.
+    """
+    from labelkit.sources import Columns, open_source
+
+    meta = click.get_current_context().meta
+    names = (f"{_COLUMN}{name}" for name in ("key_column", "image_column"))
+    return open_source(path, Columns(*(meta.get(name) for name in names)))
 
 
 def worker_count(workers: int | None, device: torch.device) -> int:

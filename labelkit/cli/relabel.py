@@ -19,12 +19,14 @@ from labelkit.cli.options import (
     device_option,
     json_option,
     names_option,
+    open_images,
     output_option,
     overwrite_option,
     quiet_option,
     read_classes,
     read_coarse_folders,
     require_suffix,
+    source_options,
     teachers_option,
     worker_count,
     workers_option,
@@ -55,6 +57,9 @@ Examples:
   labelkit relabel photos/train -o more.h5 --reuse maps.h5
   labelkit relabel photos/train -o maps.h5 --no-calibration --reuse maps.h5 --overwrite
   labelkit relabel photos/train -o maps.h5 --classes photos/train --names names.tsv
+  labelkit relabel photos.tar -o maps.h5
+  labelkit relabel 'shards/train-{0000..0146}.tar' -o maps.h5
+  labelkit relabel 'data/train-*.parquet' -o maps.h5 --key-column id
 """
 
 
@@ -274,6 +279,7 @@ def _all_options(command: Command) -> Command:
 
 @click.command("relabel", epilog=EPILOG)
 @click.argument("data", type=SOURCE)
+@source_options
 @output_option("Label-map file to write (.h5).")
 @overwrite_option
 @_all_options
@@ -288,23 +294,25 @@ def command(
     as_json: bool,
     **options: Unpack[_Options],
 ) -> None:
-    """Make a label map for every image in the folder DATA, and write them to one file.
+    """Make a label map for every image in DATA, and write them to one file.
 
     A label map is a small grid of the classes that a strong classifier sees in each part of the
-    image. Images are found at any depth; a row's key is the path below DATA. After an interruption
-    the same command resumes, also if images were added or removed. Unreadable images are listed,
-    never replaced.
+    image. After an interruption the same command resumes, also if images were added or removed.
+    Unreadable images are listed, never replaced.
+
+    DATA is a folder of images at any depth; a tar, or tars in a tar; WebDataset shards (a folder,
+    or a pattern such as 'train-{0000..0146}.tar'); parquet files, or a data set of Hugging Face
+    saved on disk; or a list of paths (.csv, .tsv, .txt). A row's key is the path below DATA, in the
+    tar or in the list, or the content of a column.
 
     Last, crops of some images are shown to the teacher, and a few numbers are fitted that bring
     targets pooled from the maps closer to its predictions for them: the file's calibration.
     """
-    from labelkit.sources import open_source
-
     # Loading a teacher takes seconds: wrong input is reported before.
     require_suffix(output, LABEL_MAP_SUFFIXES)
     if options["no_calibration"] and options["calibration_sample"]:
         raise click.UsageError("use just one of --no-calibration and --calibration-sample")
-    source = open_source(data)
+    source = open_images(data)
     classes, synsets = read_classes(options["classes"], options["names"])
     folders = read_coarse_folders(options["classes"])
 

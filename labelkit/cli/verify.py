@@ -13,7 +13,9 @@ from labelkit.cli.options import (
     device_option,
     images_option,
     json_option,
+    open_images,
     quiet_option,
+    source_options,
 )
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ _BARS = {"rows": ("Check", "rows"), "sample": ("Recompute", "images")}
 @images_option(
     "What the maps were made from, a folder, a tar, …: compare its images with the rows."
 )
+@source_options
 @click.option(
     "--sample",
     metavar="N",
@@ -84,10 +87,11 @@ def command(  # noqa: PLR0913 -- one per option
     from labelkit.relabel import verify
 
     screen = console(stderr=as_json)
+    source = open_images(images) if images else None
     with LabelMapFile.open(path) as file:
         loaded = _load_teachers(file, teachers, device) if sample else []
         with ProgressBars(screen, _BARS) as bars:
-            found = verify(file, images, loaded, sample or 0, bars)
+            found = verify(file, source, loaded, sample or 0, bars)
         if as_json:
             print_json(_facts(found))
         else:

@@ -1,10 +1,7 @@
+from .columns import Columns as Columns
 from .folder import FolderImages as FolderImages
 from .manifest_images import ManifestImages as ManifestImages
-from .opening import (
-    Columns as Columns,
-    as_source as as_source,
-    open_source as open_source,
-)
+from .opening import as_source as as_source, open_source as open_source
 from .source import (
     ImageFile as ImageFile,
     ImageLabels as ImageLabels,

@@ -7,12 +7,13 @@ import itertools
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from labelkit.errors import DatasetError
 from labelkit.file_kinds import BEGINNING, is_manifest
 from labelkit.image_folders import EXTENSIONS, is_pattern, iterate_images
 from labelkit.manifests import read_manifest
+from labelkit.sources.columns import Columns
 from labelkit.sources.folder import FolderImages
 from labelkit.sources.manifest_images import ManifestImages
 from labelkit.sources.source import ImageSource
@@ -26,23 +27,6 @@ _BRACES = re.compile(r"\{([^{}]*)\}")
 _MOST_FILES = 1_000_000
 _SAVED, _SPLITS = ("state.json", "dataset_info.json"), "dataset_dict.json"
 _LISTS = (".csv", ".tsv", ".txt")
-
-
-class Columns(NamedTuple):
-    """Which columns of a table to read; None finds them.
-
-    Attributes:
-        key: with the images' keys.
-        image: with the images, or their paths.
-    """
-
-    key: str | None = None
-    image: str | None = None
-
-    @property
-    def given(self) -> bool:
-        """Whether any column is named."""
-        return self.key is not None or self.image is not None
 
 
 def as_source(images: ImageSource | str | os.PathLike[str]) -> ImageSource:
@@ -77,6 +61,8 @@ def open_source(path: str | os.PathLike[str], columns: Columns | None = None) ->
     if not Path(path).is_dir():
         if not Path(path).exists():
             raise FileNotFoundError(f"no such folder or file: {path}")
+        if not Path(path).is_file():
+            raise DatasetError(f"{path} is neither a folder nor a regular file")
         if _is_manifest(path):
             _require_no_columns(path, columns)
             return _open_manifest(path)
@@ -85,8 +71,6 @@ def open_source(path: str | os.PathLike[str], columns: Columns | None = None) ->
 
 
 def _is_manifest(path: str) -> bool:
-    if not Path(path).is_file():
-        return False
     with Path(path).open("rb") as file:
         return is_manifest(file.read(BEGINNING))
 
@@ -113,11 +97,13 @@ def _open_folder(path: str, columns: Columns) -> ImageSource:
     if (folder / _SPLITS).is_file():
         raise DatasetError(_name_split(folder))
     if all((folder / name).is_file() for name in _SAVED):
-        raise DatasetError(f"{path} is a data set of Hugging Face, which is not read yet")
+        from labelkit.sources.tables import open_saved
+
+        return open_saved(path, columns)
     if next(iterate_images(folder), None) is not None:
         _require_no_columns(path, columns)
         return FolderImages(path)
-    for ending in (".tar",):
+    for ending in (".tar", ".parquet"):
         found = sorted(
             str(file) for file in folder.rglob(f"*{ending}") if not _hidden(folder, file)
         )
@@ -133,6 +119,13 @@ def _open_files(path: str, files: list[str], columns: Columns) -> ImageSource:
     if all(map(is_tar, files)):
         _require_no_columns(path, columns)
         return TarImages(path, files)
+    from labelkit.sources.listed import open_list
+    from labelkit.sources.tables import is_parquet, open_parquet
+
+    if all(map(is_parquet, files)):
+        return open_parquet(path, files, columns)
+    if len(files) == 1 and path.lower().endswith(_LISTS):
+        return open_list(path, columns)
     raise DatasetError(
         f"{path}: expected tars, parquet files, or one list of paths ({', '.join(_LISTS)}), found "
         f"{next((each for each in files if not is_tar(each)), path)}"
@@ -140,7 +133,7 @@ def _open_files(path: str, files: list[str], columns: Columns) -> ImageSource:
 
 
 def _require_no_columns(path: str, columns: Columns) -> None:
-    if columns.given:
+    if columns != Columns():
         raise DatasetError(f"{path} has no columns: leave out --key-column and --image-column")
 
 

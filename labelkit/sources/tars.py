@@ -56,7 +56,7 @@ class TarImages(IndexedImages):
 
     def __init__(self, path: str, tars: Sequence[str]) -> None:
         self._bytes = ByteRanges(list(tars))
-        self._table = _Table()
+        self._table = _TarIndex()
         for number, tar in enumerate(tars):
             with Path(tar).open("rb") as file:
                 self._table.add_tar(number, file, tar)
@@ -100,14 +100,16 @@ class TarImages(IndexedImages):
     def _label(self, row: int, places: _Places, parse: Callable[[bytes], str | None]) -> str | None:
         if row >= len(places[0]) or places[0][row] == _NONE:
             return None
-        offset, size = places[0][row], min(places[1][row], _LARGEST_LABEL)
+        offset, size = places[0][row], places[1][row]
+        if not 0 <= size <= _LARGEST_LABEL:
+            raise DatasetError(f"{self.place(row)}: its label has {size:,} bytes")
         try:
-            return parse(self._bytes.read(self._table.files[row], offset, max(size, 0)))
+            return parse(self._bytes.read(self._table.files[row], offset, size))
         except ValueError as error:
             raise DatasetError(f"{self.place(row)}: its label cannot be read: {error}") from error
 
 
-class _Table:
+class _TarIndex:
     """Where the images of some tars are, by row.
 
     Attributes:
