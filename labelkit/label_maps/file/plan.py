@@ -1,9 +1,9 @@
-"""Which shards a run writes, and which rows it keeps: of finished shards, and of an older file.
+"""Which shards a run writes, and which finished shards of an earlier plan it keeps.
 
 ``plan.json`` in the folder of shards says what the first run was to write. A later run over more
-or fewer images of the same folder adds ``plan-1.json``, and so on: it keeps the rows of finished
-shards whose images are still there, and splits all other images into new shards with higher
-numbers. No plan is ever changed, so all processes that write one file agree.
+or fewer images of the same folder adds ``plan-1.json``, and so on: it keeps the rows of shards that
+were finished, or begun, whose images are still there, and splits all other images into new shards
+with higher numbers. No plan is ever changed, so all processes that write one file agree.
 """
 
 from __future__ import annotations
@@ -12,17 +12,20 @@ import hashlib
 import re
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
 from labelkit.errors import LabelMapError
 from labelkit.files import decode_json, file_sha256, publish_file
-from labelkit.label_maps.file.layout import FieldDifference, Header, first_difference, identity
-from labelkit.label_maps.file.reader import DamagedRow, LabelMapFile, stored_rows
+from labelkit.label_maps.file.begun import BEGUN
+from labelkit.label_maps.file.kept_rows import require_same_source
+from labelkit.label_maps.file.layout import Header, first_difference
+from labelkit.label_maps.file.reader import LabelMapFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from labelkit.hierarchy import ClassList
@@ -37,6 +40,15 @@ class Shard:
     number: int
     start: int
     stop: int
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return self.stop - self.start
+
+    @property
+    def name(self) -> str:
+        """The name of its files, without suffix."""
+        return shard_name(self.number)
 
 
 class KeptShard(msgspec.Struct, frozen=True, array_like=True):
@@ -125,12 +137,13 @@ class ShardFolder:
         self.path = path
         self._header, self._classes = header, classes
 
-    def claim(self, wanted: Plan, source: Path | None = None) -> Plan:
+    def claim(self, wanted: Plan, source: Path | None = None, *, retry: bool = False) -> Plan:
         """The plan to follow, which is created unless an earlier run or another process did.
 
         Args:
             wanted: what to write; ``first`` and ``kept`` are filled in here.
             source: a folder of shards to take over, this one or another.
+            retry: make a new plan if shards of the last one record unreadable images.
 
         Raises:
             LabelMapError: the folder has shards of other settings, or has lost its plan; ``source``
@@ -144,13 +157,13 @@ class ShardFolder:
                 kept = self._taken_over(source)
             else:
                 self._require_continuable(last, wanted, source)
-                if last.images() == wanted.images() and self._has(last.kept):
+                same = last.images() == wanted.images() and self._has(last.kept)
+                if same and not (retry and self._has_unreadable(last)):
                     return last
+                self._finish_begun(last)
                 kept = tuple(self._intact())
             if kept or number >= 0:
-                after = last.first + last.count if last else 0
-                first = max(after, 1 + max(self._numbers(), default=-1))
-                wanted = msgspec.structs.replace(wanted, first=first, kept=kept)
+                wanted = msgspec.structs.replace(wanted, first=self._free(last), kept=kept)
             name = f"plan-{number + 1}.json" if number >= 0 else "plan.json"
             publish_file(self.path / name, msgspec.json.encode(wanted))
 
@@ -223,6 +236,35 @@ class ShardFolder:
                 f"{advice}, or remove the folder to start over"
             )
 
+    def _free(self, last: Plan | None) -> int:
+        """The first number that no shard has, nor will have if a process goes on with a plan."""
+        after = last.first + last.count if last else 0
+        return max(after, 1 + max(self._numbers(), default=-1))
+
+    def _finish_begun(self, last: Plan) -> None:
+        """Make shards of their own of what is begun, so that the next plan keeps it."""
+        for begun in sorted(self.path.glob(f"*{BEGUN}")):
+            file = self.path / f"{shard_name(self._free(last))}.h5"
+            try:
+                with LabelMapFile.open(begun) as shard:
+                    shard.check_rows()
+                publish_file(file, partial(shutil.copy, begun))
+                marker = Marker(last.digest, file_sha256(file))
+                publish_file(file.with_suffix(".json"), msgspec.json.encode(marker))
+            except (FileNotFoundError, LabelMapError):
+                pass  # damaged, or another process was faster
+            begun.unlink(missing_ok=True)
+
+    def _has_unreadable(self, plan: Plan) -> bool:
+        """Whether finished shards of a plan record images without a map."""
+        for number in sorted(set(self._numbers())):
+            (file,) = self.paths([KeptShard(number, "")])
+            if number >= plan.first and file.is_file() and file.with_suffix(".json").is_file():
+                with LabelMapFile.open(file) as shard:
+                    if shard.unreadable:
+                        return True
+        return False
+
     def _numbers(self) -> Iterator[int]:
         """The numbers of all shards that have a file here, finished or not."""
         for pattern in ("[0-9]*.h5", "[0-9]*.json"):
@@ -263,144 +305,3 @@ class ShardFolder:
                 for path in (file, file.with_suffix(".json")):
                     publish_file(self.path / path.name, lambda new, old=path: shutil.copy(old, new))
         return kept
-
-
-class ReusedRows:
-    """The rows of an older file whose images are still in the data set, each read and checked.
-
-    Opening the older file has checked its header, class list, keys and checksums, so a damaged
-    record affects only its own row.
-
-    Args:
-        old: the older file; None for no rows.
-        keys: all images of the new file.
-        header: the header of the new file.
-        classes: the class list of the new file.
-
-    Attributes:
-        keys: the keys of intact rows.
-        damaged: the keys of rows with damaged content -> reason; ascending.
-
-    Raises:
-        LabelMapError: ``old`` has maps of another source or form or has changed since it was
-            opened, or its disk fails.
-    """
-
-    def __init__(
-        self, old: LabelMapFile | None, keys: Sequence[str], header: Header, classes: ClassList
-    ) -> None:
-        self._old = old
-        self.keys: frozenset[str] = frozenset()
-        self.damaged: dict[str, str] = {}
-        if old is None:
-            return
-        require_same_source(old, header, classes)
-        wanted = frozenset(keys)
-        common = (key for key in old if key in wanted)
-        intact: list[str] = []
-        for key, fault in zip(common, stored_rows(old).faults(wanted), strict=True):
-            if fault is None:
-                intact.append(key)
-            elif isinstance(fault, DamagedRow):
-                self.damaged[key] = fault.reason
-            else:
-                raise fault
-        self.keys = frozenset(intact)
-
-    @property
-    def digest(self) -> str:
-        """The digest of the older file; empty without one."""
-        return "" if self._old is None else self._old.digest
-
-    def sizes(self) -> Iterator[tuple[bytes, int]]:
-        """Each row's key, and the size of its stored record in bytes."""
-        if self._old is not None:
-            for key, size, _ in stored_rows(self._old).entries():
-                if key.decode() in self.keys:
-                    yield key, size
-
-    def rows(self) -> Iterator[tuple[bytes, bytes, int]]:
-        """Each row as (key, stored record, CRC-32), checked once more.
-
-        Raises:
-            LabelMapError: a row has been damaged since.
-        """
-        if self._old is not None:
-            for row in stored_rows(self._old).checked(self.keys):
-                yield row.key, row.stored, row.crc32
-
-
-class KeptRows:
-    """The rows of finished shards whose images are still in the data set.
-
-    Args:
-        shards: finished shards; where two have a row of one image, the first counts.
-        wanted: the images whose rows are needed.
-        on_damaged: called with a shard that cannot be opened; raises.
-
-    Attributes:
-        keys: the keys of the rows that there are.
-
-    Raises:
-        LabelMapError: what ``on_damaged`` raises.
-    """
-
-    def __init__(
-        self, shards: Sequence[Path], wanted: Iterable[str], on_damaged: Callable[[Path], NoReturn]
-    ) -> None:
-        left = set(wanted)
-        self.keys: set[str] = set()
-        # Shards of one plan have ascending keys, so most shards follow another one.
-        self._chains: list[list[tuple[Path, frozenset[str]]]] = []
-        ends: list[str] = []
-        for path in shards:
-            try:
-                with LabelMapFile.open(path) as file:
-                    keys = [key for key in file if key in left]
-            except LabelMapError:
-                on_damaged(path)
-            if not keys:
-                continue
-            left.difference_update(keys)
-            self.keys.update(keys)
-            place = next((n for n, end in enumerate(ends) if end < keys[0]), len(ends))
-            if place == len(ends):
-                self._chains.append([])
-                ends.append("")
-            self._chains[place].append((path, frozenset(keys)))
-            ends[place] = keys[-1]
-
-    def sizes(self) -> Iterator[tuple[bytes, int]]:
-        """Each row's key, and the size of its stored record in bytes."""
-        for path, keys in (each for chain in self._chains for each in chain):
-            with LabelMapFile.open(path) as file:
-                for key, size, _ in stored_rows(file).entries():
-                    if key.decode() in keys:
-                        yield key, size
-
-    def streams(self) -> list[Iterator[tuple[bytes, bytes, int]]]:
-        """The rows in several streams, each ascending: (key, stored record, CRC-32), checked."""
-        return [self._rows(chain) for chain in self._chains]
-
-    def _rows(self, chain: list[tuple[Path, frozenset[str]]]) -> Iterator[tuple[bytes, bytes, int]]:
-        for path, keys in chain:
-            with LabelMapFile.open(path) as file:
-                for row in stored_rows(file).checked(keys):
-                    yield row.key, row.stored, row.crc32
-
-
-def require_same_source(old: LabelMapFile, header: Header, classes: ClassList) -> None:
-    """Raise unless rows of a file may be stored under a header.
-
-    Raises:
-        LabelMapError: they are of another source, form or class list.
-    """
-    found = first_difference(identity(old.header), identity(header))
-    if old.classes != classes:
-        found = FieldDifference("class list", str(old.classes), str(classes))
-    if found:
-        raise LabelMapError(
-            f"{old.path} cannot be reused: its {found.name} is {found.first!r}, "
-            f"here it is {found.second!r}. Repeat the settings that it was made with, such as "
-            "--teacher, --classes, --names and --size"
-        )

@@ -3,7 +3,9 @@
 An HDF5 file whose writer is killed may never open again, so no file is appended to. A shard is
 written under a unique temporary name, closed, read back, flushed to disk and published by a hard
 link (the first writer wins); only then a marker records it. The next run reads the markers and
-resumes with the missing shards; ``plan`` says what happens if images came or went meanwhile.
+resumes with the missing shards; ``plan`` says what happens if images came or went meanwhile. The
+first rows of a shard can be saved before it is finished (``begun``), and processes that write one
+file claim shards (``claims``), so that no two of them make the same one.
 """
 
 from __future__ import annotations
@@ -16,14 +18,24 @@ from contextlib import suppress
 from itertools import chain, pairwise
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from labelkit.errors import LabelMapError
 from labelkit.files import file_sha256, publish_file
+from labelkit.label_maps.file.begun import (
+    BEGUN,
+    BegunShard,
+    Row,
+    content_of,
+    read_begun,
+    write_begun,
+)
+from labelkit.label_maps.file.claims import Claims
 from labelkit.label_maps.file.codec import RecordCodec
 from labelkit.label_maps.file.hdf5_writer import FileContent, RowStream, publish
+from labelkit.label_maps.file.kept_rows import KeptRows, ReusedRows
 from labelkit.label_maps.file.layout import (
     FORMAT,
     VERSION,
@@ -34,14 +46,11 @@ from labelkit.label_maps.file.layout import (
     row_crc32,
 )
 from labelkit.label_maps.file.plan import (
-    KeptRows,
     Marker,
     Plan,
-    ReusedRows,
     Shard,
     ShardFolder,
     read_marker,
-    shard_name,
 )
 from labelkit.label_maps.file.reader import LabelMapFile, stored_rows
 
@@ -51,6 +60,8 @@ if TYPE_CHECKING:
     from labelkit.hierarchy import ClassList
     from labelkit.label_maps.calibration import Calibration
     from labelkit.label_maps.label_map import LabelMaps, MapForm
+
+_Published = TypeVar("_Published")
 
 
 class LabelMapWriter:
@@ -63,7 +74,8 @@ class LabelMapWriter:
         forms: the form of each map of an image.
         source: how the maps are made, as JSON values; shards of different sources never mix.
         made_with: further facts for the file, such as versions; not part of its identity.
-        shard_rows: images per shard; an interruption costs at most one shard per process.
+        shard_rows: images per shard; an interruption costs at most one shard per process, or what
+            was done since the last ``save``.
         reuse: a file of the same classes, forms and source: its intact rows for ``keys`` are copied
             unchanged. Images that it could not read, and those with damaged rows, are made again.
             Or the folder of shards (``<path>.parts``) of an unfinished run: they are copied.
@@ -73,6 +85,7 @@ class LabelMapWriter:
             from it; without it, only for the same keys.
         overwrite: let ``finalize`` replace an existing file, which stays readable until then.
         other: whether the maps store the probability of none of the classes, as class index C.
+        retry: make the images again that finished shards record as unreadable.
 
     Attributes:
         keys: the images that need maps, in the order of the shards; ``damaged`` ones come last.
@@ -80,6 +93,7 @@ class LabelMapWriter:
         reused: how many rows are copied from the file ``reuse``.
         kept: how many rows come from shards that were finished for other images of the folder, or
             that ``reuse`` holds.
+        claims: which process makes which shard, by the shard's ``name``.
 
     Raises:
         LabelMapError: keys repeat or point outside the data set's folder; existing shards belong to
@@ -104,6 +118,7 @@ class LabelMapWriter:
         folder: str = "",
         overwrite: bool = False,
         other: bool = False,
+        retry: bool = False,
     ) -> None:
         self.path = Path(path).absolute()
         self.parts = self.path.with_name(self.path.name + ".parts")
@@ -137,11 +152,12 @@ class LabelMapWriter:
             made_from=made_from,
             folder=folder,
         )
-        self._follow(wanted, every, reuse if isinstance(reuse, Path) else None)
+        run = reuse if isinstance(reuse, Path) else None
+        self._follow(wanted, every, run, retry=retry)
 
     def pending(self) -> list[Shard]:
         """The shards that no writer has committed yet, in order."""
-        return [shard for shard in self.shards if self._marker(shard) is None]
+        return [shard for shard in self.shards if not self.is_finished(shard)]
 
     def commit(self, shard: Shard, maps: Sequence[LabelMaps], unreadable: dict[str, str]) -> None:
         """Write one whole shard and publish it.
@@ -156,14 +172,57 @@ class LabelMapWriter:
             OSError: the disk is full or the folder is gone; committed shards are unaffected.
         """
         keys = [key for key in self.keys[shard.start : shard.stop] if key not in unreadable]
+        self.commit_rows(shard, self.encode(keys, maps), unreadable)
+
+    def encode(self, keys: Sequence[str], maps: Sequence[LabelMaps]) -> list[Row]:
+        """Encode maps as rows. Any thread may call it.
+
+        Args:
+            keys: of the images.
+            maps: for each form, the maps of these images.
+
+        Raises:
+            ValueError: the maps do not match their form, or differ in number from the keys.
+        """
         records = self._codec.encode(maps)
         if len(keys) != len(records):
             raise ValueError(f"{len(records)} maps for the shard's {len(keys)} readable images")
-        rows = [
+        return [
             (key, self._codec.compress(record), row_crc32(key, record))
             for key, record in zip(map(check_key, keys), map(bytes, records), strict=True)
         ]
+
+    def commit_rows(self, shard: Shard, rows: Sequence[Row], unreadable: dict[str, str]) -> None:
+        """Write one whole shard of encoded rows and publish it; like ``commit``.
+
+        Raises:
+            ValueError: the rows are not those of the shard's readable images, in order.
+            OSError: the disk is full or the folder is gone; committed shards are unaffected.
+        """
+        keys = [key for key in self.keys[shard.start : shard.stop] if key not in unreadable]
+        if [row[0].decode() for row in rows] != keys:
+            raise ValueError(f"{len(rows)} rows for the shard's {len(keys)} readable images")
         self._publish_shard(shard, rows, unreadable)
+        self._begun(shard).unlink(missing_ok=True)
+
+    def save(self, shard: Shard, begun: BegunShard) -> None:
+        """Save the first rows of a shard that is not finished, in place of those saved before.
+
+        Raises:
+            OSError: the disk is full or the folder is gone; what was saved before is kept.
+        """
+        path, plan = self._begun(shard), self._plan_of(shard)
+        self._published(lambda: write_begun(path, plan, self.header, self.classes, begun))
+
+    def begun(self, shard: Shard) -> BegunShard:
+        """What an earlier run has saved of a shard; fewer images than the shard has, maybe none."""
+        keys = self.keys[shard.start : shard.stop]
+        plan = self._plan_of(shard)
+        return read_begun(self._begun(shard), plan, self.header, self.classes, keys)
+
+    def is_finished(self, shard: Shard) -> bool:
+        """Whether a writer has committed a shard."""
+        return self._marker(shard) is not None
 
     def finalize(self, calibration: Calibration | None = None) -> LabelMapFile:
         """Join all shards into the finished file, check it, and remove the shards.
@@ -218,31 +277,29 @@ class LabelMapWriter:
                     file.unlink(missing_ok=True)
         shutil.rmtree(self.parts, ignore_errors=True)
 
-    def _publish_shard(
-        self, shard: Shard, rows: list[tuple[bytes, bytes, int]], unreadable: dict[str, str]
-    ) -> None:
+    def _publish_shard(self, shard: Shard, rows: Sequence[Row], unreadable: dict[str, str]) -> None:
         target = self._file(shard)
         self._remove_stale(shard, target)
-        key_bytes = sum(len(key) for key, _, _ in rows)
-        record_bytes = sum(len(record) for _, record, _ in rows)
-        stream = RowStream(rows, len(rows), key_bytes, record_bytes)
-        content = FileContent(self.header, self.classes, stream, unreadable)
+        content = content_of(self.header, self.classes, rows, unreadable)
         self._published(lambda: publish(target, content))
         marker = msgspec.json.encode(Marker(self._plan_of(shard), file_sha256(target)))
         self._published(lambda: publish_file(target.with_suffix(".json"), marker))
 
-    def _follow(self, wanted: Plan, every: Sequence[str], source: Path | None) -> None:
+    def _follow(
+        self, wanted: Plan, every: Sequence[str], source: Path | None, *, retry: bool
+    ) -> None:
         """Create the folder of shards or join those who write there, and find what is missing."""
         self._require_available()
         self._folder = ShardFolder(self.parts, self.header, self.classes)
         try:
-            self._plan = self._folder.claim(wanted, source)
+            self._plan = self._folder.claim(wanted, source, retry=retry)
         except OSError as error:
             raise OSError(
                 f"cannot write to {self.path.parent}: {error.strerror or error}. Fix the disk and "
                 "run the same command again"
             ) from error
         self._plan_digest = self._plan.digest
+        self.claims = Claims(self.parts)
         known = self._reused.keys
         left = (key for key in every if key not in known)
         kept = self._folder.paths(self._plan.kept)
@@ -259,7 +316,7 @@ class LabelMapWriter:
         if os.path.lexists(self.path) and not self._overwrite:
             raise FileExistsError(f"{self.path} exists: choose another name, or overwrite it")
 
-    def _published(self, publish: Callable[[], bool]) -> bool:
+    def _published(self, publish: Callable[[], _Published]) -> _Published:
         """Publish a file; if the disk fails, say how much is safe already."""
         try:
             return publish()
@@ -272,7 +329,10 @@ class LabelMapWriter:
             ) from error
 
     def _file(self, shard: Shard) -> Path:
-        return self.parts / f"{shard_name(shard.number)}.h5"
+        return self.parts / f"{shard.name}.h5"
+
+    def _begun(self, shard: Shard) -> Path:
+        return self.parts / f"{shard.name}{BEGUN}"
 
     def _marker(self, shard: Shard) -> Marker | None:
         marker = read_marker(self._file(shard).with_suffix(".json"))
