@@ -1,27 +1,29 @@
-"""Relabel images on one device: decode in workers, run the teacher, write the maps."""
+"""Relabel images with one process, or together with others: the local engine."""
 
 from __future__ import annotations
 
 import os
 import shutil
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from labelkit.errors import LabelkitError, LabelMapError, first_line, why_stopped
-from labelkit.label_maps import LabelMapFile, LabelMaps, LabelMapWriter, first_difference
-from labelkit.relabel.batches import disk_failed
+from labelkit.errors import LabelMapError
+from labelkit.label_maps import LabelMapFile, LabelMapWriter, first_difference
 from labelkit.relabel.calibrating import calibrate, sample_of, why_uncalibrated
 from labelkit.relabel.maps import MapMaker, Settings
+from labelkit.relabel.shards import ShardMaker, stopped
+from labelkit.relabel.sharing import Share, Tally, claim_joining, make_share
+from labelkit.relabel.stages import Stages
 from labelkit.sources import as_source
 from labelkit.teachers import Teacher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
-    from labelkit.relabel.batches import ImageBatch
     from labelkit.sources import ImageSource
 
     OnProgress = Callable[[int, int], None]
@@ -60,15 +62,22 @@ def relabel(  # noqa: PLR0913 -- data, teacher, output, and options
     *,
     on_progress: OnProgress | None = None,
     on_calibration: OnProgress | None = None,
+    on_waiting: Callable[[int], None] | None = None,
     reuse: LabelMapFile | Path | None = None,
     overwrite: bool = False,
+    retry_failed: bool = False,
+    share: Share | None = None,
+    stages: Stages | None = None,
 ) -> RelabelResult:
     """Give every image of a data set a label map.
 
     The whole image is resized to a square, the teacher predicts logits at every position, and these
-    are resized bilinearly to the map's grid before the strongest classes are selected. After an
-    interruption the same call resumes after the last finished shard, also if images were added to
-    the folder or removed from it meanwhile.
+    are resized bilinearly to the map's grid before the strongest classes are selected.
+
+    After an interruption the same call goes on with the first image that was not saved, also if
+    images were added to the folder or removed from it meanwhile. Calls in several processes, on one
+    machine or on several with a common disk, share the work: the last one to finish fits the
+    calibration and joins the shards, and all return.
 
     Args:
         images: a source, or the path of one: of a folder, the paths inside it are the keys.
@@ -77,11 +86,16 @@ def relabel(  # noqa: PLR0913 -- data, teacher, output, and options
         settings: how the maps are made; None for the defaults.
         on_progress: called with (images done, images in total) after every batch.
         on_calibration: called with (images done, images in total) while the calibration is fitted.
+        on_waiting: called with the number of shards that other processes still make, when nothing
+            else is left to do; with 0 while another process joins the shards.
         reuse: an earlier file of the same teacher and settings. Its rows are copied for images that
             still exist; the teacher sees only new images and those whose row is damaged. An image
             is identified by its path alone; ``verify`` finds changed ones. Or the folder of an
             unfinished run's shards, ``maps.h5.parts``.
         overwrite: replace an ``output`` of other images or settings once the new file is complete.
+        retry_failed: try images again that the file, or finished shards, record as unreadable.
+        share: this process among others; it says where to begin, and is not necessary.
+        stages: where to count the time of each stage, for a caller who shows it meanwhile.
 
     Raises:
         DatasetError: there are no images, two of them have one key, or their disk fails.
@@ -103,35 +117,72 @@ def relabel(  # noqa: PLR0913 -- data, teacher, output, and options
     keys = source.keys
     output = Path(output)
     finished = _finished(output, maker, keys, overwrite=overwrite)
-    if finished is not None:
+    if finished is not None and not (retry_failed and finished.unreadable):
         return finished
-    try:
-        writer = _open_writer(source, output, keys, maker, reuse, overwrite=overwrite)
-        processed = _run(source, writer, maker, on_progress or (lambda _done, _total: None))
-        calibration = None
-        if maker.settings.calibration:
-            calibration = calibrate(source, keys, maker, maker.settings.calibration, on_calibration)
-        file = writer.finalize(calibration)
-        result = RelabelResult(file.path, len(file), file.unreadable, processed)
-        from_run = isinstance(reuse, Path)
-        return replace(
-            result,
-            reused=writer.kept if from_run else writer.reused,
-            kept=0 if from_run else writer.kept,
-            damaged=writer.damaged,
-        )
-    except (OSError, LabelMapError):
-        # Another run of the same command may have finished and removed the shards.
-        finished = _finished(output, maker, keys, overwrite=overwrite)
-        if finished is None:
-            raise
-        return finished
-    except RuntimeError as error:
-        # A killed worker raises from a signal handler, anywhere; a full GPU in the forward pass.
-        raise _stopped(error) from error
+    before, processed = _state(output), 0
+    with ExitStack() as stack:
+        if finished is not None:
+            reuse, overwrite = stack.enter_context(LabelMapFile.open(output)), True
+        try:
+            writer = open_writer(
+                source, output, keys, maker, reuse, overwrite=overwrite, retry=retry_failed
+            )
+            stack.callback(writer.claims.release_all)
+            tally = Tally(writer, on_progress or (lambda _done, _total: None))
+            shards = ShardMaker(source, writer, maker, stages or Stages(), tally.add)
+            receipts = make_share(shards, tally, share or Share(), on_waiting)
+            processed = sum(each.processed for each in receipts)
+            claim_joining(writer, on_waiting)
+            file = _joined(source, keys, maker, writer, on_calibration)
+            return _counted(file, writer, processed, from_run=isinstance(reuse, Path))
+        except (OSError, LabelMapError):
+            # Another run of the same command may have finished and removed the shards.
+            if _state(output) == before:
+                raise
+            finished = _finished(output, maker, keys, overwrite=overwrite)
+            if finished is None:
+                raise
+            return replace(finished, processed=processed)
+        except RuntimeError as error:
+            raise stopped(error) from error
 
 
-def _open_writer(  # noqa: PLR0913 -- as ``relabel``
+def _joined(
+    source: ImageSource,
+    keys: list[str],
+    maker: MapMaker,
+    writer: LabelMapWriter,
+    on_calibration: OnProgress | None,
+) -> LabelMapFile:
+    """Fit the calibration and join the shards."""
+
+    def advance(done: int, total: int) -> None:
+        writer.claims.renew()
+        if on_calibration:
+            on_calibration(done, total)
+
+    calibration = None
+    if maker.settings.calibration:
+        calibration = calibrate(source, keys, maker, maker.settings.calibration, advance)
+    return writer.finalize(calibration)
+
+
+def _counted(
+    file: LabelMapFile, writer: LabelMapWriter, processed: int, *, from_run: bool
+) -> RelabelResult:
+    """What a run that has joined the shards reports."""
+    return RelabelResult(
+        file.path,
+        len(file),
+        file.unreadable,
+        processed,
+        reused=writer.kept if from_run else writer.reused,
+        kept=0 if from_run else writer.kept,
+        damaged=writer.damaged,
+    )
+
+
+def open_writer(  # noqa: PLR0913 -- as ``relabel``
     source: ImageSource,
     output: Path,
     keys: list[str],
@@ -139,7 +190,9 @@ def _open_writer(  # noqa: PLR0913 -- as ``relabel``
     reuse: LabelMapFile | Path | None,
     *,
     overwrite: bool,
+    retry: bool = False,
 ) -> LabelMapWriter:
+    """The writer of a run, the same for every process that takes part."""
     return LabelMapWriter(
         output,
         classes=maker.classes,
@@ -152,71 +205,17 @@ def _open_writer(  # noqa: PLR0913 -- as ``relabel``
         reuse=reuse,
         overwrite=overwrite,
         other=maker.other,
+        retry=retry,
     )
 
 
-def _run(
-    source: ImageSource, writer: LabelMapWriter, maker: MapMaker, on_progress: OnProgress
-) -> int:
-    """Commit every pending shard; returns the number of images processed."""
-    pending = writer.pending()
-    runs = [range(shard.start, shard.stop) for shard in pending]
-    processed, total = sum(map(len, runs)), len(writer.keys)
-    batches = maker.batches(source, writer.keys, runs)
-    done = total - processed
-    for shard, run in zip(pending, runs, strict=True):
-        unreadable: dict[str, str] = {}
-        maps: list[list[LabelMaps]] = []
-        end = done + len(run)
-        while done < end:
-            batch = _next(batches)
-            unreadable |= batch.unreadable
-            if batch.keys:
-                maps.append(maker(batch))
-            done += len(batch)
-            on_progress(done, total)
-        writer.commit(shard, _joined(maps, maker), unreadable)
-    return processed
-
-
-def _joined(parts: list[list[LabelMaps]], maker: MapMaker) -> list[LabelMaps]:
-    """The maps of several batches, one item for each form."""
-    if not parts:
-        return [LabelMaps.empty(form) for form in maker.forms]
-    return [LabelMaps.concatenate(each) for each in zip(*parts, strict=True)]
-
-
-def _next(batches: Iterator[ImageBatch]) -> ImageBatch:
-    """The next batch; a lost worker or a failing disk ends the run, with finished shards kept."""
+def _state(path: Path) -> tuple[int, int] | None:
+    """What tells whether a file is still the same one; None if there is none."""
     try:
-        batch = next(batches)
-    except (ConnectionError, EOFError) as error:
-        raise _stopped(error) from error
-    except OSError as error:
-        # Workers report the errors of their disk; this one is from the channel to them.
-        raise _worker_failed(first_line(error)) from error
-    if batch.worker_error:
-        raise _worker_failed(batch.worker_error)
-    if batch.disk_error:
-        remedy = "Finished shards are kept: restore what is missing, or leave it out,"
-        raise disk_failed(batch.disk_error, remedy)
-    return batch
-
-
-def _stopped(error: BaseException) -> LabelkitError:
-    return LabelkitError(
-        f"relabel stopped: {why_stopped(error)}. Finished shards are kept: run the same command "
-        "again; if memory was short, with --workers 0 or a smaller --batch-size"
-    )
-
-
-def _worker_failed(reason: str) -> LabelkitError:
-    return LabelkitError(
-        f"relabel stopped: a data-loading worker failed to return a batch ({reason}). Finished "
-        "shards are kept: run the same command again with --workers 0, or first fix the cause, "
-        "such as a limit on file sizes or open files (ulimit -f, ulimit -n), full shared memory "
-        "(/dev/shm), or too little memory"
-    )
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 def _finished(

@@ -18,14 +18,17 @@ from labelkit.errors import ClassListError, LabelkitError, TeacherError
 from labelkit.label_maps import MapForm
 from labelkit.relabel.batches import ImageBatch, PackedBatch, ResizedImages
 from labelkit.relabel.predictions import Average, Predictions, common_classes
-from labelkit.relabel.selection import select, select_log_probabilities
+from labelkit.relabel.selection import selection_of, selection_of_log_probabilities
+from labelkit.relabel.stages import mark, wait_for
 from labelkit.teachers import DEFAULT_MERGE, EXACT_GAP, Merge
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from labelkit.hierarchy import ClassList
     from labelkit.label_maps import LabelMaps
+    from labelkit.relabel.selection import Selection
+    from labelkit.relabel.stages import Mark
     from labelkit.sources import ImageSource
     from labelkit.teachers import Teacher
 
@@ -77,7 +80,9 @@ class Settings:
         batch_size: images per forward pass. On a CPU small batches are best: their features fit
             into its caches.
         workers: processes that decode images; 0 decodes between the forward passes.
-        shard_rows: images per shard, the most that an interruption can cost.
+        shard_rows: images per shard.
+        save_seconds: how long finished maps may wait to be safe on the disk, about the most that an
+            interruption can cost.
         background: for how many other classes to store the mean logit over the cells that do not
             store them, besides one mean for all the rest; None for 128 (image) or 64 (cell), or
             all if there are fewer. With 0 absent classes have logit 0, as published; averages of
@@ -106,6 +111,7 @@ class Settings:
     batch_size: int = 8
     workers: int = 1
     shard_rows: int = 1024
+    save_seconds: float = 60.0
     background: int | None = None
     patterns: int | None = None
     scores: Literal["uint8", "float16", "float32"] = "uint8"
@@ -163,6 +169,42 @@ def _within_room(name: str, wanted: int | None, default: int, room: int) -> int:
     return wanted
 
 
+@dataclass(frozen=True)
+class ComputedMaps:
+    """The maps of a batch that a device has been asked for.
+
+    Attributes:
+        keys: of the images.
+        parts: for each form, what its maps store.
+        finite: whether all logits of an image are finite: (B,).
+        teachers: their names, for messages.
+        end: when the device is done.
+        marks: when it begins, and for each form when it has predicted and selected.
+    """
+
+    keys: list[str]
+    parts: list[Selection]
+    finite: torch.Tensor
+    teachers: str
+    end: Mark
+    marks: list[Mark]
+
+    def maps(self) -> list[LabelMaps]:
+        """Wait for the device; then the label maps, one item for each form. Any thread may call it.
+
+        Raises:
+            TeacherError: a score is not finite.
+        """
+        wait_for(self.end)
+        if not self.finite.all():
+            raise TeacherError(
+                f"{self.teachers} gives scores that are not finite for "
+                f"{self.keys[int((~self.finite).nonzero()[0])]!r}: its weights or this image are "
+                "damaged"
+            )
+        return [part.maps() for part in self.parts]
+
+
 class MapMaker:
     """Turns batches of images into label maps, and describes them for the file's header.
 
@@ -175,6 +217,7 @@ class MapMaker:
         classes: of the maps.
         other: whether the maps store *other*, as the class after these.
         outputs: the number of classes, with *other*.
+        device: of the first teacher, where the maps are selected.
 
     Raises:
         ClassListError: fewer classes than maps are to store, or two classes with one synset.
@@ -202,6 +245,7 @@ class MapMaker:
             other=settings.other,
         )
         self.other = self.predictions.other
+        self.device = self.predictions.teachers[0].device
         self.outputs = len(self.classes) + self.other
         gap = self.predictions.largest_gap()
         self.forms = forms or tuple(
@@ -222,8 +266,23 @@ class MapMaker:
         Raises:
             TeacherError: a score is not finite.
         """
+        return self.begin(batch).maps()
+
+    def begin(self, batch: ImageBatch) -> ComputedMaps:
+        """The same, which a GPU goes on to compute after this returns."""
+        marks = [mark(self.device)]
+        parts: list[Selection] = []
         with torch.inference_mode():
-            return [self._maps(batch, number, form) for number, form in enumerate(self.forms)]
+            finite = torch.ones(len(batch.keys), dtype=torch.bool, device=self.device)
+            for number, form in enumerate(self.forms):
+                logits = self.predictions(batch.pixels, number, form.grid)
+                marks.append(mark(self.device))
+                finite = finite & torch.isfinite(logits).flatten(1).all(dim=1).to(self.device)
+                parts.append(self.choose(logits, form).to_host())
+                marks.append(mark(self.device))
+            finite = finite.to("cpu", non_blocking=True)
+        names = " or ".join(teacher.card.name for teacher in self.predictions.teachers)
+        return ComputedMaps(batch.keys, parts, finite, names, mark(self.device), marks)
 
     def form(self, settings: Settings, number: int) -> MapForm:
         """The form that settings give for map ``number`` of an image.
@@ -235,48 +294,39 @@ class MapMaker:
         grid, zoom = max(predictions.grids(number)), predictions.zooms[number]
         return settings.form(len(self.classes), grid, zoom, other=self.other)
 
-    def select(self, logits: torch.Tensor, form: MapForm) -> LabelMaps:
+    def choose(self, logits: torch.Tensor, form: MapForm) -> Selection:
         """What a form stores of predicted logits (B, C, H, W), which are on its grid."""
         if self.settings.average == "probability":
-            return select_log_probabilities(logits, form, other=self.other)
-        return select(logits, form, other=self.other)
+            return selection_of_log_probabilities(logits, form, other=self.other)
+        return selection_of(logits, form, other=self.other)
+
+    def select(self, logits: torch.Tensor, form: MapForm) -> LabelMaps:
+        """The maps of what a form stores of predicted logits (B, C, H, W), on its grid."""
+        return self.choose(logits, form).maps()
 
     def batches(
-        self, source: ImageSource, keys: Sequence[str], runs: Sequence[range]
+        self, source: ImageSource, keys: Sequence[str], batches: Iterable[range]
     ) -> Iterator[ImageBatch]:
-        """The images of several runs of keys, in order; no batch crosses the end of a run.
-
-        With one run for each shard, the batches, and so the last bits of the scores, do not depend
-        on where an earlier call was interrupted.
+        """The images in batches, decoded in advance.
 
         Args:
             source: of the images.
             keys: all images.
-            runs: positions in ``keys``.
+            batches: the positions in ``keys`` of each batch; at least one.
         """
-        step = self.settings.batch_size
         images = ResizedImages(source, keys, self.predictions.input_sizes)
         loader = DataLoader(
             images,
-            batch_sampler=[
-                list(run[start : start + step])
-                for run in runs
-                for start in range(0, len(run), step)
-            ],
-            num_workers=self.settings.workers if runs else 0,
+            batch_sampler=map(list, batches),
+            num_workers=self.settings.workers,
             collate_fn=images.collate,
-            pin_memory=self.predictions.teachers[0].device.type == "cuda",
+            pin_memory=self.device.type == "cuda",
         )
         for batch in loader:
             yield batch.unpack() if isinstance(batch, PackedBatch) else batch
 
-    def _maps(self, batch: ImageBatch, number: int, form: MapForm) -> LabelMaps:
-        logits = self.predictions(batch.pixels, number, form.grid)
-        bad = ~torch.isfinite(logits).flatten(1).all(dim=1)
-        if bad.any():
-            names = " or ".join(teacher.card.name for teacher in self.predictions.teachers)
-            raise TeacherError(
-                f"{names} gives scores that are not finite for "
-                f"{batch.keys[int(bad.nonzero()[0])]!r}: its weights or this image are damaged"
-            )
-        return self.select(logits, form)
+
+def steps(run: range, size: int) -> Iterator[range]:
+    """A run of positions in batches of ``size``."""
+    for start in range(0, len(run), size):
+        yield run[start : start + size]

@@ -12,7 +12,7 @@ import numpy as np
 
 from labelkit.errors import LabelkitError, LabelMapError, TeacherError, why_stopped
 from labelkit.relabel.batches import disk_failed
-from labelkit.relabel.maps import MapMaker, Settings
+from labelkit.relabel.maps import MapMaker, Settings, steps
 from labelkit.teachers import Merge
 
 if TYPE_CHECKING:
@@ -119,7 +119,8 @@ def recompute(
     differences: list[MapDifference] = []
     done = 0
     try:
-        for batch in maker.batches(images, keys, [range(len(keys))] if keys else []):
+        runs = steps(range(len(keys)), maker.settings.batch_size)
+        for batch in maker.batches(images, keys, runs) if keys else ():
             if batch.disk_error:
                 raise disk_failed(batch.disk_error, "Fix the cause")
             differences += [

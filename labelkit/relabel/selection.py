@@ -6,7 +6,8 @@ G = H*W cells.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -18,7 +19,51 @@ if TYPE_CHECKING:
 _ITERATIONS = 6
 
 
-def select(logits: torch.Tensor, form: MapForm, *, other: bool = False) -> LabelMaps:
+@dataclass(frozen=True)
+class Selection:
+    """What maps of B images store, as tensors on any device; ``LabelMaps`` describes the fields.
+
+    Attributes:
+        index: of the entries' classes.
+        score: the entries' logits.
+        background: the classes, logits, rest, coefficients and patterns of the ``Background``.
+        log_sum_exp: of each cell's logits.
+    """
+
+    index: torch.Tensor
+    score: torch.Tensor
+    background: tuple[torch.Tensor | None, ...] = ()
+    log_sum_exp: torch.Tensor | None = None
+
+    def to_host(self) -> Selection:
+        """A copy in memory that is complete once the device has done all that it was asked so far.
+
+        On a CPU it is the same tensors.
+        """
+        return Selection(
+            self.index.to("cpu", non_blocking=True),
+            self.score.to("cpu", non_blocking=True),
+            tuple(
+                None if part is None else part.to("cpu", non_blocking=True)
+                for part in self.background
+            ),
+            None if self.log_sum_exp is None else self.log_sum_exp.to("cpu", non_blocking=True),
+        )
+
+    def maps(self) -> LabelMaps:
+        """The label maps."""
+        background: list[Any] = [
+            None if part is None else part.cpu().numpy() for part in self.background
+        ]
+        return LabelMaps(
+            self.index.cpu().numpy(),
+            self.score.cpu().numpy(),
+            Background(*background) if background else None,
+            None if self.log_sum_exp is None else self.log_sum_exp.cpu().numpy(),
+        )
+
+
+def selection_of(logits: torch.Tensor, form: MapForm, *, other: bool = False) -> Selection:
     """Select from all logits what a form stores.
 
     Args:
@@ -28,36 +73,30 @@ def select(logits: torch.Tensor, form: MapForm, *, other: bool = False) -> Label
         other: whether the last class is *other*, which every cell stores, however weak it is.
 
     Returns:
-        The maps of B images, on the CPU.
+        For the maps of B images, on the logits' device.
     """
     flat = logits.float().flatten(2)
+    background: tuple[torch.Tensor | None, ...] = ()
     if form.selection == "cell":
         score, index = _strongest_of_cells(flat, form.top_k, other=other)
-        background = (
-            _cell_background(flat, index, score, form.background) if form.background else None
-        )
+        if form.background:
+            background = _cell_background(flat, index, score, form.background)
         shape = (len(flat), form.top_k, *form.grid)
         index, score = index.view(shape), score.view(shape)
     else:
         index, rest = _strongest(flat, form, other=other)
-        background = None
         if form.background:
             flat = _centred(flat, rest)
             background = _image_background(flat, index, rest, form)
         score = _gather(flat, index).view(len(flat), form.top_k, *form.grid)
     lse = flat.logsumexp(dim=1).view(-1, *form.grid) if form.log_sum_exp else None
-    return LabelMaps(
-        index.cpu().numpy(),
-        score.cpu().numpy(),
-        background,
-        None if lse is None else lse.cpu().numpy(),
-    )
+    return Selection(index, score, background, lse)
 
 
-def select_log_probabilities(
+def selection_of_log_probabilities(
     logits: torch.Tensor, form: MapForm, *, other: bool = False
-) -> LabelMaps:
-    """Select from log-probabilities: like ``select``, but maps without a background are shifted.
+) -> Selection:
+    """Select from log-probabilities: like ``selection_of``, but shifted without a background.
 
     Such maps count absent classes as 0, which is far above any log-probability. So a constant per
     cell is subtracted, which changes no softmax, to give the absent classes a mean of 0.
@@ -65,16 +104,27 @@ def select_log_probabilities(
     Args:
         logits: (B, C, H, W), on the form's grid.
         form: of the maps.
-        other: as in ``select``.
+        other: as in ``selection_of``.
     """
-    maps = select(logits, form, other=other)
+    found = selection_of(logits, form, other=other)
     absent = logits.shape[1] - form.top_k
     if form.background or not absent:
-        return maps
-    total = logits.float().sum(dim=1).cpu().numpy()
-    shift = (total - maps.score.sum(axis=1)) / absent
-    lse = None if maps.log_sum_exp is None else maps.log_sum_exp - shift
-    return LabelMaps(maps.index, maps.score - shift[:, None], None, lse)
+        return found
+    shift = (logits.float().sum(dim=1) - found.score.sum(dim=1)) / absent
+    lse = None if found.log_sum_exp is None else found.log_sum_exp - shift
+    return Selection(found.index, found.score - shift[:, None], log_sum_exp=lse)
+
+
+def select(logits: torch.Tensor, form: MapForm, *, other: bool = False) -> LabelMaps:
+    """The maps of what ``selection_of`` finds."""
+    return selection_of(logits, form, other=other).maps()
+
+
+def select_log_probabilities(
+    logits: torch.Tensor, form: MapForm, *, other: bool = False
+) -> LabelMaps:
+    """The maps of what ``selection_of_log_probabilities`` finds."""
+    return selection_of_log_probabilities(logits, form, other=other).maps()
 
 
 def _strongest_of_cells(
@@ -123,7 +173,7 @@ def _centred(flat: torch.Tensor, rest: torch.Tensor) -> torch.Tensor:
 
 def _image_background(
     flat: torch.Tensor, stored: torch.Tensor, rest: torch.Tensor, form: MapForm
-) -> Background:
+) -> tuple[torch.Tensor | None, ...]:
     """The background of images whose cells all store the same classes."""
     others = _gather(flat, rest)
     mean = others.mean(dim=2)
@@ -133,13 +183,10 @@ def _image_background(
     )
     count = max(flat.shape[1] - form.top_k - form.background, 1)
     coefficients, patterns = _patterns(others - mean[:, :, None], mean, form.patterns)
-    return Background(
-        classes=rest.cpu().numpy(),
-        logits=mean.cpu().numpy(),
-        rest=(remaining / count).float().cpu().numpy(),
-        coefficients=coefficients.cpu().numpy() if form.patterns else None,
-        patterns=patterns.view(len(flat), -1, *form.grid).cpu().numpy() if form.patterns else None,
-    )
+    remaining = (remaining / count).float()
+    if not form.patterns:
+        return rest, mean, remaining
+    return rest, mean, remaining, coefficients, patterns.view(len(flat), -1, *form.grid)
 
 
 def _patterns(
@@ -179,7 +226,7 @@ def _patterns(
 
 def _cell_background(
     flat: torch.Tensor, index: torch.Tensor, score: torch.Tensor, size: int
-) -> Background:
+) -> tuple[torch.Tensor, ...]:
     """The mean logits, over the cells that do not store them, of the classes with the highest mean.
 
     All other classes share one mean. A class that every cell stores comes last, as it has none.
@@ -196,11 +243,7 @@ def _cell_background(
     chosen_sums, chosen_absent = sums.gather(1, classes), absent.gather(1, classes)
     rest = (sums.sum(1) - chosen_sums.sum(1)) / (absent.sum(1) - chosen_absent.sum(1)).clamp(min=1)
     means = chosen_sums / chosen_absent.clamp(min=1)
-    return Background(
-        classes=classes.cpu().numpy(),
-        logits=means.float().cpu().numpy(),
-        rest=rest.float().cpu().numpy(),
-    )
+    return classes, means.float(), rest.float()
 
 
 def _gather(flat: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:

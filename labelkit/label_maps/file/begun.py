@@ -7,7 +7,8 @@ its rows.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -28,7 +29,8 @@ Row = tuple[bytes, bytes, int]
 """A row to write: its key, its stored record, and the CRC-32 of the key and the plain record."""
 
 
-class BegunShard(NamedTuple):
+@dataclass(frozen=True)
+class BegunShard:
     """The first images of a shard.
 
     Attributes:

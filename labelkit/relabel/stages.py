@@ -1,0 +1,85 @@
+"""Where the time of a run goes: what the device does, and what it waits for."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Mark = float | torch.cuda.Event
+"""A moment in the work of a device: a time in seconds on a CPU, or an event of a GPU."""
+
+
+def mark(device: torch.device) -> Mark:
+    """The moment at which a device will have done all that it was asked so far."""
+    if device.type != "cuda":
+        return time.perf_counter()
+    event = torch.cuda.Event(enable_timing=True)
+    with torch.cuda.device(device):
+        event.record()
+    return event
+
+
+def wait_for(moment: Mark) -> None:
+    """Wait until a device has come to a moment."""
+    if isinstance(moment, torch.cuda.Event):
+        moment.synchronize()
+
+
+def seconds_between(first: Mark, second: Mark) -> float:
+    """How much later the second moment is, both in the past of one device."""
+    if isinstance(first, torch.cuda.Event) and isinstance(second, torch.cuda.Event):
+        return first.elapsed_time(second) / 1000
+    assert isinstance(first, float) and isinstance(second, float)  # noqa: PT018, S101 -- of a CPU
+    return second - first
+
+
+@dataclass
+class Stages:
+    """The seconds that a run has spent in each stage so far. Stages of several threads overlap.
+
+    Attributes:
+        images: processed.
+        waiting: the main thread waited for images.
+        predicting: the device ran the teacher.
+        selecting: the device selected what the maps store.
+        encoding: the writing thread encoded maps.
+        writing: it wrote them.
+        blocked: the main thread waited for the writing thread.
+        started: when the first batch was asked for, as ``time.perf_counter``.
+    """
+
+    images: int = 0
+    waiting: float = 0.0
+    predicting: float = 0.0
+    selecting: float = 0.0
+    encoding: float = 0.0
+    writing: float = 0.0
+    blocked: float = 0.0
+    started: float = field(default_factory=time.perf_counter)
+
+    def add_device(self, marks: Sequence[Mark]) -> None:
+        """Count what the device did for a batch that is done.
+
+        Args:
+            marks: when it began, and for each form when it had predicted and selected.
+        """
+        for first, second, third in zip(marks[:-1:2], marks[1::2], marks[2::2], strict=True):
+            self.predicting += seconds_between(first, second)
+            self.selecting += seconds_between(second, third)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the first batch was asked for."""
+        return time.perf_counter() - self.started
+
+    @property
+    def waiting_share(self) -> float:
+        """The share of the time in which the device had nothing to do, for want of images."""
+        idle = self.elapsed - self.predicting - self.selecting
+        return max(0.0, min(self.waiting, idle)) / max(self.elapsed, 1e-9)
