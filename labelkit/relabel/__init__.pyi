@@ -3,6 +3,7 @@ from .agreement import (
     FolderAgreement as FolderAgreement,
     folder_agreement as folder_agreement,
 )
+from .committing import Receipt as Receipt
 from .fidelity import (
     Configuration as Configuration,
     Fidelity as Fidelity,
@@ -10,8 +11,11 @@ from .fidelity import (
     default_sizes as default_sizes,
     measure_fidelity as measure_fidelity,
 )
-from .local import RelabelResult as RelabelResult, relabel as relabel
-from .maps import CalibrationSample as CalibrationSample, Settings as Settings
+from .local import RelabelResult as RelabelResult, open_writer as open_writer, relabel as relabel
+from .maps import CalibrationSample as CalibrationSample, MapMaker as MapMaker, Settings as Settings
 from .recommendation import Recommendation as Recommendation, recommend as recommend
 from .recomputing import MapDifference as MapDifference, named_teachers as named_teachers
+from .shards import ShardMaker as ShardMaker
+from .sharing import Share as Share
+from .stages import Stages as Stages
 from .verification import Verification as Verification, verify as verify

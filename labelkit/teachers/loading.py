@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 import timm
 import torch
-from torch._dynamo import maybe_mark_dynamic  # there is no public name for it
 
 from labelkit.device import choose_device
 from labelkit.errors import TeacherError, first_line, is_machine_failure, is_out_of_memory
@@ -312,6 +311,9 @@ def compile_features(model: nn.Module, name: str) -> Callable[[Tensor], object]:
     Raises:
         TeacherError: the model has no ``forward_features`` and ``forward_head``.
     """
+    # There is no public name for it, and it takes seconds to load.
+    from torch._dynamo import maybe_mark_dynamic
+
     uncompiled = split(model).features
     compiled = torch.compile(uncompiled)
 
