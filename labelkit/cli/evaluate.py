@@ -9,13 +9,16 @@ import click
 
 from labelkit.cli.options import (
     FILE,
+    SOURCE,
     batch_size_option,
     device_option,
     json_option,
+    open_images,
     output_option,
     overwrite_option,
     quiet_option,
     require_writable,
+    source_options,
     worker_count,
     workers_option,
 )
@@ -41,7 +44,8 @@ _UNREADABLE_SHOWN = 10
 
 @click.command("evaluate", epilog=EPILOG)
 @click.argument("checkpoint")
-@click.argument("data", type=click.Path(path_type=str))
+@click.argument("data", type=SOURCE)
+@source_options
 @click.option(
     "--among",
     type=click.Choice(["all", "data"]),
@@ -83,7 +87,7 @@ _UNREADABLE_SHOWN = 10
 @quiet_option
 def command(  # noqa: PLR0913 -- one per option
     checkpoint: str,
-    data: str,
+    data: Path,
     *,
     among: Any,  # noqa: ANN401 -- one of the two words of a Literal
     classes: str | None,
@@ -97,7 +101,7 @@ def command(  # noqa: PLR0913 -- one per option
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Evaluate CHECKPOINT on DATA, a folder with one folder of images per class.
+    """Evaluate CHECKPOINT on DATA, a folder of class folders or another source with labels.
 
     CHECKPOINT is the folder of a labelkit train run (its best epoch), its best.safetensors or
     last.pt, a teacher's card or name, or a timm model with weights. Folders are matched to classes
@@ -116,6 +120,7 @@ def command(  # noqa: PLR0913 -- one per option
 
     screen = console(stderr=as_json)
     chosen, _ = read_classes(classes, None)
+    source = open_images(data)
     loaded_tree = SemanticTree.load(tree) if tree else None
     with screen.status("Loading the model"):
         from labelkit.train import evaluate_folder, load_classifier
@@ -124,7 +129,7 @@ def command(  # noqa: PLR0913 -- one per option
     with progress_bar(screen, "Evaluate") as advance:
         found = evaluate_folder(
             classifier,
-            data,
+            source,
             classes=chosen,
             among=among,
             tree=loaded_tree,

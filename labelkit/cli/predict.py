@@ -8,13 +8,15 @@ import click
 
 from labelkit.cli.options import (
     FILE,
-    FOLDER,
+    SOURCE,
     batch_size_option,
     device_option,
+    open_images,
     output_option,
     overwrite_option,
     quiet_option,
     require_writable,
+    source_options,
     worker_count,
     workers_option,
 )
@@ -35,7 +37,8 @@ _SHOWN = 10
 
 @click.command("predict", epilog=EPILOG)
 @click.argument("checkpoint")
-@click.argument("data", type=FOLDER)
+@click.argument("data", type=SOURCE)
+@source_options
 @click.option(
     "--top-k",
     metavar="K",
@@ -65,13 +68,13 @@ def command(  # noqa: PLR0913 -- one per option
     output: Path,
     overwrite: bool,
 ) -> None:
-    """Predict the classes of all images in the folder DATA, at any depth.
+    """Predict the classes of all images in DATA, a folder or any other source.
 
     CHECKPOINT is the folder of a labelkit train run (its best epoch), its best.safetensors or
     last.pt, a teacher's card or name, or a timm model with weights. Images are prepared as in the
     run's own evaluation.
 
-    The table has a header and one row per image, in the order of the keys (paths below DATA): key,
+    The table has a header and one row per image, those of a folder in the order of their keys: key,
     then class_1, name_1, probability_1 for the best class and so on, then unreadable: the reason if
     the image cannot be read, whose other cells are empty. A run whose classes are on several levels
     of a tree gives the best class of each level instead. The table appears when it is complete.
@@ -80,7 +83,6 @@ def command(  # noqa: PLR0913 -- one per option
     from labelkit.cli.output import console, print_lines
     from labelkit.cli.progress import progress_bar
     from labelkit.hierarchy import SemanticTree
-    from labelkit.image_folders import iterate_images
 
     screen = console()
     loaded_tree = SemanticTree.load(tree) if tree else None
@@ -88,11 +90,12 @@ def command(  # noqa: PLR0913 -- one per option
         from labelkit.train import load_classifier, predict_folder, write_predictions
 
         classifier = load_classifier(checkpoint, device=device, tree=loaded_tree)
-        total = sum(1 for _ in iterate_images(data))
+        source = open_images(data)
+        total = sum(1 for _ in source.in_storage_order())
     with progress_bar(screen, "Predict") as advance:
         predictions = predict_folder(
             classifier,
-            data,
+            source,
             top_k=top_k,
             batch_size=batch_size,
             workers=worker_count(workers, classifier.device),

@@ -49,6 +49,11 @@ class ByteRanges:
             content += part
         return bytes(content)
 
+    def state(self, file: int) -> str:
+        """The size and the time of a file when it was listed."""
+        size, time = self._states[file]
+        return f"{size} {time}"
+
     def _descriptor(self, file: int) -> _Descriptor:
         found = self._open.get(file)
         if found is None:

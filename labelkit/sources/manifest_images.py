@@ -67,6 +67,10 @@ class ManifestImages(ImageSource):
         """
         return self.images.file(self._named(key))
 
+    def state(self, key: str) -> str:
+        """What changes when the file of an image does."""
+        return self.images.state(self._named(key))
+
     def where(self, key: str) -> str:
         """Where an image is stored, for messages."""
         return self.images.where(self._named(key))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from abc import ABC, abstractmethod
 from array import array
 from bisect import bisect_left
@@ -73,6 +74,16 @@ class ImageSource(ABC):
     @abstractmethod
     def find(self, key: str) -> str | None:
         """A key as this source spells it, if it has the image; accents and ``/`` may differ."""
+
+    def state(self, key: str) -> str:
+        """What changes when the file of an image does.
+
+        Raises:
+            OSError: there is no such file.
+        """
+        file = self.file(key)
+        status = file.stat() if isinstance(file, Path) else os.fstat(file.fileno())
+        return f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"
 
     @cached_property
     def labels(self) -> ImageLabels | None:

@@ -30,11 +30,12 @@ class ParquetFile:
     Attributes:
         schema: of its columns.
         rows: their number.
+        state: the file's size and time.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._state = _state(path)
+        self.state = _state(path)
         self._opened: Any = None
         file = self._file()
         self.schema: pa.Schema = file.schema_arrow
@@ -74,7 +75,7 @@ class ParquetFile:
         if self._opened is None:
             import pyarrow.parquet as pq
 
-            _require_unchanged(self.path, self._state)
+            _require_unchanged(self.path, self.state)
             self._opened = _readable(self.path, lambda: pq.ParquetFile(self.path))
         return self._opened
 
@@ -90,7 +91,7 @@ class ArrowFile:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._state = _state(path)
+        self.state = _state(path)
         self._opened: Any = None
         table = self._table()
         self.schema: pa.Schema = table.schema
@@ -117,7 +118,7 @@ class ArrowFile:
         if self._opened is None:
             import pyarrow as pa
 
-            _require_unchanged(self.path, self._state)
+            _require_unchanged(self.path, self.state)
             self._opened = _readable(
                 self.path, lambda: pa.ipc.open_stream(pa.memory_map(self.path)).read_all()
             )

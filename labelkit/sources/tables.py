@@ -123,6 +123,10 @@ class TableImages(IndexedImages):
             raise DatasetError("the table holds no image here")
         return io.BytesIO(cell)
 
+    def state(self, key: str) -> str:
+        """What changes when the file of an image does."""
+        return self._table.state(self.row(key))
+
     def place(self, row: int) -> str:
         """The file and the row of an image."""
         return self._table.place(row)
@@ -221,6 +225,11 @@ class _Table:
         """
         file = bisect_right(self._ends, row)
         return self.files[file].cell(name, row - (self._ends[file - 1] if file else 0))
+
+    def state(self, row: int) -> str:
+        """The size and the time of a row's file when it was listed."""
+        size, time = self.files[bisect_right(self._ends, row)].state
+        return f"{size} {time}"
 
     def place(self, row: int) -> str:
         """The file and the row, for messages."""

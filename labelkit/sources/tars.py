@@ -56,19 +56,19 @@ class TarImages(IndexedImages):
 
     def __init__(self, path: str, tars: Sequence[str]) -> None:
         self._bytes = ByteRanges(list(tars))
-        self._table = _TarIndex()
+        self._index = _TarIndex()
         for number, tar in enumerate(tars):
             with Path(tar).open("rb") as file:
-                self._table.add_tar(number, file, tar)
-        if not self._table.names:
+                self._index.add_tar(number, file, tar)
+        if not self._index.names:
             raise DatasetError(f"{path} holds no images (extensions {' '.join(EXTENSIONS)})")
-        rule, keys = self._table.keys(list(tars))
+        rule, keys = self._index.keys(list(tars))
         super().__init__(path, rule, keys, _ADVICE)
 
     def file(self, key: str) -> ImageFile:
         """The bytes of an image."""
         row = self.row(key)
-        size = self._table.sizes[row]
+        size = self._index.sizes[row]
         if size == _LINK:
             raise DatasetError(
                 "a link or a device in the tar, not a file: pack the images themselves "
@@ -76,12 +76,16 @@ class TarImages(IndexedImages):
             )
         if size > _LARGEST_IMAGE:
             raise DatasetError(f"{size:,} bytes, more than {_LARGEST_IMAGE:,}")
-        return io.BytesIO(self._bytes.read(self._table.files[row], self._table.offsets[row], size))
+        return io.BytesIO(self._bytes.read(self._index.files[row], self._index.offsets[row], size))
+
+    def state(self, key: str) -> str:
+        """What changes when the file of an image does."""
+        return self._bytes.state(self._index.files[self.row(key)])
 
     def place(self, row: int) -> str:
         """The tar and the member of an image."""
-        tar = self._bytes.paths[self._table.files[row]]
-        return f"{tar}: {self._table.names[row]}"
+        tar = self._bytes.paths[self._index.files[row]]
+        return f"{tar}: {self._index.names[row]}"
 
     @cached_property
     def labels(self) -> ImageLabels | None:
@@ -91,7 +95,7 @@ class TarImages(IndexedImages):
             DatasetError: a label is not valid; the message names it.
         """
         for kind, parse in (("cls", _class_text), ("json", _class_field)):
-            places = self._table.labels.get(kind)
+            places = self._index.labels.get(kind)
             names = [self._label(row, places, parse) for row in self.rows] if places else []
             if any(name is not None for name in names):
                 return numbered_labels(names)
@@ -104,7 +108,7 @@ class TarImages(IndexedImages):
         if not 0 <= size <= _LARGEST_LABEL:
             raise DatasetError(f"{self.place(row)}: its label has {size:,} bytes")
         try:
-            return parse(self._bytes.read(self._table.files[row], offset, size))
+            return parse(self._bytes.read(self._index.files[row], offset, size))
         except ValueError as error:
             raise DatasetError(f"{self.place(row)}: its label cannot be read: {error}") from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -17,7 +18,8 @@ from labelkit import __version__
 from labelkit.data import open_image
 from labelkit.errors import DatasetError, first_line, is_out_of_memory
 from labelkit.files import decode_json, replace_file
-from labelkit.train.data import UnreadableImage, leave_out
+from labelkit.train.data import leave_out
+from labelkit.train.image_reading import ImageReader, UnreadableImage
 from labelkit.train.run_folder import IMAGES
 from labelkit.wording import printable
 
@@ -68,7 +70,12 @@ class ImageReport(msgspec.Struct, frozen=True):
 
 
 def check_images(
-    paths: Sequence[str], depth: Depth, *, workers: int = 0, known: Path | None = None
+    paths: Sequence[str],
+    depth: Depth,
+    *,
+    reader: ImageReader | None = None,
+    workers: int = 0,
+    known: Path | None = None,
 ) -> ImageReport:
     """Find the images that cannot be read.
 
@@ -76,18 +83,20 @@ def check_images(
         paths: the images.
         depth: ``header`` reads the header and the last bytes of JPEG and PNG files, and decodes
             only what looks odd; ``pixels`` decodes every image.
+        reader: of images that are not files of their own.
         workers: processes that share the work, if there are many images.
         known: an earlier report. If no image has changed since, only its faults are checked again.
 
     Raises:
         LabelkitError: a worker was killed.
     """
-    digest = _digest(paths, depth)
+    reader = reader or ImageReader({})
+    digest = _digest(paths, depth, reader)
     earlier = _read_report(known)
     if earlier is not None and earlier.digest == digest:
         paths = [path for path in paths if path in earlier.unreadable]
     look = _look_at_pixels if depth == "pixels" else _look_at_header
-    faults = _look_at_all(paths, look, workers)
+    faults = _look_at_all(paths, partial(look, reader), workers)
     return ImageReport(digest, faults)
 
 
@@ -111,12 +120,14 @@ class CheckedImages:
         skipped: number of training and of evaluation images that are left out.
         digest: of the names of all images that are used, of all folders.
         paths: all images, whether used or not.
+        reader: of all images.
     """
 
     report: ImageReport
     skipped: tuple[int, int]
     digest: str
     paths: tuple[str, ...]
+    reader: ImageReader
 
     @classmethod
     def of(cls, recipe: Recipe, folders: Sequence[ImageFolder]) -> CheckedImages:
@@ -128,10 +139,13 @@ class CheckedImages:
             DatasetError: images cannot be read; the message names them.
         """
         skip = recipe.data.unreadable == "skip"
-        paths = _paths(folders)
+        paths, reader = _paths(folders), ImageReader.of(folders)
+        for folder in folders:
+            folder.loader = reader
         report = check_images(
             paths,
             "pixels" if skip else "header",
+            reader=reader,
             workers=recipe.data.workers,
             known=Path(recipe.run.output, IMAGES),
         )
@@ -147,7 +161,7 @@ class CheckedImages:
         train, val, *more = (
             count - len(folder.samples) for count, folder in zip(before, folders, strict=True)
         )
-        return cls(report, (train + sum(more), val), _names_digest(folders), tuple(paths))
+        return cls(report, (train + sum(more), val), _names_digest(folders), tuple(paths), reader)
 
     def save(self, path: Path) -> None:
         """Write the report, so that a resumed run need not check again.
@@ -163,7 +177,7 @@ class CheckedImages:
 
     def explained(self, error: UnreadableImage, workers: int) -> DatasetError:
         """The error for an image that failed in training, with all others that would fail later."""
-        faults = check_images(self.paths, "pixels", workers=workers).unreadable
+        faults = check_images(self.paths, "pixels", reader=self.reader, workers=workers).unreadable
         used = {path: fault for path, fault in faults.items() if path not in self.report.unreadable}
         return unreadable_images(used, REMEDY) if used else error
 
@@ -207,9 +221,10 @@ def _look_at_all(
     return {path: fault for path, fault in zip(paths, found, strict=True) if fault is not None}
 
 
-def _look_at_header(path: str) -> Fault | None:
+def _look_at_header(reader: ImageReader, path: str) -> Fault | None:
     try:
-        with Path(path).open("rb") as file:
+        found = reader.file(path)
+        with found.open("rb") if isinstance(found, Path) else found as file:
             with Image.open(file, formats=list(_ENDS)) as image:
                 kind, mode = image.format or "", image.mode
             end = _ENDS[kind]
@@ -218,12 +233,12 @@ def _look_at_header(path: str) -> Fault | None:
                 return None
     except Exception:  # noqa: BLE001, S110 -- decoding it, below, gives the reason
         pass
-    return _look_at_pixels(path)
+    return _look_at_pixels(reader, path)
 
 
-def _look_at_pixels(path: str) -> Fault | None:
+def _look_at_pixels(reader: ImageReader, path: str) -> Fault | None:
     try:
-        open_image(path)
+        open_image(reader.file(path))
     except DatasetError as error:
         return Fault(str(error))
     except OSError as error:
@@ -235,15 +250,13 @@ def _look_at_pixels(path: str) -> Fault | None:
     return None
 
 
-def _digest(paths: Sequence[str], depth: Depth) -> str:
+def _digest(paths: Sequence[str], depth: Depth, reader: ImageReader) -> str:
     digest = hashlib.sha256(f"{__version__} {PIL.__version__} {depth}".encode())
     for path in paths:
         try:
-            status = os.stat(path)  # noqa: PTH116 -- a Path for each of a million images is slow
+            state = reader.state(path)
         except OSError as error:
             state = repr(error.errno)
-        else:
-            state = f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"
         digest.update(f"{path}\0{state}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
 

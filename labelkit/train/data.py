@@ -13,7 +13,6 @@ import shlex
 import signal
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias, TypeVar, cast
 
 import numpy as np
@@ -21,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_worker_info
 
-from labelkit.data import ClassFolders, LabelMapDataset, PackedBatch, read_image
+from labelkit.data import LabelMapDataset, PackedBatch
 from labelkit.errors import (
     ClassListMismatch,
     DatasetError,
@@ -32,7 +31,6 @@ from labelkit.errors import (
 )
 from labelkit.hierarchy import ClassList
 from labelkit.train.joined_maps import JoinedMaps
-from labelkit.train.recipe import without_dotdot
 from labelkit.wording import summary
 
 if TYPE_CHECKING:
@@ -48,28 +46,6 @@ Draw: TypeAlias = tuple[int, int]
 Batch: TypeAlias = tuple[Tensor, Tensor]
 Loader: TypeAlias = "DataLoader[Batch]"
 Loaded = TypeVar("Loaded")
-
-
-def open_folder(root: str, field: str) -> ImageFolder:
-    """A folder of class folders, read with labelkit's image reader, without hidden folders.
-
-    Args:
-        root: the folder.
-        field: the field of the recipe that names it, for the message.
-
-    Raises:
-        DatasetError: no such folder, or a class folder without images.
-    """
-    if not Path(root).is_dir():
-        raise DatasetError(
-            f"{field}: no such folder: {root!r} (from {Path.cwd()}). Set it with --set {field}=PATH"
-        )
-    try:
-        return ClassFolders(without_dotdot(root), loader=load_image)
-    except FileNotFoundError as error:
-        raise DatasetError(
-            f"{field}: {root} needs one folder of images per class: {error}"
-        ) from None
 
 
 def set_samples(folder: ImageFolder, samples: list[tuple[str, int]]) -> None:
@@ -138,30 +114,8 @@ class ClassSource:
         return "Build the tree from a list that includes them: labelkit build-tree CLASSES -o TREE"
 
 
-class UnreadableImage(DatasetError):  # noqa: N818 -- the name states the fact
-    """An image cannot be read, for a reason that lies in the file."""
-
-
 class WorkerFailed(TrainingError):  # noqa: N818 -- the name states the fact
     """A data-loading worker is gone, or could not return a batch; the message is the reason."""
-
-
-def load_image(path: str) -> Tensor:
-    """An image as RGB, uint8 (3, H, W).
-
-    Raises:
-        UnreadableImage: the file is damaged or of a format that is not read.
-        DatasetError: the disk, the network or a permission failed.
-    """
-    try:
-        return read_image(path)
-    except DatasetError as error:
-        raise UnreadableImage(f"cannot read {path}: {error}. Repair or remove the file") from error
-    except OSError as error:
-        raise DatasetError(
-            f"cannot read {path}: {error.strerror or first_line(error)}: the disk, the network or "
-            "a permission failed, not the image. Fix the cause and run the same command again"
-        ) from error
 
 
 def leave_out(folder: ImageFolder, paths: Collection[str]) -> None:
@@ -215,7 +169,7 @@ class FolderSamples(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
         path, folder = self.folder.samples[position]
         target = self.targets[folder] if folder >= 0 else -1
-        return self.transform(load_image(path)), torch.tensor(target)
+        return self.transform(self.folder.loader(path)), torch.tensor(target)
 
 
 @dataclass(frozen=True, slots=True)

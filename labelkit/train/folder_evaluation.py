@@ -14,15 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from labelkit.data import ClassFolders
 from labelkit.errors import ClassListMismatch, DatasetError
 from labelkit.hierarchy import advice_on_indices, hierarchical_distance
 from labelkit.metrics import CalibrationError, MultiLabelAccuracy
+from labelkit.sources import as_source
 from labelkit.train.data import coarsen_folder
+from labelkit.train.image_reading import open_classes
 from labelkit.train.predictions import predict_levels
 from labelkit.train.readable import full_batches, read_images, reading_failures
 from labelkit.train.reassessed import reassessed_labels
-from labelkit.train.recipe import without_dotdot
 from labelkit.train.validation import validation_metrics
 from labelkit.wording import counted, summary
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from labelkit.hierarchy import ClassList, SemanticTree
+    from labelkit.sources import ImageSource
     from labelkit.train.classifier import Classifier
 
     IntArray = npt.NDArray[np.int64]
@@ -138,7 +139,7 @@ class FolderEvaluation:
 
 def evaluate_folder(  # noqa: PLR0913 -- each is a separate choice
     classifier: Classifier,
-    data: str | os.PathLike[str],
+    data: ImageSource | str | os.PathLike[str],
     *,
     classes: ClassList | None = None,
     among: Among = "all",
@@ -155,7 +156,7 @@ def evaluate_folder(  # noqa: PLR0913 -- each is a separate choice
 
     Args:
         classifier: from ``load_classifier``.
-        data: the folder.
+        data: the images with their classes, a source or the path of one.
         classes: evaluate only the images of these classes; None for all.
         among: rank all classes of the classifier, as a run's log does, or only those in the data.
         tree: for distances between classes; None is the classifier's tree, if it has one.
@@ -172,14 +173,14 @@ def evaluate_folder(  # noqa: PLR0913 -- each is a separate choice
         ClassListError: the run's coarsening has no class for a folder.
         TrainingError: a logit is not finite, or a worker was killed.
     """
-    root = Path(without_dotdot(str(data)))
-    samples = _samples(root, classifier, classes)
+    source = as_source(data)
+    samples = _samples(source, classifier, classes)
     counts = _Counts(classifier, samples, among, tree, real)
     batch_size = batch_size or classifier.batch_size
     unreadable: dict[str, str] = {}
     with reading_failures("the evaluation", batch_size):
         batches = read_images(
-            root,
+            source,
             samples,
             classifier.transform,
             batch_size=batch_size,
@@ -191,16 +192,19 @@ def evaluate_folder(  # noqa: PLR0913 -- each is a separate choice
             on_progress(counts.done + len(unreadable), len(samples))
     if not counts.done:
         key, reason = next(iter(unreadable.items()))
-        raise DatasetError(f"{data}: none of the images can be read, such as {key}: {reason}")
-    return counts.result(str(data), unreadable)
+        raise DatasetError(
+            f"{source.path}: none of the images can be read, such as {key}: {reason}"
+        )
+    return counts.result(source.path, unreadable)
 
 
-def _samples(root: Path, classifier: Classifier, chosen: ClassList | None) -> dict[str, int]:
+def _samples(
+    source: ImageSource, classifier: Classifier, chosen: ClassList | None
+) -> dict[str, int]:
     """The class of each image, by key, in the order in which a run evaluates them."""
-    if not root.is_dir():
-        raise DatasetError(f"no such folder: {root}")
+    root = Path(source.path)
     try:
-        folder = ClassFolders(root)
+        folder = open_classes(source)
     except FileNotFoundError as error:
         raise DatasetError(
             f"{root} needs one folder of images per class: {error}. For images without classes "
@@ -212,7 +216,7 @@ def _samples(root: Path, classifier: Classifier, chosen: ClassList | None) -> di
             coarsen_folder(folder, coarsening)
     names = folder.classes if chosen is None else _chosen(root, folder.classes, chosen)
     _require_known(root, names, classifier)
-    wanted, start = frozenset(names), len(str(root))
+    wanted, start = frozenset(names), len(str(folder.root))
     return {
         path[start:].lstrip("/"): classifier.classes.index[folder.classes[number]]
         for path, number in folder.samples

@@ -30,7 +30,6 @@ from labelkit.train.checkpoint import (
 from labelkit.train.data import (
     EpochSampler,
     Loader,
-    UnreadableImage,
     WorkerFailed,
     image_name,
     iterate_batches,
@@ -42,6 +41,7 @@ from labelkit.train.epoch_loss import EpochLoss
 from labelkit.train.evaluation import NonFiniteLogits, evaluate
 from labelkit.train.events import Event, RunStarted, StepRecord, TrainingResult
 from labelkit.train.failures import diverged, kept, machine_failures, run_again, save_failures
+from labelkit.train.image_reading import UnreadableImage
 from labelkit.train.loggers import logged, require_logger
 from labelkit.train.processes import Processes, joined
 from labelkit.train.recipe import Recipe, recipe_fields, without_dotdot

@@ -20,8 +20,8 @@ from labelkit.wording import summary
 
 if TYPE_CHECKING:
     from labelkit.hierarchy import SemanticTree
+    from labelkit.train.image_reading import SourceImages
     from labelkit.train.recipe_labels import LabelMapLabels
-    from labelkit.train.unlabelled import UnlabelledImages
 
 
 def label_map_task(labels: LabelMapLabels, opened: Opened) -> Task:
@@ -99,9 +99,7 @@ def _require_maps_alone(labels: LabelMapLabels) -> None:
         )
 
 
-def _more_maps(
-    path: str, maps: LabelMapFile, images: UnlabelledImages, opened: Opened
-) -> LabelMapFile:
+def _more_maps(path: str, maps: LabelMapFile, images: SourceImages, opened: Opened) -> LabelMapFile:
     """The maps of the unlabelled images.
 
     Raises:

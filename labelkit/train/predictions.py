@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,16 +14,17 @@ from torch import Tensor
 
 from labelkit.errors import DatasetError
 from labelkit.files import replace_file
-from labelkit.image_folders import EXTENSIONS, iterate_images
+from labelkit.sources import as_source
 from labelkit.train.readable import read_images, reading_failures
-from labelkit.train.recipe import without_dotdot
 from labelkit.wording import printable, readable
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from labelkit.hierarchy import SemanticTree
+    from labelkit.sources import ImageSource
     from labelkit.train.classifier import Classifier
 
 COLUMNS = ("class", "name", "probability")
@@ -51,19 +51,20 @@ class ImagePrediction:
 
 def predict_folder(
     classifier: Classifier,
-    data: str | os.PathLike[str],
+    data: ImageSource | str | os.PathLike[str],
     *,
     top_k: int = 5,
     batch_size: int | None = None,
     workers: int = 0,
 ) -> Iterator[ImagePrediction]:
-    """Predict the classes of all images below a folder, at any depth, in the order of their keys.
+    """Predict the classes of all images of a source; of a folder, in the order of their keys.
 
-    Memory does not grow with the number of images.
+    Otherwise they come as they are stored. Memory does not grow with the number of images in a
+    folder.
 
     Args:
         classifier: from ``load_classifier``.
-        data: the folder.
+        data: the images, a source or the path of one.
         top_k: number of best classes, at most all that compete. A classifier whose classes are on
             several levels of a tree gives one class per level instead.
         batch_size: None is the run's.
@@ -71,17 +72,14 @@ def predict_folder(
 
     Raises:
         ValueError: ``top_k`` is below 1.
-        DatasetError: there is no such folder, it has no images, or the disk failed.
+        DatasetError: there are no images, or the disk failed.
+        FileNotFoundError: there is no such folder or file.
         TrainingError: a logit is not finite, or a worker was killed.
     """
     if top_k < 1:
         raise ValueError(f"top_k is {top_k}, expected at least 1")
-    root = Path(without_dotdot(str(data)))
-    if not root.is_dir():
-        raise DatasetError(f"no such folder: {root}")
-    if next(iterate_images(root), None) is None:
-        raise DatasetError(f"{root} holds no images (extensions {' '.join(EXTENSIONS)})")
-    return _predictions(classifier, root, top_k, batch_size or classifier.batch_size, workers)
+    source = as_source(data)
+    return _predictions(classifier, source, top_k, batch_size or classifier.batch_size, workers)
 
 
 def write_predictions(
@@ -133,12 +131,12 @@ def predict_levels(logits: Tensor, tree: SemanticTree) -> tuple[Tensor, Tensor]:
 
 
 def _predictions(
-    classifier: Classifier, root: Path, top_k: int, batch_size: int, workers: int
+    classifier: Classifier, source: ImageSource, top_k: int, batch_size: int, workers: int
 ) -> Iterator[ImagePrediction]:
     with reading_failures("the prediction", batch_size):
         batches = read_images(
-            root,
-            _keys(root),
+            source,
+            _keys(source),
             classifier.transform,
             batch_size=batch_size,
             workers=workers,
@@ -151,9 +149,9 @@ def _predictions(
                 yield next(found) if fault is None else ImagePrediction(key, (), (), fault.reason)
 
 
-def _keys(root: Path) -> Iterator[str]:
+def _keys(source: ImageSource) -> Iterator[str]:
     try:
-        yield from iterate_images(root)
+        yield from source.in_storage_order()
     except OSError as error:
         raise DatasetError(
             f"cannot read {error.filename}: {error.strerror}. Fix the cause and run it again"

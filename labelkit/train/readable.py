@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -21,6 +20,7 @@ from labelkit.errors import (
     first_line,
     is_out_of_memory,
 )
+from labelkit.sources import as_source
 from labelkit.train.checked_images import ON_DISK, Fault, unreadable_images
 from labelkit.train.data import (
     WorkerFailed,
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
 
     from torchvision.transforms import v2
+
+    from labelkit.sources import ImageSource
 
 
 class ReadImages(NamedTuple):
@@ -61,7 +63,7 @@ class ReadImages(NamedTuple):
 
 
 def read_images(  # noqa: PLR0913 -- as torch's loader
-    root: str | os.PathLike[str],
+    images: ImageSource | str | os.PathLike[str],
     keys: Iterable[str],
     transform: v2.Transform,
     *,
@@ -74,8 +76,8 @@ def read_images(  # noqa: PLR0913 -- as torch's loader
     Memory does not grow with the number of keys: they may come from an iterator.
 
     Args:
-        root: the folder that keys start from.
-        keys: paths below it.
+        images: a source, or the path of one.
+        keys: of images in it.
         transform: from an image to a tensor (3, S, S).
         batch_size: keys per batch; unreadable images make a batch's tensor shorter.
         workers: processes that read; 0 reads in this one.
@@ -85,9 +87,11 @@ def read_images(  # noqa: PLR0913 -- as torch's loader
         DatasetError: the disk, the network or a permission failed; the images may be intact.
         WorkerFailed: a worker could not return its batch.
     """
-    images: Any = _Images(Path(root), transform)  # indexed by key, which torch does not type
+    samples: Any = _Images(
+        as_source(images), transform
+    )  # indexed by key, which torch does not type
     loader: DataLoader[ReadImages] = DataLoader(
-        images,
+        samples,
         batch_sampler=_batches(keys, batch_size),
         num_workers=workers,
         pin_memory=pin_memory,
@@ -156,13 +160,13 @@ def _batches(keys: Iterable[str], size: int) -> Iterator[list[str]]:
 class _Images(Dataset["tuple[str, Tensor | Fault]"]):
     """Images by key."""
 
-    def __init__(self, root: Path, transform: v2.Transform) -> None:
-        self.root = root
+    def __init__(self, source: ImageSource, transform: v2.Transform) -> None:
+        self.source = source
         self.transform = transform
 
     def __getitem__(self, key: str) -> tuple[str, Tensor | Fault]:
         try:
-            return key, self.transform(read_image(self.root / key))
+            return key, self.transform(read_image(self.source.file(key)))
         except DatasetError as error:
             return key, Fault(str(error))
         except OSError as error:

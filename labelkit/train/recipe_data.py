@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from labelkit.sources import Columns
 from labelkit.train.recipe_types import Count, RecipeTable, Seed, Share, Side, Text, Workers
 
 AUGMENTS = ("3-augment", "randaugment", "trivialaugment", "autoaugment")
@@ -16,7 +17,8 @@ class Data(RecipeTable, frozen=True):
     """The images and their augmentation.
 
     Attributes:
-        train: folder with one folder of images per class.
+        train: folder with one folder of images per class, or any other source with labels, such as
+            a tar, WebDataset shards, parquet files or a list.
         val: the same, for the evaluation after each epoch.
         coarsening: a file made by ``labelkit coarsen``: each folder then counts as its coarse
             class.
@@ -38,6 +40,8 @@ class Data(RecipeTable, frozen=True):
         labels_seed: of the choice of these images, and of the wrong labels.
         noise: share of the labels that are replaced by wrong ones.
         unlabelled: folder of more training images, at any depth, for label maps.
+        key_column: where images are in tables, the column with their keys.
+        image_column: likewise, the column with the images or their paths.
     """
 
     train: Text
@@ -56,6 +60,8 @@ class Data(RecipeTable, frozen=True):
     labels_seed: Seed = 0
     noise: Share = 0.0
     unlabelled: Text | None = None
+    key_column: Text | None = None
+    image_column: Text | None = None
 
     def __post_init__(self) -> None:
         low, high = self.crop_scale
@@ -71,6 +77,11 @@ class Data(RecipeTable, frozen=True):
                 f'labels is {self.labels!r}, expected a share such as "10%", or a number of images '
                 "per class"
             )
+
+    @property
+    def columns(self) -> Columns:
+        """Which columns of tables to read."""
+        return Columns(self.key_column, self.image_column)
 
     def labels_per_class(self, images: int, classes: int) -> int | None:
         """How many images of each class keep their label, at least 1; None for all."""

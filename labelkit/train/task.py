@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from labelkit.train.checked_images import CheckedImages
     from labelkit.train.data import ClassSource
     from labelkit.train.evaluation import Metric
+    from labelkit.train.image_reading import SourceImages
     from labelkit.train.joined_maps import JoinedMaps
     from labelkit.train.label_study import LabelStudy
     from labelkit.train.live_teacher import LiveTeacher
-    from labelkit.train.unlabelled import UnlabelledImages
 
 
 SAME_FOLDERS = "Training and evaluation data need the same class folders"
@@ -54,7 +54,7 @@ class Opened:
     images: CheckedImages
     study: LabelStudy
     source: ClassSource
-    unlabelled: UnlabelledImages | None = None
+    unlabelled: SourceImages | None = None
 
     def train_samples(self, classes: ClassList, hint: str) -> FolderSamples:
         """The training images with their classes; ``hint`` says what to do if one is missing."""

@@ -12,7 +12,8 @@ from labelkit.hierarchy import Coarsening, load_coarsening
 from labelkit.train.augmentation import COLOUR_ONLY
 from labelkit.train.batch_mixing import BatchMixing
 from labelkit.train.checked_images import CheckedImages
-from labelkit.train.data import ClassSource, coarsen_folder, open_folder
+from labelkit.train.data import ClassSource, coarsen_folder
+from labelkit.train.image_reading import SourceImages, open_folder, open_unlabelled
 from labelkit.train.label_study import LabelStudy, forget, keep
 from labelkit.train.map_task import label_map_task
 from labelkit.train.recipe import Recipe, without_dotdot
@@ -29,7 +30,6 @@ from labelkit.train.task import SAME_FOLDERS, Opened, Task
 from labelkit.train.taught_tasks import distillation_task, with_tree_teacher
 from labelkit.train.transforms import make_transforms
 from labelkit.train.tree_tasks import hierarchical_task, tree_task
-from labelkit.train.unlabelled import UnlabelledImages, open_unlabelled
 from labelkit.train.validation import validation_loss
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ def build_task(recipe: Recipe) -> Task:
     """
     _require_followed(recipe)
     transforms = make_transforms(recipe.data, recipe.model.name)
-    train = open_folder(recipe.data.train, "data.train")
-    val = open_folder(recipe.data.val, "data.val")
+    train = open_folder(recipe.data.train, "data.train", recipe.data.columns)
+    val = open_folder(recipe.data.val, "data.val", recipe.data.columns)
     coarsening = _coarsen(recipe.data.coarsening, (train, val))
     more = _open_unlabelled(recipe)
     images = CheckedImages.of(recipe, (train, val, more) if more else (train, val))
@@ -103,14 +103,14 @@ def _require_followed(recipe: Recipe) -> None:
         )
 
 
-def _open_unlabelled(recipe: Recipe) -> UnlabelledImages | None:
+def _open_unlabelled(recipe: Recipe) -> SourceImages | None:
     path = recipe.data.unlabelled
     if path is None:
         if isinstance(recipe.labels, LabelMapLabels) and recipe.labels.unlabelled_maps:
             raise RecipeError("labels.unlabelled_maps without data.unlabelled: set both, or none")
         return None
     if isinstance(recipe.labels, DistillationLabels):
-        return open_unlabelled(path)
+        return open_unlabelled(path, recipe.data.columns)
     if not isinstance(recipe.labels, LabelMapLabels):
         raise RecipeError(
             "data.unlabelled: only label maps or a teacher can teach these images, and labels.kind "
@@ -123,7 +123,7 @@ def _open_unlabelled(recipe: Recipe) -> UnlabelledImages | None:
             f"{path} --classes {_source(recipe).path} -o MAPS, and set labels.unlabelled_maps to "
             "MAPS"
         )
-    return open_unlabelled(path)
+    return open_unlabelled(path, recipe.data.columns)
 
 
 def _coarsen(path: str | None, folders: Iterable[ImageFolder]) -> Coarsening | None:

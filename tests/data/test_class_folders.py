@@ -11,7 +11,7 @@ from torchvision.datasets import ImageFolder
 from labelkit.data import ClassFolders, LabelMapDataset, TargetOptions, list_images
 from labelkit.errors import LabelMapError
 from labelkit.hierarchy import read_class_list
-from labelkit.train.data import open_folder
+from labelkit.train.image_reading import open_folder
 from tests.data.support import CENTRE, write_maps
 from tests.photos import write_photos
 
