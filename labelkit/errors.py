@@ -80,6 +80,10 @@ class DatasetError(LabelkitError):
     """A folder has no images, or an image cannot be read."""
 
 
+class PrepareError(LabelkitError):
+    """A class dump cannot be prepared: its class names, its tars, or another run's output."""
+
+
 class DeviceError(LabelkitError):
     """Torch cannot use the named device on this machine."""
 

@@ -22,6 +22,7 @@ PACKAGES = (
     "losses",
     "metrics",
     "teachers",
+    "prepare",
     "relabel",
     "train",
     "subsets",
