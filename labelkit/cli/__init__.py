@@ -16,6 +16,7 @@ from labelkit.memory import keep_freed_memory
 
 COMMANDS = {
     "demo": "Run the whole pipeline on real photos, without a download.",
+    "prepare": "Make training and validation images from a raw dump of classes.",
     "build-tree": "Build a semantic tree from a class list.",
     "coarsen": "Map the classes of a tree to fewer, coarser ones.",
     "subset": "Choose classes and images of a folder as a benchmark.",

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 HIDDEN = ".labelkit"
 _SECONDS = 5.0  # between flushes: what a kill costs at most, besides unfinished classes
 _NO_LOCKS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK}
-_REMEDY = "choose another DST, or remove this one"
+_REMEDY = "Choose another DST, or remove this one"
 
 
 class Destination:
@@ -96,6 +96,12 @@ class Destination:
         """Write the manifest, after everything else, and remove what only a resume needs."""
         os.sync()
         save_manifest(manifest, self.path)
+        _remove(self.path / HIDDEN)
+
+    def abandon(self) -> None:
+        """Leave the folder as if no run had begun there; nothing may be in its places."""
+        for place in self.places.values():
+            place.rmdir()
         _remove(self.path / HIDDEN)
 
     def _resume(self) -> dict[str, JournalEntry]:
@@ -193,7 +199,7 @@ def _begin_or_resume(path: Path, run: Path, source: str, settings: PrepareSettin
     if not run.is_file():
         replace_file(run, msgspec.json.format(msgspec.json.encode(made)) + b"\n")
         return
-    begun = decode_json(run.read_bytes(), dict[str, Any], run, PrepareError, _REMEDY)
+    begun = decode_json(run.read_bytes(), dict[str, Any], run, PrepareError, _REMEDY.lower())
     _require_same(path, begun, source, settings, **made_with())
 
 
@@ -208,9 +214,7 @@ def _require_same(
             f"{name} is {shown(made.get(name))} there, {shown(wanted[name])} here"
             for name in different
         )
-        raise PrepareError(
-            f"{path} was begun with other settings: {listed}. {_REMEDY.capitalize()}"
-        )
+        raise PrepareError(f"{path} was begun with other settings: {listed}. {_REMEDY}")
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from labelkit.prepare.shards import write_shards
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from labelkit.prepare.destination import Destination
     from labelkit.prepare.dump import DumpClass
     from labelkit.prepare.manifest import PrepareManifest
     from labelkit.prepare.opening import SourceKind
@@ -88,7 +89,7 @@ def prepare(  # noqa: PLR0913 -- three of them rarely given
         resumed = len(output.finished)
         prepare_classes(dump, output, settings, workers, partial(on_progress, "images"))
         records = [entry.record for entry in output.finished.values()]
-        _require_kept(records, settings)
+        _require_kept(records, settings, output)
         shards = write_shards(output, settings, workers, partial(on_progress, "shards"))
         manifest = make_manifest(dump.kind, settings, records, shards)
         output.complete(manifest)
@@ -150,15 +151,18 @@ def _require_apart(source: Path, destination: Path) -> None:
         )
 
 
-def _require_kept(records: Sequence[ClassRecord], settings: PrepareSettings) -> None:
-    """Refuse to make an empty data set.
+def _require_kept(
+    records: Sequence[ClassRecord], settings: PrepareSettings, output: Destination
+) -> None:
+    """Refuse to make an empty data set; other settings can then be tried in the same folder.
 
     Raises:
         PrepareError: all classes were dropped.
     """
     if all(record.dropped for record in records):
+        output.abandon()
         most = max((record.found for record in records), default=0)
         raise PrepareError(
             f"no class is left of {len(records):,}: the largest has {most:,} images, and "
-            f"--min-images is {settings.min_images:,}. Choose another DST for other settings"
+            f"--min-images is {settings.min_images:,}: choose a smaller one, and fewer --val"
         )
