@@ -12,6 +12,7 @@ import lzma
 import shutil
 import tarfile
 import zlib
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -28,7 +29,7 @@ from labelkit.prepare.tar_headers import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 _COPY_BYTES = 1 << 20
 _ADVICE = "Copy or download it again"
@@ -80,7 +81,7 @@ class _Found:
     def add(self, entry: TarEntry) -> None:
         """Add a member; a tar of the class's folder has the same names as a tar of its files."""
         name = entry.name.removeprefix(self._folder)
-        if not taken(name.removeprefix("/")):
+        if not taken(name):
             self._others += 1
         elif fault := entry.fault or name_fault(name):
             self.skipped[name.encode(errors="replace").decode()] = fault
@@ -167,22 +168,21 @@ class CompressedDump(Dump):
             PrepareError: the file is damaged, a class name cannot be used, or there are no tars.
         """
         ids, before, empty = ClassIds(), 0, True
-        with self.path.open("rb") as raw, open_compressed(raw, str(self.path)) as plain:
-            try:
-                tar = tarfile.open(fileobj=plain, mode="r|")  # noqa: SIM115 -- nothing to close
-                while (member := tar.next()) is not None:
-                    forget_members(tar)
-                    name = plain_path(member.name)
-                    if not _is_class(name):
-                        continue
+        with (
+            _damage_explained(str(self.path)),
+            self.path.open("rb") as raw,
+            open_compressed(raw, str(self.path)) as plain,
+        ):
+            tar = tarfile.open(fileobj=plain, mode="r|")  # noqa: SIM115 -- nothing to close
+            while (member := tar.next()) is not None:
+                forget_members(tar)
+                name = plain_path(member.name)
+                if _is_class(name):
                     self._require_usable(ids, name, member)
                     place, before, empty = raw.tell() - before, raw.tell(), False
                     yield SpooledClass(tar, member, f"{self.path}: {name}", place, scratch)
-                while plain.read(_COPY_BYTES):  # the checksum is at the end
-                    pass
-            except _DAMAGE as error:
-                reason = first_line(error)
-                raise PrepareError(f"{self.path} is damaged ({reason}). {_ADVICE}") from error
+            while plain.read(_COPY_BYTES):  # the checksum is at the end
+                pass
         if empty:
             raise PrepareError(f"{self.path} holds no class tars: decompress it, then prepare that")
 
@@ -220,13 +220,8 @@ class SpooledClass(DumpClass):
         if self._scratch is None:
             return self._counted(content)
         self._spooled = self._scratch / f"{self.class_id}.spooled"
-        try:
-            with self._spooled.open("wb") as file:
-                shutil.copyfileobj(content, file, _COPY_BYTES)
-        except _DAMAGE as error:
-            raise PrepareError(
-                f"{self.where} is damaged ({first_line(error)}). {_ADVICE}"
-            ) from error
+        with _damage_explained(self.where), self._spooled.open("wb") as file:
+            shutil.copyfileobj(content, file, _COPY_BYTES)
         size = self._member.size
         return TarClass(self.class_id, self._spooled, 0, size, self.where).listing()
 
@@ -252,6 +247,17 @@ class SpooledClass(DumpClass):
         except tarfile.TarError as error:
             found.skipped[PurePosixPath(self.where).name] = f"{first_line(error)}. {_ADVICE}"
         return found.listing()
+
+
+@contextmanager
+def _damage_explained(where: str) -> Generator[None]:
+    """Turn what decompression and tarfile raise for damaged files into a ``PrepareError``."""
+    try:
+        yield
+    except (*_DAMAGE, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk
+        raise PrepareError(f"{where} is damaged ({first_line(error)}). {_ADVICE}") from error
 
 
 def open_compressed(raw: BinaryIO, where: str) -> BinaryIO:

@@ -95,7 +95,7 @@ class Destination:
     def complete(self, manifest: PrepareManifest) -> None:
         """Write the manifest, after everything else, and remove what only a resume needs."""
         os.sync()
-        save_manifest(manifest, self.path)
+        save_manifest(manifest, self.path, self.work)
         _remove(self.path / HIDDEN)
 
     def abandon(self) -> None:

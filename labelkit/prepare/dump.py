@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from labelkit.errors import DatasetError
-from labelkit.image_folders import is_hidden, is_image_name
+from labelkit.image_folders import is_image_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,8 +128,14 @@ class Dump(ABC):
 
 
 def taken(name: str) -> bool:
-    """Whether a file inside a class is an image by its name, and not hidden."""
-    return is_image_name(name) and not is_hidden(name)
+    """Whether a file inside a class is an image by its name, and not hidden.
+
+    >>> taken("sub/1.jpg"), taken(".sub/1.jpg"), taken("../1.jpg")
+    (True, False, True)
+    """
+    parts = name.split("/")
+    hidden = any(part.startswith(".") and part != ".." for part in parts)
+    return is_image_name(parts[-1]) and not hidden
 
 
 def name_fault(name: str) -> str:

@@ -103,12 +103,12 @@ def make_manifest(
     )
 
 
-def save_manifest(manifest: PrepareManifest, folder: Path) -> None:
-    """Write the manifest and the class list."""
+def save_manifest(manifest: PrepareManifest, folder: Path, scratch: Path) -> None:
+    """Write the class list, then the manifest; unfinished files are in ``scratch``."""
     lines = "".join(f"{class_id}\n" for class_id in manifest.kept)
-    replace_file(folder / CLASS_LIST, lines.encode())
+    replace_file(folder / CLASS_LIST, lines.encode(), scratch)
     content = msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
-    replace_file(folder / MANIFEST, content)
+    replace_file(folder / MANIFEST, content, scratch)
 
 
 def load_manifest(folder: Path) -> PrepareManifest:

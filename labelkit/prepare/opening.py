@@ -5,11 +5,11 @@ from __future__ import annotations
 import glob
 import re
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from labelkit.errors import PrepareError
-from labelkit.image_folders import class_folders
+from labelkit.image_folders import class_folders, is_image_name
 from labelkit.prepare.class_tars import CompressedDump, TarFolderDump, TarOfTarsDump
 from labelkit.prepare.folders import FolderDump
 from labelkit.prepare.samples import SamplesDump
@@ -103,13 +103,14 @@ def _file(path: Path) -> Dump:
 
 
 def _is_mixed(tar: Path) -> bool:
-    """Whether a tar is a shard: it has labels, or images in several folders, or in another's."""
+    """Whether a tar is a shard: it has labels, or all images are in folders of other names."""
     try:
         names = _first_names(tar)
     except PrepareError:
         return False  # the run names the damaged tar
-    folders = {PurePosixPath(name).parts[0] for name in names if "/" in name.strip("/")}
-    return any(name.endswith((".cls", ".json")) for name in names) or bool(folders - {tar.stem})
+    folders = {name.rpartition("/")[0].partition("/")[0] for name in names if is_image_name(name)}
+    labelled = any(name.endswith((".cls", ".json")) for name in names)
+    return labelled or ("" not in folders and bool(folders - {tar.stem}))
 
 
 def _first_names(tar: Path) -> list[str]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from labelkit.errors import PrepareError
 from labelkit.files import read_utf8
-from labelkit.image_folders import is_hidden
 from labelkit.prepare.class_ids import require_usable
 from labelkit.prepare.dump import Dump, DumpClass, DumpImage, Listing, name_fault, taken
 from labelkit.prepare.tar_headers import tar_entries
@@ -82,8 +81,6 @@ def _samples(shard: Path, numbers: list[str]) -> Iterator[tuple[str, DumpImage, 
     with shard.open("rb") as file:
         for name, offset, size, fault in tar_entries(file, str(shard)):
             kind = name.rpartition(".")[2].lower()
-            if is_hidden(name):
-                continue
             if taken(name):
                 images.append((DumpImage(name, str(shard), offset, size), fault))
             elif kind in {"cls", "json"} and not fault and size <= _LARGEST_LABEL:

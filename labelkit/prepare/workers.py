@@ -40,7 +40,9 @@ def outcomes(
     if not workers:
         yield from ((key, work(task)) for key, task in tasks)
         return
-    context = multiprocessing.get_context("spawn")
+    # Not forked from here, where threads draw progress bars, but from a process without any.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([work.__module__])
     pool = ProcessPoolExecutor(workers, context, _begin)
     try:
         yield from _in_pool(pool, work, iter(tasks), _AHEAD * workers)
