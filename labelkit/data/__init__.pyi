@@ -7,7 +7,6 @@ from .crops import (
 from .dataset import LabelMapDataset as LabelMapDataset, collate_sparse as collate_sparse
 from .images import (
     EXTENSIONS as EXTENSIONS,
-    decode as decode,
     list_images as list_images,
     open_image as open_image,
     read_image as read_image,

@@ -115,11 +115,11 @@ class Dump(ABC):
         self.weight = 0.0
 
     @abstractmethod
-    def classes(self, scratch: Path | None) -> Iterator[DumpClass]:
+    def classes(self, scratch: Path) -> Iterator[DumpClass]:
         """The classes, one at a time.
 
         Args:
-            scratch: a folder for what must be unpacked to be read; None if images are only listed.
+            scratch: a folder for what must be unpacked to be read.
 
         Raises:
             PrepareError: a class name cannot be used, or the dump is damaged.

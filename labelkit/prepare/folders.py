@@ -53,7 +53,7 @@ class FolderDump(Dump):
         read_class_list(path)  # refuses train, val
         self.weight = len(self._names)
 
-    def classes(self, scratch: Path | None) -> Iterator[DumpClass]:
+    def classes(self, scratch: Path) -> Iterator[DumpClass]:
         """The folders, sorted by name."""
         del scratch
         for name in self._names:

@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from labelkit.data import decode
+from labelkit.data import open_image
 from labelkit.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def prepared(content: bytes, form: ImageForm) -> bytes:
     Raises:
         DatasetError: it cannot be decoded, or would be too long for a JPEG.
     """
-    image = decode(io.BytesIO(content))
+    image = open_image(io.BytesIO(content))
     if form.mode == "keep":
         return content
     size = output_size(image.size, form)

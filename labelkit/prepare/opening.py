@@ -8,12 +8,13 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from labelkit.errors import PrepareError
+from labelkit.errors import DatasetError, PrepareError
 from labelkit.image_folders import class_folders, is_image_name
-from labelkit.prepare.class_tars import CompressedDump, TarFolderDump, TarOfTarsDump
+from labelkit.prepare.class_tars import TarFolderDump, TarOfTarsDump
+from labelkit.prepare.compressed_tars import CompressedDump, is_compressed
 from labelkit.prepare.folders import FolderDump
 from labelkit.prepare.samples import SamplesDump
-from labelkit.prepare.tar_headers import compression_of, tar_entries
+from labelkit.sources import tar_members
 
 if TYPE_CHECKING:
     import os
@@ -91,9 +92,8 @@ def _folder(path: Path, kind: SourceKind) -> Dump:
 
 
 def _file(path: Path) -> Dump:
-    with path.open("rb") as file:
-        if compression_of(file.read(6)):
-            return CompressedDump(path)
+    if is_compressed(path):
+        return CompressedDump(path)
     names = _first_names(path)
     if any(name.endswith(".tar") for name in names):
         return TarOfTarsDump(path)
@@ -106,7 +106,7 @@ def _is_mixed(tar: Path) -> bool:
     """Whether a tar is a shard: it has labels, or all images are in folders of other names."""
     try:
         names = _first_names(tar)
-    except PrepareError:
+    except DatasetError:
         return False  # the run names the damaged tar
     folders = {name.rpartition("/")[0].partition("/")[0] for name in names if is_image_name(name)}
     labelled = any(name.endswith((".cls", ".json")) for name in names)
@@ -115,4 +115,4 @@ def _is_mixed(tar: Path) -> bool:
 
 def _first_names(tar: Path) -> list[str]:
     with tar.open("rb") as file:
-        return [entry.name for entry in islice(tar_entries(file, str(tar)), _LOOKED_AT)]
+        return [member.name for member in islice(tar_members(file, str(tar)), _LOOKED_AT)]

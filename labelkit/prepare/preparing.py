@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -102,9 +103,9 @@ def plan_preparation(
     *,
     kind: SourceKind = "auto",
 ) -> PrepareManifest:
-    """What ``prepare`` would make if all images could be read; nothing is written.
+    """What ``prepare`` would make if all images could be read; nothing is decoded or kept.
 
-    No image is decoded, but a compressed tar is read to its end.
+    A compressed tar is read to its end, its class tars one at a time in a temporary folder.
 
     Args:
         source: as for ``prepare``.
@@ -118,12 +119,14 @@ def plan_preparation(
     """
     settings = settings or PrepareSettings()
     dump = open_dump(source, kind)
-    records = [_planned(each, settings) for each in dump.classes(None)]
+    with tempfile.TemporaryDirectory() as scratch:
+        records = [_planned(each, settings) for each in dump.classes(Path(scratch))]
     return make_manifest(dump.kind, settings, records)
 
 
 def _planned(dumped: DumpClass, settings: PrepareSettings) -> ClassRecord:
     listing = dumped.listing()
+    dumped.release()
     found = len(listing.images)
     dropped = why_dropped(found, settings)
     return ClassRecord(

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from labelkit.errors import PrepareError
 from labelkit.files import read_utf8
 from labelkit.prepare.class_ids import require_usable
+from labelkit.prepare.class_tars import LINK
 from labelkit.prepare.dump import Dump, DumpClass, DumpImage, Listing, name_fault, taken
-from labelkit.prepare.tar_headers import tar_entries
+from labelkit.sources import tar_members
 from labelkit.wording import clipped
 
 if TYPE_CHECKING:
@@ -67,31 +68,31 @@ class SamplesDump(Dump):
         require_usable([(class_id, str(path)) for class_id in self._classes])
         self.weight = sum(len(listing.images) for listing in self._classes.values())
 
-    def classes(self, scratch: Path | None) -> Iterator[DumpClass]:
+    def classes(self, scratch: Path) -> Iterator[DumpClass]:
         """The classes, sorted by name."""
         del scratch
         for class_id, listing in sorted(self._classes.items()):
             yield SampleClass(class_id, f"{self.path} ({class_id})", listing)
 
 
-def _samples(shard: Path, numbers: list[str]) -> Iterator[tuple[str, DumpImage, str]]:
-    """The class, the image and why it cannot be taken, of each image in a shard."""
-    images: list[tuple[DumpImage, str]] = []
+def _samples(shard: Path, numbers: list[str]) -> Iterator[tuple[str, DumpImage]]:
+    """The class of each image in a shard, and the image; the size of a link is -1."""
+    images: list[DumpImage] = []
     labels: dict[str, str] = {}
     with shard.open("rb") as file:
-        for name, offset, size, fault in tar_entries(file, str(shard)):
+        for name, offset, size in tar_members(file, str(shard)):
             kind = name.rpartition(".")[2].lower()
             if taken(name):
-                images.append((DumpImage(name, str(shard), offset, size), fault))
-            elif kind in {"cls", "json"} and not fault and size <= _LARGEST_LABEL:
+                images.append(DumpImage(name, str(shard), offset, size))
+            elif kind in {"cls", "json"} and 0 <= size <= _LARGEST_LABEL:
                 place = file.tell()
                 file.seek(offset)
                 label = _label(kind, file.read(size), numbers, f"{shard}: {name}")
                 file.seek(place)
                 if label and (kind == "cls" or _key(name) not in labels):
                     labels[_key(name)] = label
-    for image, fault in images:
-        yield _class_of(image.name, labels, shard), image, fault
+    for image in images:
+        yield _class_of(image.name, labels, shard), image
 
 
 def _class_of(name: str, labels: dict[str, str], shard: Path) -> str:
@@ -104,21 +105,21 @@ def _class_of(name: str, labels: dict[str, str], shard: Path) -> str:
     )
 
 
-def _by_class(found: list[tuple[str, str, DumpImage, str]]) -> dict[str, Listing]:
+def _by_class(found: list[tuple[str, str, DumpImage]]) -> dict[str, Listing]:
     """The images of each class, under names that no two share."""
     shards: dict[tuple[str, str], str] = {}
     repeated = any(
         shards.setdefault((class_id, image.name), shard) != shard
-        for shard, class_id, image, _ in found
+        for shard, class_id, image in found
     )
     taken_images: dict[str, dict[str, DumpImage]] = {}
     skipped: dict[str, dict[str, str]] = {}
-    for shard, class_id, image, fault in found:
+    for shard, class_id, image in found:
         name = image.name.removeprefix(f"{class_id}/")
         name = f"{shard}/{name}" if repeated else name
         images = taken_images.setdefault(class_id, {})
         skips = skipped.setdefault(class_id, {})
-        if reason := fault or name_fault(name):
+        if reason := LINK if image.size < 0 else name_fault(name):
             skips[name.encode(errors="replace").decode()] = reason
             continue
         if name in images:

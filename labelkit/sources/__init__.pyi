@@ -7,3 +7,4 @@ from .source import (
     ImageLabels as ImageLabels,
     ImageSource as ImageSource,
 )
+from .tar_members import Member as Member, tar_members as tar_members

@@ -88,7 +88,7 @@ def tar_members(
                 raise DatasetError(f"{where} is cut short in {member.name!r}: copy it again")
             if not member.isdir():
                 yield Member(_plain_path(member.name), member.offset_data, size)
-    except (tarfile.TarError, ValueError, OverflowError) as error:
+    except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
         raise DatasetError(
             f"{where} is damaged, or no tar ({first_line(error)}): copy it again"
         ) from error
