@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from labelkit.cli.options import (
     FILE,
-    SOURCE,
     batch_size_option,
     device_option,
     json_option,
@@ -25,7 +25,6 @@ from labelkit.cli.options import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from rich.console import Console
 
@@ -44,7 +43,7 @@ _UNREADABLE_SHOWN = 10
 
 @click.command("evaluate", epilog=EPILOG)
 @click.argument("checkpoint")
-@click.argument("data", type=SOURCE)
+@click.argument("data", type=click.Path(path_type=Path))
 @source_options
 @click.option(
     "--among",

@@ -116,10 +116,11 @@ class TableImages(IndexedImages):
         """The bytes of an image, or its path if the table has only that."""
         cell = self._table.cell(self._column, self.row(key))
         if isinstance(cell, dict):
-            cell = cell.get("bytes") or cell.get("path")
+            content = cell.get("bytes")
+            cell = cell.get("path") if content is None else content
         if isinstance(cell, str):
             return Path(self._table.folder, cell)
-        if not cell:
+        if cell is None:
             raise DatasetError("the table holds no image here")
         return io.BytesIO(cell)
 

@@ -166,8 +166,9 @@ def evaluate_folder(  # noqa: PLR0913 -- each is a separate choice
         on_progress: called with the number of images done, and of all.
 
     Raises:
-        DatasetError: the folder has no class folders, or no image that can be read; the disk
-            failed; or ``real`` has no labels for these images.
+        FileNotFoundError: there is no such folder or file.
+        DatasetError: the images have no classes, or none can be read; the disk failed; or ``real``
+            has no labels for these images.
         ClassListMismatch: a folder is not a class of the classifier, a class is not in the folder,
             or the tree lacks a class.
         ClassListError: the run's coarsening has no class for a folder.

@@ -405,6 +405,9 @@ def test_a_folder_without_class_folders_is_refused(tmp_path: Path, wnids: Path, 
         Image.new("RGB", (8, 8)).save(data / "a.png")
     if kind == "empty class":
         (data / WNIDS[0]).mkdir()
-    message = "no such folder" if kind == "missing" else "one folder of images per class.*predict"
-    with pytest.raises(DatasetError, match=message):
+    error, message = {
+        "missing": (FileNotFoundError, "no such folder or file"),
+        "images": (DatasetError, "one folder of images per class.*predict"),
+    }.get(kind, (DatasetError, "holds no images"))
+    with pytest.raises(error, match=message):
         evaluated(wnids / "run", data)

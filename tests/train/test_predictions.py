@@ -194,7 +194,7 @@ def test_a_folder_without_images_and_a_wrong_number_are_refused(
 ) -> None:
     with pytest.raises(DatasetError, match="holds no images"):
         predict_folder(classifier, tmp_path)
-    with pytest.raises(DatasetError, match="no such folder"):
+    with pytest.raises(FileNotFoundError, match="no such folder"):
         predict_folder(classifier, tmp_path / "none")
     with pytest.raises(ValueError, match="top_k is 0"):
         predict_folder(classifier, tmp_path, top_k=0)
