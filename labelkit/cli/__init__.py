@@ -20,6 +20,7 @@ COMMANDS = {
     "build-tree": "Build a semantic tree from a class list.",
     "coarsen": "Map the classes of a tree to fewer, coarser ones.",
     "subset": "Choose classes and images of a folder as a benchmark.",
+    "cluster": "Cluster the images of a folder: labels without annotation.",
     "match-names": "Match plain class names to WordNet synsets.",
     "teachers": "List the teachers, or check one before a long run.",
     "fidelity": "Measure how close label maps come to a teacher's predictions for crops.",
@@ -33,7 +34,17 @@ COMMANDS = {
     "predict": "Predict the classes of all images in a folder.",
 }
 TENSOR_COMMANDS = {
-    *("demo", "evaluate", "fidelity", "predict", "relabel", "teachers", "train", "verify"),
+    *(
+        "cluster",
+        "demo",
+        "evaluate",
+        "fidelity",
+        "predict",
+        "relabel",
+        "teachers",
+        "train",
+        "verify",
+    ),
 }
 
 

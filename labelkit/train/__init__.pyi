@@ -26,9 +26,15 @@ from .predictions import (
     write_predictions as write_predictions,
 )
 from .processes import StoppedElsewhere as StoppedElsewhere
+from .readable import (
+    ReadImages as ReadImages,
+    read_images as read_images,
+    reading_failures as reading_failures,
+)
 from .recipe import Recipe as Recipe, read_recipe as read_recipe
 from .resolved_recipe import recipe_toml as recipe_toml
 from .task import Task as Task
 from .tasks import build_task as build_task
 from .template import label_kinds as label_kinds, recipe_template as recipe_template
 from .training_plan import TrainingPlan as TrainingPlan
+from .transforms import evaluation_transform as evaluation_transform

@@ -1,0 +1,84 @@
+"""``labelkit cluster`` as users run it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from labelkit.manifests import read_manifest
+from labelkit.sources import open_source
+from tests.clusters.support import write_card
+from tests.command import labelkit
+from tests.train.support import draw_folders, save_tree
+
+CLUSTER = ["cluster", "train", "--model", "card/tiny.toml", "--device", "cpu"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    draw_folders(tmp_path, train=12, val=1)
+    write_card(tmp_path / "card")
+    save_tree(tmp_path / "tree.json")
+    return tmp_path
+
+
+@pytest.mark.usefixtures("folder")
+def test_colours_are_found_and_compared_with_the_folders():
+    run = labelkit(*CLUSTER, "--tree", "tree.json", "-o", "clusters.json", "--json")
+    assert run.code == 0, run.err
+    found = json.loads(run.out)
+    assert found["levels"][0]["agreement"]["accuracy"] == 1  # as many clusters as folders
+    assert [level["level"] for level in found["levels"]] == ["own", "depth 0"]
+    assert sum(found["second_nearest"]["second"][name] for name in NAMES) == pytest.approx(1)
+    manifest = read_manifest("clusters.json")
+    assert manifest.classes == ("cluster-0", "cluster-1", "cluster-2")
+    assert manifest.counts == tuple(found["sizes"]) == (12, 12, 12)
+    assert manifest.digest == found["digest"]
+    assert list(manifest.keys) == open_source("train").keys
+
+
+NAMES = ("own", "coarser", "finer", "other", "unnamed")
+
+
+@pytest.mark.usefixtures("folder")
+def test_features_are_made_once_and_the_result_is_the_same():
+    first = labelkit(*CLUSTER, "-o", "a.json")
+    assert "Make features" in first.out
+    again = labelkit(*CLUSTER, "--features", "a.json.features", "-o", "b.json")
+    assert again.code == 0
+    assert Path("a.json").read_bytes() == Path("b.json").read_bytes()
+    assert "the folders 3 100.0 % 1.000 1.000" in again.text
+    assert "Next: labelkit train RECIPE --set data.train=b.json" in again.text
+
+
+@pytest.mark.usefixtures("folder")
+def test_images_without_classes_need_a_number():
+    for number, path in enumerate(sorted(Path("train").glob("*/*.png"))):
+        path.rename(Path("train", f"{number}.png"))
+    run = labelkit(*CLUSTER, "-o", "a.json")
+    assert (run.code, "--clusters is needed" in run.err) == (2, True)
+    run = labelkit(*CLUSTER, "--clusters", "2", "-o", "a.json")
+    assert run.code == 0, run.err
+    assert "compared with" not in run.text
+    assert read_manifest("a.json").classes == ("cluster-0", "cluster-1")
+
+
+@pytest.mark.usefixtures("folder")
+def test_unreadable_images_are_listed_and_left_out():
+    Path("train/sky/003.png").write_bytes(b"no image")
+    run = labelkit(*CLUSTER, "-o", "a.json")
+    assert "Unreadable, left out: 1 sky/003.png: " in run.text
+    assert "sky/003.png" not in read_manifest("a.json").keys
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_subset_is_clustered_like_a_folder():
+    assert labelkit("subset", "train", "--per-class", "4", "-o", "few.json").code == 0
+    run = labelkit("cluster", "few.json", *CLUSTER[2:], "-o", "a.json")
+    assert run.code == 0, run.err
+    manifest = read_manifest("a.json")
+    assert manifest.keys == read_manifest("few.json").keys
+    assert manifest.images == Path("train").resolve()
