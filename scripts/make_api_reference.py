@@ -26,6 +26,7 @@ PACKAGES = (
     "relabel",
     "train",
     "subsets",
+    "clusters",
     "inspection",
     "convert",
 )

@@ -25,7 +25,13 @@ from labelkit.cli.options import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from labelkit.clusters import Clustering, FeatureFile, LevelAgreement, SecondNearest
+    from labelkit.clusters import (
+        Clustering,
+        FeatureFile,
+        LevelAgreement,
+        NamedShares,
+        SecondNearest,
+    )
     from labelkit.sources import ImageSource
 
 EPILOG = """\b
@@ -235,7 +241,7 @@ def _print(
     second: SecondNearest | None,
 ) -> None:
     from labelkit.cli.output import console, facts, print_heading, print_lines, print_table
-    from labelkit.wording import percent, printable
+    from labelkit.wording import printable
 
     sizes = [size for size in found.sizes if size]
     empty = len(found.sizes) - len(sizes)
@@ -255,22 +261,23 @@ def _print(
         print_table(screen, _table(levels))
     if second is not None:
         screen.print()
-        shares = second.second
-        print_lines(
-            screen,
-            [
-                (
-                    f"The second nearest cluster names a coarser class for {percent(shares.coarser)} "
-                    f"of the images (by chance {percent(shares.coarser_by_chance)}), the image's own "
-                    f"for {percent(shares.own)}."
-                )
-            ],
-        )
+        print_lines(screen, [_second(second.second)])
     if file.state.unreadable:
         print_lines(screen, [f"Unreadable, left out: {len(file.state.unreadable):,}"])
         for key, reason in [*file.state.unreadable.items()][:_SHOWN]:
             print_lines(screen, [f"  {printable(key)}: {printable(reason)}"])
     print_lines(screen, _next(output))
+
+
+def _second(shares: NamedShares) -> str:
+    """What the second nearest clusters name, in a sentence."""
+    from labelkit.wording import percent
+
+    return (
+        f"The second nearest cluster names a coarser class for {percent(shares.coarser)} of the "
+        f"images (by chance {percent(shares.coarser_by_chance)}), the image's own for "
+        f"{percent(shares.own)}."
+    )
 
 
 def _table(levels: list[LevelAgreement]) -> Any:  # noqa: ANN401 -- rich's table
