@@ -28,6 +28,7 @@ COMMANDS = {
     "inspect": "Summarise a tree, a coarsening or a label-map file; draw one image.",
     "verify": "Check a label-map file against its checksums, its images and its teacher.",
     "merge": "Merge label-map files that were made in parts.",
+    "rename": "Give rows of a label-map file the new keys of renamed images.",
     "convert": "Convert a tree or label maps from or to another project's format.",
     "train": "Train a timm model from a recipe.",
     "evaluate": "Measure what a trained model gets right, and how bad its mistakes are.",

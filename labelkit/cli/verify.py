@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,12 +16,12 @@ from labelkit.cli.options import (
     json_option,
     open_images,
     quiet_option,
+    require_writable,
     source_options,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
     from labelkit.label_maps import LabelMapFile
     from labelkit.relabel import MapDifference, Verification
@@ -32,6 +33,7 @@ Examples:
   labelkit verify maps.h5 --images photos/train
   labelkit verify maps.h5 --images photos/train --sample 100
   labelkit verify maps.h5 --images photos/train --sample 100 --teacher my-teacher.toml
+  labelkit verify maps.h5 --images moved/train --renames new.json
 """
 _SHOWN = 10
 _BARS = {"rows": ("Check", "rows"), "sample": ("Recompute", "images")}
@@ -57,6 +59,13 @@ _BARS = {"rows": ("Check", "rows"), "sample": ("Recompute", "images")}
     help="With --sample: a card's name, the path of a card (.toml), or a timm model. [default: "
     "the one that the file names]",
 )
+@click.option(
+    "--renames",
+    metavar="NEW.json",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="With --images: write the rows whose image was probably renamed, old key -> new key, for "
+    "labelkit rename.",
+)
 @device_option
 @json_option
 @quiet_option
@@ -66,6 +75,7 @@ def command(  # noqa: PLR0913 -- one per option
     images: Path | None,
     sample: int | None,
     teachers: tuple[str, ...],
+    renames: Path | None,
     device: str,
     as_json: bool,
 ) -> None:
@@ -73,13 +83,20 @@ def command(  # noqa: PLR0913 -- one per option
 
     Reads every row and checks its checksum. With --images, lists images that were removed, added or
     renamed since the file was made; with --sample, images whose content has changed, as their maps
-    come out differently. Nothing is written. The exit code is 1 if there is a problem.
+    come out differently. Only --renames writes a file. The exit code is 1 if there is a problem.
     """
     _require_together(images, sample, teachers)
+    if renames:
+        if not images:
+            raise click.UsageError("--renames needs --images, what the maps were made from")
+        require_writable(renames, overwrite=False, suffixes=(".json",))
+
+    import msgspec
 
     from labelkit.cli.output import console, print_json, print_lines
     from labelkit.cli.progress import ProgressBars, announce_teachers
     from labelkit.errors import LabelkitError
+    from labelkit.files import replace_file
 
     if sample:
         announce_teachers(teachers)
@@ -92,6 +109,9 @@ def command(  # noqa: PLR0913 -- one per option
         loaded = _load_teachers(file, teachers, device) if sample else []
         with ProgressBars(screen, _BARS) as bars:
             found = verify(file, source, loaded, sample or 0, bars)
+        if renames:
+            content = msgspec.json.format(msgspec.json.encode(found.renamed)) + b"\n"
+            replace_file(renames, content)
         if as_json:
             print_json(_facts(found))
         else:
@@ -187,7 +207,8 @@ def _problems(found: Verification) -> Iterator[str]:
     yield from _list(
         "Rows whose image was probably renamed",
         ((old, f"now {new}") for old, new in found.renamed.items()),
-        "Rename the images back, or make the maps again: a row is found by its image's path.",
+        "Rename the images back, or give the rows the new keys: labelkit verify FILE --images DATA "
+        "--renames NEW.json, look at them, and labelkit rename FILE --keys NEW.json -o OUTPUT.",
     )
     yield from _list(
         "Rows without an image",

@@ -5,6 +5,7 @@ from .file.layout import first_difference as first_difference
 from .file.merge import merge as merge
 from .file.plan import Shard as Shard
 from .file.reader import DamagedRow as DamagedRow, LabelMapFile as LabelMapFile
+from .file.rename import rename as rename
 from .file.writer import LabelMapWriter as LabelMapWriter
 from .label_map import (
     Background as Background,
