@@ -169,11 +169,7 @@ def label_map_report(
     if pictures < 0:
         raise ValueError(f"pictures={pictures} must not be negative")
     summary = summarize_label_maps(file)
-    photos = as_source(images)
-    sections = [
-        Section("At a glance", (_facts(summary),)),
-        *_pictures(file, photos, pictures),
-    ]
+    sections = [Section("At a glance", (_facts(summary),)), *_pictures(file, images, pictures)]
     if summary.frequent:
         sections.append(Section("Classes", (Paragraph(AREA_NOTE), _frequent(summary))))
     if summary.unreadable:
@@ -207,18 +203,18 @@ def _facts(summary: LabelMapSummary) -> Facts:
     )
 
 
-def _pictures(file: LabelMapFile, images: ImageSource, count: int) -> list[Section]:
+def _pictures(
+    file: LabelMapFile, images: ImageSource | str | os.PathLike[str], count: int
+) -> list[Section]:
     rows = evenly_spaced(len(file), count)
-    names = output_names(file)
+    if not rows:
+        return []
+    source, names = as_source(images), output_names(file)
     cards: list[Picture] = [
-        label_map_card(open_photo(images, key), file.maps_at(row)[-1], names, caption=key)
+        label_map_card(open_photo(source, key), file.maps_at(row)[-1], names, caption=key)
         for row, key in zip(rows, map(file.key_at, rows), strict=True)
     ]
-    return (
-        [Section("What is where", (Paragraph(PICTURE_NOTE), Pictures(tuple(cards))))]
-        if cards
-        else []
-    )
+    return [Section("What is where", (Paragraph(PICTURE_NOTE), Pictures(tuple(cards))))]
 
 
 def _frequent(summary: LabelMapSummary) -> DataTable:

@@ -194,6 +194,7 @@ def test_a_report_shows_every_image_once(maps, photos):
         assert len([s for s in root.iter("img") if s.get("src").startswith("data:")]) == 3
         fewer = label_map_report(file, photos, pictures=2)
         assert [card.caption for card in fewer.sections[1].blocks[1].cards] == [KEYS[0], KEYS[2]]
+        (maps.parent / "other.jpg").touch()
         with pytest.raises(DatasetError, match=r"has no image 'a/cat\.jpg'"):
             label_map_report(file, maps.parent)
 
