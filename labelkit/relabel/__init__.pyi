@@ -13,6 +13,7 @@ from .fidelity import (
 )
 from .local import RelabelResult as RelabelResult, open_writer as open_writer, relabel as relabel
 from .maps import CalibrationSample as CalibrationSample, MapMaker as MapMaker, Settings as Settings
+from .ray_engine import ActorWork as ActorWork, RayEngine as RayEngine
 from .recommendation import Recommendation as Recommendation, recommend as recommend
 from .recomputing import MapDifference as MapDifference, named_teachers as named_teachers
 from .shards import ShardMaker as ShardMaker

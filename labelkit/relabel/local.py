@@ -24,6 +24,7 @@ from labelkit.teachers import Teacher
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from labelkit.relabel.ray_engine import RayEngine
     from labelkit.sources import ImageSource
 
     OnProgress = Callable[[int, int], None]
@@ -68,6 +69,7 @@ def relabel(  # noqa: PLR0913 -- data, teacher, output, and options
     retry_failed: bool = False,
     share: Share | None = None,
     stages: Stages | None = None,
+    engine: RayEngine | None = None,
 ) -> RelabelResult:
     """Give every image of a data set a label map.
 
@@ -96,6 +98,7 @@ def relabel(  # noqa: PLR0913 -- data, teacher, output, and options
         retry_failed: try images again that the file, or finished shards, record as unreadable.
         share: this process among others; it says where to begin, and is not necessary.
         stages: where to count the time of each stage, for a caller who shows it meanwhile.
+        engine: a cluster that makes the maps; None makes them in this process.
 
     Raises:
         DatasetError: there are no images, two of them have one key, or their disk fails.
@@ -130,7 +133,10 @@ def relabel(  # noqa: PLR0913 -- data, teacher, output, and options
             stack.callback(writer.claims.release_all)
             tally = Tally(writer, on_progress or (lambda _done, _total: None))
             shards = ShardMaker(source, writer, maker, stages or Stages(), tally.add)
-            receipts = make_share(shards, tally, share or Share(), on_waiting)
+            if engine:
+                receipts = engine.make(shards, tally, on_waiting)
+            else:
+                receipts = make_share(shards, tally, share or Share(), on_waiting)
             processed = sum(each.processed for each in receipts)
             claim_joining(writer, on_waiting)
             file = _joined(source, keys, maker, writer, on_calibration)

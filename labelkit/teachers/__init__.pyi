@@ -11,7 +11,11 @@ from .checking import (
     read_families as read_families,
 )
 from .grid_head import DenseModel as DenseModel, SplitModel as SplitModel
-from .loading import load_teacher as load_teacher, wrap_model as wrap_model
+from .loading import (
+    load_teacher as load_teacher,
+    move_teacher as move_teacher,
+    wrap_model as wrap_model,
+)
 from .projection import (
     DEFAULT_MERGE as DEFAULT_MERGE,
     LogitsProjection as LogitsProjection,

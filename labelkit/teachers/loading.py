@@ -80,6 +80,23 @@ def load_teacher(  # noqa: PLR0913 -- what to load, where, and how it computes
     return replace(teacher, compiled=compile_features(model, card.name)) if compiled else teacher
 
 
+def move_teacher(teacher: Teacher, device: str, *, compiled: bool = False) -> Teacher:
+    """The same teacher on another device. Its model itself is moved.
+
+    Args:
+        teacher: on any device.
+        device: torch's name of the device; ``auto`` is a GPU if there is one.
+        compiled: compile the features for this device, as ``load_teacher``.
+
+    Raises:
+        DeviceError: torch cannot use ``device`` on this machine.
+        TeacherError: there is not enough memory.
+    """
+    model, card = teacher.model, teacher.card
+    prepare(model, teacher.classes, card, choose_device(device))
+    return replace(teacher, compiled=compile_features(model, card.name) if compiled else None)
+
+
 def wrap_model(
     model: nn.Module, classes: ClassList, card: TeacherCard, *, device: str = "auto"
 ) -> Teacher:

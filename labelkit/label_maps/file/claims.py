@@ -49,6 +49,11 @@ class Claims:
         self._folder, self._patience = folder, patience
         self._held: set[str] = set()
 
+    @property
+    def owner(self) -> Owner:
+        """This process, as its claims name it."""
+        return _this_process()
+
     def take(self, name: str) -> bool:
         """Claim something; False if another process that is alive has.
 
@@ -82,6 +87,20 @@ class Claims:
         """Let go of all that this process holds."""
         for name in [*self._held]:
             self.release(name)
+
+    def drop(self, owner: Owner) -> list[str]:
+        """Remove the claims of a process that is known to have died, on whatever machine.
+
+        Returns:
+            What it had claimed.
+        """
+        dropped: list[str] = []
+        for path in sorted(self._folder.glob(f"*{_SUFFIX}")):
+            with suppress(OSError, ValueError, msgspec.MsgspecError):
+                if msgspec.json.decode(path.read_bytes(), type=Owner) == owner:
+                    path.unlink()
+                    dropped.append(path.name.removesuffix(_SUFFIX))
+        return dropped
 
     def live(self) -> Iterator[str]:
         """The names of claims whose owners are alive, this process included."""

@@ -155,6 +155,12 @@ class LabelMapWriter:
         run = reuse if isinstance(reuse, Path) else None
         self._follow(wanted, every, run, retry=retry)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """All that another process needs to make shards, on the same disk; it cannot join them."""
+        return {
+            name: value for name, value in vars(self).items() if name not in {"_reused", "_kept"}
+        }
+
     def pending(self) -> list[Shard]:
         """The shards that no writer has committed yet, in order."""
         return [shard for shard in self.shards if not self.is_finished(shard)]
