@@ -7,6 +7,7 @@ actor was given goes back to the queue when it dies, and a new one is started in
 
 from __future__ import annotations
 
+import re
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -337,6 +338,8 @@ def why_died(error: BaseException) -> str:
     """
     text = " ".join(str(error).split())
     text = text.rpartition("The actor is dead because ")[2] or text
-    for end in (" Some common causes", " Worker exit detail: Worker exits by"):
-        text = text.partition(end)[0]
-    return text[:300].rstrip(" .")
+    reason, _, detail = text.partition(". Worker exit type: ")
+    if detail:
+        code = re.search(r"exit code (\d+)", detail)
+        reason += f" ({code[0]})" if code else " (killed or crashed, perhaps for want of memory)"
+    return reason[:300].rstrip(" .")

@@ -85,8 +85,10 @@ class ShardQueue:
             self.left.pop(shard.number, None)
         lost = [shard for shard in shards if shard not in made]
         self._waiting.extendleft(reversed(lost))
+        # One that ends by itself lets go of its claims; shards are made in order.
+        blamed = claimed or [shard.name for shard in lost[:1]]
         for shard in lost:
-            self._losses[shard.name] += shard.name in claimed
+            self._losses[shard.name] += shard.name in blamed
             if self._losses[shard.name] >= _MOST_LOSSES:
                 raise LabelkitError(self._lost_too_often(shard, reason))
         return list(map(self._receipt, made))
