@@ -152,13 +152,15 @@ class RayDriver:
         return self._receipts
 
     def _run(self, tally: Tally, on_waiting: Callable[[int], None] | None) -> None:
-        watch = _Watch(self._patience)
+        watch, waiting = _Watch(self._patience), 0
         while self._queue.left:
             held = self._queue.look_at_held()
             for member in self.members:
                 self._assign(member)
-            if held and on_waiting and not any(member.shards for member in self.members):
+            idle = not any(member.shards for member in self.members)
+            if held != waiting and held and idle and on_waiting:
                 on_waiting(held)
+            waiting = held if idle else 0
             self._wait()
             tally.begin([*self._queue.left.values()])
             tally.add(sum(member.done for member in self.members))
