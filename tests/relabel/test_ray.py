@@ -81,7 +81,7 @@ class Run:
         self.expected = local.path.read_bytes()
 
     def happen(self, *accidents: str) -> None:
-        """What is to go wrong from now on."""
+        """Say what is to go wrong from now on."""
         for file in self.accidents.iterdir():
             file.unlink()
         for accident in accidents:
@@ -114,12 +114,11 @@ class Run:
             assert [*file.unreadable] == ["017.png"]
         assert self.output.read_bytes() == self.expected
         assert not self.output.with_name("maps.h5.parts").exists()
-        self.output.unlink()
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return Run(tmp_path_factory.mktemp("ray"))
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(tmp_path)
 
 
 def wait_until(condition, process: subprocess.Popen[str]) -> None:
@@ -142,7 +141,7 @@ def test_actors_that_are_killed_or_exit_are_replaced(run: Run) -> None:
 
 @pytest.mark.usefixtures("two_nodes")
 def test_errors_are_those_of_the_local_engine(run: Run) -> None:
-    run.happen("nan")
+    run.happen("nan after 1")
     with pytest.raises(TeacherError, match="test_resnet gives scores that are not finite for"):
         run.relabel(actors=1)
     run.happen("kill always")
@@ -152,7 +151,7 @@ def test_errors_are_those_of_the_local_engine(run: Run) -> None:
     with pytest.raises(LabelkitError, match=r"no actor has made progress for 3 s: node .*process"):
         run.relabel(actors=1, stall_seconds=3)
     run.happen()
-    assert run.relabel().processed < IMAGES  # what was finished before each error is kept
+    assert run.relabel(actors=1).processed < IMAGES  # what was finished before is kept
     run.require_whole()
 
 
