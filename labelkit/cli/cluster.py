@@ -100,6 +100,15 @@ _SHOWN = 10
 )
 @workers_option
 @device_option
+@click.option(
+    "--val", type=SOURCE, help="Validation images, to be labelled with the clusters of DATA."
+)
+@click.option(
+    "--val-output",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Manifest of the images of --val (.json).",
+)
 @output_option("Manifest with the clusters as labels to write (.json).")
 @overwrite_option
 @json_option
@@ -110,6 +119,8 @@ def command(  # noqa: PLR0913 -- one per option
     model: str,
     tree: Path | None,
     features: Path | None,
+    val: Path | None,
+    val_output: Path | None,
     output: Path,
     overwrite: bool,
     as_json: bool,
@@ -118,7 +129,8 @@ def command(  # noqa: PLR0913 -- one per option
     """Cluster the images of DATA by a model's pooled features.
 
     The output is a manifest of images whose classes are the clusters, the largest first: pass it to
-    labelkit train as data.train. After an interruption, the same command goes on where it was.
+    labelkit train as data.train, and that of --val as data.val. After an interruption, the same
+    command goes on where it was.
     The features are kept, so that another number of clusters takes no second pass over the images.
 
     If DATA has class folders, the clusters are compared with these, though k-means never sees them:
@@ -127,8 +139,12 @@ def command(  # noqa: PLR0913 -- one per option
     class than its own.
     """
     require_writable(output, overwrite=overwrite, suffixes=(".json",))
-    from labelkit.cli.output import console
-    from labelkit.clusters import KMeansSettings, cluster_images
+    if (val is None) != (val_output is None):
+        raise click.UsageError("pass both of --val and --val-output, or none")
+    if val_output is not None:
+        require_writable(val_output, overwrite=overwrite, suffixes=(".json",))
+    from labelkit.cli.output import console, print_lines
+    from labelkit.clusters import KMeansSettings, cluster_images, label_images
     from labelkit.hierarchy import SemanticTree
     from labelkit.sources import open_source
 
@@ -143,18 +159,29 @@ def command(  # noqa: PLR0913 -- one per option
         engine=options["engine"],
         seed=options["seed"],
     )
-    folder = features or output.with_name(f"{output.name}.features")
+    folder = features or _folder_of(output)
     file = _features(screen, source, model, folder, options)
     from labelkit.cli.progress import progress_bar
 
     with progress_bar(screen, "Cluster", "passes") as advance:
         found = cluster_images(source, file, settings, advance)
     found.manifest.save(output)
+    if val is not None and val_output is not None:
+        others = open_source(val)
+        label_images(
+            others, _features(screen, others, model, _folder_of(val_output), options), found
+        ).save(val_output)
     levels, second = _figures(source, found, loaded)
     if as_json:
         _print_json(output, found, file, levels, second)
     else:
         _print(output, found, file, levels, second)
+        print_lines(screen, _next(output, val_output))
+
+
+def _folder_of(output: Path) -> Path:
+    """Where the features of a manifest's images are kept."""
+    return output.with_name(f"{output.name}.features")
 
 
 def _clusters(source: ImageSource, given: int | None) -> int:
@@ -266,7 +293,6 @@ def _print(
         print_lines(screen, [f"Unreadable, left out: {len(file.state.unreadable):,}"])
         for key, reason in [*file.state.unreadable.items()][:_SHOWN]:
             print_lines(screen, [f"  {printable(key)}: {printable(reason)}"])
-    print_lines(screen, _next(output))
 
 
 def _second(shares: NamedShares) -> str:
@@ -296,8 +322,9 @@ def _table(levels: list[LevelAgreement]) -> Any:  # noqa: ANN401 -- rich's table
     return table
 
 
-def _next(output: Path) -> Iterator[str]:
+def _next(output: Path, val_output: Path | None) -> Iterator[str]:
     from labelkit.wording import printable
 
     name = shlex.quote(printable(str(output)))
-    yield f"Next: labelkit train RECIPE --set data.train={name}"
+    val = "" if val_output is None else f" --set data.val={shlex.quote(printable(str(val_output)))}"
+    yield f"Next: labelkit train RECIPE --set data.train={name}{val}"

@@ -1,6 +1,7 @@
 from .clustering import (
     Clustering as Clustering,
     cluster_images as cluster_images,
+    label_images as label_images,
     with_own_classes as with_own_classes,
 )
 from .feature_file import FeatureFile as FeatureFile, open_features as open_features

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from labelkit.clusters.kmeans import Assignment, kmeans
+from labelkit.clusters.kmeans import Assignment, assign, kmeans
 from labelkit.manifests import ImageManifest
 from labelkit.sources import ManifestImages, as_source
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from labelkit.clusters.feature_file import FeatureFile
+    from labelkit.clusters.feature_file import FeatureFile, ReadableRows
     from labelkit.clusters.kmeans import KMeansSettings
     from labelkit.sources import ImageSource
 
@@ -38,6 +38,7 @@ class Clustering:
         second: (N,) the one with the second nearest; -1 if there is just one.
         inertia: the sum of squared distances to the nearest centres.
         sizes: the images of each of the K clusters.
+        centres: (K, D) of the clusters.
     """
 
     manifest: ImageManifest
@@ -45,6 +46,7 @@ class Clustering:
     second: IntArray
     inertia: float
     sizes: tuple[int, ...]
+    centres: NDArray[np.float32]
 
 
 def cluster_images(
@@ -67,13 +69,7 @@ def cluster_images(
         LabelkitError: the engine is not installed.
     """
     source = as_source(images)
-    keys = source.keys
-    if not features.state.is_complete or features.state.images != len(keys):
-        raise ValueError(
-            f"{features.folder} has features of {features.state.rows:,} images, not of "
-            f"{len(keys):,}"
-        )
-    rows = features.readable_rows(keys)
+    rows = _complete_rows(features, source.keys)
     found, sizes = _largest_first(kmeans(rows, settings, on_progress))
     used = int((sizes > 0).sum())
     digits = len(str(len(sizes) - 1))
@@ -83,14 +79,67 @@ def cluster_images(
         "features": features.digest,
         **asdict(settings),
     }
-    manifest = ImageManifest(
+    names = tuple(f"cluster-{number:0{digits}}" for number in range(used))
+    manifest = _manifest(source, rows, names, found, record)
+    counts = tuple(sizes.tolist())
+    return Clustering(manifest, found.first, found.second, found.inertia, counts, found.centres)
+
+
+def label_images(
+    images: ImageSource | str | os.PathLike[str], features: FeatureFile, clustering: Clustering
+) -> ImageManifest:
+    """Label other images with the clusters of a data set: validation images, say.
+
+    Each gets the cluster with the nearest centre, among those that have images in the data set.
+
+    Args:
+        images: other images.
+        features: of these, from the same model, complete.
+        clustering: of the data set.
+
+    Raises:
+        ValueError: the features are incomplete, or of another model or number of images.
+    """
+    source = as_source(images)
+    rows = _complete_rows(features, source.keys)
+    settings = clustering.manifest.settings
+    if features.state.model_digest != settings["model_digest"]:
+        raise ValueError(f"{features.folder} has features of another model than the clusters")
+    names = clustering.manifest.classes
+    found = assign(rows, clustering.centres[: len(names)], normalise=settings["normalise"])
+    record = {**settings, "features": features.digest, "clusters_of": clustering.manifest.digest}
+    return _manifest(source, rows, names, found, record)
+
+
+def _complete_rows(features: FeatureFile, keys: Sequence[str]) -> ReadableRows:
+    """The rows of the images that can be read.
+
+    Raises:
+        ValueError: the features are incomplete, or of another number of images.
+    """
+    if not features.state.is_complete or features.state.images != len(keys):
+        raise ValueError(
+            f"{features.folder} has features of {features.state.rows:,} images, not of "
+            f"{len(keys):,}"
+        )
+    return features.readable_rows(keys)
+
+
+def _manifest(
+    source: ImageSource,
+    rows: ReadableRows,
+    names: tuple[str, ...],
+    found: Assignment,
+    record: dict[str, Any],
+) -> ImageManifest:
+    keys = source.keys
+    return ImageManifest(
         source.manifest.images if isinstance(source, ManifestImages) else Path(source.path),
-        tuple(f"cluster-{number:0{digits}}" for number in range(used)),
+        names,
         tuple(keys[at] for at in rows.positions.tolist()),
         tuple((number,) for number in found.first.tolist()),
         record,
     )
-    return Clustering(manifest, found.first, found.second, found.inertia, tuple(sizes.tolist()))
 
 
 def with_own_classes(

@@ -11,7 +11,7 @@ from labelkit.manifests import read_manifest
 from labelkit.sources import open_source
 from tests.clusters.support import write_card
 from tests.command import labelkit
-from tests.train.support import draw_folders, save_tree
+from tests.train.support import draw_folders, recipe_text, save_tree
 
 CLUSTER = ["cluster", "train", "--model", "card/tiny.toml", "--device", "cpu"]
 
@@ -38,6 +38,31 @@ def test_colours_are_found_and_compared_with_the_folders():
     assert manifest.counts == tuple(found["sizes"]) == (12, 12, 12)
     assert manifest.digest == found["digest"]
     assert list(manifest.keys) == open_source("train").keys
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_student_learns_clusters_and_is_measured_on_them(tmp_path: Path):
+    """Validation images get the clusters of the training images, which are the colours."""
+    val = ["--val", "val", "--val-output", "val.json"]
+    run = labelkit(*CLUSTER, *val, "-o", "clusters.json")
+    assert "--set data.train=clusters.json --set data.val=val.json" in run.text
+    train, other = read_manifest("clusters.json"), read_manifest("val.json")
+    colours = dict(zip((key.split("/")[0] for key in train.keys), train.labels, strict=True))
+    assert other.classes == train.classes
+    assert [colours[key.split("/")[0]] for key in other.keys] == list(other.labels)
+    Path("recipe.toml").write_text(recipe_text(tmp_path, epochs=1))
+    sets = ["--set", "data.train=clusters.json", "--set", "data.val=val.json"]
+    run = labelkit("train", "recipe.toml", *sets, "-o", "run")
+    assert run.code == 0, run.err
+    assert "3 classes" in run.text
+    assert "36 training images, 3 evaluation images" in run.text
+    assert labelkit("evaluate", "run", "val.json").code == 0
+
+
+@pytest.mark.usefixtures("folder")
+def test_validation_images_need_an_output():
+    run = labelkit(*CLUSTER, "--val", "val", "-o", "clusters.json")
+    assert (run.code, "pass both of --val and --val-output" in run.err) == (2, True)
 
 
 NAMES = ("own", "coarser", "finer", "other", "unnamed")
