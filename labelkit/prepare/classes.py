@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
 from labelkit.errors import PrepareError
@@ -251,4 +250,4 @@ def _pack(start: int) -> str:
 
 
 def _is_renamed(image: _ReadImage) -> bool:
-    return PurePosixPath(image.dumped).with_suffix("") != PurePosixPath(image.name).with_suffix("")
+    return image.dumped.rpartition(".")[0] != image.name.rpartition(".")[0]

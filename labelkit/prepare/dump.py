@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import stat
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from labelkit.errors import DatasetError
@@ -13,6 +13,7 @@ from labelkit.image_folders import is_image_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 _LONGEST_NAME, _LONGEST_PATH = 255, 3000  # bytes: of a file's name; of a path below a class
 _LARGEST_IMAGE = 1 << 30
@@ -40,17 +41,27 @@ class DumpImage(NamedTuple):
             DatasetError: it is not a regular file, or too large.
             OSError: the disk fails, or a tar has become shorter.
         """
-        path = Path(self.path)
-        if self.offset < 0:
-            if not path.is_file():
-                raise DatasetError("a broken link" if path.is_symlink() else "not a regular file")
-            return path.read_bytes()
-        if self.size > _LARGEST_IMAGE:
-            raise DatasetError(f"{self.size:,} bytes, more than {_LARGEST_IMAGE:,}")
-        with path.open("rb", buffering=0) as file:
-            content = os.pread(file.fileno(), self.size, self.offset)
-        if len(content) < self.size:
-            raise OSError(f"{path} has changed since its members were listed")
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would block
+        except FileNotFoundError:
+            if os.path.islink(self.path):  # noqa: PTH114 -- as the rest of this function
+                raise DatasetError("a broken link") from None
+            raise
+        try:
+            return self._read(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _read(self, descriptor: int) -> bytes:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise DatasetError("not a regular file")
+        size = status.st_size if self.offset < 0 else self.size
+        if size > _LARGEST_IMAGE:
+            raise DatasetError(f"{size:,} bytes, more than {_LARGEST_IMAGE:,}")
+        content = os.pread(descriptor, size, max(self.offset, 0))
+        if len(content) < size:
+            raise OSError(f"{self.path} has changed since its images were listed")
         return content
 
 
