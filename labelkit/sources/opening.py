@@ -17,7 +17,7 @@ from labelkit.sources.columns import Columns
 from labelkit.sources.folder import FolderImages
 from labelkit.sources.manifest_images import ManifestImages
 from labelkit.sources.source import ImageSource
-from labelkit.sources.tar_members import is_tar
+from labelkit.sources.tar_headers import is_tar
 from labelkit.sources.tars import TarImages
 
 if TYPE_CHECKING:

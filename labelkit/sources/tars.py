@@ -15,14 +15,14 @@ from labelkit.errors import DatasetError
 from labelkit.image_folders import EXTENSIONS, is_hidden
 from labelkit.sources.byte_ranges import ByteRanges
 from labelkit.sources.source import ImageLabels, IndexedImages, numbered_labels
-from labelkit.sources.tar_members import tar_members
+from labelkit.sources.tar_headers import tar_members
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import BinaryIO
 
     from labelkit.sources.source import ImageFile
-    from labelkit.sources.tar_members import Member
+    from labelkit.sources.tar_headers import Member
 
 _LARGEST_IMAGE = 1 << 30
 _LARGEST_LABEL = 1 << 20
