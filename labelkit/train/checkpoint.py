@@ -79,6 +79,7 @@ class Checkpoint:
         optimizer: the optimizer's ``state_dict``.
         ema: the ``state_dict`` of the student's moving average; empty without one.
         scaler: the state of the loss's scaling for float16; empty in other precisions.
+        start: the digest of the weights of ``model.init``; empty without it.
     """
 
     recipe: dict[str, object]
@@ -90,6 +91,7 @@ class Checkpoint:
     optimizer: Mapping[str, Any]
     ema: Mapping[str, Tensor] = field(default_factory=dict[str, "Tensor"])
     scaler: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    start: str = ""
 
     @property
     def epoch(self) -> int:
@@ -133,6 +135,7 @@ class Checkpoint:
             "optimizer": dict(self.optimizer),
             "ema": dict(self.ema),
             "scaler": dict(self.scaler),
+            "start": self.start,
         }
         content["digest"] = content_digest(content)
 
@@ -148,14 +151,21 @@ class Checkpoint:
 
         replace_file(path, write)
 
-    def require_same_run(
-        self, path: Path, recipe: Recipe, classes: ClassList, *, labels: str, images: str
+    def require_same_run(  # noqa: PLR0913 -- one per thing that may have changed
+        self,
+        path: Path,
+        recipe: Recipe,
+        classes: ClassList,
+        *,
+        labels: str,
+        images: str,
+        start: str,
     ) -> None:
-        """Raise unless this checkpoint belongs to the recipe, the class list, labels and images.
+        """Raise unless this checkpoint belongs to all that determines a run's results.
 
         Raises:
             TrainingError: the recipe has changed, and the message names the first changed field; or
-                the tree, the label maps or the images have changed.
+                the tree, the label maps, the images or the weights of ``model.init`` have changed.
             ClassListMismatch: the class list has changed.
         """
         fields, trained = recipe_fields(recipe), with_defaults(self.recipe)
@@ -185,6 +195,11 @@ class Checkpoint:
             raise TrainingError(
                 f"{path} was trained on other images: some were added, removed, renamed or left "
                 f"out since. Restore them. Or: {START_AGAIN.lower()}"
+            )
+        if self.start != start:
+            raise TrainingError(
+                f"{path} started from other weights: those of model.init have changed since. "
+                f"Restore them. Or: {START_AGAIN.lower()}"
             )
 
 
@@ -262,6 +277,7 @@ def _parse(content: dict[str, Any]) -> Checkpoint:
         # Files from before these have none.
         ema=content.get("ema", {}),
         scaler=content.get("scaler", {}),
+        start=content.get("start", ""),
     )
 
 

@@ -269,7 +269,7 @@ def _read_exported(path: Path) -> _Saved:
 def _model(path: Path, saved: _Saved) -> nn.Module:
     recipe = saved.recipe
     blank = msgspec.structs.replace(
-        recipe, model=msgspec.structs.replace(recipe.model, pretrained=False)
+        recipe, model=msgspec.structs.replace(recipe.model, pretrained=False, init=None)
     )
     with torch.random.fork_rng(devices=[]):  # it seeds torch's generator
         model = create_student(blank, len(saved.classes))

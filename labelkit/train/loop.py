@@ -295,6 +295,7 @@ class _Run:
             self.task.classes,
             labels=self.task.labels,
             images=self.task.images.digest,
+            start=self.updater.start,
         )
         try:
             self.updater.load_state(checkpoint.state)
@@ -388,6 +389,7 @@ class _Run:
             labels=self.task.labels,
             images=self.task.images.digest,
             records=tuple(records),
+            start=self.updater.start,
             **self.updater.state(),
         ).save(output / LAST)
 

@@ -62,6 +62,8 @@ class Model(RecipeTable, frozen=True):
     Attributes:
         name: of a timm model.
         pretrained: start from timm's weights for that name; the classifier is always new.
+        init: start from the weights of another run's best epoch, by its folder; the classifier is
+            new unless that run has the same class list.
         ema_decay: keep a moving average of the weights with this decay, such as 0.9999; it is what
             is evaluated and exported. In update t the decay is at most t / (t + 10).
         kwargs: other arguments of the model, such as ``drop_rate`` or ``img_size``.
@@ -69,8 +71,13 @@ class Model(RecipeTable, frozen=True):
 
     name: Text
     pretrained: bool = False
+    init: Text | None = None
     ema_decay: Annotated[float, msgspec.Meta(gt=0, lt=1)] | None = None
     kwargs: dict[str, object] = msgspec.field(default_factory=dict[str, object])
+
+    def __post_init__(self) -> None:
+        if self.pretrained and self.init is not None:
+            raise ValueError("set one of pretrained and init: a student starts from one of them")
 
 
 class Optimizer(RecipeTable, frozen=True):

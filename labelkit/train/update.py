@@ -22,6 +22,7 @@ from labelkit.train.building import (
     synchronized,
 )
 from labelkit.train.failures import batch_of_one, update_failures
+from labelkit.train.starting_weights import load_starting_weights
 from labelkit.wording import counted
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Updater:
         epochs: of the whole run.
         scaler: of the loss, so that gradients in float16 do not vanish; it does nothing otherwise.
         average: the moving average of the student, or None.
+        start: the digest of the weights of ``model.init``; empty without it.
     """
 
     recipe: Recipe
@@ -71,6 +73,7 @@ class Updater:
     epochs: int
     scaler: GradScaler
     average: ModelEmaV3 | None
+    start: str = ""
 
     @classmethod
     def build(
@@ -100,7 +103,11 @@ class Updater:
                 f"{counted(processes.count, 'process', 'processes')} with run.accumulate = "
                 f"{run.accumulate}: use a larger run.batch_size and as many images"
             )
-        student = create_student(recipe, len(task.classes)).to(device)
+        student = create_student(recipe, len(task.classes))
+        init, start = recipe.model.init, ""
+        if init is not None:
+            start = load_starting_weights(student, init, task.classes)
+        student = student.to(device)
         if run.sync_bn and processes.count > 1:
             student = synchronized(student, device)
         if run.channels_last:
@@ -127,6 +134,7 @@ class Updater:
             else _utils.ModelEmaV3(
                 student, decay, use_warmup=True, warmup_gamma=10.0, warmup_power=1.0
             ),
+            start=start,
         )
 
     @property
