@@ -60,6 +60,16 @@ def test_a_student_learns_clusters_and_is_measured_on_them(tmp_path: Path):
 
 
 @pytest.mark.usefixtures("folder")
+def test_the_largest_cluster_comes_first():
+    """The features of the colours in the order of their names: 3 apples, 12 leaves, 7 skies."""
+    for colour, count in {"apple": 3, "sky": 7}.items():
+        for path in sorted(Path("train", colour).iterdir())[count:]:
+            path.unlink()
+    assert labelkit(*CLUSTER, "-o", "clusters.json").code == 0
+    assert read_manifest("clusters.json").counts == (12, 7, 3)
+
+
+@pytest.mark.usefixtures("folder")
 def test_validation_images_need_an_output():
     run = labelkit(*CLUSTER, "--val", "val", "-o", "clusters.json")
     assert (run.code, "pass both of --val and --val-output" in run.err) == (2, True)
