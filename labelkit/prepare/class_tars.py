@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from labelkit.errors import DatasetError, PrepareError
 from labelkit.prepare.class_ids import require_usable
 from labelkit.prepare.dump import Dump, DumpClass, DumpImage, Listing, name_fault, taken
-from labelkit.sources import Member, tar_members
+from labelkit.sources import TarMember, tar_members
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,7 +63,7 @@ class _Found:
         self._others = 0
         self.skipped: dict[str, str] = {}
 
-    def add(self, member: Member) -> None:
+    def add(self, member: TarMember) -> None:
         """Add a member; a tar of the class's folder has the same names as a tar of its files."""
         name = member.name.removeprefix(self._folder)
         if not taken(name):

@@ -7,4 +7,4 @@ from .source import (
     ImageLabels as ImageLabels,
     ImageSource as ImageSource,
 )
-from .tar_headers import Member as Member, tar_members as tar_members
+from .tar_headers import TarMember as TarMember, tar_members as tar_members

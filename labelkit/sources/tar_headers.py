@@ -19,7 +19,7 @@ _COMPRESSED = {
 }
 
 
-class Member(NamedTuple):
+class TarMember(NamedTuple):
     """A regular file in a tar, or something else under a file's name.
 
     Attributes:
@@ -60,7 +60,7 @@ def require_plain(file: BinaryIO, start: int, where: str) -> None:
 
 def tar_members(
     file: BinaryIO, where: str, start: int = 0, end: int | None = None
-) -> Iterator[Member]:
+) -> Iterator[TarMember]:
     """The files in a tar, links and devices among them, in the order of storage.
 
     Args:
@@ -87,7 +87,7 @@ def tar_members(
             if end is not None and member.offset_data + max(size, 0) > end:
                 raise DatasetError(f"{where} is cut short in {member.name!r}: copy it again")
             if not member.isdir():
-                yield Member(_plain_path(member.name), member.offset_data, size)
+                yield TarMember(_plain_path(member.name), member.offset_data, size)
     except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
         raise DatasetError(
             f"{where} is damaged, or no tar ({first_line(error)}): copy it again"

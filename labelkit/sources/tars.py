@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from labelkit.sources.source import ImageFile
-    from labelkit.sources.tar_headers import Member
+    from labelkit.sources.tar_headers import TarMember
 
 _LARGEST_IMAGE = 1 << 30
 _LARGEST_LABEL = 1 << 20
@@ -156,10 +156,10 @@ class _TarIndex:
         )
 
     def _add(
-        self, number: int, file: BinaryIO, where: str, prefix: str, members: Iterator[Member]
+        self, number: int, file: BinaryIO, where: str, prefix: str, members: Iterator[TarMember]
     ) -> None:
         first, found = len(self.names), dict[str, dict[str, tuple[int, int]]]()
-        inner: list[Member] = []
+        inner: list[TarMember] = []
         for member in members:
             if is_hidden(member.name) and ".." not in member.name.split("/"):
                 continue
@@ -178,7 +178,7 @@ class _TarIndex:
             self._add_inner(number, file, f"{where}: {member.name}", prefix, member)
 
     def _add_inner(
-        self, number: int, file: BinaryIO, where: str, prefix: str, member: Member
+        self, number: int, file: BinaryIO, where: str, prefix: str, member: TarMember
     ) -> None:
         if prefix:
             raise DatasetError(f"{where} is a tar in a tar in a tar: unpack the outermost")

@@ -70,7 +70,7 @@ def test_help_loads_few_modules_besides_click(arguments):
 def test_a_mistyped_command_is_a_usage_error_with_a_suggestion():
     run = labelkit("relable")
     assert run.code == 2
-    assert "No such command 'relable'. Did you mean relabel?" in run.text
+    assert "No such command 'relable'. Did you mean relabel" in run.text
     assert "Traceback" not in run.text
 
 
