@@ -12,10 +12,16 @@ from .fidelity import (
     measure_fidelity as measure_fidelity,
 )
 from .local import RelabelResult as RelabelResult, open_writer as open_writer, relabel as relabel
-from .maps import CalibrationSample as CalibrationSample, MapMaker as MapMaker, Settings as Settings
+from .maps import MapMaker as MapMaker
 from .ray_engine import ActorWork as ActorWork, RayEngine as RayEngine
 from .recommendation import Recommendation as Recommendation, recommend as recommend
 from .recomputing import MapDifference as MapDifference, named_teachers as named_teachers
+from .request import (
+    asked_teacher as asked_teacher,
+    finished_file as finished_file,
+    request_digest as request_digest,
+)
+from .settings import CalibrationSample as CalibrationSample, Settings as Settings
 from .shards import ShardMaker as ShardMaker
 from .sharing import Share as Share
 from .stages import Stages as Stages

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from labelkit.label_maps import MapForm
-    from labelkit.relabel.maps import CalibrationSample, MapMaker
+    from labelkit.relabel.maps import MapMaker
+    from labelkit.relabel.settings import CalibrationSample
     from labelkit.sources import ImageSource
 
 # Where a fit starts, and stays if there are very few crops; measured (docs/decisions/0010).

@@ -21,8 +21,9 @@ from labelkit.label_maps import LabelMap, RecordCodec
 from labelkit.relabel.batches import readable_image, resized
 from labelkit.relabel.calibrating import held_out_targets
 from labelkit.relabel.crop_logits import ImageCrops, crop_logits, divergence, pool_crops
-from labelkit.relabel.maps import MapMaker, Settings
+from labelkit.relabel.maps import MapMaker
 from labelkit.relabel.random_crops import random_crops
+from labelkit.relabel.settings import Settings
 from labelkit.sources import as_source
 from labelkit.teachers import Teacher, count_flops, resize_grid
 

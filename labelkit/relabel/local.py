@@ -14,7 +14,8 @@ import msgspec
 from labelkit.errors import LabelMapError
 from labelkit.label_maps import LabelMapFile, LabelMapWriter, first_difference
 from labelkit.relabel.calibrating import calibrate, sample_of, why_uncalibrated
-from labelkit.relabel.maps import MapMaker, Settings
+from labelkit.relabel.maps import MapMaker
+from labelkit.relabel.settings import Settings
 from labelkit.relabel.shards import ShardMaker, stopped
 from labelkit.relabel.sharing import Share, Tally, claim_joining, make_share
 from labelkit.relabel.stages import Stages

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import torch
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from labelkit.hierarchy import ClassList
+    from labelkit.relabel.settings import Average
     from labelkit.teachers import Teacher
 
-Average = Literal["logit", "probability"]
 _SMALLEST_PROBABILITY = 1e-30
 
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from labelkit.errors import LabelkitError, LabelMapError, TeacherError, why_stopped
 from labelkit.relabel.batches import disk_failed
-from labelkit.relabel.maps import MapMaker, Settings, steps
+from labelkit.relabel.maps import MapMaker, steps
+from labelkit.relabel.settings import Settings
 from labelkit.teachers import Merge
 
 if TYPE_CHECKING:

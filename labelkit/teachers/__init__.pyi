@@ -1,6 +1,7 @@
 from .card import (
     TeacherCard as TeacherCard,
     card_names as card_names,
+    class_list_of as class_list_of,
     find_card as find_card,
     read_card as read_card,
 )
@@ -16,11 +17,11 @@ from .loading import (
     move_teacher as move_teacher,
     wrap_model as wrap_model,
 )
+from .merging import DEFAULT_MERGE as DEFAULT_MERGE, Merge as Merge
 from .projection import (
-    DEFAULT_MERGE as DEFAULT_MERGE,
     LogitsProjection as LogitsProjection,
-    Merge as Merge,
     project_teachers as project_teachers,
     teacher_id as teacher_id,
 )
+from .shipped_weights import weight_file as weight_file
 from .teacher import EXACT_GAP as EXACT_GAP, Teacher as Teacher, resize_grid as resize_grid

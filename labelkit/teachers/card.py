@@ -10,6 +10,7 @@ import msgspec
 
 from labelkit.errors import TeacherError, first_line
 from labelkit.files import decode_toml, read_utf8
+from labelkit.hierarchy import NAMED_LISTS, ClassList, read_class_list
 
 Side = Annotated[int, msgspec.Meta(ge=16, le=4096)]
 Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
@@ -137,6 +138,13 @@ def read_card(path: Path) -> TeacherCard:
         raise TeacherError(f"teacher card {first_line(error)}") from error
     card = decode_toml(text, TeacherCard, f"teacher card {path}", TeacherError, FIELDS)
     return msgspec.structs.replace(card, name=path.stem, folder=str(path.parent))
+
+
+def class_list_of(card: TeacherCard) -> ClassList:
+    """The class list that a card names."""
+    if card.classes in NAMED_LISTS:
+        return read_class_list(card.classes)
+    return read_class_list(Path(card.folder) / card.classes)
 
 
 def suggestion(name: str, more_names: list[str]) -> str:

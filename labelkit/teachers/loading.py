@@ -6,7 +6,6 @@ import hashlib
 import inspect
 import re
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -15,17 +14,20 @@ import torch
 
 from labelkit.device import choose_device
 from labelkit.errors import TeacherError, first_line, is_machine_failure, is_out_of_memory
-from labelkit.hierarchy import NAMED_LISTS, ClassList, read_class_list
-from labelkit.teachers.card import TeacherCard, find_card, suggestion
+from labelkit.files import file_sha256
+from labelkit.teachers.card import TeacherCard, class_list_of, find_card, suggestion
 from labelkit.teachers.grid_head import split
+from labelkit.teachers.shipped_weights import weight_file
 from labelkit.teachers.teacher import Precision, Teacher, size_errors
-from labelkit.teachers.weights import load_strictly, read_state_dict, weights_path
+from labelkit.teachers.weights import load_strictly, read_state_dict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from timm.models import PretrainedCfg
     from torch import Tensor, nn
+
+    from labelkit.hierarchy import ClassList
 
 
 def load_teacher(  # noqa: PLR0913 -- what to load, where, and how it computes
@@ -59,12 +61,14 @@ def load_teacher(  # noqa: PLR0913 -- what to load, where, and how it computes
     if isinstance(card, str):
         card = find_card(card) or card_of_timm_model(card)
     card = card if size is None else msgspec.structs.replace(card, size=size)
-    classes = _read_classes(card)
+    classes = class_list_of(card)
+    weights = ""
     if card.weights is None:
         model = build_model(card, pretrained=True)
     else:
         model = build_model(card, pretrained=False, num_classes=len(classes))
-        path = weights_path(card, card.weights)
+        path = weight_file(card, card.weights)
+        weights = file_sha256(path)
         try:
             state = read_state_dict(path, card.weights.layout, model)
             load_strictly(model, _fit_to_model(state, model), card.name)
@@ -76,7 +80,12 @@ def load_teacher(  # noqa: PLR0913 -- what to load, where, and how it computes
             f"teacher {card.name} returns {outputs} scores, but its class list {classes} has "
             f"{len(classes)} classes. Name the right class list in its card"
         )
-    teacher = replace(prepare(model, classes, card, chosen), force=force, precision=precision)
+    teacher = replace(
+        prepare(model, classes, card, chosen),
+        force=force,
+        precision=precision,
+        weights_file=weights,
+    )
     return replace(teacher, compiled=compile_features(model, card.name)) if compiled else teacher
 
 
@@ -146,12 +155,6 @@ def prepare(
         if weight.ndim == 4:  # the weights of 3D convolutions have no such order
             weight.data = weight.data.contiguous(memory_format=torch.channels_last)
     return Teacher(model, classes, card, _digest(model))
-
-
-def _read_classes(card: TeacherCard) -> ClassList:
-    if card.classes in NAMED_LISTS:
-        return read_class_list(card.classes)
-    return read_class_list(Path(card.folder) / card.classes)
 
 
 def _digest(model: nn.Module) -> str:

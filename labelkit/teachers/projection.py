@@ -5,7 +5,7 @@ Legend: B batch, S classes of a teacher, T of the data set, H W grid.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from labelkit.hierarchy import (
     read_class_list,
 )
 from labelkit.teachers.card import card_names, find_card
+from labelkit.teachers.merging import DEFAULT_MERGE, Merge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,11 +28,6 @@ if TYPE_CHECKING:
     from labelkit.hierarchy import Projection
     from labelkit.teachers.teacher import Teacher
 
-Merge = Literal["sum", "root", "mean", "max"]
-"""How the logits of several classes become one (``LogitsProjection``)."""
-
-DEFAULT_MERGE: Merge = "root"
-"""How several classes of a teacher become one, unless chosen otherwise."""
 _CORRECTION = {"sum": 0.0, "root": 0.5, "mean": 1.0}
 _TANGENT = 0.75  # how much of *other* is linear in the logits (docs/decisions/0011)
 _NOTHING = 20.0  # below the log-sum-exp of all classes: the logit of *other* without such classes

@@ -54,6 +54,7 @@ class Teacher:
         force: feed patch tokens to a head that was trained on the class token.
         precision: the number type of the features; the head always runs in float32.
         compiled: the compiled features that maps are made from; None runs the model uncompiled.
+        weights_file: SHA-256 of the file that the weights are from; empty without one.
     """
 
     model: nn.Module
@@ -63,6 +64,7 @@ class Teacher:
     force: bool = False
     precision: Precision = "float32"
     compiled: Callable[[Tensor], object] | None = None
+    weights_file: str = ""
 
     @property
     def device(self) -> torch.device:

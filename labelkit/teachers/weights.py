@@ -1,21 +1,18 @@
-"""Weight files: find one, read it without executing anything in it, and load it into a model."""
+"""Weight files: read one without executing anything in it, and load it into a model."""
 
 from __future__ import annotations
 
 import re
-from importlib.machinery import PathFinder
-from importlib.metadata import packages_distributions
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard, cast
 
 import torch
 
 from labelkit.errors import TeacherError, first_line
 from labelkit.torch_files import ForeignObjectError, TorchFileError, read_torch_file
-from labelkit.wording import clipped, counted, printable, summary
+from labelkit.wording import clipped, counted, summary
 
 if TYPE_CHECKING:
-    from labelkit.teachers.card import TeacherCard, Weights
+    from pathlib import Path
 
 StateDict = dict[str, torch.Tensor]
 
@@ -29,44 +26,6 @@ COUNTERS = {"n_averaged"}  # of torch.optim.swa_utils.AveragedModel
 SAVE = 'torch.save(model.state_dict(), "weights.pth")'
 # What compiled, checkpointed and sharded blocks put in the middle of a name.
 _INNER = re.compile(r"(?<=\.)(_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module)\.")
-
-
-def weights_path(card: TeacherCard, weights: Weights) -> Path:
-    """The path of a card's weight file; nothing is imported to find it.
-
-    Raises:
-        TeacherError: the package or the file is missing, or the package is not the top-level
-            package of an installed distribution; the message says what to do.
-    """
-    folder = Path(card.folder)
-    if weights.package:
-        found = _package_folder(weights.package)
-        if found is None:
-            install = weights.install or f"pip install {weights.package}"
-            raise TeacherError(
-                f"teacher {card.name} needs the package {printable(weights.package)}, which no "
-                f"installed distribution has at its top level. Install it: {printable(install)}"
-            )
-        folder = found
-    path = folder / weights.file
-    if not path.is_file():
-        raise TeacherError(
-            f"teacher {card.name} has no weights at {path}. Put them there, or correct the card"
-        )
-    return path
-
-
-def _package_folder(package: str) -> Path | None:
-    """The folder of a distribution's top-level package; None if there is none of this name.
-
-    A module of the standard library, a file next to the program and a package within a package are
-    none: to find those could run code.
-    """
-    if not package.isidentifier() or package not in packages_distributions():
-        return None
-    spec = PathFinder.find_spec(package)
-    folders = list(spec.submodule_search_locations or ()) if spec else []
-    return Path(folders[0]) if folders else None
 
 
 def read_state_dict(path: Path, layout: str, model: torch.nn.Module) -> StateDict:
