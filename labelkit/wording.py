@@ -103,6 +103,22 @@ def counted(count: int, one: str, many: str) -> str:
     return f"{count:,} {one if count == 1 else many}"
 
 
+def duration(seconds: float) -> str:
+    """A time in the unit that suits it.
+
+    >>> duration(8), duration(300), duration(45_000), duration(400_000)
+    ('8 s', '5 min', '12 h 30 min', '4 d 15 h')
+    """
+    minutes, hours, days = seconds / 60, int(seconds // 3600), int(seconds // 86_400)
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if not hours:
+        return f"{minutes:.0f} min"
+    if not days:
+        return f"{hours} h {int(minutes) % 60} min"
+    return f"{days} d {hours % 24} h"
+
+
 def file_size(count: float) -> str:
     """A number of bytes as text.
 

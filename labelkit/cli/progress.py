@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
@@ -20,12 +21,17 @@ from rich.progress import (
 from rich.text import Text
 
 from labelkit.cli.options import is_quiet
+from labelkit.wording import duration, percent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping
     from pathlib import Path
 
     from rich.console import Console
+
+    from labelkit.relabel import Stages
+
+_LINE_SECONDS = 30.0
 
 
 def announce_teachers(names: Iterable[str]) -> None:
@@ -65,11 +71,50 @@ class _Rate(ProgressColumn):
         )
 
 
+class _Waiting(ProgressColumn):
+    """The share of the time in which the device waited for images."""
+
+    def __init__(self, stages: Stages) -> None:
+        super().__init__()
+        self.stages = stages
+
+    def render(self, task: Task) -> Text:
+        del task
+        return Text(f"waiting {percent(self.stages.waiting_share)}" if self.stages.images else "")
+
+
+class _Lines:
+    """A line about the progress now and then, where no bar can be drawn."""
+
+    def __init__(self, console: Console, title: str, unit: str, stages: Stages | None) -> None:
+        self._console, self._title, self._unit, self._stages = console, title, unit, stages
+        self._start = self._last = time.monotonic()
+        self._first: int | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        """Print a line if the last one is a while ago."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first = done
+        if self._console.is_terminal or now - self._last < _LINE_SECONDS:
+            return
+        self._last = now
+        speed = (done - self._first) / (now - self._start)
+        left = f", {duration((total - done) / speed)} left" if speed else ""
+        waiting = f", waiting {percent(self._stages.waiting_share)}" if self._stages else ""
+        self._console.print(
+            f"{self._title}: {done:,} of {total:,} {self._unit}, {speed:,.1f} {self._unit}/s{left}"
+            f"{waiting}",
+            soft_wrap=True,
+        )
+
+
 @contextmanager
 def progress_bar(
-    console: Console, title: str, unit: str = "images"
+    console: Console, title: str, unit: str = "images", stages: Stages | None = None
 ) -> Generator[Callable[[int, int], None]]:
-    """A progress bar on ``console``; yields a function that takes (done, total)."""
+    """A progress bar on ``console``, or lines; yields a function that takes (done, total)."""
+    lines = _Lines(console, title, unit, stages)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -77,12 +122,14 @@ def progress_bar(
         _Rate(unit),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
+        *([_Waiting(stages)] if stages else []),
     )
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(title, total=None)
 
         def advance(done: int, total: int) -> None:
             progress.update(task, completed=done, total=total)
+            lines(done, total)
 
         try:
             yield advance
@@ -97,10 +144,17 @@ class ProgressBars(ExitStack):
     Args:
         console: where they are drawn.
         stages: the title of each bar, and what it counts.
+        times: where the time goes, if that is known.
     """
 
-    def __init__(self, console: Console, stages: Mapping[str, tuple[str, str]]) -> None:
+    def __init__(
+        self,
+        console: Console,
+        stages: Mapping[str, tuple[str, str]],
+        times: Stages | None = None,
+    ) -> None:
         super().__init__()
+        self._times = times
         self._console, self._stages = console, stages
         self._stage = ""
         self._advance: Callable[[int, int], None]
@@ -109,7 +163,9 @@ class ProgressBars(ExitStack):
         """Close the bar of the stage before, and show that of this one."""
         self.close()
         self._stage = stage
-        self._advance = self.enter_context(progress_bar(self._console, *self._stages[stage]))
+        self._advance = self.enter_context(
+            progress_bar(self._console, *self._stages[stage], self._times)
+        )
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Advance the bar of a stage; the first call begins it."""

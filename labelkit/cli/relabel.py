@@ -1,24 +1,21 @@
-"""``labelkit relabel``: make a label map for every image of a folder."""
+"""``labelkit relabel``: make a label map for every image of a data set."""
 
 from __future__ import annotations
 
+import os
 import shlex
-import statistics
+import shutil
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import click
 
 from labelkit.cli.options import (
     LABEL_MAP_SUFFIXES,
     SOURCE,
-    classes_option,
-    device_option,
     json_option,
-    names_option,
     open_images,
     output_option,
     overwrite_option,
@@ -27,26 +24,21 @@ from labelkit.cli.options import (
     read_coarse_folders,
     require_suffix,
     source_options,
-    teachers_option,
     worker_count,
-    workers_option,
 )
+from labelkit.cli.relabel_options import RelabelOptions, TeacherOptions, relabel_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from rich.console import Console
 
     from labelkit.hierarchy import ClassList
     from labelkit.label_maps import LabelMapFile
-    from labelkit.relabel import RelabelResult, Settings
+    from labelkit.relabel import Helpers, RelabelResult, Settings, Share, Stages
     from labelkit.sources import ImageSource
     from labelkit.teachers import Teacher
 
-    Command = Callable[..., object]
-
-_SMALLEST, _LARGEST = 16, 4096
-_SHOWN = 5
 _BARS = {"maps": ("Relabel", "images"), "calibration": ("Calibrate", "images")}
 EPILOG = """\b
 Examples:
@@ -60,221 +52,11 @@ Examples:
   labelkit relabel photos.tar -o maps.h5
   labelkit relabel 'shards/train-{0000..0146}.tar' -o maps.h5
   labelkit relabel 'data/train-*.parquet' -o maps.h5 --key-column id
+  labelkit relabel photos/train -o maps.h5 --dry-run
+  labelkit relabel photos/train -o maps.h5 --limit 1000
+  labelkit relabel photos/train -o maps.h5 --devices 0,1,2,3
+  labelkit relabel photos/train -o maps.h5 --shard $SLURM_ARRAY_TASK_ID/8
 """
-
-
-class _TeacherOptions(TypedDict):
-    """Which teachers, and how they predict."""
-
-    teachers: tuple[str, ...]
-    sizes: tuple[tuple[int, ...], ...]
-    flip: bool
-    average: Literal["logit", "probability"]
-    force: bool
-    precision: Literal["float32", "bfloat16", "float16"]
-    compiled: bool
-    device: str
-
-
-class _MapOptions(TypedDict):
-    """What is stored of their predictions."""
-
-    classes: str | None
-    names: Path | None
-    merge: Literal["sum", "root", "mean", "max"]
-    other: bool
-    selection: Literal["image", "cell"]
-    top_k: int | None
-    grid: int | None
-    background: int | None
-    patterns: int | None
-    scores: Literal["uint8", "float16", "float32"]
-    log_sum_exp: bool
-
-
-class _CalibrationOptions(TypedDict):
-    """Whether pooled targets are calibrated, and on how many images that is fitted."""
-
-    no_calibration: bool
-    calibration_sample: int | None
-
-
-class _Options(_TeacherOptions, _MapOptions, _CalibrationOptions):
-    batch_size: int | None
-    workers: int | None
-
-
-def _parse_sizes(value: str | None) -> tuple[tuple[int, ...], ...]:
-    """Input sides from ``224,448`` or ``256+352``, ascending."""
-    if not value:
-        return ()
-    try:
-        maps = {tuple(sorted(set(map(int, part.split("+"))))) for part in value.split(",")}
-    except ValueError:
-        raise click.BadParameter(
-            f"{value!r}: expected whole numbers, such as 320, 224,448 or 256+352"
-        ) from None
-    for side in (side for sides in maps for side in sides):
-        if not _SMALLEST <= side <= _LARGEST:
-            raise click.BadParameter(f"{side} is not between {_SMALLEST} and {_LARGEST} pixels")
-    return tuple(sorted(maps, key=statistics.geometric_mean))
-
-
-def _old_maps(path: Path | None) -> Path | None:
-    """The file of ``--reuse``, or the folder of shards if that file is unfinished."""
-    if path is None or path.exists():
-        return path
-    parts = path.with_name(f"{path.name}.parts")
-    if not parts.is_dir():
-        raise click.BadParameter(f"{path} does not exist, nor does {parts}")
-    return parts
-
-
-_TEACHER_OPTIONS = (
-    teachers_option,
-    click.option(
-        "--size",
-        "sizes",
-        metavar="PIXELS",
-        callback=lambda _context, _option, value: _parse_sizes(value),
-        help="Input side. 256+352 averages the predictions at two sizes in one map; 224,448 makes "
-        "two maps per image, and a crop uses those that suit its zoom. [default: the teacher's]",
-    ),
-    click.option(
-        "--flip", is_flag=True, help="Average with the prediction for the mirrored image."
-    ),
-    click.option(
-        "--average",
-        type=click.Choice(["logit", "probability"]),
-        default="logit",
-        show_default=True,
-        help="What to average over several teachers, sizes, or the mirrored image.",
-    ),
-    click.option(
-        "--force", is_flag=True, help="Accept a teacher that predicts from its class token."
-    ),
-    click.option(
-        "--precision",
-        type=click.Choice(["float32", "bfloat16", "float16"]),
-        default="float32",
-        show_default=True,
-        help="Number type in which the teacher's features are computed.",
-    ),
-    click.option(
-        "--compile",
-        "compiled",
-        is_flag=True,
-        help="Compile the teacher first: takes half a minute or more per input size, then runs "
-        "about 1.4 times as fast (CPU). Needs a C++ compiler; scores change by rounding only.",
-    ),
-    device_option,
-)
-
-_MAP_OPTIONS = (
-    classes_option,
-    names_option,
-    click.option(
-        "--merge",
-        type=click.Choice(["sum", "root", "mean", "max"]),
-        default="root",
-        show_default=True,
-        help="With --classes: how several classes of the teacher become one. sum adds their "
-        "probabilities, so 118 breeds of dogs count more than 5 of cats; mean divides the sum by "
-        "their number, root by the root of their number; max takes the most probable.",
-    ),
-    click.option(
-        "--other/--no-other",
-        default=True,
-        show_default=True,
-        help="With --classes: keep the probability of the teacher's classes that belong to none of "
-        "them, as *other*; without it, every fish in a folder of cats and dogs is a cat or a dog.",
-    ),
-    click.option(
-        "--selection",
-        type=click.Choice(["image", "cell"]),
-        default="image",
-        show_default=True,
-        help="Which classes a map stores: the image's strongest in all cells, or the strongest of "
-        "each cell, as published.",
-    ),
-    click.option(
-        "--topk",
-        "top_k",
-        type=click.IntRange(1),
-        help="How many classes. [default: 8 per image, 5 per cell, or all if there are fewer]",
-    ),
-    click.option(
-        "--grid",
-        type=click.IntRange(1, 64),
-        help="Rows and columns of a map. [default: the teacher's native grid, at most 15]",
-    ),
-    click.option(
-        "--background",
-        type=click.IntRange(0),
-        help="For how many other classes to store the mean logit over the cells that do not store "
-        "them; 0 gives them logit 0, as published. [default: 128, or 64 with --selection cell]",
-    ),
-    click.option(
-        "--patterns",
-        type=click.IntRange(0, 16),
-        help="How many patterns over the grid these classes share. [default: 2, or 0 with "
-        "--selection cell]",
-    ),
-    click.option(
-        "--scores",
-        type=click.Choice(["uint8", "float16", "float32"]),
-        default="uint8",
-        show_default=True,
-        help="Number type of a stored logit; uint8 has steps of 1/255 of the image's range.",
-    ),
-    click.option(
-        "--log-sum-exp",
-        is_flag=True,
-        help="Store the log-sum-exp of each cell's logits too, for targets pooled with "
-        "method='probability'.",
-    ),
-)
-
-_CALIBRATION_OPTIONS = (
-    click.option(
-        "--no-calibration",
-        is_flag=True,
-        help="Do not fit how pooled logits depend on the crop's zoom; targets are then the plain "
-        "mean logits, as published.",
-    ),
-    click.option(
-        "--calibration-sample",
-        metavar="N",
-        type=click.IntRange(1),
-        help="Images to fit this on, evenly spaced over DATA. [default: 64]",
-    ),
-)
-
-_RUN_OPTIONS = (
-    click.option(
-        "--reuse",
-        metavar="OLD",
-        type=click.Path(exists=False, path_type=Path),
-        callback=lambda _context, _option, value: _old_maps(value),
-        help="An earlier file of the same teacher and settings: copy its maps, and make only those "
-        "of new images and of rows that are damaged there. Of an unfinished run, its finished "
-        "shards (OLD.parts).",
-    ),
-    click.option(
-        "--batch-size",
-        type=click.IntRange(1),
-        help="Images per forward pass. [default: 128 with a GPU, else 8]",
-    ),
-    workers_option,
-)
-
-
-def _all_options(command: Command) -> Command:
-    """The options of the four groups, in this order."""
-    groups = (_TEACHER_OPTIONS, _MAP_OPTIONS, _CALIBRATION_OPTIONS, _RUN_OPTIONS)
-    for option in reversed([option for group in groups for option in group]):
-        command = option(command)
-    return command
 
 
 @click.command("relabel", epilog=EPILOG)
@@ -282,7 +64,7 @@ def _all_options(command: Command) -> Command:
 @source_options
 @output_option("Label-map file to write (.h5).")
 @overwrite_option
-@_all_options
+@relabel_options
 @json_option
 @quiet_option
 def command(
@@ -292,13 +74,14 @@ def command(
     overwrite: bool,
     reuse: Path | None,
     as_json: bool,
-    **options: Unpack[_Options],
+    **options: Unpack[RelabelOptions],
 ) -> None:
     """Make a label map for every image in DATA, and write them to one file.
 
     A label map is a small grid of the classes that a strong classifier sees in each part of the
-    image. After an interruption the same command resumes, also if images were added or removed.
-    Unreadable images are listed, never replaced.
+    image. After an interruption the same command resumes, also if images were added or removed: at
+    most the last minute is lost. The same command in several processes, on one machine or on many
+    with a common disk, shares the work. Unreadable images are listed, never replaced.
 
     DATA is a folder of images at any depth; a tar, or tars in a tar; WebDataset shards (a folder,
     or a pattern such as 'train-{0000..0146}.tar'); parquet files, or a data set of Hugging Face
@@ -310,86 +93,232 @@ def command(
     """
     # Loading a teacher takes seconds: wrong input is reported before.
     require_suffix(output, LABEL_MAP_SUFFIXES)
-    if options["no_calibration"] and options["calibration_sample"]:
-        raise click.UsageError("use just one of --no-calibration and --calibration-sample")
+    _require_consistent(options)
     source = open_images(data)
     classes, synsets = read_classes(options["classes"], options["names"])
     folders = read_coarse_folders(options["classes"])
 
-    from labelkit.cli.agreement_report import NO_AGREEMENT, agreement_facts, print_agreement
-    from labelkit.cli.output import console, print_json, print_lines
-    from labelkit.cli.progress import announce_teachers
+    if options["limit"]:
+        from labelkit.relabel import SomeImages
 
-    announce_teachers(dict.fromkeys(options["teachers"]))
-    from labelkit.label_maps import LabelMapFile
-    from labelkit.relabel import folder_agreement
+        source = SomeImages(source, options["limit"])
+        output, overwrite = output.with_name(f"{output.stem}.trial{output.suffix}"), True
+    from labelkit.cli.output import console
 
     screen = console(stderr=as_json)
-    teachers = _load_teachers(options)
-    settings = _settings(options, teachers, classes, synsets)
-    result = _relabel(screen, source, teachers, output, settings, reuse=reuse, overwrite=overwrite)
-    with LabelMapFile.open(result.path) as file:
+    job = _Job(
+        screen,
+        data,
+        source,
+        output,
+        _settings(options, classes, synsets),
+        reuse,
+        overwrite,
+        options,
+    )
+    if not options["dry_run"] and _print_finished(job, as_json=as_json):
+        return
+    _run(job, folders, as_json=as_json)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What the command was asked to do."""
+
+    screen: Console
+    data: Path
+    source: ImageSource
+    output: Path
+    settings: Settings
+    reuse: Path | None
+    overwrite: bool
+    options: RelabelOptions
+
+
+def _require_consistent(options: RelabelOptions) -> None:
+    """Refuse options that contradict each other.
+
+    Raises:
+        click.UsageError: the message names both.
+    """
+    if options["no_calibration"] and options["calibration_sample"]:
+        raise click.UsageError("use just one of --no-calibration and --calibration-sample")
+    if options["finish"] and (options["devices"] or options["shard"] or options["dry_run"]):
+        raise click.UsageError("--finish makes no maps: leave out --devices, --shard and --dry-run")
+    if options["devices"] and options["device"] != "auto":
+        raise click.UsageError("use just one of --device and --devices")
+
+
+def _print_finished(job: _Job, *, as_json: bool) -> bool:
+    """Whether an earlier run has finished the file, which is then reported. Loads no torch."""
+    from labelkit.relabel import asked_teacher, finished_file, request_digest
+
+    options = job.options
+    size = _only_size(options)
+    teachers = [
+        asked_teacher(name, size, force=options["force"], precision=options["precision"])
+        for name in dict.fromkeys(options["teachers"])
+    ]
+    request = request_digest(job.settings, teachers)
+    file = finished_file(job.output, request, job.source.keys)
+    if file is None or (options["retry_failed"] and file.unreadable):
+        return False
+    from labelkit.cli.output import print_json, print_lines
+    from labelkit.cli.relabel_report import summary
+    from labelkit.relabel import RelabelResult
+
+    shutil.rmtree(job.output.with_name(f"{job.output.name}.parts"), ignore_errors=True)
+    with file:
+        result = RelabelResult(file.path, len(file), file.unreadable, 0, existed=True)
         facts = _facts(result, file)
+    if as_json:
+        print_json(facts | {"folders": None})
+    else:
+        lines = [*summary(result, facts, job.reuse), _next_step(job.output, job.data)]
+        print_lines(job.screen, lines)
+    return True
+
+
+def _run(job: _Job, folders: dict[str, int] | None, *, as_json: bool) -> None:
+    """Load the teachers, make the maps, and report."""
+    from labelkit.cli.agreement_report import NO_AGREEMENT, agreement_facts, print_agreement
+    from labelkit.cli.output import print_json, print_lines
+    from labelkit.cli.progress import announce_teachers
+    from labelkit.cli.relabel_report import dry_run_facts, dry_run_lines, summary, times
+
+    options = job.options
+    announce_teachers(dict.fromkeys(options["teachers"]))
+    from labelkit.label_maps import LabelMapFile
+    from labelkit.relabel import Stages, estimate, folder_agreement
+
+    device, share = _device_and_share(options)
+    teachers = _load_teachers(options, device)
+    job = replace(job, settings=_for_device(job.settings, options, teachers[0]))
+    if options["dry_run"]:
+        found = estimate(job.source, teachers, job.settings)
+        facts = dry_run_facts(found, job.source, job.output, job.settings)
+        print_json(facts) if as_json else print_lines(job.screen, dry_run_lines(facts))
+        return
+    stages = Stages()
+    result = _relabel(job, teachers, share, stages)
+    with LabelMapFile.open(result.path) as file:
+        facts = _facts(result, file) | {"seconds": times(stages)}
         agreement = folder_agreement(file, folders=folders)
     if as_json:
         print_json(facts | {"folders": agreement and agreement_facts(agreement)})
         return
-    print_lines(screen, _summary(result, facts, reuse))
+    print_lines(job.screen, summary(result, facts, job.reuse))
     if agreement:
-        print_agreement(screen, agreement, output, data, _other_sizes(facts, data, options))
-    elif classes and result.images:
-        print_lines(screen, [NO_AGREEMENT])
-    print_lines(screen, [_next_step(output, data)])
+        sizes = _other_sizes(facts, job.data, options)
+        print_agreement(job.screen, agreement, job.output, job.data, sizes)
+    elif options["classes"] and result.images:
+        print_lines(job.screen, [NO_AGREEMENT])
+    print_lines(job.screen, [_next_step(job.output, job.data)])
 
 
-def _relabel(  # noqa: PLR0913 -- as the command
-    screen: Console,
-    source: ImageSource,
-    teachers: Sequence[Teacher],
-    output: Path,
-    settings: Settings,
-    *,
-    reuse: Path | None,
-    overwrite: bool,
-) -> RelabelResult:
-    """Make the file, with progress bars."""
+def _relabel(job: _Job, teachers: list[Teacher], share: Share, stages: Stages) -> RelabelResult:
+    """Make the file, with progress bars, and with a process for each further device."""
     from labelkit.cli.progress import ProgressBars, report_kept_shards
     from labelkit.label_maps import LabelMapFile
-    from labelkit.relabel import relabel
+    from labelkit.relabel import Helpers, relabel
 
+    options = job.options
     with ExitStack() as stack:
-        stack.enter_context(report_kept_shards(output))
-        old = reuse
-        if reuse and not reuse.is_dir():
-            old = stack.enter_context(LabelMapFile.open(reuse))
-        bars = stack.enter_context(ProgressBars(screen, _BARS))
+        stack.enter_context(report_kept_shards(job.output))
+        old = job.reuse
+        if old and not old.is_dir():
+            old = stack.enter_context(LabelMapFile.open(old))
+        helping = Helpers()
+        if len(options["devices"]) > 1:
+            helping, share = _start_helpers(stack, job, share)
+        bars = stack.enter_context(ProgressBars(job.screen, _BARS, stages))
         bars.begin("maps")
-        return relabel(
-            source,
+        result = relabel(
+            job.source,
             teachers,
-            output,
-            settings,
+            job.output,
+            job.settings,
             on_progress=partial(bars, "maps"),
             on_calibration=partial(bars, "calibration"),
+            on_waiting=partial(_report_waiting, job.screen),
             reuse=old,
-            overwrite=overwrite,
+            overwrite=job.overwrite,
+            retry_failed=options["retry_failed"],
+            share=share,
+            part="join" if options["finish"] else "all",
+            stages=stages,
         )
+    for line in helping.failed:
+        click.echo(f"Warning: {line}", err=True)
+    return replace(result, processed=result.processed + helping.processed)
 
 
-def _load_teachers(options: _TeacherOptions) -> list[Teacher]:
-    from labelkit.teachers import load_teacher
+def _start_helpers(stack: ExitStack, job: _Job, share: Share) -> tuple[Helpers, Share]:
+    """Start the processes for all devices but the first, and say where each of them begins."""
+    from labelkit.relabel import DeviceJob, Share, helpers
 
-    # A model may be built for one input size, if there is only one.
+    devices = job.options["devices"]
+    number = len(devices)
+    shares = [Share(share.index * number + n, share.count * number) for n in range(number)]
+    load = partial(_load_teachers, job.options)
+    settings = job.settings
+    started = DeviceJob(
+        job.source,
+        job.output,
+        settings,
+        load,
+        job.reuse,
+        job.overwrite,
+        job.options["retry_failed"],
+    )
+    return stack.enter_context(helpers(started, devices[1:], shares[1:])), shares[0]
+
+
+def _report_waiting(screen: Console, shards: int) -> None:
+    from labelkit.wording import counted
+
+    if shards:
+        made = counted(shards, "shard", "shards")
+        screen.print(f"Waiting for {made} that other processes are making.", soft_wrap=True)
+    else:
+        screen.print("Waiting for the process that joins the shards.", soft_wrap=True)
+
+
+def _device_and_share(options: RelabelOptions) -> tuple[str, Share]:
+    """The device of this process, and its place among others: from torchrun, if not given."""
+    from labelkit.relabel import Share
+
+    device = options["devices"][0] if options["devices"] else options["device"]
+    if options["shard"]:
+        return device, Share(*options["shard"])
+    rank, count = os.environ.get("RANK", ""), os.environ.get("WORLD_SIZE", "")
+    if not (rank.isdecimal() and count.isdecimal()):
+        return device, Share()
+    local = os.environ.get("LOCAL_RANK", "")
+    if device == "auto" and local.isdecimal():
+        import torch
+
+        device = f"cuda:{local}" if torch.cuda.is_available() else device
+    return device, Share(int(rank), int(count))
+
+
+def _only_size(options: TeacherOptions) -> int | None:
+    """The input side if there is only one: a model may be built for it."""
     match options["sizes"]:
         case [[size]]:
-            pass
+            return size
         case _:
-            size = None
+            return None
+
+
+def _load_teachers(options: TeacherOptions, device: str) -> list[Teacher]:
+    from labelkit.teachers import load_teacher
+
     return [
         load_teacher(
             name,
-            device=options["device"],
-            size=size,
+            device=device,
+            size=_only_size(options),
             force=options["force"],
             precision=options["precision"],
             compiled=options["compiled"],
@@ -398,15 +327,23 @@ def _load_teachers(options: _TeacherOptions) -> list[Teacher]:
     ]
 
 
+def _for_device(settings: Settings, options: RelabelOptions, teacher: Teacher) -> Settings:
+    """The settings with what depends on the device; processes share the cores of a machine."""
+    workers = worker_count(options["workers"], teacher.device)
+    if options["workers"] is None and teacher.device.type == "cuda" and options["devices"]:
+        workers = max(1, min(8, (os.cpu_count() or 1) // len(options["devices"])))
+    batch = 128 if teacher.device.type == "cuda" else 8
+    return replace(settings, batch_size=options["batch_size"] or batch, workers=workers)
+
+
 def _settings(
-    options: _Options,
-    teachers: Sequence[Teacher],
+    options: RelabelOptions,
     classes: ClassList | None,
     synsets: dict[str, str],
 ) -> Settings:
+    """The settings of the maps; what depends on the device comes later."""
     from labelkit.relabel import CalibrationSample, Settings
 
-    on_gpu = teachers[0].device.type == "cuda"
     grid = options["grid"]
     images, calibration = options["calibration_sample"], CalibrationSample()
     if images:
@@ -426,8 +363,6 @@ def _settings(
         patterns=options["patterns"],
         scores=options["scores"],
         log_sum_exp=options["log_sum_exp"],
-        batch_size=options["batch_size"] or (128 if on_gpu else 8),
-        workers=worker_count(options["workers"], teachers[0].device),
         calibration=None if options["no_calibration"] else calibration,
     )
 
@@ -435,6 +370,8 @@ def _settings(
 def _facts(result: RelabelResult, file: LabelMapFile) -> dict[str, Any]:
     """What ``--json`` prints of the run and its file."""
     from msgspec import to_builtins
+
+    from labelkit.cli.relabel_report import failures
 
     return {
         "path": str(result.path),
@@ -448,58 +385,16 @@ def _facts(result: RelabelResult, file: LabelMapFile) -> dict[str, Any]:
         "damaged": result.damaged,
         "unreadable": result.unreadable,
         "head": file.made_with.get("head"),
+        "trial": file.made_with.get("trial"),
         "calibration": file.calibration and to_builtins(file.calibration),
         "unused_teacher_classes": file.attrs["unused_teacher_classes"],
         "other": file.header.other,
         "input_sizes": file.attrs["input_sizes"],
+        "failures": dict(failures(result.unreadable)),
     }
 
 
-def _summary(result: RelabelResult, facts: dict[str, Any], reuse: Path | None) -> Iterator[str]:
-    """What was written, and what could not be read."""
-    from labelkit.wording import counted, file_size, printable
-
-    maps = f"{counted(result.images, 'label map', 'label maps')}, {file_size(facts['bytes'])}"
-    if result.existed:
-        yield f"{result.path} is already complete, nothing to do: {maps}"
-    else:
-        yield f"Wrote {result.path}: {maps}"
-    if result.reused or result.damaged:
-        yield f"Copied from {reuse}: {result.reused:,}. Made now: {result.processed:,}."
-    if result.kept:
-        yield (
-            f"Kept from before images were added or removed: {result.kept:,}. Made now: "
-            f"{result.processed:,}."
-        )
-    if result.damaged:
-        keys = ", ".join(map(printable, [*result.damaged][:_SHOWN]))
-        more = ", …" if len(result.damaged) > _SHOWN else ""
-        yield (
-            f"Damaged in {reuse} and recreated: {len(result.damaged):,} ({keys}{more}). Check the "
-            "disk, or copy that file again."
-        )
-    if result.images:
-        yield from _calibration_lines(facts)
-    if facts["head"] == "approximate":
-        yield (
-            "The teacher's head is not linear after its pooling: each cell holds the prediction "
-            "for that cell alone, and their mean is not the prediction for the image."
-        )
-    if facts["unused_teacher_classes"]:
-        fate = (
-            "their probability is stored as *other*."
-            if facts["other"]
-            else "and were dropped: their probability is shared out among these."
-        )
-        yield (
-            f"{facts['unused_teacher_classes']:,} classes of the teacher are not among the "
-            f"{facts['classes']:,} here{':' if facts['other'] else ''} {fate}"
-        )
-    if result.unreadable:
-        yield from _unreadable_lines(result)
-
-
-def _other_sizes(facts: dict[str, Any], data: Path, options: _Options) -> str:
+def _other_sizes(facts: dict[str, Any], data: Path, options: RelabelOptions) -> str:
     """The size of the maps, and the command that measures others."""
     from labelkit.wording import printable
 
@@ -527,47 +422,3 @@ def _next_step(output: Path, data: Path) -> str:
 
     inspect = ["labelkit", "inspect", output, "--images", data, "-o", "report.html"]
     return f"Next: {shlex.join(printable(str(word)) for word in inspect)}"
-
-
-def _calibration_lines(facts: dict[str, Any]) -> Iterator[str]:
-    """What the calibration was fitted on and how much it gains, or why there is none."""
-    from labelkit.wording import counted
-
-    found = facts["calibration"]
-    if found is None:
-        reason = "none of the images that it is fitted on could be read"
-        if click.get_current_context().params["no_calibration"]:
-            reason = "--no-calibration"
-        elif facts["classes"] == 1 and not facts["other"]:
-            reason = "there is only one class"
-        yield f"Not calibrated: {reason}."
-        return
-    images, crops = (counted(found[each], each[:-1], each) for each in ("images", "crops"))
-    fitted = f"Calibrated on {images} x {crops}"
-    if found["divergence"] is None:
-        yield (
-            f"Warning: {fitted.lower()}: too few to measure the gain, so it may do harm. Pass a "
-            "larger --calibration-sample, or --no-calibration, with --reuse and --overwrite."
-        )
-        return
-    before, after = found["divergence"]
-    yield f"{fitted}: KL {before:.3f} -> {after:.3f} from the teacher's prediction (held out)."
-    if after > before:
-        larger = "a larger --calibration-sample, or " if found["images"] < facts["images"] else ""
-        yield (
-            "On other crops than it was fitted on, the calibration does not help: pass "
-            f"{larger}--no-calibration, with --reuse and --overwrite."
-        )
-
-
-def _unreadable_lines(result: RelabelResult) -> Iterator[str]:
-    from labelkit.wording import counted, printable
-
-    count = counted(len(result.unreadable), "image", "images")
-    yield f"{count} could not be read, so without a label map:"
-    for key, reason in [*result.unreadable.items()][:_SHOWN]:
-        yield f"  {printable(key)}: {printable(reason)}"
-    yield (
-        "Repair or remove them, then run again with another -o and --reuse "
-        f"{shlex.quote(str(result.path))}: only those are processed."
-    )

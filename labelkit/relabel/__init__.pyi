@@ -4,6 +4,7 @@ from .agreement import (
     folder_agreement as folder_agreement,
 )
 from .committing import Receipt as Receipt
+from .devices import DeviceJob as DeviceJob, Helpers as Helpers, helpers as helpers
 from .fidelity import (
     Configuration as Configuration,
     Fidelity as Fidelity,
@@ -11,7 +12,7 @@ from .fidelity import (
     default_sizes as default_sizes,
     measure_fidelity as measure_fidelity,
 )
-from .local import RelabelResult as RelabelResult, open_writer as open_writer, relabel as relabel
+from .local import open_writer as open_writer, relabel as relabel
 from .maps import MapMaker as MapMaker
 from .ray_engine import ActorWork as ActorWork, RayEngine as RayEngine
 from .recommendation import Recommendation as Recommendation, recommend as recommend
@@ -21,8 +22,10 @@ from .request import (
     finished_file as finished_file,
     request_digest as request_digest,
 )
+from .result import RelabelResult as RelabelResult
 from .settings import CalibrationSample as CalibrationSample, Settings as Settings
 from .shards import ShardMaker as ShardMaker
 from .sharing import Share as Share
 from .stages import Stages as Stages
+from .trial import Estimate as Estimate, SomeImages as SomeImages, estimate as estimate
 from .verification import Verification as Verification, verify as verify

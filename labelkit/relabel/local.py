@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -15,10 +15,12 @@ from labelkit.errors import LabelMapError
 from labelkit.label_maps import LabelMapFile, LabelMapWriter, first_difference
 from labelkit.relabel.calibrating import calibrate, sample_of, why_uncalibrated
 from labelkit.relabel.maps import MapMaker
+from labelkit.relabel.result import RelabelResult
 from labelkit.relabel.settings import Settings
 from labelkit.relabel.shards import ShardMaker, stopped
 from labelkit.relabel.sharing import Share, Tally, claim_joining, make_share
 from labelkit.relabel.stages import Stages
+from labelkit.relabel.trial import SomeImages
 from labelkit.sources import as_source
 from labelkit.teachers import Teacher
 
@@ -30,30 +32,8 @@ if TYPE_CHECKING:
 
     OnProgress = Callable[[int, int], None]
 
-
-@dataclass(frozen=True)
-class RelabelResult:
-    """What a run did.
-
-    Attributes:
-        path: the finished file.
-        images: images with a label map.
-        unreadable: images without one, key -> reason.
-        processed: images that this run processed; the others were finished before.
-        existed: an earlier run had finished the file.
-        reused: rows copied from the reused file, or from the shards of a reused unfinished run.
-        kept: rows of shards that an earlier run finished before images were added or removed.
-        damaged: rows that are damaged in the reused file, key -> reason; their maps were recreated.
-    """
-
-    path: Path
-    images: int
-    unreadable: dict[str, str]
-    processed: int
-    existed: bool = False
-    reused: int = 0
-    kept: int = 0
-    damaged: dict[str, str] = field(default_factory=dict[str, str])
+Part = Literal["all", "make", "join"]
+"""What ``relabel`` does of a run."""
 
 
 def relabel(  # noqa: PLR0913 -- data, teacher, output, and options
@@ -69,6 +49,7 @@ def relabel(  # noqa: PLR0913 -- data, teacher, output, and options
     overwrite: bool = False,
     retry_failed: bool = False,
     share: Share | None = None,
+    part: Part = "all",
     stages: Stages | None = None,
     engine: RayEngine | None = None,
 ) -> RelabelResult:
@@ -98,6 +79,8 @@ def relabel(  # noqa: PLR0913 -- data, teacher, output, and options
         overwrite: replace an ``output`` of other images or settings once the new file is complete.
         retry_failed: try images again that the file, or finished shards, record as unreadable.
         share: this process among others; it says where to begin, and is not necessary.
+        part: ``make`` makes shards and returns when none is left for this process, without a file
+            or the images in it; ``join`` makes none, and joins those that are finished.
         stages: where to count the time of each stage, for a caller who shows it meanwhile.
         engine: a cluster that makes the maps; None makes them in this process.
 
@@ -135,10 +118,14 @@ def relabel(  # noqa: PLR0913 -- data, teacher, output, and options
             tally = Tally(writer, on_progress or (lambda _done, _total: None))
             shards = ShardMaker(source, writer, maker, stages or Stages(), tally.add)
             if engine:
-                receipts = engine.make(shards, tally, on_waiting)
-            else:
-                receipts = make_share(shards, tally, share or Share(), on_waiting)
-            processed = sum(each.processed for each in receipts)
+                processed = sum(each.processed for each in engine.make(shards, tally, on_waiting))
+            elif part != "join":
+                wait = part == "all"
+                receipts = make_share(shards, tally, share or Share(), on_waiting, wait=wait)
+                processed = sum(each.processed for each in receipts)
+            if part == "make":
+                return RelabelResult(output, 0, {}, processed)
+            writer.require_finished()
             claim_joining(writer, on_waiting)
             file = _joined(source, keys, maker, writer, on_calibration)
             return _counted(file, writer, processed, from_run=isinstance(reuse, Path))
@@ -200,13 +187,16 @@ def open_writer(  # noqa: PLR0913 -- as ``relabel``
     retry: bool = False,
 ) -> LabelMapWriter:
     """The writer of a run, the same for every process that takes part."""
+    made_with = maker.made_with | ({"keys": source.rule} if source.rule else {})
+    if isinstance(source, SomeImages):
+        made_with["trial"] = f"{len(source):,} of {source.total:,} images"
     return LabelMapWriter(
         output,
         classes=maker.classes,
         keys=keys,
         forms=maker.forms,
         source=maker.source,
-        made_with=maker.made_with | ({"keys": source.rule} if source.rule else {}),
+        made_with=made_with,
         shard_rows=maker.settings.shard_rows,
         folder=source.identity,
         reuse=reuse,

@@ -22,7 +22,8 @@ import torch
 from labelkit import __version__
 from labelkit.errors import LabelkitError
 from labelkit.memory import keep_freed_memory
-from labelkit.relabel.maps import MapMaker, Settings
+from labelkit.relabel.maps import MapMaker
+from labelkit.relabel.settings import Settings
 from labelkit.relabel.shards import ShardMaker, stopped
 from labelkit.relabel.stages import Stages
 from labelkit.teachers import move_teacher

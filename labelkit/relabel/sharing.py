@@ -101,6 +101,7 @@ def make_share(
         LabelkitError, OSError: as ``ShardMaker.make``.
     """
     receipts: list[Receipt] = []
+    maker.stages.start()
     left = share.order(maker.writer.pending())
     while left:
         tally.begin(left)
@@ -111,6 +112,7 @@ def make_share(
         if left and on_waiting:
             on_waiting(len(left))
         _wait_for_any(maker.writer, left)
+    maker.stages.end()
     return receipts
 
 

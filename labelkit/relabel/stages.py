@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -51,7 +51,8 @@ class Stages:
         encoding: the writing thread encoded maps.
         writing: it wrote them.
         blocked: the main thread waited for the writing thread.
-        started: when the first batch was asked for, as ``time.perf_counter``.
+        started: when the first batch was asked for, as ``time.perf_counter``; 0 before.
+        ended: when the last shard was written; 0 before.
     """
 
     images: int = 0
@@ -61,7 +62,16 @@ class Stages:
     encoding: float = 0.0
     writing: float = 0.0
     blocked: float = 0.0
-    started: float = field(default_factory=time.perf_counter)
+    started: float = 0.0
+    ended: float = 0.0
+
+    def start(self) -> None:
+        """The first batch is asked for."""
+        self.started = self.started or time.perf_counter()
+
+    def end(self) -> None:
+        """Nothing is left to make."""
+        self.ended = time.perf_counter()
 
     def add_device(self, marks: Sequence[Mark]) -> None:
         """Count what the device did for a batch that is done.
@@ -75,8 +85,8 @@ class Stages:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the first batch was asked for."""
-        return time.perf_counter() - self.started
+        """Seconds from the first batch until now, or until the last shard was written."""
+        return (self.ended or time.perf_counter()) - self.started if self.started else 0.0
 
     @property
     def waiting_share(self) -> float:

@@ -245,11 +245,7 @@ class LabelMapWriter:
         self._require_available()
         if calibration:
             calibration.check(len(self.header.maps), len(self.classes) + self.header.other)
-        missing = self.pending()
-        if missing:
-            raise LabelMapError(
-                f"{self.path}: {len(missing)} of {len(self.shards)} shards have not been made yet"
-            )
+        self.require_finished()
         for shard in self.shards:
             self._check_shard(shard)
         self._folder.require_intact(self._plan.kept)
@@ -274,6 +270,18 @@ class LabelMapWriter:
             self._require_available()
         self._remove_parts()
         return LabelMapFile.open(self.path)
+
+    def require_finished(self) -> None:
+        """Raise unless all shards have been committed.
+
+        Raises:
+            LabelMapError: some have not; the message says how many.
+        """
+        missing = self.pending()
+        if missing:
+            raise LabelMapError(
+                f"{self.path}: {len(missing)} of {len(self.shards)} shards have not been made yet"
+            )
 
     def _remove_parts(self) -> None:
         """Remove the shards: markers first and the plan last, so that a kill does no harm."""

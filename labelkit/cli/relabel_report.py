@@ -1,0 +1,186 @@
+"""What ``labelkit relabel`` prints when it is done: what was written, what failed, and the time."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from labelkit.wording import counted, duration, file_size, percent, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from labelkit.relabel import Estimate, RelabelResult, Settings, Stages
+    from labelkit.sources import ImageSource
+
+_SHOWN = 5
+_DIGITS = re.compile(r"[0-9][0-9,.]*")
+
+
+def summary(result: RelabelResult, facts: dict[str, Any], reuse: Path | None) -> Iterator[str]:
+    """What was written, and what could not be read."""
+    maps = f"{counted(result.images, 'label map', 'label maps')}, {file_size(facts['bytes'])}"
+    if facts["trial"]:
+        yield f"A trial: {facts['trial']}."
+    if result.existed:
+        yield f"{result.path} is already complete, nothing to do: {maps}"
+    else:
+        yield f"Wrote {result.path}: {maps}"
+    yield from _copied_lines(result, reuse)
+    if result.images:
+        yield from _calibration_lines(facts)
+    if facts["head"] == "approximate":
+        yield (
+            "The teacher's head is not linear after its pooling: each cell holds the prediction "
+            "for that cell alone, and their mean is not the prediction for the image."
+        )
+    if facts["unused_teacher_classes"]:
+        fate = (
+            "their probability is stored as *other*."
+            if facts["other"]
+            else "and were dropped: their probability is shared out among these."
+        )
+        yield (
+            f"{facts['unused_teacher_classes']:,} classes of the teacher are not among the "
+            f"{facts['classes']:,} here{':' if facts['other'] else ''} {fate}"
+        )
+    if result.unreadable:
+        yield from _unreadable_lines(result)
+    if "seconds" in facts and result.processed:
+        yield from _time_lines(facts["seconds"])
+
+
+def _copied_lines(result: RelabelResult, reuse: Path | None) -> Iterator[str]:
+    """Which maps are from before."""
+    if result.reused or result.damaged:
+        yield f"Copied from {reuse}: {result.reused:,}. Made now: {result.processed:,}."
+    if result.kept:
+        yield (
+            f"Kept from before images were added or removed: {result.kept:,}. Made now: "
+            f"{result.processed:,}."
+        )
+    if result.damaged:
+        keys = ", ".join(map(printable, [*result.damaged][:_SHOWN]))
+        more = ", …" if len(result.damaged) > _SHOWN else ""
+        yield (
+            f"Damaged in {reuse} and recreated: {len(result.damaged):,} ({keys}{more}). Check the "
+            "disk, or copy that file again."
+        )
+
+
+def _calibration_lines(facts: dict[str, Any]) -> Iterator[str]:
+    """What the calibration was fitted on and how much it gains, or why there is none."""
+    found = facts["calibration"]
+    if found is None:
+        reason = "none of the images that it is fitted on could be read"
+        if click.get_current_context().params["no_calibration"]:
+            reason = "--no-calibration"
+        elif facts["classes"] == 1 and not facts["other"]:
+            reason = "there is only one class"
+        yield f"Not calibrated: {reason}."
+        return
+    images, crops = (counted(found[each], each[:-1], each) for each in ("images", "crops"))
+    fitted = f"Calibrated on {images} x {crops}"
+    if found["divergence"] is None:
+        yield (
+            f"Warning: {fitted.lower()}: too few to measure the gain, so it may do harm. Pass a "
+            "larger --calibration-sample, or --no-calibration, with --reuse and --overwrite."
+        )
+        return
+    before, after = found["divergence"]
+    yield f"{fitted}: KL {before:.3f} -> {after:.3f} from the teacher's prediction (held out)."
+    if after > before:
+        larger = "a larger --calibration-sample, or " if found["images"] < facts["images"] else ""
+        yield (
+            "On other crops than it was fitted on, the calibration does not help: pass "
+            f"{larger}--no-calibration, with --reuse and --overwrite."
+        )
+
+
+def _unreadable_lines(result: RelabelResult) -> Iterator[str]:
+    count = counted(len(result.unreadable), "image", "images")
+    yield f"{count} could not be read, so without a label map:"
+    for key, reason in [*result.unreadable.items()][:_SHOWN]:
+        yield f"  {printable(key)}: {printable(reason)}"
+    yield (
+        "Repair or remove them, then run again with another -o and --reuse "
+        f"{shlex.quote(str(result.path))}: only those are processed."
+    )
+
+
+def failures(unreadable: dict[str, str]) -> list[tuple[str, int]]:
+    """The reasons why images could not be read, without their numbers, the most frequent first."""
+    return Counter(_DIGITS.sub("N", reason) for reason in unreadable.values()).most_common()
+
+
+def times(stages: Stages) -> dict[str, float]:
+    """Where the time went, in seconds, for ``--json``."""
+    return {
+        "images": stages.images,
+        "total": stages.elapsed,
+        "waiting for images": stages.waiting_share * stages.elapsed,
+        "predicting": stages.predicting,
+        "selecting": stages.selecting,
+        "encoding": stages.encoding,
+        "writing": stages.writing,
+    }
+
+
+def _time_lines(seconds: dict[str, float]) -> Iterator[str]:
+    """Throughput, and where the time went. Encoding and writing go on beside the rest."""
+    total = max(seconds["total"], 1e-9)
+    shares = (
+        f"{name} {percent(seconds[name] / total)}"
+        for name in ("waiting for images", "predicting", "selecting", "encoding", "writing")
+    )
+    yield (
+        f"{seconds['images']:,.0f} images in {duration(total)}, {seconds['images'] / total:,.1f} "
+        f"images/s: {', '.join(shares)}."
+    )
+
+
+def dry_run_facts(
+    found: Estimate, source: ImageSource, output: Path, settings: Settings
+) -> dict[str, Any]:
+    """What ``--dry-run`` prints, for ``--json``."""
+    parts = output.with_name(f"{output.name}.parts")
+    return {
+        "images": found.images,
+        "keys": source.keys[:_SHOWN],
+        "path": str(output),
+        "bytes": found.nbytes,
+        "shards": -(-found.images // settings.shard_rows),
+        "shard_rows": settings.shard_rows,
+        "finished_shards": len([*parts.glob("[0-9]*.json")]),
+        "sample": found.sample,
+        "unreadable": found.unreadable,
+        "images_per_second": found.images_per_second,
+        "waiting_share": found.waiting_share,
+        "hours": found.seconds / 3600,
+    }
+
+
+def dry_run_lines(facts: dict[str, Any]) -> Iterator[str]:
+    """What a run would do, and how long it would take."""
+    keys = ", ".join(map(printable, facts["keys"]))
+    more = ", …" if facts["images"] > len(facts["keys"]) else ""
+    yield "Dry run: nothing was written."
+    yield f"{counted(facts['images'], 'image', 'images')}: {keys}{more}"
+    yield f"{facts['path']}: about {file_size(facts['bytes'])}"
+    shards = counted(facts["shards"], "shard", "shards")
+    finished = facts["finished_shards"]
+    yield f"{shards} of {facts['shard_rows']:,} images" + (
+        f", {finished:,} finished" if finished else ""
+    )
+    yield (
+        f"About {duration(facts['hours'] * 3600)} with one process on this device: "
+        f"{facts['images_per_second']:,.1f} images/s, waiting for images "
+        f"{percent(facts['waiting_share'])} of the time (measured on {facts['sample']:,} images)."
+    )
+    if facts["unreadable"]:
+        yield f"{facts['unreadable']:,} of these {facts['sample']:,} could not be read."
