@@ -23,7 +23,6 @@ from labelkit import __version__
 from labelkit.errors import LabelkitError
 from labelkit.memory import keep_freed_memory
 from labelkit.relabel.maps import MapMaker
-from labelkit.relabel.settings import Settings
 from labelkit.relabel.shards import ShardMaker, stopped
 from labelkit.relabel.stages import Stages
 from labelkit.teachers import move_teacher
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 
     from labelkit.label_maps import LabelMapWriter, MapForm, Owner, Shard
     from labelkit.relabel.committing import Receipt
+    from labelkit.relabel.settings import Settings
     from labelkit.sources import ImageSource
     from labelkit.teachers import Teacher
 

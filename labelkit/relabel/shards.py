@@ -146,7 +146,7 @@ class _Claimed:
         """Claim a shard, unless it is finished or another process has."""
         writer = self._maker.writer
         if not writer.is_finished(shard):
-            if not writer.claims.take(shard.name):
+            if not writer.claim(shard):
                 return False
             if not writer.is_finished(shard):
                 return True

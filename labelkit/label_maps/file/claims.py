@@ -68,6 +68,9 @@ class Claims:
                 file.write(msgspec.json.encode(_this_process()))
         except FileExistsError:
             return False
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
         self._held.add(name)
         return True
 

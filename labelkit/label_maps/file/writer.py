@@ -226,6 +226,14 @@ class LabelMapWriter:
         plan = self._plan_of(shard)
         return read_begun(self._begun(shard), plan, self.header, self.classes, keys)
 
+    def claim(self, shard: Shard) -> bool:
+        """Claim a shard; False if another process that is alive has.
+
+        Raises:
+            OSError: the disk is full or the folder is gone.
+        """
+        return self._published(lambda: self.claims.take(shard.name))
+
     def is_finished(self, shard: Shard) -> bool:
         """Whether a writer has committed a shard."""
         return self._marker(shard) is not None
