@@ -74,6 +74,7 @@ def request_digest(settings: Settings, teachers: Sequence[Asked | None]) -> str:
     }
     facts["classes"] = settings.classes.digest if settings.classes else ""
     facts["synsets"] = dict(settings.synsets)
+    facts["sizes"] = [(each,) if isinstance(each, int) else each for each in settings.sizes]
     facts["teachers"] = sorted((_teacher(each, settings) for each in known), key=str)
     encoded = msgspec.json.encode(facts, order="deterministic")
     return hashlib.sha256(encoded).hexdigest()

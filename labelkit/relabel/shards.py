@@ -98,9 +98,9 @@ class ShardMaker:
             # Workers report the errors of their disk; this one is from the channel to them.
             raise _worker_failed(first_line(error)) from error
         self.stages.waiting += time.perf_counter() - start
-        if batch and batch.worker_error:
+        if batch is not None and batch.worker_error:
             raise _worker_failed(batch.worker_error)
-        if batch and batch.disk_error:
+        if batch is not None and batch.disk_error:
             remedy = "Finished shards are kept: restore what is missing, or leave it out,"
             raise disk_failed(batch.disk_error, remedy)
         return batch
