@@ -23,6 +23,7 @@ from labelkit.relabel.batches import InputSize
 from labelkit.relabel.calibrating import CropLogits, calibrate, fit
 from labelkit.relabel.maps import MapMaker
 from labelkit.relabel.random_crops import random_crops
+from labelkit.sources import as_source
 from labelkit.teachers import load_teacher
 from tests.command import labelkit
 from tests.oracles.calibration import calibrated_logits
@@ -202,7 +203,7 @@ def test_crops_whose_prediction_is_not_finite_are_skipped(photos):
         return logits * torch.nan if len(calls) == 2 else logits
 
     teacher.model.classifier.register_forward_hook(damage)
-    found = calibrate(photos, list_images(photos), maker, SMALL.calibration)
+    found = calibrate(as_source(photos), list_images(photos), maker, SMALL.calibration)
     assert found.images == 3
     found.check(1, 1000)
 
@@ -211,7 +212,7 @@ def test_an_image_that_is_gone_since_its_maps_were_made_is_skipped(teacher, phot
     maker = MapMaker([teacher], SMALL)
     keys = list_images(photos)
     (photos / keys[1]).unlink()
-    assert calibrate(photos, keys, maker, SMALL.calibration).images == 3
+    assert calibrate(as_source(photos), keys, maker, SMALL.calibration).images == 3
 
 
 @pytest.mark.parametrize("wrong", [{"images": 0}, {"crops": 0}, {"seed": -1}, {"seed": 2**53}])

@@ -76,7 +76,7 @@ class Claims:
 
     def renew(self) -> None:
         """Record that this process has made progress on all that it holds."""
-        for name in self._held:
+        for name in tuple(self._held):  # another thread may claim meanwhile
             with suppress(FileNotFoundError):
                 os.utime(self._path(name))
 
