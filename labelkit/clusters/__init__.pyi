@@ -16,5 +16,9 @@ from .figures import (
     compare_with_classes as compare_with_classes,
     second_nearest as second_nearest,
 )
-from .kmeans import Assignment as Assignment, KMeansSettings as KMeansSettings, kmeans as kmeans
 from .making_features import make_features as make_features
+from .nearest_centre import (
+    Assignment as Assignment,
+    KMeansSettings as KMeansSettings,
+    kmeans as kmeans,
+)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from labelkit.clusters.kmeans import Assignment, assign, kmeans
+from labelkit.clusters.nearest_centre import Assignment, assign, kmeans
 from labelkit.manifests import ImageManifest
 from labelkit.sources import ManifestImages, as_source
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from labelkit.clusters.feature_file import FeatureFile, ReadableRows
-    from labelkit.clusters.kmeans import KMeansSettings
+    from labelkit.clusters.nearest_centre import KMeansSettings
     from labelkit.sources import ImageSource
 
     IntArray = NDArray[np.int64]

@@ -90,7 +90,7 @@ def _portable(teacher: Teacher) -> Teacher:
 
 
 @dataclass(frozen=True)
-class Place:
+class ActorPlace:
     """Where an actor runs.
 
     Attributes:
@@ -106,7 +106,7 @@ class Place:
     owner: Owner | None = None
 
     @classmethod
-    def here(cls) -> Place:
+    def here(cls) -> ActorPlace:
         """Of this process."""
         versions = {
             "labelkit": __version__,
@@ -155,11 +155,11 @@ class ShardActor:
         self._stopping = False
         self._shards: ShardMaker
 
-    def place(self) -> Place:
+    def place(self) -> ActorPlace:
         """Where this runs."""
-        return Place.here()
+        return ActorPlace.here()
 
-    def prepare(self, job: Job) -> Place | LabelkitError | OSError:
+    def prepare(self, job: Job) -> ActorPlace | LabelkitError | OSError:
         """Load the teacher and open the file; where this runs, with its claims, or an error."""
         keep_freed_memory()
         with suppress(OSError):  # a folder of the driver alone; paths may be absolute
@@ -177,7 +177,7 @@ class ShardActor:
             return error
         except RuntimeError as error:  # such as a full GPU
             return stopped(error)
-        return replace(Place.here(), owner=job.writer.claims.owner)
+        return replace(ActorPlace.here(), owner=job.writer.claims.owner)
 
     def make(self, shards: Sequence[Shard]) -> Made:
         """Make those of some shards that nobody else makes.

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from labelkit.errors import LabelkitError
-from labelkit.relabel.ray_actor import Job, Made, Place, ShardActor
+from labelkit.relabel.ray_actor import ActorPlace, Job, Made, ShardActor
 from labelkit.relabel.ray_cluster import no_room
 from labelkit.relabel.shard_queue import ShardQueue
 
@@ -65,7 +65,7 @@ class Member:
 
     actor: Any = None
     call: Any = None
-    place: Place | None = None
+    place: ActorPlace | None = None
     shards: list[Shard] = field(default_factory=list["Shard"])
     done: int = 0
     report: Any = None
@@ -117,7 +117,7 @@ class RayDriver:
         self._actor_class = ray.remote(
             max_restarts=0, max_task_retries=0, concurrency_groups={_REPORTS: 1}
         )(ShardActor)
-        self._here = Place.here()
+        self._here = ActorPlace.here()
         self.members = [Member() for _ in range(min(crew.count, len(self._queue.left)))]
 
     def run(self, tally: Tally, on_waiting: Callable[[int], None] | None = None) -> list[Receipt]:
@@ -225,11 +225,11 @@ class RayDriver:
         match answer:
             case Made():
                 self._settle(member, answer)
-            case Place(owner=None):
+            case ActorPlace(owner=None):
                 member.place = answer
                 answer.require_versions(self._here.versions)
                 member.call = member.actor.prepare.remote(self._job)
-            case Place():
+            case ActorPlace():
                 member.place = answer
             case error:
                 raise self._located(error, member)

@@ -12,7 +12,7 @@ import pytest
 
 from labelkit.errors import LabelkitError
 from labelkit.relabel import RayEngine, Settings
-from labelkit.relabel.ray_actor import Job, Place, ShardActor
+from labelkit.relabel.ray_actor import ActorPlace, Job, ShardActor
 from labelkit.relabel.ray_cluster import Crew, NodeResources, crew_for
 from labelkit.relabel.shard_queue import ShardQueue
 from labelkit.sources import open_source
@@ -119,7 +119,7 @@ def test_there_is_an_actor_for_each_gpu_or_for_some_cpus(nodes, options, crew: C
 
 
 def test_a_node_with_other_software_is_named() -> None:
-    here = Place.here()
+    here = ActorPlace.here()
     here.require_versions(here.versions)
     there = replace(here, node="gpu7", versions=here.versions | {"torch": "1.0"})
     with pytest.raises(LabelkitError, match=r"node gpu7 has torch 1.0, this machine has"):
@@ -132,7 +132,7 @@ def test_a_node_that_does_not_see_the_shards_is_named(writer: LabelMapWriter, tm
     source = open_source(tmp_path / "photos")
     job = Job(source, writer, (), (), Settings(), (), "cpu", str(Path.cwd()), token)
     error = ShardActor().prepare(job)
-    assert f"node {Place.here().node} does not see {writer.parts}" in str(error)
+    assert f"node {ActorPlace.here().node} does not see {writer.parts}" in str(error)
 
 
 def test_without_ray_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

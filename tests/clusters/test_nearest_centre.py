@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from labelkit.clusters import KMeansSettings, kmeans
-from labelkit.clusters.kmeans import assign
+from labelkit.clusters.nearest_centre import assign
 from labelkit.errors import DatasetError
 from labelkit.metrics import compare_partitions
 
