@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from labelkit.clusters import KMeansSettings, kmeans
+from labelkit.clusters import Assignment, KMeansSettings, kmeans
 from labelkit.clusters.nearest_centre import assign
 from labelkit.errors import DatasetError
 from labelkit.metrics import compare_partitions
@@ -107,3 +107,15 @@ def test_faiss_finds_the_same_blobs():
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         settings(**wrong)
+
+
+def test_clusters_are_numbered_by_size_then_by_their_first_image():
+    from labelkit.clusters.clustering import _largest_first
+
+    first = np.array([2, 0, 0, 3, 2, 0])
+    second = np.array([0, 3, 1, -1, 0, 2])
+    found, sizes = _largest_first(Assignment(np.eye(4, dtype=np.float32), first, second, 0.0))
+    assert sizes.tolist() == [3, 2, 1, 0]  # which were 0, 2, 3 and 1
+    assert found.first.tolist() == [1, 0, 0, 2, 1, 0]
+    assert found.second.tolist() == [0, 2, 3, -1, 0, 1]
+    assert found.centres.argmax(1).tolist() == [0, 2, 3, 1]
