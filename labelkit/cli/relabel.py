@@ -26,6 +26,7 @@ from labelkit.cli.options import (
     source_options,
     worker_count,
 )
+from labelkit.cli.ray_options import engine_of, require_engine
 from labelkit.cli.relabel_options import RelabelOptions, TeacherOptions, relabel_options
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     from labelkit.hierarchy import ClassList
     from labelkit.label_maps import LabelMapFile
-    from labelkit.relabel import Helpers, RelabelResult, Settings, Share, Stages
+    from labelkit.relabel import Helpers, RayEngine, RelabelResult, Settings, Share, Stages
     from labelkit.sources import ImageSource
     from labelkit.teachers import Teacher
 
@@ -49,6 +50,7 @@ Examples:
   labelkit relabel photos/train -o more.h5 --reuse maps.h5
   labelkit relabel photos/train -o maps.h5 --no-calibration --reuse maps.h5 --overwrite
   labelkit relabel photos/train -o maps.h5 --classes photos/train --names names.tsv
+  labelkit relabel photos/train -o maps.h5 --engine ray --ray-address 10.0.0.1:6379
   labelkit relabel photos.tar -o maps.h5
   labelkit relabel 'shards/train-{0000..0146}.tar' -o maps.h5
   labelkit relabel 'data/train-*.parquet' -o maps.h5 --key-column id
@@ -133,6 +135,7 @@ class _Job:
     reuse: Path | None
     overwrite: bool
     options: RelabelOptions
+    engine: RayEngine | None = None
 
 
 def _require_consistent(options: RelabelOptions) -> None:
@@ -147,6 +150,9 @@ def _require_consistent(options: RelabelOptions) -> None:
         raise click.UsageError("--finish makes no maps: leave out --devices, --shard and --dry-run")
     if options["devices"] and options["device"] != "auto":
         raise click.UsageError("use just one of --device and --devices")
+    local = ("devices", "shard", "finish", "dry_run")
+    given = [f"--{name.replace('_', '-')}" for name in local if options[name]]
+    require_engine(options, given)
 
 
 def _print_finished(job: _Job, *, as_json: bool) -> bool:
@@ -181,33 +187,56 @@ def _print_finished(job: _Job, *, as_json: bool) -> bool:
 
 def _run(job: _Job, folders: dict[str, int] | None, *, as_json: bool) -> None:
     """Load the teachers, make the maps, and report."""
-    from labelkit.cli.agreement_report import NO_AGREEMENT, agreement_facts, print_agreement
     from labelkit.cli.output import print_json, print_lines
     from labelkit.cli.progress import announce_teachers
-    from labelkit.cli.relabel_report import dry_run_facts, dry_run_lines, summary, times
+    from labelkit.cli.relabel_report import dry_run_facts, dry_run_lines
 
     options = job.options
     announce_teachers(dict.fromkeys(options["teachers"]))
-    from labelkit.label_maps import LabelMapFile
-    from labelkit.relabel import Stages, estimate, folder_agreement
+    from labelkit.relabel import Stages, estimate
 
     device, share = _device_and_share(options)
     teachers = _load_teachers(options, device)
-    job = replace(job, settings=_for_device(job.settings, options, teachers[0]))
-    if options["dry_run"]:
-        found = estimate(job.source, teachers, job.settings)
-        facts = dry_run_facts(found, job.source, job.output, job.settings)
-        print_json(facts) if as_json else print_lines(job.screen, dry_run_lines(facts))
-        return
-    stages = Stages()
-    result = _relabel(job, teachers, share, stages)
+    with engine_of(options, device, partial(job.screen.print, soft_wrap=True)) as engine:
+        kind = teachers[0].device.type
+        if engine:
+            kind = "cuda" if engine.on_gpus else "cpu"
+        settings = _for_device(job.settings, options, kind)
+        job, stages = replace(job, settings=settings, engine=engine), Stages()
+        if options["dry_run"]:
+            found = estimate(job.source, teachers, job.settings)
+            facts = dry_run_facts(found, job.source, job.output, job.settings)
+            print_json(facts) if as_json else print_lines(job.screen, dry_run_lines(facts))
+            return
+        result = _relabel(job, teachers, share, stages)
+    _report(job, result, stages, folders, as_json=as_json)
+
+
+def _report(
+    job: _Job,
+    result: RelabelResult,
+    stages: Stages,
+    folders: dict[str, int] | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Print what was made, and how often it agrees with the folders' names."""
+    from labelkit.cli.agreement_report import NO_AGREEMENT, agreement_facts, print_agreement
+    from labelkit.cli.output import print_json, print_lines
+    from labelkit.cli.ray_options import actor_facts, actor_lines
+    from labelkit.cli.relabel_report import summary, times
+    from labelkit.label_maps import LabelMapFile
+    from labelkit.relabel import folder_agreement
+
+    options = job.options
     with LabelMapFile.open(result.path) as file:
-        facts = _facts(result, file) | {"seconds": times(stages)}
+        facts = _facts(result, file) | {"seconds": times(stages)} | actor_facts(job.engine)
         agreement = folder_agreement(file, folders=folders)
     if as_json:
         print_json(facts | {"folders": agreement and agreement_facts(agreement)})
         return
     print_lines(job.screen, summary(result, facts, job.reuse))
+    print_lines(job.screen, actor_lines(job.engine))
     if agreement:
         sizes = _other_sizes(facts, job.data, options)
         print_agreement(job.screen, agreement, job.output, job.data, sizes)
@@ -247,6 +276,7 @@ def _relabel(job: _Job, teachers: list[Teacher], share: Share, stages: Stages) -
             share=share,
             part="join" if options["finish"] else "all",
             stages=stages,
+            engine=job.engine,
         )
     for line in helping.failed:
         click.echo(f"Warning: {line}", err=True)
@@ -327,12 +357,14 @@ def _load_teachers(options: TeacherOptions, device: str) -> list[Teacher]:
     ]
 
 
-def _for_device(settings: Settings, options: RelabelOptions, teacher: Teacher) -> Settings:
+def _for_device(settings: Settings, options: RelabelOptions, kind: str) -> Settings:
     """The settings with what depends on the device; processes share the cores of a machine."""
-    workers = worker_count(options["workers"], teacher.device)
-    if options["workers"] is None and teacher.device.type == "cuda" and options["devices"]:
+    import torch
+
+    workers = worker_count(options["workers"], torch.device(kind))
+    if options["workers"] is None and kind == "cuda" and options["devices"]:
         workers = max(1, min(8, (os.cpu_count() or 1) // len(options["devices"])))
-    batch = 128 if teacher.device.type == "cuda" else 8
+    batch = 128 if kind == "cuda" else 8
     return replace(settings, batch_size=options["batch_size"] or batch, workers=workers)
 
 

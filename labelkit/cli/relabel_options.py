@@ -15,6 +15,7 @@ from labelkit.cli.options import (
     teachers_option,
     workers_option,
 )
+from labelkit.cli.ray_options import ClusterOptions, cluster_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,7 +74,7 @@ class RunOptions(TypedDict):
     retry_failed: bool
 
 
-class RelabelOptions(TeacherOptions, MapOptions, CalibrationOptions, RunOptions):
+class RelabelOptions(TeacherOptions, MapOptions, CalibrationOptions, RunOptions, ClusterOptions):
     """All of them."""
 
 
@@ -297,7 +298,8 @@ _RUN_OPTIONS = (
 
 
 def relabel_options(command: Command) -> Command:
-    """The options of the four groups, in this order."""
+    """The options of the four groups, in this order, and those of clusters."""
+    command = cluster_options(command)
     groups = (_TEACHER_OPTIONS, _MAP_OPTIONS, _CALIBRATION_OPTIONS, _RUN_OPTIONS)
     for option in reversed([option for group in groups for option in group]):
         command = option(command)

@@ -11,7 +11,6 @@ import copy
 import os
 import platform
 import socket
-import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -136,14 +135,12 @@ class Made:
 
     Attributes:
         receipts: of those that were committed, if nothing ended it early.
-        images: processed, committed or not.
-        seconds: that it took.
+        stages: how many images were processed, and where the time went.
         error: what ended it early; None if nothing did.
     """
 
     receipts: list[Receipt]
-    images: int
-    seconds: float
+    stages: Stages
     error: LabelkitError | OSError | None
 
 
@@ -184,17 +181,18 @@ class ShardActor:
 
         Errors that the user can mend are returned, not raised: every engine shows them alike.
         """
-        self._done, start, before = 0, time.monotonic(), self._shards.stages.images
+        self._done, stages = 0, Stages()
+        stages.start()
         receipts: list[Receipt] = []
         error = None
         try:
-            receipts = self._shards.make(shards)
+            receipts = replace(self._shards, stages=stages).make(shards)
         except _StopAskedError:
             pass
         except (LabelkitError, OSError) as caught:
             error = caught
-        images = self._shards.stages.images - before
-        return Made(receipts, images, time.monotonic() - start, error)
+        stages.end()
+        return Made(receipts, stages, error)
 
     def done(self) -> int:
         """How many images of the shards at hand are done."""

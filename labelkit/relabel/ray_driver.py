@@ -13,10 +13,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from labelkit.errors import LabelkitError
+from labelkit.errors import LabelkitError, first_line
 from labelkit.relabel.ray_actor import ActorPlace, Job, Made, ShardActor
 from labelkit.relabel.ray_cluster import no_room
 from labelkit.relabel.shard_queue import ShardQueue
+from labelkit.relabel.stages import Stages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,8 +60,8 @@ class Member:
         done: images of these that are done.
         report: the question how many; None if it is answered.
         deaths: of actors in this place since one last finished what it was given.
-        images: processed by all actors in this place.
-        seconds: that this took.
+        stages: what all actors in this place have done, and where their time went.
+        seconds: that they took for it.
     """
 
     actor: Any = None
@@ -70,13 +71,13 @@ class Member:
     done: int = 0
     report: Any = None
     deaths: int = 0
-    images: int = 0
+    stages: Stages = field(default_factory=Stages)
     seconds: float = 0.0
 
     @property
     def rate(self) -> float:
         """Images per second."""
-        return self.images / self.seconds if self.seconds else 0.0
+        return self.stages.images / self.seconds if self.seconds else 0.0
 
     @property
     def where(self) -> str:
@@ -149,6 +150,7 @@ class RayDriver:
             for member in self.members:
                 self._dismiss(member)
             self._token.unlink(missing_ok=True)
+            self._shards.stages.end()
         return self._receipts
 
     def _run(self, tally: Tally, on_waiting: Callable[[int], None] | None) -> None:
@@ -181,6 +183,7 @@ class RayDriver:
         if member.call is None and member.actor is not None:
             shards = self._queue.take(member.rate, len(self.members))
             if shards:
+                self._shards.stages.start()
                 member.shards = shards
                 member.call = member.actor.make.remote(shards)
 
@@ -220,6 +223,8 @@ class RayDriver:
         except errors.RayTaskError:
             raise
         except errors.RayError as error:
+            if "creation task" in str(error):
+                raise LabelkitError(_cannot_start(error)) from error
             self._replace(member, why_died(error))
             return
         match answer:
@@ -236,8 +241,9 @@ class RayDriver:
 
     def _settle(self, member: Member, made: Made) -> None:
         shards, member.shards, member.done = member.shards, [], 0
-        member.images += made.images
-        member.seconds += made.seconds
+        member.stages.add(made.stages, 1)
+        member.seconds += made.stages.elapsed
+        self._shards.stages.add(made.stages, len(self.members))
         member.deaths = 0
         self._receipts += made.receipts
         self._queue.settle(shards)
@@ -330,6 +336,16 @@ class _Watch:
             "status), and what the processes wait for (py-spy dump --pid PROCESS); then run the "
             "same command again, with a longer --stall-timeout if this is normal"
         )
+
+
+def _cannot_start(error: BaseException) -> str:
+    text = str(error)
+    node = re.search(r"ip=([^,) ]+)", text)
+    return (
+        f"an actor cannot start on node {node[1] if node else '(unknown)'}: "
+        f"{first_line(Exception(text.strip().splitlines()[-1]))}. Install the same version of "
+        "labelkit and of what it needs on every node: pip install 'labelkit[ray]'"
+    )
 
 
 def why_died(error: BaseException) -> str:

@@ -24,11 +24,14 @@ class ActorWork:
         node: where the last one ran.
         images: that they processed.
         seconds: that this took.
+        waiting_share: the share of the time in which its device had nothing to do, for want of
+            images.
     """
 
     node: str
     images: int
     seconds: float
+    waiting_share: float
 
 
 @dataclass
@@ -137,6 +140,12 @@ class RayEngine:
             return driver.run(tally, on_waiting)
         finally:
             self.work = [
-                ActorWork(member.place.node if member.place else "", member.images, member.seconds)
+                ActorWork(
+                    member.place.node,
+                    member.stages.images,
+                    member.seconds,
+                    member.stages.waiting / max(member.seconds, 1e-9),
+                )
                 for member in driver.members
+                if member.place
             ]

@@ -83,6 +83,12 @@ class Stages:
             self.predicting += seconds_between(first, second)
             self.selecting += seconds_between(second, third)
 
+    def add(self, other: Stages, devices: int) -> None:
+        """Count what one of several devices did meanwhile: all its images, its part of the time."""
+        self.images += other.images
+        for name in ("waiting", "predicting", "selecting", "encoding", "writing", "blocked"):
+            setattr(self, name, getattr(self, name) + getattr(other, name) / devices)
+
     @property
     def elapsed(self) -> float:
         """Seconds from the first batch until now, or until the last shard was written."""
