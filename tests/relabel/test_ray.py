@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,12 +17,12 @@ import torch
 from labelkit.errors import LabelkitError, TeacherError
 from labelkit.label_maps import LabelMapFile
 from labelkit.relabel import RayEngine, relabel
+from tests.command import labelkit
 from tests.photos import CHECKOUT
 from tests.relabel.ray_support import IMAGES, SETTINGS, draw_photos, prone_teacher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 ray = pytest.importorskip("ray")
 
@@ -27,6 +31,15 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
     pytest.mark.filterwarnings("ignore::FutureWarning:ray"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """As actors with one CPU have: sums in another order differ in their last bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 class TwoNodes:
@@ -74,10 +87,7 @@ class Run:
         self.output = folder / "maps.h5"
         self.teacher = prone_teacher(self.accidents, self.output)
         self.events: list[str] = []
-        before = torch.get_num_threads()
-        torch.set_num_threads(1)
         local = relabel(self.photos, self.teacher, folder / "local.h5", SETTINGS)
-        torch.set_num_threads(before)
         self.expected = local.path.read_bytes()
 
     def happen(self, *accidents: str) -> None:
@@ -186,6 +196,48 @@ def test_a_node_that_is_lost_costs_nothing_but_time(two_nodes: TwoNodes, run: Ru
     assert lost
     assert len(run.events) == 1
     run.require_whole()
+
+
+@pytest.mark.usefixtures("two_nodes")
+def test_a_command_that_is_interrupted_ends_its_own_cluster_and_resumes(tmp_path: Path) -> None:
+    """Ctrl-C goes to all processes of a terminal; the next run uses the cluster that runs."""
+    photos = draw_photos(tmp_path / "photos", 80)
+    output, parts = tmp_path / "maps.h5", tmp_path / "maps.h5.parts"
+    options = ("--size", 128, "--workers", 0, "--no-calibration", "--device", "cpu")
+    command = ("relabel", photos, "-o", output, *options, "--engine", "ray", "--cpus-per-actor", 1)
+    before = count_raylets()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "labelkit", *map(str, command), "--ray-address", "local"],
+        cwd=CHECKOUT,
+        text=True,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    wait_until(lambda: [*parts.glob("*.begun.h5"), *parts.glob("*.claim")], process)
+    assert count_raylets() == before + 1
+    os.killpg(process.pid, signal.SIGINT)
+    _, error = process.communicate()
+    assert process.returncode == 130, error
+    assert error.count("Interrupted.") == 1
+    assert "Traceback" not in error
+    assert list(parts.glob("*.claim")) == []
+    assert count_raylets() == before
+    again = labelkit(*command, "--json")
+    facts = json.loads(again.out)
+    assert facts["images"] == 79
+    assert [*facts["unreadable"]] == ["017.png"]
+    assert sum(actor["images"] for actor in facts["actors"]) == facts["processed"]
+    local = tmp_path / "local.h5"
+    assert labelkit("relabel", photos, "-o", local, *options).code == 0
+    assert output.read_bytes() == local.read_bytes()
+
+
+def count_raylets() -> int:
+    """How many nodes of Ray run on this machine."""
+    return sum(
+        b"raylet/raylet" in path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline")
+    )
 
 
 @pytest.mark.usefixtures("two_nodes")
