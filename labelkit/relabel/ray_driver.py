@@ -7,6 +7,7 @@ actor was given goes back to the queue when it dies, and a new one is started in
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from contextlib import suppress
@@ -113,8 +114,9 @@ class RayDriver:
         self._on_event = on_event
         self._queue = ShardQueue(shards.writer)
         self._receipts: list[Receipt] = []
-        self._token = shards.writer.parts / f"{id(self):x}.token"
-        self._job = Job.of(shards, device, self._token)
+        self._token = shards.writer.parts / f"{os.urandom(8).hex()}.token"
+        self._device = device
+        self._job: Any = None
         self._actor_class = ray.remote(
             max_restarts=0, max_task_retries=0, concurrency_groups={_REPORTS: 1}
         )(ShardActor)
@@ -139,7 +141,7 @@ class RayDriver:
         """
         self._token.touch()
         try:
-            self._job = self._ray.put(self._job)
+            self._job = self._ray.put(Job.of(self._shards, self._device, self._token))
             for member in self.members:
                 self._hire(member)
             self._run(tally, on_waiting)
