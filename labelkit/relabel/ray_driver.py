@@ -247,8 +247,7 @@ class RayDriver:
         member.seconds += made.stages.elapsed
         self._shards.stages.add(made.stages, len(self.members))
         member.deaths = 0
-        self._receipts += made.receipts
-        self._queue.settle(shards)
+        self._receipts += self._queue.settle(shards, made.receipts)
         if made.error is not None:
             raise self._located(made.error, member)
 

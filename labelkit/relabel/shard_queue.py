@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from labelkit.errors import LabelkitError
@@ -58,13 +59,19 @@ class ShardQueue:
             taken.append(self._waiting.popleft())
         return taken
 
-    def settle(self, shards: Sequence[Shard]) -> None:
-        """Note that shards were handed back: those that are not finished, another run makes."""
+    def settle(self, shards: Sequence[Shard], receipts: Sequence[Receipt]) -> list[Receipt]:
+        """Note that shards were handed back: those that are not finished, another run makes.
+
+        Returns:
+            The receipts; what a lost actor had saved of a shard counts as made by this run.
+        """
         for shard in shards:
             if self._writer.is_finished(shard):
                 self.left.pop(shard.number, None)
             else:
                 self._held.append(shard)
+        lost = {shard.number for shard in shards if shard.name in self._losses}
+        return [replace(each, continued=0) if each.shard in lost else each for each in receipts]
 
     def lose(self, shards: Sequence[Shard], claimed: Sequence[str], reason: str) -> list[Receipt]:
         """Take back shards from an actor that has died.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from labelkit.errors import LabelkitError
-from labelkit.relabel import RayEngine, Settings
+from labelkit.relabel import RayEngine, Receipt, Settings
 from labelkit.relabel.ray_actor import ActorPlace, Job, ShardActor
 from labelkit.relabel.ray_cluster import Crew, NodeResources, crew_for
 from labelkit.relabel.shard_queue import ShardQueue
@@ -71,6 +71,15 @@ def test_a_lost_shard_is_handed_out_alone_and_a_third_loss_ends_the_run(
         queue.lose(shards, [], "exit code 3")
 
 
+def test_what_a_lost_actor_saved_was_made_by_this_run(writer: LabelMapWriter) -> None:
+    queue = ShardQueue(writer)
+    first, second = queue.take(0, 1)[0], queue.take(0, 1)[0]
+    queue.lose([first], [], "exit code 3")
+    receipts = [Receipt(shard.number, 5, {}, continued=2) for shard in (first, second)]
+    settled = queue.settle([first, second], receipts)
+    assert [receipt.processed for receipt in settled] == [5, 3]
+
+
 def test_what_another_run_makes_is_handed_out_only_if_it_lets_go(writer: LabelMapWriter) -> None:
     other = writer_of(writer.path, KEYS, shard_rows=5)
     queue = ShardQueue(writer)
@@ -78,7 +87,7 @@ def test_what_another_run_makes_is_handed_out_only_if_it_lets_go(writer: LabelMa
     shards = [queue.take(0, 1)[0] for _ in range(3)]
     for shard in shards:
         other.claims.take(shard.name)
-    queue.settle(shards)
+    assert queue.settle(shards, []) == []
     commit(other, shards[0])
     other.claims.release(shards[1].name)
     assert queue.look_at_held() == 1
