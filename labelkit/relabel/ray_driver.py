@@ -158,6 +158,7 @@ class RayDriver:
     def _run(self, tally: Tally, on_waiting: Callable[[int], None] | None) -> None:
         watch, waiting = _Watch(self._patience), 0
         while self._queue.left:
+            self._require_folder()
             held = self._queue.look_at_held()
             for member in self.members:
                 self._assign(member)
@@ -171,6 +172,15 @@ class RayDriver:
             if not watch.has_room(self.members):
                 raise no_room(self._ray, self._crew, self._patience.start)
             watch.require_progress(self.members, len(self._queue.left), self._shards)
+
+    def _require_folder(self) -> None:
+        """Raise if the shards are gone, most likely because another run has joined them.
+
+        Raises:
+            FileNotFoundError: they are.
+        """
+        if not self._token.is_file():
+            raise FileNotFoundError(f"{self._token.parent} is gone: another run removed the shards")
 
     def _hire(self, member: Member) -> None:
         """Start an actor, and ask where it is."""
@@ -239,6 +249,7 @@ class RayDriver:
             case ActorPlace():
                 member.place = answer
             case error:
+                self._require_folder()
                 raise self._located(error, member)
 
     def _settle(self, member: Member, made: Made) -> None:
