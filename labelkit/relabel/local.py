@@ -106,7 +106,7 @@ def relabel(  # noqa: PLR0913 -- data, teacher, output, and options
     finished = _finished(output, maker, keys, overwrite=overwrite)
     if finished is not None and not (retry_failed and finished.unreadable):
         return finished
-    before, processed = _state(output), 0
+    before, processed, stages = _state(output), 0, stages or Stages()
     with ExitStack() as stack:
         if finished is not None:
             reuse, overwrite = stack.enter_context(LabelMapFile.open(output)), True
@@ -116,7 +116,7 @@ def relabel(  # noqa: PLR0913 -- data, teacher, output, and options
             )
             stack.callback(writer.claims.release_all)
             tally = Tally(writer, on_progress or (lambda _done, _total: None))
-            shards = ShardMaker(source, writer, maker, stages or Stages(), tally.add)
+            shards = ShardMaker(source, writer, maker, stages, tally.add)
             if engine:
                 processed = sum(each.processed for each in engine.make(shards, tally, on_waiting))
             elif part != "join":
@@ -136,7 +136,7 @@ def relabel(  # noqa: PLR0913 -- data, teacher, output, and options
             finished = _finished(output, maker, keys, overwrite=overwrite)
             if finished is None:
                 raise
-            return replace(finished, processed=processed)
+            return replace(finished, processed=processed or stages.images)
         except RuntimeError as error:
             raise stopped(error) from error
 
