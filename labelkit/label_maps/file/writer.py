@@ -230,8 +230,10 @@ class LabelMapWriter:
         """Claim a shard; False if another process that is alive has.
 
         Raises:
+            FileExistsError: another process has joined the shards meanwhile.
             OSError: the disk is full or the folder is gone.
         """
+        self._require_available()
         return self._published(lambda: self.claims.take(shard.name))
 
     def is_finished(self, shard: Shard) -> bool:
