@@ -96,6 +96,10 @@ class LabelMapError(LabelkitError):
     """A label-map file is damaged or incomplete, or has no such key."""
 
 
+class StudyError(LabelkitError):
+    """A study's file or its results are invalid, or what was asked of it does not exist."""
+
+
 class RecipeError(LabelkitError):
     """A training recipe has an unknown field, an invalid value, or a missing file."""
 

@@ -27,6 +27,7 @@ PACKAGES = (
     "train",
     "subsets",
     "clusters",
+    "studies",
     "inspection",
     "convert",
 )

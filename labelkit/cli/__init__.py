@@ -31,6 +31,7 @@ COMMANDS = {
     "rename": "Give rows of a label-map file the new keys of renamed images.",
     "convert": "Convert a tree or label maps from or to another project's format.",
     "train": "Train a timm model from a recipe.",
+    "study": "Run a grid of recipes, and show what it found.",
     "evaluate": "Measure what a trained model gets right, and how bad its mistakes are.",
     "predict": "Predict the classes of all images in a folder.",
 }
@@ -42,6 +43,7 @@ TENSOR_COMMANDS = {
         "fidelity",
         "predict",
         "relabel",
+        "study",
         "teachers",
         "train",
         "verify",

@@ -1,18 +1,19 @@
 """What a crop's target does with the probability of *other*.
 
 *Other* stands for the teacher's classes that belong to none of the file's C classes; it is the last
-of the file's C + 1 outputs, class index C.
+of the file's C + 1 outputs, class index C. Loads no torch by itself.
 
 # B crops, E entries, C classes, h w positions of a student's feature map
 """
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
-
-import torch
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from labelkit.targets import SparseProbabilities
+
+if TYPE_CHECKING:
+    import torch
 
 Other: TypeAlias = Literal["label", "even", "output", "weight", "drop"]
 """``drop`` is done before the softmax, by leaving *other* out of it; the rest after it."""
@@ -82,6 +83,8 @@ def share_out_entries(
     """
     if other == "output":
         return sparse
+    import torch
+
     at_other = sparse.classes == num_classes
     outside = sparse.rest + (sparse.excess * at_other).sum(dim=1)
     classes = sparse.classes.masked_fill(at_other, 0)

@@ -31,7 +31,11 @@ from .readable import (
     read_images as read_images,
     reading_failures as reading_failures,
 )
-from .recipe import Recipe as Recipe, read_recipe as read_recipe
+from .recipe import (
+    Recipe as Recipe,
+    read_recipe as read_recipe,
+    recipe_fields as recipe_fields,
+)
 from .resolved_recipe import recipe_toml as recipe_toml
 from .task import Task as Task
 from .tasks import build_task as build_task
