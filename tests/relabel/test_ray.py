@@ -240,12 +240,17 @@ def count_raylets() -> int:
     )
 
 
-@pytest.mark.usefixtures("two_nodes")
-def test_a_cluster_without_room_says_so(run: Run) -> None:
+def test_a_cluster_without_room_says_so(two_nodes: TwoNodes, run: Run) -> None:
     engine = RayEngine(cpus_per_actor=99)
     with pytest.raises(LabelkitError, match="no node of the Ray cluster has 99 CPUs for an actor"):
         relabel(run.photos, run.teacher, run.output, SETTINGS, engine=engine)
-    holder = ray.remote(num_cpus=1)(time.sleep).remote(99)
-    with pytest.raises(LabelkitError, match=r"not started one of 1 actors within 2 s.* 0 CPUs and"):
+    hold = ray.remote(num_cpus=1)(lambda: time.sleep(99))
+    holders = [hold.remote() for _ in two_nodes.nodes]
+    while ray.available_resources().get("CPU"):
+        time.sleep(0.05)
+    with pytest.raises(
+        LabelkitError, match=r"not started one of \d actors within 2 s.* 0 CPUs and"
+    ):
         run.relabel(start_seconds=2)
-    ray.cancel(holder, force=True)
+    for holder in holders:
+        ray.cancel(holder, force=True)
