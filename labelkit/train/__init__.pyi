@@ -18,6 +18,7 @@ from .folder_evaluation import (
     FolderEvaluation as FolderEvaluation,
     evaluate_folder as evaluate_folder,
 )
+from .inverted_mlp import InvertedMlp as InvertedMlp
 from .label_study import LabelStudy as LabelStudy
 from .loop import dry_run as dry_run, train as train
 from .predictions import (
