@@ -257,7 +257,9 @@ def _run(study: Study, runs: tuple[StudyRun, ...], *, fail_fast: bool) -> None:
         print_lines(screen, [f"See them: labelkit study {study.folder} --table"])
         return
 
-    outcome = run_study(study, runs, fail_fast=fail_fast, on_event=_Display(study, screen).show)
+    outcome = run_study(
+        study, runs, fail_fast=fail_fast, on_event=_StudyDisplay(study, screen).show
+    )
     for run in outcome.taken:
         print_lines(screen, [f"Left to another process, which trains it now: {run.name}"])
     for run in outcome.waiting:
@@ -270,7 +272,7 @@ def _run(study: Study, runs: tuple[StudyRun, ...], *, fail_fast: bool) -> None:
         )
 
 
-class _Display:
+class _StudyDisplay:
     """A line when a run starts and ends, and for long ones one a minute."""
 
     def __init__(self, study: Study, screen: Console) -> None:
