@@ -17,7 +17,7 @@ import torch
 from timm.layers.norm_act import convert_sync_batchnorm
 from torch import nn
 
-import labelkit.train.inverted_mlp  # noqa: F401 -- timm then knows it
+import labelkit.train.inverted_mlp  # noqa: F401  # pyright: ignore[reportUnusedImport] -- registers
 from labelkit.errors import RecipeError, first_line
 
 if TYPE_CHECKING:
