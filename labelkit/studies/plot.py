@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _WIDTH, _HEIGHT = 4.6, 3.6  # of a panel, in inches
 
+_CROWDED = 40  # letters of all names along x, above which they are turned
+
 
 def draw_study(study: Study, cells: Sequence[Cell], path: Path) -> None:
     """Draw the finished combinations; bars show the standard deviation over seeds.
@@ -41,11 +43,13 @@ def draw_study(study: Study, cells: Sequence[Cell], path: Path) -> None:
     panels = list(study.file.axes[plot.panels]) if plot.panels else [""]
     panels = [each for each in panels if _of(cells, plot.panels, each)]
     figure = Figure((_WIDTH * len(panels) + 1, _HEIGHT), layout="constrained")
-    drawn: Any = figure.subplots(1, len(panels), sharey=True, squeeze=False)
+    drawn: Any = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)
     for axes, panel in zip(drawn[0], panels, strict=True):
         _draw_panel(study, _of(cells, plot.panels, panel), axes)
         axes.set_title(f"{plot.panels}: {panel}" if plot.panels else study.file.title)
     drawn[0][0].set_ylabel(study.file.metric)
+    if drawn[0][-1].get_legend_handles_labels()[1] not in ([], [""]):
+        drawn[0][-1].legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     if plot.panels:
         figure.suptitle(study.file.title)
     replace_file(path, lambda temporary: figure.savefig(temporary, format="png", dpi=150))
@@ -59,29 +63,31 @@ def _draw_panel(study: Study, cells: Sequence[Cell], axes: Any) -> None:  # noqa
     plot = study.file.plot
     assert plot is not None  # noqa: S101 -- draw_study has refused it
     names = list(study.file.axes[plot.x])
-    numbers = [_number(name) for name in names]
-    numeric = all(number is not None for number in numbers)
-    places = dict(zip(names, numbers if numeric else range(len(names)), strict=True))
+    numbers = [number for name in names if (number := _number(name)) is not None]
+    numeric = len(numbers) == len(names)
+    places = dict(zip(names, numbers if numeric else map(float, range(len(names))), strict=True))
     lines: dict[tuple[str, ...], list[Cell]] = {}
     others = [axis for axis in study.file.axes if axis not in {plot.x, plot.panels}]
     for cell in cells:
         if cell.values:
             lines.setdefault(tuple(cell.axes[axis] for axis in others), []).append(cell)
-    for label, line in lines.items():
+    width = max(places.values()) - min(places.values()) or 1
+    for at, (label, line) in enumerate(lines.items()):
+        # Side by side, so that no line hides another's bars.
+        shift = 0.012 * width * (at - (len(lines) - 1) / 2)
         axes.errorbar(
-            [places[cell.axes[plot.x]] for cell in line],
+            [places[cell.axes[plot.x]] + shift for cell in line],
             [cell.mean for cell in line],
             [cell.std or 0 for cell in line],
             marker="o",
             capsize=3,
             label=", ".join(label),
         )
-    if not numeric:
-        axes.set_xticks(range(len(names)), names)
+    crowded = not numeric and sum(map(len, names)) > _CROWDED
+    turned: dict[str, Any] = {"rotation": 25, "ha": "right"} if crowded else {}
+    axes.set_xticks(list(places.values()), names, **turned)
     axes.set_xlabel(plot.x)
     axes.spines[["top", "right"]].set_visible(False)
-    if others and lines:
-        axes.legend(frameon=False)
 
 
 def _number(name: str) -> float | None:
