@@ -47,6 +47,7 @@ class ByteRanges:
             if not part:
                 raise OSError(errno.EIO, "the file ends too early", self.paths[file])
             content += part
+        self._require_unchanged(descriptor, file)  # an open file may be written anew in place
         return bytes(content)
 
     def state(self, file: int) -> str:
@@ -58,16 +59,17 @@ class ByteRanges:
         found = self._open.get(file)
         if found is None:
             found = _Descriptor(self.paths[file])
-            if _state(os.fstat(found.number)) != self._states[file]:
-                raise OSError(
-                    errno.ESTALE,
-                    "the file has changed since its images were listed",
-                    self.paths[file],
-                )
+            self._require_unchanged(found, file)
             for oldest in list(self._open)[: len(self._open) + 1 - _MOST_OPEN]:
                 self._open.pop(oldest, None)
             self._open[file] = found
         return found
+
+    def _require_unchanged(self, descriptor: _Descriptor, file: int) -> None:
+        if _state(os.fstat(descriptor.number)) != self._states[file]:
+            raise OSError(
+                errno.ESTALE, "the file has changed since its images were listed", self.paths[file]
+            )
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"_open": {}}

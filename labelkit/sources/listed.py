@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labelkit.errors import DatasetError
+from labelkit.errors import DatasetError, first_line
 from labelkit.files import read_utf8
 from labelkit.sources.source import ImageLabels, IndexedImages, numbered_labels
 
@@ -58,8 +59,15 @@ class ListedImages(IndexedImages):
         super().__init__(path, rule, self._below_folder() if keys is None else keys, _ADVICE)
 
     def file(self, key: str) -> ImageFile:
-        """The path of an image."""
-        return self._folder / self._paths[self.row(key)]
+        """The path of an image.
+
+        Raises:
+            DatasetError: its cell is empty.
+        """
+        path = self._paths[self.row(key)]
+        if not path:
+            raise DatasetError("the list holds no path here")
+        return self._folder / path
 
     def place(self, row: int) -> str:
         """The path of an image as listed."""
@@ -85,11 +93,10 @@ def open_list(path: str, columns: Columns) -> ListedImages:
             names those that it has.
     """
     text = read_utf8(Path(path), DatasetError)
-    delimiter = "\t" if path.lower().endswith(".tsv") else ","
     if path.lower().endswith(".txt"):
-        rows = [[line] for line in text.splitlines() if line.strip()]
+        rows = [[line] for line in text.split("\n") if line.strip()]
     else:
-        rows = [row for row in csv.reader(text.splitlines(), delimiter=delimiter) if row]
+        rows = _cells(path, text)
     header = [cell.strip().lower() for cell in rows[0]] if rows else []
     named = {columns.image, columns.key} - {None}
     if len(header) <= 1 and not named and not set(header) & set(PATH_COLUMNS):
@@ -97,6 +104,19 @@ def open_list(path: str, columns: Columns) -> ListedImages:
     else:
         header, body = [cell.strip() for cell in rows[0]] if rows else [], rows[1:]
     return _from_table(path, header, body, columns)
+
+
+def _cells(path: str, text: str) -> list[list[str]]:
+    """The cells of a table, without empty rows. A quoted cell may hold line breaks."""
+    delimiter = "\t" if path.lower().endswith(".tsv") else ","
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        return [row for row in lines if row]
+    except csv.Error as error:
+        raise DatasetError(
+            f"{path}, line {lines.line_num}: {first_line(error)}. Quote cells that contain the "
+            "delimiter, and double the quotes in them"
+        ) from error
 
 
 def _from_table(
@@ -109,6 +129,8 @@ def _from_table(
                 f"{path}, row {number} has {len(row)} cells, expected {len(header)}: quote cells "
                 "that contain the delimiter"
             )
+    if len(set(header)) < len(header):
+        raise DatasetError(f"{path} has two columns of one name: rename one. {listed}")
     for name in (columns.image, columns.key):
         if name is not None and name not in header:
             raise DatasetError(f"{path} has no column {name!r}. {listed}")

@@ -17,7 +17,7 @@ from labelkit.sources.columns import Columns
 from labelkit.sources.folder import FolderImages
 from labelkit.sources.manifest_images import ManifestImages
 from labelkit.sources.source import ImageSource
-from labelkit.sources.tar_headers import is_tar
+from labelkit.sources.tar_headers import TAR_ENDINGS, is_tar
 from labelkit.sources.tars import TarImages
 
 if TYPE_CHECKING:
@@ -103,10 +103,9 @@ def _open_folder(path: str, columns: Columns) -> ImageSource:
     if next(iterate_images(folder), None) is not None:
         _require_no_columns(path, columns)
         return FolderImages(path)
-    for ending in (".tar", ".parquet"):
-        found = sorted(
-            str(file) for file in folder.rglob(f"*{ending}") if not _hidden(folder, file)
-        )
+    files = sorted(str(file) for file in folder.rglob("*") if not _hidden(folder, file))
+    for endings in (TAR_ENDINGS, ".parquet"):
+        found = [file for file in files if file.lower().endswith(endings)]
         if found:
             return _open_files(path, found, columns)
     raise DatasetError(

@@ -128,6 +128,8 @@ class IndexedImages(ImageSource):
 
     def __init__(self, path: str, rule: str, keys: Sequence[str], advice: str) -> None:
         super().__init__(path, rule)
+        if not keys:
+            raise DatasetError(f"{path} holds no images")
         for row, key in enumerate(keys):
             if fault := key_fault(key):
                 raise DatasetError(f"{self.place(row)}: {fault}. {advice}")
@@ -195,6 +197,7 @@ def numbered_labels(names: Sequence[str | None]) -> ImageLabels:
     """
     distinct = {name for name in names if name is not None}
     numeric = all(name.isascii() and name.isdecimal() for name in distinct)
-    classes = sorted(distinct, key=lambda name: (int(name) if numeric else 0, name))
+    digits = {name: name.lstrip("0") if numeric else "" for name in distinct}
+    classes = sorted(distinct, key=lambda name: (len(digits[name]), digits[name], name))
     places: dict[str | None, int] = {name: number for number, name in enumerate(classes)}
     return ImageLabels(classes, [places.get(name, -1) for name in names])

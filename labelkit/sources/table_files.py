@@ -60,9 +60,11 @@ class ParquetFile:
         number = bisect_right(self._ends, row)
         group = self._groups.get((name, number))
         if group is None:
+            file = self._file()
+            _require_unchanged(self.path, self.state)  # it may be written anew while it is open
             group = _readable(
                 self.path,
-                lambda: self._file().read_row_group(number, columns=[name]).column(name),
+                lambda: file.read_row_group(number, columns=[name]).column(name),
             )
             self._groups[name, number] = group
             while len(self._groups) > 1 and sum(map(_size, self._groups.values())) > _CACHED:
@@ -112,7 +114,9 @@ class ArrowFile:
         Raises:
             OSError: the file has changed since it was opened first, or its disk fails.
         """
-        return self._table().column(name)[row].as_py()
+        table = self._table()
+        _require_unchanged(self.path, self.state)  # it may be written anew while it is open
+        return table.column(name)[row].as_py()
 
     def _table(self) -> Any:  # noqa: ANN401 -- pyarrow has no types
         if self._opened is None:

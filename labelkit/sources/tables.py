@@ -74,12 +74,15 @@ def _open(path: str, files: Sequence[ParquetFile | ArrowFile], columns: Columns)
                 f"has {', '.join(schema.names)}: name files of one table"
             )
     table = _Table(path, files)
+    if len(set(schema.names)) < len(schema.names):
+        raise DatasetError(f"{path} has two columns of one name: rename one. {table.listed}")
     image = table.image_column(columns.image)
     kind = schema.field(image).type
     if table.is_text(kind):
         paths, keys, rule = table.texts(image), None, PATH_RULE
         if columns.key is not None:
             keys, rule = table.keys(columns.key), f"column {columns.key!r}"
+        table.require_one_folder(paths)
         return ListedImages(
             path, paths=paths, keys=keys, labels=table.labels, folder=table.folder, rule=rule
         )
@@ -119,7 +122,7 @@ class TableImages(IndexedImages):
             content = cell.get("bytes")
             cell = cell.get("path") if content is None else content
         if isinstance(cell, str):
-            return Path(self._table.folder, cell)
+            return Path(self._table.folder_of(self.row(key)), cell)
         if cell is None:
             raise DatasetError("the table holds no image here")
         return io.BytesIO(cell)
@@ -227,6 +230,24 @@ class _Table:
         file = bisect_right(self._ends, row)
         return self.files[file].cell(name, row - (self._ends[file - 1] if file else 0))
 
+    def folder_of(self, row: int) -> Path:
+        """The folder of a row's file, where relative paths start."""
+        return Path(self.files[bisect_right(self._ends, row)].path).parent
+
+    def require_one_folder(self, paths: Sequence[str]) -> None:
+        """Raise if relative paths start at several folders, and so are no keys.
+
+        Raises:
+            DatasetError: the message names two folders.
+        """
+        for row, path in enumerate(paths):
+            folder = self.folder_of(row)
+            if folder != self.folder and not path.startswith("/"):
+                raise DatasetError(
+                    f"{self.path} names files in {self.folder} and in {folder}, and relative paths "
+                    "start at the folder of their file: put the files into one folder"
+                )
+
     def state(self, row: int) -> str:
         """The size and the time of a row's file when it was listed."""
         size, time = self.files[bisect_right(self._ends, row)].state
@@ -251,6 +272,11 @@ class _Table:
                 return self._numbers(name)
             if self.is_text(kind):
                 return numbered_labels(self._column(name))
+            if not pa.types.is_nested(kind):
+                raise DatasetError(
+                    f"{self.path}: column {name!r} holds {kind}, expected texts or whole numbers "
+                    f"as labels: convert it, or rename it if it is none. {self.listed}"
+                )
         return None
 
     def _numbers(self, name: str) -> ImageLabels:
@@ -284,14 +310,32 @@ class _Table:
         return str(value)
 
     def _column(self, name: str, field: str = "") -> list[Any]:
+        kinds = {self._kind(each.schema.field(name).type): each for each in self.files}
+        if len(kinds) > 1:
+            (one, first), (other, second), *_ = kinds.items()
+            raise DatasetError(
+                f"{self.path}: column {name!r} holds {one} in {first.path}, and {other} in "
+                f"{second.path}: write it with one type"
+            )
         return [value for file in self.files for value in file.column(name, field)]
 
     @staticmethod
     def is_text(kind: pa.DataType) -> bool:
-        """Whether a type is text."""
+        """Whether a type is text; also with each distinct one stored once."""
         import pyarrow as pa
 
+        if pa.types.is_dictionary(kind):
+            kind = kind.value_type
         return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+    @classmethod
+    def _kind(cls, kind: pa.DataType) -> str:
+        """A type without the number of bits."""
+        import pyarrow as pa
+
+        if cls.is_text(kind):
+            return "texts"
+        return "whole numbers" if pa.types.is_integer(kind) else str(kind)
 
     @classmethod
     def holds_images(cls, kind: pa.DataType) -> bool:
@@ -317,7 +361,8 @@ def _require_pyarrow(path: str) -> None:
 
 def _require_one_split(path: str, files: Sequence[str]) -> None:
     """Raise if files are of several splits, as Hugging Face names them: ``test-00000-of-00002``."""
-    splits = sorted({Path(each).name.partition("-0")[0] for each in files if "-of-" in each})
+    names = [Path(each).name for each in files]
+    splits = sorted({name.partition("-0")[0] for name in names if "-of-" in name})
     if len(splits) > 1:
         raise DatasetError(
             f"{path} holds several splits ({', '.join(splits)}): pass the files of one, such as "

@@ -10,6 +10,9 @@ from labelkit.errors import DatasetError, first_line
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+TAR_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+"""The file name endings of tars, in lower case; those of compressed ones are refused later."""
+
 _BLOCK = 512
 _COMPRESSED = {
     b"\x1f\x8b": ("gzip", "gunzip"),
@@ -35,7 +38,7 @@ class TarMember(NamedTuple):
 
 def is_tar(path: str) -> bool:
     """Whether a file is a tar, compressed or not, by its name or its first bytes."""
-    if path.lower().endswith((".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")):
+    if path.lower().endswith(TAR_ENDINGS):
         return True
     with open(path, "rb") as file:  # noqa: PTH123 -- one of many short functions on plain strings
         return file.read(262)[257:] == b"ustar"

@@ -15,7 +15,7 @@ from labelkit.errors import DatasetError
 from labelkit.image_folders import EXTENSIONS, is_hidden
 from labelkit.sources.byte_ranges import ByteRanges
 from labelkit.sources.source import ImageLabels, IndexedImages, numbered_labels
-from labelkit.sources.tar_headers import tar_members
+from labelkit.sources.tar_headers import TAR_ENDINGS, tar_members
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -140,7 +140,7 @@ class _TarIndex:
         if len(tars) == 1 or not self._repeat():
             return rule, self.names
         folder = os.path.commonpath([os.path.dirname(tar) for tar in tars])  # noqa: PTH120
-        shards = [os.path.relpath(tar, folder).removesuffix(".tar") for tar in tars]
+        shards = [_without_tar(os.path.relpath(tar, folder)) for tar in tars]
         keys = [
             f"{shards[number]}/{name}" for number, name in zip(self.files, self.names, strict=True)
         ]
@@ -168,7 +168,7 @@ class _TarIndex:
                 self.files.append(number)
                 self.offsets.append(member.offset)
                 self.sizes.append(member.size)
-            elif member.name.endswith(".tar"):
+            elif member.name.lower().endswith(TAR_ENDINGS):
                 inner.append(member)
             elif member.name.endswith((".cls", ".json")):
                 stem, _, kind = member.name.rpartition(".")
@@ -186,7 +186,7 @@ class _TarIndex:
             raise DatasetError(f"{where} is a link, not a file: pack the tar itself")
         self._nested = True
         members = tar_members(file, where, member.offset, member.offset + member.size)
-        self._add(number, file, where, f"{member.name.removesuffix('.tar')}/", members)
+        self._add(number, file, where, f"{_without_tar(member.name)}/", members)
 
     def _add_labels(self, first: int, found: dict[str, dict[str, tuple[int, int]]]) -> None:
         """Note the label files that are beside the images from a row on, by kind and name."""
@@ -198,6 +198,10 @@ class _TarIndex:
                 sample = _SAMPLE.fullmatch(self.names[row])
                 if sample and sample[1] in places:
                     rows[0][row], rows[1][row] = places[sample[1]]
+
+
+def _without_tar(name: str) -> str:
+    return name[: -len(".tar")] if name.lower().endswith(".tar") else name
 
 
 def _class_text(content: bytes) -> str:

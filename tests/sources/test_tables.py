@@ -103,10 +103,96 @@ def test_lists_say_what_they_lack(tmp_path):
         ("", "lists no images"),
         ("path\n/elsewhere/a.jpg\n", "points outside the data set's folder.*--key-column"),
         ("path\na.jpg\n./a.jpg\n", "duplicate key 'a.jpg'"),
+        ("path,path\na.jpg,b.jpg\n", "two columns of one name"),
+        ('path\n"a.jpg\nb.jpg\n', "line 3: unexpected end of data"),
+        ("path\n" + "a" * 140_000, "line 2: field larger than"),
     ):
         (tmp_path / "list.csv").write_text(content)
         with pytest.raises(DatasetError, match=message):
             open_source(tmp_path / "list.csv")
+
+
+def test_names_with_line_breaks_and_separators_of_other_kinds_stay_whole(tmp_path):
+    (tmp_path / "list.csv").write_text('path,label\n"a\nb.jpg",x\nc\u2028d.jpg,\n')
+    source = open_source(tmp_path / "list.csv")
+    assert source.keys == ["a\nb.jpg", "c\u2028d.jpg"]
+    assert source.labels == (["x"], [0, -1])
+    (tmp_path / "list.txt").write_text("a\u2028b.jpg\nc\x0cd.jpg\n")
+    assert open_source(tmp_path / "list.txt").keys == ["a\u2028b.jpg", "c\x0cd.jpg"]
+
+
+def test_an_empty_path_is_an_image_that_cannot_be_read(tmp_path):
+    (tmp_path / "list.csv").write_text("path,key\n,a\nb.jpg,b\n")
+    with pytest.raises(DatasetError, match="the list holds no path here"):
+        open_source(tmp_path / "list.csv", Columns(key="key")).file("a")
+
+
+def test_long_numbers_are_classes_in_the_order_of_numbers(tmp_path):
+    """Python refuses to convert numbers of more than 4,300 digits."""
+    names = ["9" * 5000, "007", "7", "10"]
+    rows = "".join(f"{row}.jpg,{name}\n" for row, name in enumerate(names))
+    (tmp_path / "list.csv").write_text(f"path,label\n{rows}")
+    assert open_source(tmp_path / "list.csv").labels == (["007", "7", "10", names[0]], [3, 0, 1, 2])
+
+
+def test_texts_that_are_stored_once_each_are_keys_and_labels(tmp_path):
+    """As pandas writes categories."""
+    keys, labels = (pa.array(each).dictionary_encode() for each in (["a", "b"], ["v", "u"]))
+    source = open_source(
+        write(tmp_path / "t.parquet", jpg=[b"x", b"y"], id=keys, label=labels), Columns(key="id")
+    )
+    assert source.keys == ["a", "b"]
+    assert source.labels == (["u", "v"], [1, 0])
+
+
+def test_labels_of_a_type_that_names_no_class_are_not_those_of_the_folders(tmp_path):
+    """As pandas writes whole numbers if some are missing."""
+    path = write(tmp_path / "t.parquet", image=pictures("x/a.jpg", "y/b.jpg"), label=[1.0, None])
+    source = open_source(path)
+    with pytest.raises(DatasetError, match="column 'label' holds double, expected texts or whole"):
+        _ = source.labels
+
+
+@pytest.mark.parametrize("column", ["id", "label"])
+def test_a_column_has_one_type_in_all_files(tmp_path, column):
+    for name, cell in (("a", 1), ("b", "1")):
+        cells = {"id": [name], "label": ["x"], column: [cell]}
+        write(tmp_path / f"{name}.parquet", jpg=[b"x"], **cells)
+    with pytest.raises(DatasetError, match=f"{column!r} holds whole numbers in .*, and texts in"):
+        _ = open_source(tmp_path, Columns(key="id")).labels
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path):
+    columns = [pa.array([b"x"]), pa.array(["a"]), pa.array(["b"])]
+    pq.write_table(pa.Table.from_arrays(columns, ["jpg", "id", "id"]), tmp_path / "t.parquet")
+    with pytest.raises(DatasetError, match="two columns of one name"):
+        open_source(tmp_path / "t.parquet", Columns(key="id"))
+
+
+def test_a_table_without_rows_holds_no_images(tmp_path):
+    with pytest.raises(DatasetError, match="holds no images"):
+        open_source(write(tmp_path / "t.parquet", image=pa.array(pictures("a"))[:0]))
+
+
+def test_relative_paths_start_at_the_folder_of_their_file(tmp_path):
+    for name in "ab":
+        image = [{"bytes": None, "path": "x.jpg"}]
+        write(tmp_path / f"binary/{name}/t.parquet", image=image, id=[name])
+        write(tmp_path / f"text/{name}/t.parquet", path=["x.jpg"], id=[name])
+    source = open_source(tmp_path / "binary", Columns(key="id"))
+    assert [source.file(key).parent.name for key in source.keys] == ["a", "b"]
+    with pytest.raises(DatasetError, match="put the files into one folder"):
+        open_source(tmp_path / "text", Columns(key="id"))
+
+
+def test_a_table_that_is_written_anew_while_it_is_read_is_not_read_on(tmp_path):
+    """Its rows would be those of other images."""
+    path = write(tmp_path / "t.parquet", id=["a", "b"], jpg=[b"x", b"y"])
+    source = open_source(path, Columns(key="id"))
+    assert source.file("a").read() == b"x"
+    write(path, id=["b", "a"], jpg=[b"y", b"xx"])
+    with pytest.raises(OSError, match="has changed since"):
+        source.file("b")
 
 
 def test_patterns_without_files_are_named(tmp_path):

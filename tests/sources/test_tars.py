@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import re
@@ -179,6 +180,33 @@ def test_a_tar_that_changes_meanwhile_is_a_fault_of_the_disk(tmp_path):
     pack(tmp_path / "t.tar", [("0.jpg", b"y" * 5000), ("1.jpg", b"x" * 100)])
     with pytest.raises(OSError, match="has changed since"):
         source.file("1.jpg")
+
+
+def test_a_tar_that_is_written_anew_while_it_is_open_is_not_read_on(tmp_path):
+    """Other images may begin where those that were listed did."""
+    source = open_source(pack(tmp_path / "t.tar", [("1.jpg", b"x"), ("2.jpg", b"y")]))
+    assert read(source, "1.jpg") == b"x"
+    pack(tmp_path / "t.tar", [("2.jpg", b"y"), ("1.jpg", b"x"), ("3.jpg", bytes(20_000))])
+    with pytest.raises(OSError, match="has changed since"):
+        source.file("2.jpg")
+
+
+def test_no_inner_tar_is_passed_over(tmp_path):
+    inner = packed([("1.jpg", b"x")])
+    source = open_source(pack(tmp_path / "t.tar", [("A.TAR", inner), ("2.jpg", b"y")]))
+    assert source.keys == ["2.jpg", "A/1.jpg"]
+    compressed = [("a.tar.gz", gzip.compress(inner)), ("2.jpg", b"y")]
+    with pytest.raises(DatasetError, match=r"t.tar: a.tar.gz is compressed with gzip"):
+        open_source(pack(tmp_path / "t.tar", compressed))
+
+
+def test_no_tar_in_a_folder_is_passed_over(tmp_path):
+    pack(tmp_path / "0.tar", [("1.jpg", b"x")])
+    pack(tmp_path / "1.TAR", [("1.jpg", b"x")])
+    assert open_source(tmp_path).keys == ["0/1.jpg", "1/1.jpg"]
+    (tmp_path / "2.tgz").write_bytes(gzip.compress(packed([("1.jpg", b"x")])))
+    with pytest.raises(DatasetError, match=r"2.tgz is compressed with gzip"):
+        open_source(tmp_path)
 
 
 def test_many_shards_are_read_with_few_open_files(tmp_path):
