@@ -78,7 +78,10 @@ class PerClass(click.ParamType[Any]):
 @click.argument("data", type=SOURCE)
 @click.option("--tree", "tree_path", type=FILE, help="Tree of the classes, from build-tree.")
 @click.option(
-    "--depth", metavar="A-B", type=NumberRange(), help="Classes at these depths of the tree."
+    "--depth",
+    metavar="A-B",
+    type=NumberRange(),
+    help="Classes at these depths of the tree; a root is at 0.",
 )
 @click.option(
     "--below", metavar="ID", multiple=True, help="Classes below this node of the tree, or it."

@@ -138,8 +138,8 @@ def _bars(label: NDArray[np.float32], names: Sequence[str], top: int) -> tuple[B
 
 
 PICTURE_NOTE = (
-    "Each photo, and next to it in grey with its most present classes in colour: the stronger the "
-    "colour, the more probable the class there. The percentage is the class's mean probability "
+    "Each photo, and next to it a grey copy with its most present classes in colour: the stronger "
+    "the colour, the more probable the class there. The percentage is the class's mean probability "
     "over all cells of the image; classes that are not shown have what is left, if anything. "
     "A class keeps its colour, unless a more present class of the photo has the same."
 )

@@ -265,11 +265,11 @@ def _settings_difference(file: LabelMapFile, maker: MapMaker) -> str:
         for source, forms in ((file.attrs, file.forms), (maker.source, maker.forms))
     )
     first = first_difference(there, now)
+    if file.classes.ids != maker.classes.ids:
+        return f"class list: {file.classes} there, {maker.classes} now"
     if file.header.other != maker.other:
         before, after = ("with" if each else "without" for each in (file.header.other, maker.other))
         return f"{before} *other* there, {after} it now"
-    if file.classes.ids != maker.classes.ids:
-        return f"class list: {file.classes} there, {maker.classes} now"
     return f"{first.name}: {first.first} there, {first.second} now" if first else ""
 
 

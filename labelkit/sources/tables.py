@@ -216,10 +216,13 @@ class _Table:
         names = {kind.field(at).name for at in range(kind.num_fields)}
         if "path" not in names:
             raise DatasetError(f"{self.path}: the images have no names. {_ADVICE}. {self.listed}")
-        paths = (
-            self._known(each, image, row) for row, each in enumerate(self._column(image, "path"))
-        )
-        return [PurePosixPath(each).name if each.startswith("/") else each for each in paths]
+        paths = self._column(image, "path")
+        if None in paths:
+            row = self.place(paths.index(None))
+            raise DatasetError(f"{row}: the image has no file name. {_ADVICE}. {self.listed}")
+        return [
+            PurePosixPath(each).name if each.startswith("/") else each for each in map(str, paths)
+        ]
 
     def cell(self, name: str, row: int) -> Any:  # noqa: ANN401 -- what the column holds
         """One cell, as Python's own type.

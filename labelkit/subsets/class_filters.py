@@ -76,7 +76,14 @@ def _tree_filters(
     if settings.depth is not None:
         low, high = settings.depth
         passing = {each for each, at in place.items() if low <= tree.depth[at] <= high}
-        filters[f"not at depth {low} to {high}"] = passing
+        name = f"at depth {low}" if low == high else f"at depth {low} to {high}"
+        if not passing:
+            depths = [int(tree.depth[at]) for at in place.values()]
+            raise DatasetError(
+                f"no class is {name}: the classes are at {min(depths)} to "
+                f"{max(depths)}, counted from 0 at a root"
+            )
+        filters[f"not {name}"] = passing
     if settings.below:
         _require_nodes(tree, settings.below, "classes are to be below nodes")
         tops = {tree.classes.index[each] for each in settings.below}

@@ -333,6 +333,10 @@ def test_a_finished_run_says_so_without_loading_torch(tmp_path: Path) -> None:
     refused = labelkit(*words, "--topk", 3)
     assert refused.code == 1
     assert "made with other settings" in refused.text
+    (tmp_path / "classes.txt").write_text("n02123045\nn02099601\n")
+    projected = labelkit(*words, "--classes", tmp_path / "classes.txt")
+    assert projected.code == 1
+    assert "made with other settings (class list: imagenet-1k" in projected.text
     trial = labelkit(*words, "--limit", 2)
     assert "A trial: 2 of 4 images." in trial.text
     assert len(LabelMapFile.open(tmp_path / "maps.trial.h5")) == 2

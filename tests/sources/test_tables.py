@@ -42,7 +42,12 @@ def test_numbers_are_keys_as_well(tmp_path):
         ({"jpg": [b"x"], "id": [1]}, {}, "images have no names.*--key-column.*jpg .binary., id"),
         ({"image": pictures("a.jpg", "a.jpg")}, {}, "duplicate key 'a.jpg': .*row 0, and .*row 1"),
         ({"image": pictures("../a.jpg")}, {}, "row 0: key '../a.jpg' points outside.*--key-column"),
-        ({"image": [{"bytes": b"x", "path": None}]}, {}, "row 0: 'image' is empty"),
+        (
+            {"image": [{"bytes": b"x", "path": None}]},
+            {},
+            "row 0: the image has no file name. .*--key-column",
+        ),
+        ({"jpg": [b"x", b"y"], "id": ["a", None]}, {"key": "id"}, "row 1: 'id' is empty"),
         ({"a": [b"x"], "b": [b"y"]}, {}, "several columns may hold the images.*--image-column"),
         ({"n": [1.5]}, {}, "no column holds the images"),
         ({"jpg": [b"x"], "n": [1.5]}, {"key": "n"}, "'n' holds double, expected texts or whole"),

@@ -163,6 +163,12 @@ def test_what_is_wrong_is_named():
         choose_subset(images(), SubsetSettings(below=("mammal",)), tree=animals())
     with pytest.raises(DatasetError, match="all 5 are fewer than 9 images"):
         choose_subset(images(), SubsetSettings(min_images=9))
+    with pytest.raises(DatasetError, match="at depth 5 to 9: the classes are at 1 to 3, counted"):
+        choose_subset(images(), SubsetSettings(depth=(5, 9)), tree=animals())
+    assert (
+        "not at depth 3"
+        in choose_subset(images(), SubsetSettings(depth=(3, 3)), tree=animals()).dropped
+    )
     with pytest.raises(DatasetError, match="7 classes are wanted, but only 5"):
         choose_subset(images(), SubsetSettings(classes=7))
     with pytest.raises(ValueError, match="need a tree"):
