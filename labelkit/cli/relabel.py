@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -171,10 +170,11 @@ def _print_finished(job: _Job, *, as_json: bool) -> bool:
         return False
     from labelkit.cli.output import print_json, print_lines
     from labelkit.cli.relabel_report import summary
+    from labelkit.label_maps import remove_leftover
     from labelkit.relabel import RelabelResult
 
-    shutil.rmtree(job.output.with_name(f"{job.output.name}.parts"), ignore_errors=True)
     with file:
+        remove_leftover(file)
         result = RelabelResult(file.path, len(file), file.unreadable, 0, existed=True)
         facts = _facts(result, file)
     if as_json:

@@ -3,6 +3,7 @@ from .file.begun import BegunShard as BegunShard, Row as Row
 from .file.claims import Owner as Owner
 from .file.codec import RecordCodec as RecordCodec, check_maps as check_maps
 from .file.layout import first_difference as first_difference
+from .file.leftover import remove_leftover as remove_leftover
 from .file.merge import merge as merge
 from .file.plan import Shard as Shard
 from .file.reader import DamagedRow as DamagedRow, LabelMapFile as LabelMapFile

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from labelkit.errors import LabelMapError
-from labelkit.label_maps import LabelMapFile, LabelMapWriter, first_difference
+from labelkit.label_maps import LabelMapFile, LabelMapWriter, first_difference, remove_leftover
 from labelkit.relabel.calibrating import calibrate, sample_of, why_uncalibrated
 from labelkit.relabel.maps import MapMaker
 from labelkit.relabel.result import RelabelResult
@@ -235,7 +234,7 @@ def _finished(
     differ = bool(settings or images)
     calibration = "" if differ else _calibration_difference(file, maker, keys)
     if not differ and not calibration:
-        shutil.rmtree(output.with_name(f"{output.name}.parts"), ignore_errors=True)
+        remove_leftover(file)
         return RelabelResult(file.path, len(file), file.unreadable, processed=0, existed=True)
     if overwrite:
         return None

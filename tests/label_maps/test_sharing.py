@@ -128,6 +128,27 @@ def test_the_claim_of_a_killed_process_is_free_at_once(path: Path) -> None:
     assert writer.claims.take("000000")
 
 
+def test_a_claim_is_never_seen_without_its_owner(path: Path) -> None:
+    """A process that is killed while it claims would leave a claim that is nobody's."""
+    writer = open_writer(path)
+    claim = writer.parts / "000000.claim"
+    for _ in deaths(lambda: writer.claims.take("000000")):
+        assert not claim.exists() or claim.stat().st_size
+        assert writer.claims.take("000000")
+        writer.claims.release("000000")
+
+
+def test_a_claim_from_the_future_is_free(path: Path) -> None:
+    """The clock of the disk was set back since another machine claimed."""
+    one, other = open_writer(path), open_writer(path)
+    assert one.claims.take("000000")
+    (claim,) = one.parts.glob("*.claim")
+    claim.write_bytes(claim.read_bytes().replace(b'"machine":"', b'"machine":"another '))
+    later = time.time() + 9_999
+    os.utime(claim, (later, later))
+    assert other.claims.take("000000")
+
+
 def test_a_claim_without_progress_for_minutes_is_free_unless_it_is_renewed(path: Path) -> None:
     """Also that of a process on another machine, of which nothing else is known."""
     one, other = open_writer(path), open_writer(path)

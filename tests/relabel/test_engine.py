@@ -357,3 +357,28 @@ def test_wrong_shares_are_refused(photos: Path, tmp_path: Path, options, message
     run = labelkit("relabel", photos, "-o", tmp_path / "maps.h5", *options)
     assert run.code == 2
     assert message in run.text
+
+
+@pytest.mark.parametrize("how", ["settings", "retry"])
+def test_a_finished_file_that_is_asked_for_again_does_not_cost_the_run_that_replaces_it(
+    photos: Path, tmp_path: Path, how: str
+) -> None:
+    output, parts = tmp_path / "maps.h5", tmp_path / "maps.h5.parts"
+    relabel(photos, tiny_teacher(), output, SETTINGS)
+    if how == "settings":
+        settings = replace(SETTINGS, top_k=3)
+        process, _ = start(
+            lambda: relabel(
+                photos, tiny_teacher(), output, settings, overwrite=True, on_progress=die_at(12)
+            )
+        )
+    else:
+        process, _ = start(
+            lambda: relabel(
+                photos, tiny_teacher(), output, SETTINGS, retry_failed=True, on_progress=die_at(1)
+            )
+        )
+    process.join()
+    before = sorted(path.name for path in parts.iterdir())
+    assert relabel(photos, tiny_teacher(), output, SETTINGS).existed
+    assert sorted(path.name for path in parts.iterdir()) == before

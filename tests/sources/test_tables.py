@@ -11,7 +11,7 @@ from labelkit.sources import Columns, open_source
 from tests.sources.support import draw_photos, make_saved
 
 
-def write(path, **columns):
+def write(path, /, **columns):
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table(columns), path, row_group_size=1)
     return path

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from labelkit.files import publish_file
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -63,14 +65,9 @@ class Claims:
         path = self._path(name)
         if self._is_abandoned(path):
             path.unlink(missing_ok=True)
-        try:
-            with path.open("xb") as file:
-                file.write(msgspec.json.encode(_this_process()))
-        except FileExistsError:
+        # Whole or not at all: nobody could tell whose an empty claim is.
+        if not publish_file(path, msgspec.json.encode(_this_process())):
             return False
-        except OSError:
-            path.unlink(missing_ok=True)
-            raise
         self._held.add(name)
         return True
 
@@ -117,16 +114,17 @@ class Claims:
     def _is_abandoned(self, path: Path) -> bool:
         """Whether there is a claim whose owner has died, or has made no progress for long."""
         try:
-            owner = msgspec.json.decode(path.read_bytes(), type=Owner)
-            changed = path.stat().st_mtime
+            content, changed = path.read_bytes(), path.stat().st_mtime
         except FileNotFoundError:
             return False
-        except (ValueError, msgspec.MsgspecError):
-            owner, changed = None, path.stat().st_mtime if path.exists() else 0.0
+        owner = None
+        with suppress(ValueError, msgspec.MsgspecError):
+            owner = msgspec.json.decode(content, type=Owner)
         here = _this_process()
         if owner and owner.machine == here.machine and owner.started != _started(owner.process):
             return True
-        return self._now() - changed > self._patience
+        # A time in the future is from before the clock was set back: nobody has renewed it since.
+        return abs(self._now() - changed) > self._patience
 
     def _now(self) -> float:
         """The time by the clock of the disk, which is not always that of this machine."""

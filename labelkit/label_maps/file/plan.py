@@ -111,6 +111,28 @@ def shard_name(number: int) -> str:
     return f"{number:06d}"
 
 
+def last_plan(folder: Path) -> Plan | None:
+    """The plan that a folder of shards follows; None if there is none.
+
+    Raises:
+        LabelMapError: it is damaged.
+        OSError: it cannot be read.
+    """
+    number, path = max(_plan_files(folder).items(), default=(-1, folder))
+    if number < 0:
+        return None
+    return decode_json(path.read_bytes(), Plan, path, LabelMapError, "remove the folder")
+
+
+def _plan_files(folder: Path) -> dict[int, Path]:
+    """The files of a folder's plans, by number."""
+    return {
+        int(match[1] or 0): file
+        for file in folder.glob("plan*.json")
+        if (match := _NAME.fullmatch(file.name))
+    }
+
+
 def read_marker(path: Path) -> Marker | None:
     """A shard's marker; None if there is none.
 
@@ -196,11 +218,7 @@ class ShardFolder:
 
     def _last(self, source: Path | None) -> tuple[int, Plan | None]:
         """The number of the last plan, -1 without one, and the plan; None if it is to be made."""
-        plans = {
-            int(match[1] or 0): file
-            for file in self.path.glob("plan*.json")
-            if (match := _NAME.fullmatch(file.name))
-        }
+        plans = _plan_files(self.path)
         rescued = source is not None and source.resolve() == self.path.resolve()
         advice = f"remove the folder, or keep its finished shards with --reuse {self.path}"
         if not plans:
