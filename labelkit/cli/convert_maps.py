@@ -71,7 +71,7 @@ OPTIONS: tuple[Callable[[Command], Command], ...] = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class MapOptions:
+class ConversionOptions:
     """The options for label maps, by the names of the command's parameters; None if not given."""
 
     axes: Literal["rows-first", "columns-first"] | None
@@ -109,7 +109,9 @@ def holds_label_maps(source: Path) -> bool:
     return not source.is_file() or not is_tree_file(source)
 
 
-def convert_maps(source: Path, output: Path, options: MapOptions, *, overwrite: bool) -> None:
+def convert_maps(
+    source: Path, output: Path, options: ConversionOptions, *, overwrite: bool
+) -> None:
     """Convert a ReLabel folder to a label-map file, or a label-map file to a ReLabel folder.
 
     Raises:
@@ -123,7 +125,9 @@ def convert_maps(source: Path, output: Path, options: MapOptions, *, overwrite: 
         _to_folder(source, output, options, overwrite=overwrite)
 
 
-def _from_folder(source: Path, output: Path, options: MapOptions, *, overwrite: bool) -> None:
+def _from_folder(
+    source: Path, output: Path, options: ConversionOptions, *, overwrite: bool
+) -> None:
     options.require_only({"axes", "classes", "images", "suffix", "scores"}, f"the folder {source}")
     require_writable(output, overwrite=overwrite, suffixes=LABEL_MAP_SUFFIXES)
     if (options.images is None) == (options.suffix is None):
@@ -150,7 +154,7 @@ def _from_folder(source: Path, output: Path, options: MapOptions, *, overwrite: 
     print_lines(screen, map(printable, _imported(file, source, pairing, options)))
 
 
-def _classes(options: MapOptions, record: FolderRecord | None, source: Path) -> ClassList:
+def _classes(options: ConversionOptions, record: FolderRecord | None, source: Path) -> ClassList:
     from labelkit.hierarchy import ClassList
 
     given = _given_classes(options)
@@ -168,7 +172,7 @@ def _classes(options: MapOptions, record: FolderRecord | None, source: Path) -> 
     return given
 
 
-def _given_classes(options: MapOptions) -> ClassList | None:
+def _given_classes(options: ConversionOptions) -> ClassList | None:
     from labelkit.hierarchy import read_class_list
 
     if options.classes is None:
@@ -179,7 +183,7 @@ def _given_classes(options: MapOptions) -> ClassList | None:
         raise click.BadParameter(str(error), param_hint="--classes") from error
 
 
-def _pair(source: Path, options: MapOptions) -> Pairing:
+def _pair(source: Path, options: ConversionOptions) -> Pairing:
     from labelkit.convert import list_maps, pair_by_suffix, pair_with_images
 
     suffix = options.suffix or ""
@@ -195,7 +199,7 @@ def _pair(source: Path, options: MapOptions) -> Pairing:
 
 
 def _imported(
-    file: LabelMapFile, source: Path, pairing: Pairing, options: MapOptions
+    file: LabelMapFile, source: Path, pairing: Pairing, options: ConversionOptions
 ) -> Iterator[str]:
     """What was written, what was skipped, and what to do next."""
     form = file.forms[0]
@@ -213,7 +217,7 @@ def _imported(
     yield f"Next, check that classes lie on their objects: {shlex.join(inspect)}"
 
 
-def _to_folder(source: Path, output: Path, options: MapOptions, *, overwrite: bool) -> None:
+def _to_folder(source: Path, output: Path, options: ConversionOptions, *, overwrite: bool) -> None:
     options.require_only({"axes", "topk"}, f"the label maps {source}")
     if overwrite:
         raise click.UsageError(
