@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from labelkit.cli.convert_maps import MapOptions, convert_maps, holds_label_maps, map_options
+from labelkit.cli.convert_maps import ConversionOptions, convert_maps, holds_label_maps, map_options
 from labelkit.cli.options import (
     LABEL_MAP_SUFFIXES,
     overwrite_option,
@@ -67,7 +67,7 @@ def command(source: Path, output: Path, *, overwrite: bool, **given: Any) -> Non
     same command resumes. Nothing in the .pt files is executed; those that are empty, damaged or not
     label maps are listed, and recorded in the file.
     """
-    options = MapOptions(**given)
+    options = ConversionOptions(**given)
     if holds_label_maps(source):
         convert_maps(source, output, options, overwrite=overwrite)
         return
