@@ -310,4 +310,4 @@ def _next(result: PrepareResult) -> Iterator[str]:
     images = path / ("train-*.tar" if result.manifest.shards else "train")
     classes, images = (shlex.quote(printable(str(each))) for each in (path / "classes.txt", images))
     yield f"Next: labelkit build-tree {classes} -o tree.json"
-    yield f"      labelkit relabel {images} -o maps.h5"
+    yield f"      labelkit relabel {images} --classes {classes} -o maps.h5"
