@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 _CPUS = 4  # of an actor without a GPU; more do not speed up small batches
 # Ray prints this for every lost actor, whatever its log level; the driver says more.
 _SKIPPED = ("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed")
+# Under "uv run", Ray would copy the current folder, photos and all, to every node and install
+# packages there. Actors need the same versions as this process anyway, and check them.
+_NO_COPY = ("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 
 
 def load_ray() -> ModuleType:
@@ -27,6 +30,7 @@ def load_ray() -> ModuleType:
     """
     if "ray" not in sys.modules:
         os.environ.setdefault(*_SKIPPED)
+        os.environ.setdefault(*_NO_COPY)
     try:
         return importlib.import_module("ray")
     except ImportError as error:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ import torch
 from labelkit.errors import LabelkitError, TeacherError
 from labelkit.label_maps import LabelMapFile
 from labelkit.relabel import RayEngine, relabel
+from labelkit.relabel.ray_cluster import load_ray
 from tests.command import labelkit
 from tests.photos import CHECKOUT
 from tests.relabel.ray_support import IMAGES, SETTINGS, draw_photos, prone_teacher
@@ -24,7 +26,9 @@ from tests.relabel.ray_support import IMAGES, SETTINGS, draw_photos, prone_teach
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ray = pytest.importorskip("ray")
+if find_spec("ray") is None:
+    pytest.skip("Ray is not installed", allow_module_level=True)
+ray = load_ray()
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),  # Ray's sockets and log files
