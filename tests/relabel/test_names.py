@@ -21,6 +21,7 @@ from labelkit.label_maps.file.reader import stored_rows
 from labelkit.relabel import Settings, relabel, verify
 from labelkit.relabel.batches import ResizedImages
 from labelkit.relabel.predictions import Predictions
+from labelkit.sources import as_source
 from labelkit.teachers import Teacher
 from tests.command import labelkit
 from tests.photos import write_photos
@@ -138,7 +139,7 @@ def test_an_interrupted_run_resumes_only_with_the_same_synsets(
     )
     with pytest.raises(LabelMapError, match=message):
         relabel(photos, teacher, output, other)
-    assert relabel(photos, teacher, output, settings).processed == 3
+    assert relabel(photos, teacher, output, settings).processed == 2
 
 
 def test_verify_takes_the_synsets_from_the_file(photos: Path, teacher: Teacher) -> None:
@@ -210,7 +211,7 @@ def test_a_teacher_that_knows_the_plain_names_needs_no_synsets(
     plain = Teacher(plain.model, ids, plain.card, plain.weights_digest)
     both = Predictions([plain, teacher], CLASSES, [(96,)], synsets=SYNSETS)
     alone = Predictions([plain], CLASSES, [(96,)], synsets=SYNSETS)
-    images = ResizedImages(photos, ["beasts/cat.jpg"], alone.input_sizes)
+    images = ResizedImages(as_source(photos), ["beasts/cat.jpg"], alone.input_sizes)
     pixels = images.collate([images[0]]).pixels
     logits = plain.logits_map(plain.normalize(pixels[0]))[:, [999, 0]]
     assert torch.equal(alone(pixels, 0, logits.shape[2:]), logits)

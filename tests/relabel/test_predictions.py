@@ -16,6 +16,7 @@ from labelkit.label_maps import LabelMapFile
 from labelkit.relabel import Settings, relabel, verify
 from labelkit.relabel.batches import ResizedImages
 from labelkit.relabel.predictions import Predictions, common_classes
+from labelkit.sources import as_source
 from labelkit.teachers import LogitsProjection, load_teacher
 from tests.command import labelkit
 from tests.photos import write_photos
@@ -45,7 +46,7 @@ def photos(tmp_path_factory):
 
 def pixels_of(predictions, photos):
     folder, keys = photos
-    images = ResizedImages(folder, keys, predictions.input_sizes)
+    images = ResizedImages(as_source(folder), keys, predictions.input_sizes)
     return images.collate([images[n] for n in range(len(keys))]).pixels
 
 
