@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 if find_spec("ray") is None:
     pytest.skip("Ray is not installed", allow_module_level=True)
+if "LABELKIT_RAY_TESTS" not in os.environ:
+    pytest.skip("set LABELKIT_RAY_TESTS=1: a cluster, minutes", allow_module_level=True)
 ray = load_ray()
 
 pytestmark = [
