@@ -178,13 +178,11 @@ def _prepare(  # noqa: PLR0913, PLR0917 -- as the command
     kind: SourceKind,
     workers: int | None,
 ) -> PrepareResult:
-    from labelkit.cli.plain_progress import PlainProgress
     from labelkit.cli.progress import ProgressBars
     from labelkit.prepare import prepare
 
-    make = ProgressBars if screen.is_terminal else PlainProgress
     try:
-        with make(screen, _BARS) as progress:
+        with ProgressBars(screen, _BARS) as progress:
             return prepare(
                 source, destination, settings, kind=kind, workers=workers, on_progress=progress
             )

@@ -124,7 +124,7 @@ def progress_bar(
         TimeRemainingColumn(),
         *([_Waiting(stages)] if stages else []),
     )
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(title, total=None)
 
         def advance(done: int, total: int) -> None:

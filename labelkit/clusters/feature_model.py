@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from labelkit.device import choose_device
 from labelkit.errors import TeacherError, first_line, is_machine_failure
-from labelkit.teachers import find_card
+from labelkit.teachers import find_card, weights_digest
 from labelkit.train import evaluation_transform, load_classifier
 
 if TYPE_CHECKING:
@@ -140,10 +140,4 @@ def _checked(name: str, model: nn.Module, transform: v2.Transform, size: int) ->
 
 
 def _digest(model: nn.Module, transform: v2.Transform) -> str:
-    digest = hashlib.sha256(repr(transform).encode())
-    state: dict[str, Any] = model.state_dict()
-    for name in sorted(state):
-        tensor = state[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    return hashlib.sha256(f"{transform!r}\n{weights_digest(model)}".encode()).hexdigest()

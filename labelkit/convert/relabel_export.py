@@ -5,7 +5,6 @@ Legend: K entries per cell, H W grid, C classes.
 
 from __future__ import annotations
 
-import fcntl
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from labelkit.convert.relabel_format import (
 )
 from labelkit.errors import LabelMapError
 from labelkit.files import remove_temporary_files, replace_file, require_regular_file
+from labelkit.locks import lock_file, take_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
@@ -205,9 +205,9 @@ def _claimed(folder: Path, record: FolderRecord) -> Generator[None]:
     path = folder / RECORD
     if not path.exists() and any(folder.iterdir()):
         raise LabelMapError(f"{folder} is not empty: choose the name of a new folder")
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        _lock(descriptor, folder)
+    with lock_file(path) as descriptor:
+        if not take_lock(descriptor):
+            raise LabelMapError(f"another command is writing to {folder}: wait for it")
         found = os.pread(descriptor, 1 << 26, 0)
         encoded = msgspec.json.encode(record)
         if not encoded.startswith(found):  # a killed run may have written only a part of it
@@ -219,15 +219,6 @@ def _claimed(folder: Path, record: FolderRecord) -> Generator[None]:
         if found:
             remove_temporary_files(folder)
         yield
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int, folder: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise LabelMapError(f"another command is writing to {folder}: wait for it") from error
 
 
 def _write(path: Path, content: bytes) -> bool:

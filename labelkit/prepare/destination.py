@@ -13,7 +13,6 @@ is made again. Once the manifest is written, ``.labelkit`` is removed.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import shutil
 import time
@@ -24,6 +23,7 @@ import msgspec
 
 from labelkit.errors import PrepareError
 from labelkit.files import decode_json, replace_file
+from labelkit.locks import lock_file, take_lock
 from labelkit.prepare.manifest import MANIFEST, load_manifest, made_with, save_manifest
 from labelkit.prepare.records import JournalEntry
 from labelkit.wording import shown
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 HIDDEN = ".labelkit"
 _SECONDS = 5.0  # between flushes: what a kill costs at most, besides unfinished classes
-_NO_LOCKS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK}
 _REMEDY = "Choose another DST, or remove this one"
 
 
@@ -220,16 +219,11 @@ def _require_same(
 @contextmanager
 def _locked(path: Path, destination: Path) -> Generator[None]:
     """Hold a lock that ends with this process, however it ends."""
-    with path.open("wb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+    with lock_file(path) as descriptor:
+        if not take_lock(descriptor):
             raise PrepareError(
                 f"{destination} is in use by another run: wait for it, or choose another DST"
-            ) from error
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
+            )
         yield
 
 

@@ -15,6 +15,7 @@ from .grid_head import DenseModel as DenseModel, SplitModel as SplitModel
 from .loading import (
     load_teacher as load_teacher,
     move_teacher as move_teacher,
+    weights_digest as weights_digest,
     wrap_model as wrap_model,
 )
 from .merging import DEFAULT_MERGE as DEFAULT_MERGE, Merge as Merge

@@ -154,10 +154,10 @@ def prepare(
     for weight in model.parameters():
         if weight.ndim == 4:  # the weights of 3D convolutions have no such order
             weight.data = weight.data.contiguous(memory_format=torch.channels_last)
-    return Teacher(model, classes, card, _digest(model))
+    return Teacher(model, classes, card, weights_digest(model))
 
 
-def _digest(model: nn.Module) -> str:
+def weights_digest(model: nn.Module) -> str:
     """SHA-256 over the names, shapes and bytes of all weights, whatever file they came from."""
     digest = hashlib.sha256()
     state: dict[str, Any] = model.state_dict()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import socket
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import msgspec
 
 from labelkit.errors import LabelkitError, TrainingError
 from labelkit.files import decode_json
+from labelkit.locks import lock_file, take_lock
 from labelkit.wording import printable
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ TABLE, REPORT, CURVES = "log.csv", "report.html", "curves.png"
 MARK = "labelkit train"  # in the title of the page, and in the PNG's metadata
 
 _LARGEST_LOCK = 4096
-_LOCKS_UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
-_held: set[int] = set()
 
 
 class Holder(msgspec.Struct, frozen=True):
@@ -58,15 +56,10 @@ def locked(folder: Path) -> Generator[None]:
         TrainingError: another process trains there; the message names it.
         OSError: the folder is not writable.
     """
-    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    _held.add(descriptor)
-    try:
+    with lock_file(folder / LOCK) as descriptor:
         _lock(descriptor, folder)
         _remove_leftovers(folder)
         yield
-    finally:
-        _held.discard(descriptor)
-        os.close(descriptor)
 
 
 def require_usable(folder: Path) -> None:
@@ -84,7 +77,7 @@ def require_usable(folder: Path) -> None:
     if (folder / LOCK).exists():
         descriptor = os.open(folder / LOCK, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            _require_lock(descriptor, folder, fcntl.LOCK_SH)
+            _require_lock(descriptor, folder, shared=True)
         finally:
             os.close(descriptor)
 
@@ -110,24 +103,19 @@ def require_own_folder(folder: Path) -> None:
 
 
 def _lock(descriptor: int, folder: Path) -> None:
-    _require_lock(descriptor, folder, fcntl.LOCK_EX)
+    _require_lock(descriptor, folder)
     now = datetime.now().astimezone().isoformat(" ", "seconds")
     content = msgspec.json.encode(Holder(os.getpid(), socket.gethostname(), now))
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, content + b"\n", 0)
 
 
-def _require_lock(descriptor: int, folder: Path, kind: int) -> None:
-    try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError as error:
+def _require_lock(descriptor: int, folder: Path, *, shared: bool = False) -> None:
+    if not take_lock(descriptor, shared=shared):
         raise TrainingError(
             f"{_holder(descriptor)} is training in {folder}: wait for it or stop it, or choose "
             "another folder (-o)"
-        ) from error
-    except OSError as error:
-        if error.errno not in _LOCKS_UNSUPPORTED:
-            raise
+        )
 
 
 def _holder(descriptor: int) -> str:
@@ -199,13 +187,3 @@ _OURS = {
     REPORT: _is_our_picture,
     CURVES: _is_our_picture,
 }
-
-
-def _close_in_child() -> None:
-    # A data-loading worker outlives a killed trainer by seconds, and would hold its lock.
-    for descriptor in _held:
-        os.close(descriptor)
-    _held.clear()
-
-
-os.register_at_fork(after_in_child=_close_in_child)
