@@ -111,10 +111,13 @@ def test_killed_at_each_step_of_a_run_of_its_own(tmp_path, settings):
             return
 
 
-def many(folder: Path, classes: int = 8) -> Path:
+def many(folder: Path) -> Path:
     """Enough images that a run can be killed in the middle of them."""
-    photos = {f"{each:03d}.jpg": photo(each) for each in range(40)}
-    return as_folder({f"n{number:02d}": photos for number in range(classes)}, folder)
+    classes = {
+        f"n{number:02d}": {f"{each:03d}.jpg": photo(each) for each in range(40)}
+        for number in range(8)
+    }
+    return as_folder(classes, folder)
 
 
 def start(source: Path, out: Path, *options: str) -> subprocess.Popen[str]:
@@ -184,7 +187,7 @@ def descendants(pid: int, table: str) -> list[int]:
 
 def test_ctrl_c_keeps_finished_classes(tmp_path):
     """SIGINT goes to the whole group, as from a terminal; no process prints a traceback."""
-    source = many(tmp_path / "source", classes=40)
+    source = many(tmp_path / "source")
     run = start(source, tmp_path / "out", "--workers", "2")
     wait_for_images(run, tmp_path / "out", 100)
     os.killpg(run.pid, signal.SIGINT)
