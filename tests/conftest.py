@@ -1,5 +1,6 @@
 """Settings for all tests."""
 
+import os
 import signal
 
 from hypothesis import settings
@@ -12,3 +13,7 @@ settings.load_profile("labelkit")
 # interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Variables that change what commands print: tests read the same lines on every machine.
+for _name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS", "LINES"):
+    os.environ.pop(_name, None)

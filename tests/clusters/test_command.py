@@ -80,10 +80,13 @@ NAMES = ("own", "coarser", "finer", "other", "unnamed")
 
 @pytest.mark.usefixtures("folder")
 def test_features_are_made_once_and_the_result_is_the_same():
-    first = labelkit(*CLUSTER, "-o", "a.json")
-    assert "Make features" in first.out
+    assert labelkit(*CLUSTER, "-o", "a.json").code == 0
+    made = [path.stat().st_mtime_ns for path in sorted(Path("a.json.features").iterdir())]
     again = labelkit(*CLUSTER, "--features", "a.json.features", "-o", "b.json")
     assert again.code == 0
+    assert not Path("b.json.features").exists()
+    kept = [path.stat().st_mtime_ns for path in sorted(Path("a.json.features").iterdir())]
+    assert kept == made
     assert Path("a.json").read_bytes() == Path("b.json").read_bytes()
     assert "the folders 3 100.0 % 1.000 1.000" in again.text
     assert "Next: labelkit train RECIPE --set data.train=b.json" in again.text
