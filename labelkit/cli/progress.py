@@ -144,28 +144,24 @@ class ProgressBars(ExitStack):
     Args:
         console: where they are drawn.
         stages: the title of each bar, and what it counts.
-        times: where the time goes, if that is known.
     """
 
-    def __init__(
-        self,
-        console: Console,
-        stages: Mapping[str, tuple[str, str]],
-        times: Stages | None = None,
-    ) -> None:
+    def __init__(self, console: Console, stages: Mapping[str, tuple[str, str]]) -> None:
         super().__init__()
-        self._times = times
         self._console, self._stages = console, stages
         self._stage = ""
         self._advance: Callable[[int, int], None]
 
-    def begin(self, stage: str) -> None:
-        """Close the bar of the stage before, and show that of this one."""
+    def begin(self, stage: str, times: Stages | None = None) -> None:
+        """Close the bar of the stage before, and show that of this one.
+
+        Args:
+            stage: which one.
+            times: where the time of this stage goes, if that is known.
+        """
         self.close()
         self._stage = stage
-        self._advance = self.enter_context(
-            progress_bar(self._console, *self._stages[stage], self._times)
-        )
+        self._advance = self.enter_context(progress_bar(self._console, *self._stages[stage], times))
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Advance the bar of a stage; the first call begins it."""

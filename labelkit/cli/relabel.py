@@ -260,8 +260,8 @@ def _relabel(job: _Job, teachers: list[Teacher], share: Share, stages: Stages) -
         helping = Helpers()
         if len(options["devices"]) > 1:
             helping, share = _start_helpers(stack, job, share)
-        bars = stack.enter_context(ProgressBars(job.screen, _BARS, stages))
-        bars.begin("maps")
+        bars = stack.enter_context(ProgressBars(job.screen, _BARS))
+        bars.begin("maps", stages)
         result = relabel(
             job.source,
             teachers,
@@ -422,7 +422,7 @@ def _facts(result: RelabelResult, file: LabelMapFile) -> dict[str, Any]:
         "unused_teacher_classes": file.attrs["unused_teacher_classes"],
         "other": file.header.other,
         "input_sizes": file.attrs["input_sizes"],
-        "failures": dict(failures(result.unreadable)),
+        "failures": {reason: len(keys) for reason, keys in failures(result.unreadable)},
     }
 
 

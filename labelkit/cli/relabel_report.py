@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections import Counter
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from labelkit.sources import ImageSource
 
 _SHOWN = 5
+_EXAMPLES = 3
 _DIGITS = re.compile(r"[0-9][0-9,.]*")
 
 
@@ -105,17 +106,29 @@ def _calibration_lines(facts: dict[str, Any]) -> Iterator[str]:
 def _unreadable_lines(result: RelabelResult) -> Iterator[str]:
     count = counted(len(result.unreadable), "image", "images")
     yield f"{count} could not be read, so without a label map:"
-    for key, reason in [*result.unreadable.items()][:_SHOWN]:
-        yield f"  {printable(key)}: {printable(reason)}"
+    found = failures(result.unreadable)
+    for reason, keys in found[:_SHOWN]:
+        examples = ", ".join(map(printable, keys[:_EXAMPLES]))
+        more = ", …" if len(keys) > _EXAMPLES else ""
+        yield f"  {len(keys):,}: {printable(reason)} ({examples}{more})"
+    if len(found) > _SHOWN:
+        yield f"  and {len(found) - _SHOWN:,} rarer reasons; --json lists all"
     yield (
         "Repair or remove them, then run again with another -o and --reuse "
         f"{shlex.quote(str(result.path))}: only those are processed."
     )
 
 
-def failures(unreadable: dict[str, str]) -> list[tuple[str, int]]:
-    """The reasons why images could not be read, without their numbers, the most frequent first."""
-    return Counter(_DIGITS.sub("N", reason) for reason in unreadable.values()).most_common()
+def failures(unreadable: dict[str, str]) -> list[tuple[str, list[str]]]:
+    """Why images could not be read, the most frequent reason first, each with its images.
+
+    A reason that only one image has is given as it is, others without their numbers.
+    """
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for key, reason in unreadable.items():
+        found[_DIGITS.sub("N", reason)].append(key)
+    named = sorted(found.items(), key=lambda each: -len(each[1]))
+    return [(unreadable[keys[0]] if len(keys) == 1 else reason, keys) for reason, keys in named]
 
 
 def times(stages: Stages) -> dict[str, float]:

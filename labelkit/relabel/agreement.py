@@ -31,6 +31,7 @@ _OTHER = 0.8
 _MANY = 0.2
 _RARE = 0.25
 _DEVIATIONS = 2.0
+_ENOUGH = 5  # of fewer images, none may agree by accident even where half of the class does
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,9 @@ class ClassAgreement:
         elsewhere: how many are mostly *other*, which has a probability of at least 0.8.
         near_chance: whether so few agree that the targets might as well be guessed among the
             file's classes: fewer than two standard deviations more than by chance, and less than
-            halfway from chance to all.
-        rare: whether fewer than a quarter agree, or less than half as many as in the median class.
+            halfway from chance to all. Never said of fewer than five images.
+        rare: whether fewer than a quarter agree, or less than half as many as in the median class;
+            likewise never said of fewer than five.
         examples: the images whose target gives the class the least, at most three.
     """
 
@@ -190,13 +192,14 @@ class _FolderCounts:
         chance = 1 / len(file.classes)
         spread = (chance * (1 - chance) / self.images) ** 0.5
         limit = min(chance + _DEVIATIONS * spread, (chance + 1) / 2)
+        enough = self.images >= _ENOUGH
         return ClassAgreement(
             file.classes[label],
             self.images,
             self.agree,
             self.other / self.images,
             self.elsewhere,
-            share < limit,
-            share < rare,
+            enough and share < limit,
+            enough and share < rare,
             tuple(key for _, key in self.lowest),
         )

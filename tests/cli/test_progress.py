@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 import pytest
+from rich.console import Console
 from rich.progress import Progress
 
 from labelkit import cli
-from labelkit.cli.progress import report_kept_shards
+from labelkit.cli.progress import ProgressBars, report_kept_shards
+from labelkit.relabel import Stages
 from tests.command import labelkit
 from tests.label_maps.support.small_files import FORM, make, maps_of, writer_of
 from tests.photos import write_photos
@@ -88,3 +90,21 @@ def test_an_interruption_counts_the_shards_that_are_kept(
         writer.commit(shard, [maps_of(writer.keys[shard.start : shard.stop], FORM)], {})
     with pytest.raises(click.Abort, match=message), report_kept_shards(tmp_path / "maps.h5"):
         raise KeyboardInterrupt
+
+
+def test_only_the_bar_of_the_maps_says_how_long_the_device_waited() -> None:
+    """The calibration has no stages of its own: the share of the maps would be a wrong one."""
+    screen = Console(width=150, record=True, file=io.StringIO(), force_terminal=True)
+    stages = Stages(images=9)
+    with ProgressBars(
+        screen, {"maps": ("Relabel", "images"), "fit": ("Calibrate", "images")}
+    ) as bars:
+        bars.begin("maps", stages)
+        bars("maps", 9, 9)
+        bars("fit", 4, 4)
+    maps, fit = (
+        line for line in screen.export_text().splitlines() if line.startswith(("Rel", "Cal"))
+    )
+    assert "waiting 0 %" in maps
+    assert "4/4" in fit
+    assert "waiting" not in fit

@@ -105,6 +105,17 @@ def test_a_class_that_the_maps_never_name_is_near_chance(tmp_path: Path) -> None
     assert 'other="output"' not in screen
 
 
+@pytest.mark.parametrize(("count", "warns"), [(1, False), (2, False), (4, False), (5, True)])
+def test_a_few_images_are_not_called_near_chance(
+    tmp_path: Path, count: int, *, warns: bool
+) -> None:
+    """Where half of a class agrees, none of four agrees by accident in 6 % of the cases."""
+    few = {f"cat/{n}.jpg": DOG for n in range(count)} | {f"dog/{n}.jpg": DOG for n in range(9)}
+    screen = printed(write(tmp_path / "maps.h5", few), tmp_path)
+    assert (f"Warning: cat is near chance: 0 of {count} images agree" in screen) == warns
+    assert ("Warning" in screen) == warns
+
+
 def test_where_most_classes_are_near_chance_the_settings_are_named_and_no_image(
     tmp_path: Path,
 ) -> None:

@@ -289,15 +289,18 @@ def test_a_run_that_another_one_overtakes_succeeds(teacher, photos, tmp_path):
 
 def test_a_folder_of_unreadable_images_gives_an_empty_file_that_lists_them(tmp_path):
     (tmp_path / "photos").mkdir()
-    for name in ("a.jpg", "b.jpg"):
+    for name in ("a.jpg", "b.jpg", "c.jpg", "d.jpg"):
         (tmp_path / "photos" / name).write_text("junk")
+    (tmp_path / "photos" / "empty.jpg").touch()
     run = labelkit("relabel", tmp_path / "photos", "--size", 64, "-o", tmp_path / "maps.h5")
     assert run.code == 0
-    assert "2 images could not be read, so without a label map: a.jpg: " in run.text
+    assert "5 images could not be read, so without a label map: 4: " in run.text
+    assert " (a.jpg, b.jpg, c.jpg, …) 1: " in run.text
+    assert " (empty.jpg) Repair or remove them" in run.text
     following = ("labelkit", "inspect", tmp_path / "maps.h5", "--images", tmp_path / "photos")
     assert run.out.splitlines()[-1] == f"Next: {shlex.join(map(str, following))} -o report.html"
     file = LabelMapFile.open(tmp_path / "maps.h5")
-    assert (len(file), len(file.unreadable)) == (0, 2)
+    assert (len(file), len(file.unreadable)) == (0, 5)
     assert labelkit("inspect", tmp_path / "maps.h5").code == 0
 
 
