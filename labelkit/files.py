@@ -113,6 +113,15 @@ def publish_file(
         temporary.unlink(missing_ok=True)
 
 
+def file_state(path: Path) -> tuple[int, int] | None:
+    """What tells whether a file is still the same one; None if there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
 def remove_temporary_files(folder: Path) -> None:
     """Remove what killed writers of this module left anywhere below a folder.
 

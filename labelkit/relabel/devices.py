@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from labelkit.errors import LabelkitError, first_line
+from labelkit.files import file_state
 from labelkit.label_maps import LabelMapFile
 from labelkit.memory import keep_freed_memory
 from labelkit.relabel.local import relabel
@@ -77,10 +78,11 @@ def helpers(job: DeviceJob, devices: Sequence[str], shares: Sequence[Share]) -> 
     """
     context = multiprocessing.get_context("spawn")  # CUDA cannot be used after a fork
     found = Helpers()
+    before = file_state(job.output)
     started: list[tuple[str, Any, Connection]] = []
     for device, share in zip(devices, shares, strict=True):
         here, there = context.Pipe(duplex=False)
-        process = context.Process(target=_help, args=(job, device, share, there))
+        process = context.Process(target=_help, args=(job, device, share, before, there))
         process.start()
         there.close()
         started.append((device, process, here))
@@ -111,23 +113,31 @@ def _collect(found: Helpers, device: str, process: Any, connection: Connection) 
         found.failed.append(f"{device}: {reason}. Its images were left to the other processes.")
 
 
-def _help(job: DeviceJob, device: str, share: Share, connection: Connection) -> None:
+def _help(
+    job: DeviceJob,
+    device: str,
+    share: Share,
+    before: tuple[int, int] | None,
+    connection: Connection,
+) -> None:
     keep_freed_memory()
     try:
-        connection.send((_make(job, device, share), ""))
+        teachers = job.load(device)
+        # The first process may have retried all that failed, and replaced the file.
+        late = job.retry_failed and file_state(job.output) != before
+        connection.send((0 if late else _make(job, teachers, share), ""))
     except KeyboardInterrupt:
         connection.send((0, ""))
     except (LabelkitError, OSError, RuntimeError, MemoryError) as error:
         connection.send((0, first_line(error)))
 
 
-def _make(job: DeviceJob, device: str, share: Share) -> int:
+def _make(job: DeviceJob, teachers: list[Teacher], share: Share) -> int:
     def stop_with_parent(_done: int, _total: int) -> None:
         parent = multiprocessing.parent_process()
         if parent is not None and not parent.is_alive():
             raise KeyboardInterrupt
 
-    teachers = job.load(device)
     with contextlib.ExitStack() as stack:
         reuse: Any = job.reuse
         if job.reuse and not job.reuse.is_dir():

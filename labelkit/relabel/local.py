@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from labelkit.errors import LabelMapError
+from labelkit.files import file_state
 from labelkit.label_maps import LabelMapFile, LabelMapWriter, first_difference, remove_leftover
 from labelkit.relabel.calibrating import calibrate, sample_of, why_uncalibrated
 from labelkit.relabel.maps import MapMaker
@@ -102,10 +103,11 @@ def relabel(  # noqa: PLR0913 -- data, teacher, output, and options
     source = as_source(images)
     keys = source.keys
     output = Path(output)
+    before = file_state(output)
     finished = _finished(output, maker, keys, overwrite=overwrite)
     if finished is not None and not (retry_failed and finished.unreadable):
         return finished
-    before, processed, stages = _state(output), 0, stages or Stages()
+    processed, stages = 0, stages or Stages()
     with ExitStack() as stack:
         if finished is not None:
             reuse, overwrite = stack.enter_context(LabelMapFile.open(output)), True
@@ -114,6 +116,7 @@ def relabel(  # noqa: PLR0913 -- data, teacher, output, and options
                 source, output, keys, maker, reuse, overwrite=overwrite, retry=retry_failed
             )
             stack.callback(writer.claims.release_all)
+            _require_unchanged(output, before, writer, retry=finished is not None)
             tally = Tally(writer, on_progress or (lambda _done, _total: None))
             shards = ShardMaker(source, writer, maker, stages, tally.add)
             if engine:
@@ -130,7 +133,7 @@ def relabel(  # noqa: PLR0913 -- data, teacher, output, and options
             return _counted(file, writer, processed, from_run=isinstance(reuse, Path))
         except (OSError, LabelMapError):
             # Another run of the same command may have finished and removed the shards.
-            if _state(output) == before:
+            if file_state(output) == before:
                 raise
             finished = _finished(output, maker, keys, overwrite=overwrite)
             if finished is None:
@@ -205,13 +208,18 @@ def open_writer(  # noqa: PLR0913 -- as ``relabel``
     )
 
 
-def _state(path: Path) -> tuple[int, int] | None:
-    """What tells whether a file is still the same one; None if there is none."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_mtime_ns
+def _require_unchanged(
+    output: Path, before: tuple[int, int] | None, writer: LabelMapWriter, *, retry: bool
+) -> None:
+    """Raise if another process has retried the images of a finished file meanwhile.
+
+    Raises:
+        FileExistsError: it has.
+    """
+    if retry and file_state(output) != before:
+        if not any(writer.claims.live()):
+            writer.discard()
+        raise FileExistsError(f"{output} was replaced by another process meanwhile")
 
 
 def _finished(

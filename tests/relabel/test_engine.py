@@ -6,7 +6,6 @@ the file is the same, byte for byte, as that of an undisturbed run.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
 import signal
@@ -15,7 +14,7 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -34,14 +33,12 @@ from labelkit.relabel import (
 from labelkit.sources import as_source
 from tests.command import labelkit
 from tests.photos import CHECKOUT, write_photos
+from tests.relabel.processes import die_at, slowly, start
 from tests.relabel.tiny_teacher import SETTINGS, draw_photos, tiny_teacher, tiny_teachers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from multiprocessing.process import BaseProcess
+    from collections.abc import Iterator
     from pathlib import Path
-
-FORK = multiprocessing.get_context("fork")
 
 
 @pytest.fixture(autouse=True)
@@ -65,28 +62,6 @@ def undisturbed(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes
     result = relabel(photos, tiny_teacher(), path, SETTINGS)
     assert (result.images, [*result.unreadable], result.processed) == (15, ["05.png"], 16)
     return path.read_bytes()
-
-
-def start(work: Callable[[], object]) -> tuple[BaseProcess, Any]:
-    """Run work in a process; the other end of the pipe gets what it returns."""
-    here, there = FORK.Pipe(duplex=False)
-    process = FORK.Process(target=lambda: there.send(work()))
-    process.start()
-    there.close()
-    return process, here
-
-
-def die_at(images: int) -> Callable[[int, int], None]:
-    def die(done: int, _total: int) -> None:
-        if done >= images:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    return die
-
-
-def slowly(done: int, total: int) -> None:
-    del done, total
-    time.sleep(0.02)
 
 
 @pytest.mark.parametrize("images", [2, 4, 6, 8, 12, 16])

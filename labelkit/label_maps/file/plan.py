@@ -20,6 +20,7 @@ import msgspec
 from labelkit.errors import LabelMapError
 from labelkit.files import decode_json, file_sha256, publish_file
 from labelkit.label_maps.file.begun import BEGUN
+from labelkit.label_maps.file.claims import Claims
 from labelkit.label_maps.file.kept_rows import require_same_source
 from labelkit.label_maps.file.layout import Header, first_difference
 from labelkit.label_maps.file.reader import LabelMapFile
@@ -71,6 +72,8 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
         folder: where the images are; empty if the caller did not say.
         first: the number of its first shard.
         kept: the finished shards of earlier plans whose rows it takes.
+        retry: whether it makes images again that earlier shards, or the reused file, could not
+            read. All processes that are to do so share it, so that each image is tried once.
     """
 
     header: dict[str, Any]
@@ -82,6 +85,7 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
     folder: str = ""
     first: int = 0
     kept: tuple[KeptShard, ...] = ()
+    retry: bool = False
 
     @property
     def digest(self) -> str:
@@ -153,23 +157,27 @@ class ShardFolder:
         path: ``<file>.parts``.
         header: the header of the file to be.
         classes: its class list.
+
+    Attributes:
+        number: of the plan that this process follows.
     """
 
     def __init__(self, path: Path, header: Header, classes: ClassList) -> None:
-        self.path = path
+        self.path, self.number = path, -1
         self._header, self._classes = header, classes
 
-    def claim(self, wanted: Plan, source: Path | None = None, *, retry: bool = False) -> Plan:
+    def claim(self, wanted: Plan, source: Path | None = None) -> Plan:
         """The plan to follow, which is created unless an earlier run or another process did.
 
         Args:
-            wanted: what to write; ``first`` and ``kept`` are filled in here.
+            wanted: what to write; ``first`` and ``kept`` are filled in here. With ``retry``, a new
+                plan is made if shards of the last one record unreadable images, unless processes
+                that retry them too are at work.
             source: a folder of shards to take over, this one or another.
-            retry: make a new plan if shards of the last one record unreadable images.
 
         Raises:
             LabelMapError: the folder has shards of other settings, or has lost its plan; ``source``
-                has shards of other settings, or none.
+                has shards of other settings, or none; or processes are at work that do not retry.
             OSError: the disk is full or refuses.
         """
         self.path.mkdir(parents=True, exist_ok=True)
@@ -180,7 +188,8 @@ class ShardFolder:
             else:
                 self._require_continuable(last, wanted, source)
                 same = last.images() == wanted.images() and self._has(last.kept)
-                if same and not (retry and self._has_unreadable(last)):
+                if same and not (wanted.retry and self._is_to_retry(last)):
+                    self.number = number
                     return last
                 self._finish_begun(last)
                 kept = tuple(self._intact())
@@ -188,6 +197,20 @@ class ShardFolder:
                 wanted = msgspec.structs.replace(wanted, first=self._free(last), kept=kept)
             name = f"plan-{number + 1}.json" if number >= 0 else "plan.json"
             publish_file(self.path / name, msgspec.json.encode(wanted))
+
+    def require_current(self) -> None:
+        """Raise if another process has made a newer plan, which this one would work against.
+
+        Raises:
+            LabelMapError: it has.
+        """
+        newer = self.path / f"plan-{self.number + 1}.json"
+        if newer.exists():
+            raise LabelMapError(
+                f"another process has begun to make {self.path.stem} from another list of images, "
+                "or to retry those that failed: its plan is newer, and keeps the shards that were "
+                "finished before. Run the same command again to help it"
+            )
 
     def paths(self, kept: Sequence[KeptShard]) -> list[Path]:
         """The files of kept shards, in the order of their numbers."""
@@ -272,6 +295,22 @@ class ShardFolder:
             except (FileNotFoundError, LabelMapError):
                 pass  # damaged, or another process was faster
             begun.unlink(missing_ok=True)
+
+    def _is_to_retry(self, last: Plan) -> bool:
+        """Whether a plan has failures to retry that no process is retrying now.
+
+        Raises:
+            LabelMapError: processes are at work that do not retry.
+        """
+        if not self._has_unreadable(last):
+            return False
+        at_work = any(Claims(self.path).live())
+        if at_work and not last.retry:
+            raise LabelMapError(
+                f"other processes are making {self.path.stem} now, without --retry-failed: leave "
+                "it out to help them, and retry what failed when they have finished"
+            )
+        return not at_work
 
     def _has_unreadable(self, plan: Plan) -> bool:
         """Whether finished shards of a plan record images without a map."""

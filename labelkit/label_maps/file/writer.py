@@ -13,8 +13,6 @@ from __future__ import annotations
 import hashlib
 import heapq
 import os
-import shutil
-from contextlib import suppress
 from itertools import chain, pairwise
 from operator import itemgetter
 from pathlib import Path
@@ -45,6 +43,7 @@ from labelkit.label_maps.file.layout import (
     require_room,
     row_crc32,
 )
+from labelkit.label_maps.file.leftover import remove_shards
 from labelkit.label_maps.file.plan import (
     Marker,
     Plan,
@@ -151,9 +150,9 @@ class LabelMapWriter:
             reuse=self._reused.digest,
             made_from=made_from,
             folder=folder,
+            retry=retry,
         )
-        run = reuse if isinstance(reuse, Path) else None
-        self._follow(wanted, every, run, retry=retry)
+        self._follow(wanted, every, reuse if isinstance(reuse, Path) else None)
 
     def __getstate__(self) -> dict[str, Any]:
         """All that another process needs to make shards, on the same disk; it cannot join them."""
@@ -231,9 +230,11 @@ class LabelMapWriter:
 
         Raises:
             FileExistsError: another process has joined the shards meanwhile.
+            LabelMapError: another process has made a plan for other images.
             OSError: the disk is full or the folder is gone.
         """
         self._require_available()
+        self._folder.require_current()
         return self._published(lambda: self.claims.take(shard.name))
 
     def is_finished(self, shard: Shard) -> bool:
@@ -249,10 +250,11 @@ class LabelMapWriter:
         Raises:
             ValueError: the calibration is impossible, or not of such maps.
             LabelMapError: a shard is missing or damaged; a damaged one is removed, to be made
-                again.
+                again. Or another process has made a plan for other images.
             FileExistsError: the file has appeared meanwhile.
         """
         self._require_available()
+        self._folder.require_current()
         if calibration:
             calibration.check(len(self.header.maps), len(self.classes) + self.header.other)
         self.require_finished()
@@ -278,7 +280,7 @@ class LabelMapWriter:
             lambda: publish(self.path, content, scratch=self.parts, overwrite=overwrite)
         ):
             self._require_available()
-        self._remove_parts()
+        self.discard()
         return LabelMapFile.open(self.path)
 
     def require_finished(self) -> None:
@@ -293,13 +295,9 @@ class LabelMapWriter:
                 f"{self.path}: {len(missing)} of {len(self.shards)} shards have not been made yet"
             )
 
-    def _remove_parts(self) -> None:
-        """Remove the shards: markers first and the plan last, so that a kill does no harm."""
-        with suppress(OSError):
-            for pattern in ("[0-9]*.json", "[0-9]*.h5"):
-                for file in self.parts.glob(pattern):
-                    file.unlink(missing_ok=True)
-        shutil.rmtree(self.parts, ignore_errors=True)
+    def discard(self) -> None:
+        """Remove the shards, which nobody needs any more."""
+        remove_shards(self.parts)
 
     def _publish_shard(self, shard: Shard, rows: Sequence[Row], unreadable: dict[str, str]) -> None:
         target = self._file(shard)
@@ -309,14 +307,12 @@ class LabelMapWriter:
         marker = msgspec.json.encode(Marker(self._plan_of(shard), file_sha256(target)))
         self._published(lambda: publish_file(target.with_suffix(".json"), marker))
 
-    def _follow(
-        self, wanted: Plan, every: Sequence[str], source: Path | None, *, retry: bool
-    ) -> None:
+    def _follow(self, wanted: Plan, every: Sequence[str], source: Path | None) -> None:
         """Create the folder of shards or join those who write there, and find what is missing."""
         self._require_available()
         self._folder = ShardFolder(self.parts, self.header, self.classes)
         try:
-            self._plan = self._folder.claim(wanted, source, retry=retry)
+            self._plan = self._folder.claim(wanted, source)
         except OSError as error:
             raise OSError(
                 f"cannot write to {self.path.parent}: {error.strerror or error}. Fix the disk and "
