@@ -151,7 +151,7 @@ def _from_folder(
     screen = console()
     with progress_bar(screen, "Label maps", "files") as advance:
         file = import_relabel_folder(folder, pairing.keys, output, advance, overwrite=overwrite)
-    print_lines(screen, map(printable, _imported(file, source, pairing, options)))
+    print_lines(screen, map(printable, _imported(file, output, source, pairing, options)))
 
 
 def _classes(options: ConversionOptions, record: FolderRecord | None, source: Path) -> ClassList:
@@ -199,13 +199,13 @@ def _pair(source: Path, options: ConversionOptions) -> Pairing:
 
 
 def _imported(
-    file: LabelMapFile, source: Path, pairing: Pairing, options: ConversionOptions
+    file: LabelMapFile, output: Path, source: Path, pairing: Pairing, options: ConversionOptions
 ) -> Iterator[str]:
     """What was written, what was skipped, and what to do next."""
     form = file.forms[0]
     maps = counted(len(file), "label map", "label maps")
     yield (
-        f"Wrote {file.path}: {maps} with {form.top_k} classes per cell on a "
+        f"Wrote {output}: {maps} with {form.top_k} classes per cell on a "
         f"{form.grid[0]}x{form.grid[1]} grid, {file.classes}, {file_size(file.path.stat().st_size)}"
     )
     unreadable = [f"{key}: {reason}" for key, reason in file.unreadable.items()]
@@ -213,7 +213,7 @@ def _imported(
     yield from _listed(f"Images without a map in {source}", pairing.without_map)
     yield from _listed(f"Maps without an image in {options.images}", pairing.without_image)
     images = str(options.images or "FOLDER")
-    inspect = ["labelkit", "inspect", str(file.path), "--images", images, "-o", "report.html"]
+    inspect = ["labelkit", "inspect", str(output), "--images", images, "-o", "report.html"]
     yield f"Next, check that classes lie on their objects: {shlex.join(inspect)}"
 
 

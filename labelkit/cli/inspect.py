@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -144,7 +144,7 @@ def command(  # noqa: PLR0913, PLR0917 -- one per command-line option
             require_writable(target, overwrite=overwrite, suffixes=(suffix,))
             _draw_label_maps(opened, images, key, target)
         else:
-            _print_label_maps(opened, map_options, as_json=as_json)
+            _print_label_maps(path, opened, map_options, as_json=as_json)
 
 
 def _check_coarsening_options(
@@ -281,7 +281,9 @@ def _print_tree(path: Path, tree: SemanticTree, options: TreeOptions, *, as_json
         print_tree(summarize_tree(path, tree))
 
 
-def _print_label_maps(file: LabelMapFile, options: ImageOptions, *, as_json: bool) -> None:
+def _print_label_maps(
+    path: Path, file: LabelMapFile, options: ImageOptions, *, as_json: bool
+) -> None:
     from labelkit.cli.inspect_printing import (
         print_label_map,
         print_label_maps,
@@ -295,4 +297,4 @@ def _print_label_maps(file: LabelMapFile, options: ImageOptions, *, as_json: boo
     elif as_json:
         print_summary_json(summarize_label_maps(file))
     else:
-        print_label_maps(summarize_label_maps(file), options.images)
+        print_label_maps(replace(summarize_label_maps(file), path=path), options.images)

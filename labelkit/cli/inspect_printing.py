@@ -29,6 +29,8 @@ from labelkit.inspection import (
     class_shares,
     drawn_children,
     hexadecimal,
+    other_index,
+    shown_name,
     sorted_children,
     stored_presence,
 )
@@ -103,7 +105,7 @@ def print_label_map(label_map: LabelMap, classes: ClassList, key: str) -> None:
     names = class_names(classes)
     shares = class_shares(label_map, len(classes))
     lettered = [share.class_index for share in shares[: len(PALETTE)]]
-    colours = class_colours(lettered, len(classes))
+    colours = class_colours(lettered, len(classes), other_index(names))
     letters = {
         each: (letter, hexadecimal(colours[each]))
         for each, letter in zip(lettered, string.ascii_uppercase, strict=False)
@@ -113,7 +115,7 @@ def print_label_map(label_map: LabelMap, classes: ClassList, key: str) -> None:
         letter, colour = letters.get(share.class_index, ("", ""))
         table.add_row(
             Text(letter, style=f"bold {colour}"),
-            Text(readable(names[share.class_index]), overflow="fold"),
+            Text(shown_name(names[share.class_index]), overflow="fold"),
             Text(printable(classes[share.class_index]), overflow="fold"),
             percent(share.area),
             percent(share.presence),

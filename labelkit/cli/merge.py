@@ -68,7 +68,7 @@ def _summary(files: Sequence[LabelMapFile], merged: LabelMapFile, output: Path) 
 
     size = file_size(merged.path.stat().st_size)
     maps = counted(len(merged), "label map", "label maps")
-    yield f"Wrote {merged.path}: {maps} from {len(files)} files, {size}"
+    yield f"Wrote {printable(str(output))}: {maps} from {len(files)} files, {size}"
     repeated = sum(map(len, files)) - len(merged)
     if repeated:
         yield f"Identical in more than one file: {counted(repeated, 'row', 'rows')}"

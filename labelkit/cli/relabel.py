@@ -180,7 +180,7 @@ def _print_finished(job: _Job, *, as_json: bool) -> bool:
     if as_json:
         print_json(facts | {"folders": None})
     else:
-        lines = [*summary(result, facts, job.reuse), _next_step(job.output, job.data)]
+        lines = [*summary(result, facts, job.output, job.reuse), _next_step(job.output, job.data)]
         print_lines(job.screen, lines)
     return True
 
@@ -189,7 +189,7 @@ def _run(job: _Job, folders: dict[str, int] | None, *, as_json: bool) -> None:
     """Load the teachers, make the maps, and report."""
     from labelkit.cli.output import print_json, print_lines
     from labelkit.cli.progress import announce_teachers
-    from labelkit.cli.relabel_report import dry_run_facts, dry_run_lines
+    from labelkit.cli.relabel_report import dry_run_facts, dry_run_lines, finished_elsewhere
 
     options = job.options
     announce_teachers(dict.fromkeys(options["teachers"]))
@@ -208,7 +208,11 @@ def _run(job: _Job, folders: dict[str, int] | None, *, as_json: bool) -> None:
             facts = dry_run_facts(found, job.source, job.output, job.settings)
             print_json(facts) if as_json else print_lines(job.screen, dry_run_lines(facts))
             return
+        known = job.output.exists()
         result = _relabel(job, teachers, share, stages)
+    if result.existed and not known and not as_json:
+        job.screen.print(finished_elsewhere(result, job.output), soft_wrap=True)
+        return
     _report(job, result, stages, folders, as_json=as_json)
 
 
@@ -235,7 +239,7 @@ def _report(
     if as_json:
         print_json(facts | {"folders": agreement and agreement_facts(agreement)})
         return
-    print_lines(job.screen, summary(result, facts, job.reuse))
+    print_lines(job.screen, summary(result, facts, job.output, job.reuse))
     print_lines(job.screen, actor_lines(job.engine))
     if agreement:
         sizes = _other_sizes(facts, job.data, options)

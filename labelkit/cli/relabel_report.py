@@ -23,15 +23,18 @@ _EXAMPLES = 3
 _DIGITS = re.compile(r"[0-9][0-9,.]*")
 
 
-def summary(result: RelabelResult, facts: dict[str, Any], reuse: Path | None) -> Iterator[str]:
+def summary(
+    result: RelabelResult, facts: dict[str, Any], path: Path, reuse: Path | None
+) -> Iterator[str]:
     """What was written, and what could not be read."""
     maps = f"{counted(result.images, 'label map', 'label maps')}, {file_size(facts['bytes'])}"
+    output = printable(str(path))
     if facts["trial"]:
         yield f"A trial: {facts['trial']}."
     if result.existed:
-        yield f"{result.path} is already complete, nothing to do: {maps}"
+        yield f"{output} is already complete, nothing to do: {maps}"
     else:
-        yield f"Wrote {result.path}: {maps}"
+        yield f"Wrote {output}: {maps}"
     yield from _copied_lines(result, reuse)
     if result.images:
         yield from _calibration_lines(facts)
@@ -51,9 +54,17 @@ def summary(result: RelabelResult, facts: dict[str, Any], reuse: Path | None) ->
             f"{facts['classes']:,} here{':' if facts['other'] else ''} {fate}"
         )
     if result.unreadable:
-        yield from _unreadable_lines(result)
+        yield from _unreadable_lines(result, output)
     if "seconds" in facts and result.processed:
         yield from _time_lines(facts["seconds"])
+
+
+def finished_elsewhere(result: RelabelResult, output: Path) -> str:
+    """What a process reports of a file whose shards another process has joined."""
+    return (
+        f"Another process has written {printable(str(output))}, and reports on it. Images that "
+        f"this one has done: {result.processed:,} of {result.images + len(result.unreadable):,}."
+    )
 
 
 def _copied_lines(result: RelabelResult, reuse: Path | None) -> Iterator[str]:
@@ -103,7 +114,7 @@ def _calibration_lines(facts: dict[str, Any]) -> Iterator[str]:
         )
 
 
-def _unreadable_lines(result: RelabelResult) -> Iterator[str]:
+def _unreadable_lines(result: RelabelResult, output: str) -> Iterator[str]:
     count = counted(len(result.unreadable), "image", "images")
     yield f"{count} could not be read, so without a label map:"
     found = failures(result.unreadable)
@@ -115,7 +126,7 @@ def _unreadable_lines(result: RelabelResult) -> Iterator[str]:
         yield f"  and {len(found) - _SHOWN:,} rarer reasons; --json lists all"
     yield (
         "Repair or remove them, then run again with another -o and --reuse "
-        f"{shlex.quote(str(result.path))}: only those are processed."
+        f"{shlex.quote(output)}: only those are processed."
     )
 
 

@@ -63,6 +63,6 @@ def command(path: Path, *, keys: Path, output: Path, overwrite: bool) -> None:
         rename(file, new_keys, output, advance, overwrite=overwrite) as renamed,
     ):
         images = counted(len(new_keys), "image", "images")
-        lines = [f"Wrote {renamed.path}: {len(renamed):,} label maps, new keys for {images}"]
+        lines = [f"Wrote {output}: {len(renamed):,} label maps, new keys for {images}"]
     check = ["labelkit", "verify", str(output), "--images", "DATA", "--sample", "100"]
     print_lines(screen, map(printable, [*lines, f"Next: {shlex.join(check)}"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,8 +116,8 @@ def command(  # noqa: PLR0913 -- one per option
         if as_json:
             print_json(_facts(found))
         else:
-            lines = [*_problems(found)] or [*_summary(file, found, path, images, loaded)]
-            print_lines(screen, lines)
+            lines = [*_problems(found, path, images, renames)]
+            print_lines(screen, lines or _summary(file, found, path, images, loaded))
     if not found.ok:
         raise LabelkitError(f"{path} has problems: {_counts(found)}")
 
@@ -196,7 +197,9 @@ def _counts(found: Verification) -> str:
     return ", ".join(f"{count:,} {what}" for what, count in numbers.items() if count)
 
 
-def _problems(found: Verification) -> Iterator[str]:
+def _problems(
+    found: Verification, path: Path, images: Path | None, renames: Path | None
+) -> Iterator[str]:
     """All problems, list by list, each with what to do next."""
     yield from _list(
         "Damaged rows",
@@ -207,8 +210,7 @@ def _problems(found: Verification) -> Iterator[str]:
     yield from _list(
         "Rows whose image was probably renamed",
         ((old, f"now {new}") for old, new in found.renamed.items()),
-        "Rename the images back, or give the rows the new keys: labelkit verify FILE --images DATA "
-        "--renames NEW.json, look at them, and labelkit rename FILE --keys NEW.json -o OUTPUT.",
+        _rename_advice(path, images, renames),
     )
     yield from _list(
         "Rows without an image",
@@ -230,6 +232,23 @@ def _problems(found: Verification) -> Iterator[str]:
         f"Of {found.sampled:,} recomputed maps, those that differ from the stored ones",
         ((difference.key, _how_much(difference)) for difference in found.differing),
         "The images have changed, or are decoded differently now: make the maps again.",
+    )
+
+
+def _rename_advice(path: Path, images: Path | None, renames: Path | None) -> str:
+    """How the rows get the new keys of their images, in commands to copy."""
+    from labelkit.wording import printable
+
+    verify = ["labelkit", "verify", path, "--images", images, "--renames", "new.json"]
+    rename = ["labelkit", "rename", path, "--keys", renames or "new.json", "-o", "renamed.h5"]
+    listed, applied = (
+        shlex.join(printable(str(word)) for word in command) for command in (verify, rename)
+    )
+    if renames:
+        return f"{renames} has all of them. Look at it, then give the rows the new keys: {applied}"
+    return (
+        f"Rename the images back, or give the rows the new keys: {listed}, look at new.json, then "
+        f"{applied}"
     )
 
 

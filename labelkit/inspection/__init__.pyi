@@ -13,6 +13,7 @@ from .lookup import (
     output_names as output_names,
     search_classes as search_classes,
 )
+from .other import other_index as other_index, shown_name as shown_name
 from .page import (
     Commands as Commands,
     CropComparisons as CropComparisons,

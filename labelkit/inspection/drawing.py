@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from labelkit.inspection.other import OTHER_COLOUR, layers, other_index, shown_name
 from labelkit.inspection.presence import class_shares, presence_of
 from labelkit.label_maps import pool
-from labelkit.wording import percent, readable
+from labelkit.wording import percent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -84,6 +85,11 @@ class LegendEntry:
     value: str = ""
     colour: Colour | None = None
     mark: str = ""
+
+    @property
+    def striped(self) -> bool:
+        """Whether the swatch has the stripes of *other*."""
+        return self.colour == OTHER_COLOUR
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -185,7 +191,7 @@ def draw_panels(  # noqa: PLR0913 -- as draw_label_map
     if len(crops) > MAX_CROPS:
         raise ValueError(f"{len(crops)} crops, but only {MAX_CROPS} letters to mark them")
     shown = most_present(label_map, len(names)) if classes is None else tuple(classes)
-    colours = class_colours(shown, len(names))
+    colours = class_colours(shown, len(names), other_index(names))
     photo = fit(image, side)
     return LabelMapPanels(
         photo=_mark_crops(photo, crops),
@@ -224,9 +230,10 @@ def tint(
     coloured = np.zeros_like(pixels)
     for class_index, colour in colours.items():
         presence = presence_of(label_map, class_index, num_classes)
-        alpha = STRENGTH * _to_pixels(presence, photo.size)
-        bare -= alpha
-        coloured += alpha[..., None] * np.array(colour, np.float32)
+        opacity = STRENGTH * _to_pixels(presence, photo.size)
+        for paint, covered in layers(colour, photo.size):
+            bare -= opacity * covered
+            coloured += (opacity * covered)[..., None] * np.array(paint, np.float32)
     mixed = pixels * bare[..., None] + coloured
     return Image.fromarray(np.clip(np.rint(mixed), 0, 255).astype(np.uint8))
 
@@ -237,7 +244,9 @@ def _to_pixels(grid: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.f
     return np.clip(np.asarray(cells.resize(size, Image.Resampling.BILINEAR)), 0.0, 1.0)
 
 
-def class_colours(classes: Sequence[int], num_classes: int) -> dict[int, Colour]:
+def class_colours(
+    classes: Sequence[int], num_classes: int, other: int | None = None
+) -> dict[int, Colour]:
     """A colour for each class of a picture, in the given order.
 
     A class has the same colour in all pictures, by its index, unless an earlier class of a picture
@@ -246,6 +255,7 @@ def class_colours(classes: Sequence[int], num_classes: int) -> dict[int, Colour]
     Args:
         classes: at most 7 class indices; repeated ones count once.
         num_classes: how many classes there are.
+        other: the index of *other* if there is one; it is grey, which no class is.
 
     Raises:
         ValueError: too many classes, or one that does not exist.
@@ -258,6 +268,9 @@ def class_colours(classes: Sequence[int], num_classes: int) -> dict[int, Colour]
     free = list(PALETTE)
     colours: dict[int, Colour] = {}
     for class_index in dict.fromkeys(classes):
+        if class_index == other:
+            colours[class_index] = OTHER_COLOUR
+            continue
         wanted = [*PALETTE, *PALETTE][class_index % len(PALETTE) :]
         colours[class_index] = next(each for each in wanted if each in free)
         free.remove(colours[class_index])
@@ -269,7 +282,7 @@ def _class_entries(
 ) -> tuple[LegendEntry, ...]:
     presence = {s.class_index: s.presence for s in class_shares(label_map, len(names))}
     return tuple(
-        LegendEntry(readable(names[at]), percent(presence.get(at, 0.0)), colour)
+        LegendEntry(shown_name(names[at]), percent(presence.get(at, 0.0)), colour)
         for at, colour in colours.items()
     )
 
@@ -283,7 +296,7 @@ def _crop_entries(
         best = int(probabilities.argmax())
         entries.append(
             LegendEntry(
-                f"crop: {readable(names[best])}", percent(float(probabilities[best])), mark=letter
+                f"crop: {shown_name(names[best])}", percent(float(probabilities[best])), mark=letter
             )
         )
     return tuple(entries)
@@ -365,7 +378,7 @@ def _draw_entry(
         draw.rectangle(box, fill=INK)
         draw.text((left + _MARK / 2, middle), entry.mark, PAPER, font(TEXT_SIZE - 2), anchor="mm")
     elif entry.colour is not None:
-        draw.rounded_rectangle(box, radius=3, fill=entry.colour)
+        _draw_swatch(draw, box, entry.colour)
     text_left = left + (_MARK + _LEGEND_GAP if entry.mark or entry.colour else 0)
     value_width = font().getlength(entry.value) + _LEGEND_GAP if entry.value else 0
     text = shorten(entry.text, left + width - 2 * _LEGEND_GAP - text_left - value_width)
@@ -373,3 +386,13 @@ def _draw_entry(
     draw.text((text_left, middle), text, ink, font(), anchor="lm")
     value_left = text_left + font().getlength(text) + _LEGEND_GAP
     draw.text((value_left, middle), entry.value, FAINT, font(), anchor="lm")
+
+
+def _draw_swatch(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], colour: Colour) -> None:
+    """A sample of a colour, or of the stripes of *other*."""
+    if colour != OTHER_COLOUR:
+        draw.rounded_rectangle(box, radius=3, fill=colour)
+        return
+    draw.rectangle(box, fill=(190, 190, 190))
+    for paint, covered in layers(colour, (box[2] - box[0] + 1, box[3] - box[1] + 1)):
+        draw.bitmap(box[:2], Image.fromarray((255 * covered).astype(np.uint8)), paint)

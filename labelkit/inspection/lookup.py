@@ -194,10 +194,7 @@ def _name(taxonomy: Taxonomy, wnid: str) -> str:
 
 
 def output_names(file: LabelMapFile) -> tuple[str, ...]:
-    """The names of all that a file's indices stand for: its classes, and *other* if it is stored.
-
-    ``*other*`` is shown as the file has it, as no class is likely to be called so.
-    """
+    """The names of all that a file's indices stand for: its classes, and ``*other*`` if stored."""
     return class_names(ClassList(file.outputs))
 
 

@@ -18,6 +18,7 @@ from labelkit.files import evenly_spaced
 from labelkit.geometry import CropBox
 from labelkit.inspection.drawing import draw_panels
 from labelkit.inspection.lookup import open_photo, output_names
+from labelkit.inspection.other import shown_name
 from labelkit.inspection.page import (
     Bar,
     Commands,
@@ -33,7 +34,7 @@ from labelkit.inspection.page import (
 from labelkit.inspection.summary import classes_per_cell, summarize_label_maps
 from labelkit.label_maps import pool
 from labelkit.sources import as_source
-from labelkit.wording import counted, file_size, percent, readable
+from labelkit.wording import counted, file_size, percent
 
 if TYPE_CHECKING:
     import os
@@ -134,7 +135,7 @@ def compare_crop(  # noqa: PLR0913 -- as draw_label_map
 
 def _bars(label: NDArray[np.float32], names: Sequence[str], top: int) -> tuple[Bar, ...]:
     strongest: list[int] = np.argsort(-label, kind="stable")[:top].tolist()
-    return tuple(Bar(readable(names[at]), float(label[at])) for at in strongest)
+    return tuple(Bar(shown_name(names[at]), float(label[at])) for at in strongest)
 
 
 PICTURE_NOTE = (

@@ -15,6 +15,7 @@ import numpy as np
 from labelkit.files import evenly_spaced
 from labelkit.hierarchy import paper_level_weights
 from labelkit.inspection.lookup import output_names
+from labelkit.inspection.other import shown_name
 from labelkit.inspection.presence import class_shares
 from labelkit.wording import counted, flatten, readable, short_digests
 
@@ -197,7 +198,7 @@ def _frequent_classes(file: LabelMapFile, rows: list[int], limit: int) -> tuple[
             areas[share.class_index] += share.area / len(rows)
     names = output_names(file) if rows else ()
     return tuple(
-        FrequentClass(file.outputs[at], readable(names[at]), counts[at], areas[at])
+        FrequentClass(file.outputs[at], shown_name(names[at]), counts[at], areas[at])
         for at in sorted(areas, key=lambda at: (-areas[at], -counts[at], at))[:limit]
         if areas[at]
     )

@@ -122,9 +122,11 @@ def claim_joining(writer: LabelMapWriter, on_waiting: Callable[[int], None] | No
     Raises:
         OSError: another one has joined them, and removed the folder.
     """
+    if writer.claims.take(_JOINING):
+        return
+    if on_waiting:
+        on_waiting(0)
     while not writer.claims.take(_JOINING):
-        if on_waiting:
-            on_waiting(0)
         time.sleep(_POLL)
 
 

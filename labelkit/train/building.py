@@ -19,6 +19,7 @@ from torch import nn
 
 import labelkit.train.inverted_mlp  # noqa: F401  # pyright: ignore[reportUnusedImport] -- registers
 from labelkit.errors import RecipeError, first_line
+from labelkit.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -41,6 +42,22 @@ def check_model_name(model: Model) -> None:
     """
     if not timm.is_model(model.name):
         raise RecipeError(_unknown("model.name", model.name, timm.list_models(), "timm model"))
+
+
+def check_warmup(settings: Schedule, epochs: int) -> None:
+    """Reject a warm-up after which no epoch is left.
+
+    Raises:
+        RecipeError: the learning rate would only rise.
+    """
+    if settings.warmup_epochs < epochs:
+        return
+    budget = "" if settings.epochs else f" that schedule.images = {settings.images:,} takes"
+    raise RecipeError(
+        f"schedule.warmup_epochs is {settings.warmup_epochs:,}, expected less than the "
+        f"{counted(epochs, 'epoch', 'epochs')}{budget}: the learning rate would rise to the end "
+        "and never fall. Lower schedule.warmup_epochs, or train longer"
+    )
 
 
 def create_student(recipe: Recipe, num_classes: int) -> nn.Module:
@@ -117,13 +134,15 @@ def create_schedule(
         images: per update.
 
     Raises:
-        RecipeError: timm rejects its arguments.
+        RecipeError: the warm-up fills all epochs, or timm rejects its arguments.
     """
+    epochs = settings.whole_epochs(updates * images)
+    check_warmup(settings, epochs)
     with _explained("schedule", f"timm cannot build {settings.name}"):
-        schedule, epochs = _scheduler.create_scheduler_v2(
+        schedule, with_cooldown = _scheduler.create_scheduler_v2(
             optimizer,
             sched=settings.name,
-            num_epochs=settings.whole_epochs(updates * images),
+            num_epochs=epochs,
             warmup_epochs=settings.warmup_epochs,
             warmup_lr=settings.warmup_lr,
             min_lr=settings.min_lr,
@@ -135,7 +154,7 @@ def create_schedule(
         raise RecipeError(
             f"schedule.name is {settings.name!r}: the installed timm has no such schedule"
         )
-    return schedule, int(epochs)
+    return schedule, int(with_cooldown)
 
 
 @contextmanager

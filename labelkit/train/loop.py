@@ -18,7 +18,7 @@ import torch
 
 from labelkit.errors import TrainingError, first_line
 from labelkit.train.batches import BatchShares
-from labelkit.train.building import check_model_name
+from labelkit.train.building import check_model_name, check_warmup
 from labelkit.train.checkpoint import (
     START_AGAIN,
     Checkpoint,
@@ -156,6 +156,8 @@ def _prepared(recipe: Recipe, done: list[int]) -> Generator[_Run]:
         machine_failures("training", lambda: run_again(recipe, done)),
     ):
         check_model_name(recipe.model)
+        if recipe.schedule.epochs:
+            check_warmup(recipe.schedule, recipe.schedule.epochs)
         require_logger(recipe)
         yield _Run.prepare(recipe, build_task(recipe), device, processes)
 

@@ -24,7 +24,9 @@ from labelkit.inspection.drawing import (
     shorten,
     tint,
 )
+from labelkit.inspection.other import OTHER_COLOUR
 from labelkit.label_maps import Calibration, LabelMap, pool, pool_by_zoom
+from labelkit.targets import OTHER
 from labelkit.wording import file_size, percent, readable
 from tests.inspection.conftest import left_half
 
@@ -119,6 +121,31 @@ def test_each_class_has_its_own_colour():
     assert len(set(colours)) == len(colours) == 5
     assert len(set(PALETTE)) == len(PALETTE)
     assert [entry.text for entry in panels.classes] == ["cup", "tabby cat", "dog", "thing", "other"]
+
+
+def test_other_is_no_class_and_so_has_stripes_without_a_hue_and_a_plain_name():
+    photo = noise(120, 80)
+    named = [*NAMES[:4], OTHER]
+    panels = draw_panels(photo, left_half(4, 1), named, classes=[4, 1], side=160)
+    assert [(entry.text, entry.colour) for entry in panels.classes] == [
+        ("other (no class)", OTHER_COLOUR),
+        ("dog", PALETTE[1]),
+    ]
+    only = np.asarray(draw_panels(photo, left_half(4, 1), named, classes=[4]).overlay, np.int64)
+    grey = np.asarray(draw_panels(photo, left_half(4, 1), named, classes=[2]).overlay, np.int64)
+    assert (only.max(axis=2) == only.min(axis=2)).all()
+    left, right = np.split(only - grey, [280], axis=1)
+    # Of nine pixels in a row, two are lighter and two are darker, whatever the photo shows there.
+    assert (left[:, :180] > 0).all(axis=2).mean() == pytest.approx(2 / 9, abs=0.03)
+    assert (left[:, :180] < 0).all(axis=2).mean() == pytest.approx(2 / 9, abs=0.03)
+    assert (right[:, -180:] == 0).all()
+
+
+def test_a_legend_shows_the_stripes_of_other():
+    entries = draw_panels(noise(9, 9), left_half(4, 1), [*NAMES[:4], OTHER], classes=[4]).classes
+    swatch = np.asarray(draw_legend(entries, 300).crop((0, 4, 16, 20)))
+    assert (swatch.max(axis=2) == swatch.min(axis=2)).all()
+    assert {int(each) for each in np.unique(swatch)} == {70, 190, 255}
 
 
 def test_a_class_keeps_its_colour_unless_a_more_present_one_has_it():

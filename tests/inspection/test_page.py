@@ -16,6 +16,7 @@ from labelkit.data.targets import CropTargets
 from labelkit.errors import DatasetError
 from labelkit.geometry import CropBox
 from labelkit.inspection import (
+    PALETTE,
     Commands,
     CropComparisons,
     Curve,
@@ -27,6 +28,7 @@ from labelkit.inspection import (
     Section,
     TreePaths,
     compare_crop,
+    hexadecimal,
     label_map_card,
     label_map_report,
     write_page,
@@ -35,6 +37,7 @@ from labelkit.inspection.drawing import LegendEntry
 from labelkit.inspection.page import Bar, CropComparison, Picture, render_page
 from labelkit.inspection.plots import curve_svg
 from labelkit.label_maps import LabelMapFile, LabelMapWriter, MapForm, pool, pool_by_zoom
+from labelkit.targets import OTHER
 from tests.inspection.conftest import CLASSES, FORM, KEYS, left_half, together
 from tests.label_maps.support.small_files import calibration_of, make
 
@@ -232,3 +235,11 @@ def test_a_card_names_its_classes():
     card = label_map_card(PHOTO, left_half(0, 1), NAMES, caption="cat.jpg")
     assert [entry.text for entry in card.legend] == ["tabby cat"]
     assert card.alt == "cat.jpg (tabby cat 50 %)"
+
+
+def test_the_legend_of_a_page_shows_other_in_stripes():
+    named = [*NAMES[:4], OTHER]
+    card = label_map_card(PHOTO, left_half(4, 0), named, classes=[4, 0], caption="cat.jpg")
+    legend = render_page(Page("Cats", (Section("A cat", (Pictures((card,)),)),)))
+    assert '<li><i class="other"></i>other (no class) <span>' in legend
+    assert f'<li><i style="background:{hexadecimal(PALETTE[0])}"></i>tabby cat <span>' in legend

@@ -49,8 +49,9 @@ def test_impossible_renames_write_nothing(maps, tmp_path, keys, message):
     assert not (tmp_path / "new.h5").exists()
 
 
-def test_what_verify_writes_can_be_applied(maps, tmp_path):
+def test_what_verify_writes_can_be_applied(maps, tmp_path, monkeypatch):
     """Images were moved to other folders: names that stay pair old and new keys."""
+    monkeypatch.chdir(tmp_path)
     for key in ("moved/a/1.jpg", "moved/a/2.jpg", "moved/b/1.jpg"):
         path = tmp_path / "photos" / key
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,9 +60,12 @@ def test_what_verify_writes_can_be_applied(maps, tmp_path):
         *("verify", maps, "--images", tmp_path / "photos", "--renames", tmp_path / "new.json")
     )
     assert found.code == 1
+    assert f"labelkit rename {maps} --keys {tmp_path / 'new.json'} -o renamed.h5" in found.out
+    assert "--renames" not in found.out
     assert json.loads((tmp_path / "new.json").read_text()) == {key: f"moved/{key}" for key in KEYS}
-    done = labelkit("rename", maps, "--keys", tmp_path / "new.json", "-o", tmp_path / "new.h5")
+    done = labelkit("rename", maps, "--keys", "new.json", "-o", "new.h5")
     assert done.code == 0
+    assert done.out.startswith("Wrote new.h5: 3 label maps")
     assert "new keys for 3 images" in done.out
     assert labelkit("verify", tmp_path / "new.h5", "--images", tmp_path / "photos").code == 0
     assert labelkit("verify", maps, "--renames", tmp_path / "x.json").code == 2

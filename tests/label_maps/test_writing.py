@@ -102,7 +102,7 @@ def test_maps_that_do_not_match_the_shard_are_refused(path):
 def test_finalize_counts_missing_shards(path):
     made = writer(path)
     commit(made, 1)
-    with pytest.raises(LabelMapError, match="2 of 3 shards have not been made yet"):
+    with pytest.raises(LabelMapError, match="2 of 3 shards not made yet"):
         made.finalize()
 
 

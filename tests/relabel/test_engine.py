@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from labelkit.cli.relabel import _Job, _relabel
 from labelkit.errors import LabelMapError
 from labelkit.label_maps import LabelMapFile, LabelMapWriter
 from labelkit.relabel import (
@@ -30,6 +31,9 @@ from labelkit.relabel import (
     helpers,
     relabel,
 )
+from labelkit.relabel.local import open_writer
+from labelkit.relabel.maps import MapMaker
+from labelkit.relabel.sharing import claim_joining
 from labelkit.sources import as_source
 from tests.command import labelkit
 from tests.photos import CHECKOUT, write_photos
@@ -39,6 +43,9 @@ from tests.relabel.tiny_teacher import SETTINGS, draw_photos, tiny_teacher, tiny
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from labelkit.relabel import RelabelResult
+    from labelkit.teachers import Teacher
 
 
 @pytest.fixture(autouse=True)
@@ -140,6 +147,49 @@ def test_a_process_waits_for_one_that_is_alive_and_says_so(
     assert output.read_bytes() == undisturbed
 
 
+def test_a_process_says_once_that_it_waits_for_the_one_that_joins(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("labelkit.relabel.sharing._POLL", 0.0)
+    settings = (as_source(photos), tmp_path / "maps.h5", as_source(photos).keys)
+    maker = MapMaker([tiny_teacher()], SETTINGS)
+    first, second = (open_writer(*settings, maker, None, overwrite=False) for _ in range(2))
+    claim_joining(first)
+    waited, asked = [], []
+
+    def take(name: str) -> bool:
+        asked.append(name)
+        if len(asked) == 4:
+            first.claims.release_all()
+        return type(second.claims).take(second.claims, name)
+
+    monkeypatch.setattr(second.claims, "take", take)
+    claim_joining(second, waited.append)
+    assert (waited, len(asked)) == ([0], 4)
+
+
+def test_a_process_leaves_the_report_to_the_one_that_joins(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process joins the shards while this one begins."""
+    monkeypatch.setattr("labelkit.cli.relabel._load_teachers", lambda *_: tiny_teachers("cpu"))
+    alone = _relabel
+
+    def second(job: _Job, teachers: list[Teacher], share: Share, stages: Stages) -> RelabelResult:
+        relabel(job.source, teachers, job.output, job.settings)
+        return alone(job, teachers, share, stages)
+
+    monkeypatch.setattr("labelkit.cli.relabel._relabel", second)
+    output, options = tmp_path / "maps.h5", ("--size", 32, "--background", 0, "--no-calibration")
+    run = labelkit("relabel", photos, "-o", output, "--workers", 0, *options)
+    assert run.out == (
+        f"Another process has written {output}, and reports on it. Images that this one has done: "
+        "0 of 16.\n"
+    )
+    again = labelkit("relabel", photos, "-o", output, "--workers", 0, *options)
+    assert "is already complete, nothing to do: 15 label maps" in again.out
+
+
 @contextmanager
 def small_disk(folder: Path) -> Iterator[Path]:
     """A disk of 256 KiB; skips where it cannot be had."""
@@ -205,7 +255,7 @@ def test_shards_can_be_joined_without_making_any(
     photos: Path, tmp_path: Path, undisturbed: bytes
 ) -> None:
     output = tmp_path / "maps.h5"
-    with pytest.raises(LabelMapError, match="3 of 3 shards have not been made yet"):
+    with pytest.raises(LabelMapError, match="3 of 3 shards not made yet: make them first"):
         relabel(photos, tiny_teacher(), output, SETTINGS, part="join")
     made = relabel(photos, tiny_teacher(), output, SETTINGS, part="make")
     assert made.processed == 16

@@ -51,6 +51,32 @@ def test_parts_of_a_batch_add_up_to_the_batch(tmp_path: Path, photos: Path) -> N
     assert parts.best.metrics == pytest.approx(whole.best.metrics, abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("budget", "epochs"),
+    [
+        ("schedule={epochs=2, warmup_epochs=2}", "the 2 epochs:"),
+        ("schedule={epochs=1, warmup_epochs=5}", "the 1 epoch:"),
+        # 72 images in batches of 12 are an epoch, so that 100 images take two of them.
+        ("schedule={images=100, warmup_epochs=2}", "the 2 epochs that schedule.images = 100 takes"),
+    ],
+)
+def test_warmup_must_end_before_the_run(
+    tmp_path: Path, photos: Path, budget: str, epochs: str
+) -> None:
+    expected = rf"schedule\.warmup_epochs is \d, expected less than {epochs}"
+    with pytest.raises(RecipeError, match=expected):
+        run(tmp_path, photos, "run", budget)
+    assert not (tmp_path / "run/last.pt").exists()
+
+
+def test_one_epoch_after_warmup_is_enough(tmp_path: Path, photos: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(recipe_text(photos, epochs=1))
+    changes = ("schedule={images=100, warmup_epochs=1}", f"run.output={tmp_path / 'run'}")
+    first, last = train(read_recipe(path, changes)).records
+    assert first.lr > last.lr
+
+
 def test_there_must_be_an_image_for_each_part(tmp_path: Path, photos: Path) -> None:
     with pytest.raises(RecipeError, match="run: accumulate is 13, expected at most batch_size, 12"):
         run(tmp_path, photos, "run", "run.accumulate=13")

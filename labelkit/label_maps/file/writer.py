@@ -52,6 +52,7 @@ from labelkit.label_maps.file.plan import (
     read_marker,
 )
 from labelkit.label_maps.file.reader import LabelMapFile, stored_rows
+from labelkit.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -292,7 +293,8 @@ class LabelMapWriter:
         missing = self.pending()
         if missing:
             raise LabelMapError(
-                f"{self.path}: {len(missing)} of {len(self.shards)} shards have not been made yet"
+                f"{self.path}: {len(missing):,} of {counted(len(self.shards), 'shard', 'shards')} "
+                "not made yet: make them first, or wait for the processes that do"
             )
 
     def discard(self) -> None:
