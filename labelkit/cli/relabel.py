@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -92,6 +93,7 @@ def command(
     Last, crops of some images are shown to the teacher, and a few numbers are fitted that bring
     targets pooled from the maps closer to its predictions for them: the file's calibration.
     """
+    begun = time.perf_counter()
     # Loading a teacher takes seconds: wrong input is reported before.
     require_suffix(output, LABEL_MAP_SUFFIXES)
     _require_consistent(options)
@@ -119,7 +121,7 @@ def command(
     )
     if not options["dry_run"] and _print_finished(job, as_json=as_json):
         return
-    _run(job, folders, as_json=as_json)
+    _run(job, folders, begun, as_json=as_json)
 
 
 @dataclass(frozen=True)
@@ -185,7 +187,7 @@ def _print_finished(job: _Job, *, as_json: bool) -> bool:
     return True
 
 
-def _run(job: _Job, folders: dict[str, int] | None, *, as_json: bool) -> None:
+def _run(job: _Job, folders: dict[str, int] | None, begun: float, *, as_json: bool) -> None:
     """Load the teachers, make the maps, and report."""
     from labelkit.cli.output import print_json, print_lines
     from labelkit.cli.progress import announce_teachers
@@ -202,9 +204,9 @@ def _run(job: _Job, folders: dict[str, int] | None, *, as_json: bool) -> None:
         if engine:
             kind = "cuda" if engine.on_gpus else "cpu"
         settings = _for_device(job.settings, options, kind)
-        job, stages = replace(job, settings=settings, engine=engine), Stages()
+        job, stages = replace(job, settings=settings, engine=engine), Stages(begun=begun)
         if options["dry_run"]:
-            found = estimate(job.source, teachers, job.settings)
+            found = estimate(job.source, teachers, job.settings, begun)
             facts = dry_run_facts(found, job.source, job.output, job.settings)
             print_json(facts) if as_json else print_lines(job.screen, dry_run_lines(facts))
             return

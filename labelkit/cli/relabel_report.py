@@ -152,6 +152,9 @@ def times(stages: Stages) -> dict[str, float]:
         "selecting": stages.selecting,
         "encoding": stages.encoding,
         "writing": stages.writing,
+        "starting": stages.starting,
+        "calibrating": stages.calibrating,
+        "joining": stages.joining,
     }
 
 
@@ -165,6 +168,13 @@ def _time_lines(seconds: dict[str, float]) -> Iterator[str]:
     yield (
         f"{seconds['images']:,.0f} images in {duration(total)}, {seconds['images'] / total:,.1f} "
         f"images/s: {', '.join(shares)}."
+    )
+    starting, calibrating, joining = (
+        duration(seconds[name]) for name in ("starting", "calibrating", "joining")
+    )
+    yield (
+        f"Besides: {starting} until the first image, {calibrating} to calibrate, {joining} to join "
+        "the shards."
     )
 
 
@@ -185,6 +195,8 @@ def dry_run_facts(
         "unreadable": found.unreadable,
         "images_per_second": found.images_per_second,
         "waiting_share": found.waiting_share,
+        "starting": found.starting,
+        "calibrating": found.calibrating,
         "hours": found.seconds / 3600,
     }
 
@@ -204,7 +216,9 @@ def dry_run_lines(facts: dict[str, Any]) -> Iterator[str]:
     yield (
         f"About {duration(facts['hours'] * 3600)} with one process on this device: "
         f"{facts['images_per_second']:,.1f} images/s, waiting for images "
-        f"{percent(facts['waiting_share'])} of the time (measured on {facts['sample']:,} images)."
+        f"{percent(facts['waiting_share'])} of the time (measured on {facts['sample']:,} images), "
+        f"with {duration(facts['starting'])} until the first image and "
+        f"{duration(facts['calibrating'])} to calibrate."
     )
     if facts["unreadable"]:
         yield f"{facts['unreadable']:,} of these {facts['sample']:,} could not be read."

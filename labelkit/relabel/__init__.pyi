@@ -5,6 +5,7 @@ from .agreement import (
 )
 from .committing import Receipt as Receipt
 from .devices import DeviceJob as DeviceJob, Helpers as Helpers, helpers as helpers
+from .estimate import Estimate as Estimate, estimate as estimate
 from .fidelity import (
     Configuration as Configuration,
     Fidelity as Fidelity,
@@ -27,5 +28,5 @@ from .settings import CalibrationSample as CalibrationSample, Settings as Settin
 from .shards import ShardMaker as ShardMaker
 from .sharing import Share as Share
 from .stages import Stages as Stages
-from .trial import Estimate as Estimate, SomeImages as SomeImages, estimate as estimate
+from .trial import SomeImages as SomeImages
 from .verification import Verification as Verification, verify as verify

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -129,7 +130,7 @@ def relabel(  # noqa: PLR0913 -- data, teacher, output, and options
                 return RelabelResult(output, 0, {}, processed)
             writer.require_finished()
             claim_joining(writer, on_waiting)
-            file = _joined(source, keys, maker, writer, on_calibration)
+            file = _joined(shards, keys, on_calibration)
             return _counted(file, writer, processed, from_run=isinstance(reuse, Path))
         except (OSError, LabelMapError):
             # Another run of the same command may have finished and removed the shards.
@@ -143,24 +144,22 @@ def relabel(  # noqa: PLR0913 -- data, teacher, output, and options
             raise stopped(error) from error
 
 
-def _joined(
-    source: ImageSource,
-    keys: list[str],
-    maker: MapMaker,
-    writer: LabelMapWriter,
-    on_calibration: OnProgress | None,
-) -> LabelMapFile:
+def _joined(shards: ShardMaker, keys: list[str], on_calibration: OnProgress | None) -> LabelMapFile:
     """Fit the calibration and join the shards."""
+    writer, maker, stages = shards.writer, shards.maker, shards.stages
 
     def advance(done: int, total: int) -> None:
         writer.claims.renew()
         if on_calibration:
             on_calibration(done, total)
 
-    calibration = None
+    start, calibration = time.perf_counter(), None
     if maker.settings.calibration:
-        calibration = calibrate(source, keys, maker, maker.settings.calibration, advance)
-    return writer.finalize(calibration)
+        calibration = calibrate(shards.source, keys, maker, maker.settings.calibration, advance)
+    calibrated = time.perf_counter()
+    file = writer.finalize(calibration)
+    stages.calibrating, stages.joining = calibrated - start, time.perf_counter() - calibrated
+    return file
 
 
 def _counted(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -51,7 +51,10 @@ class Stages:
         encoding: the writing thread encoded maps.
         writing: it wrote them.
         blocked: the main thread waited for the writing thread.
-        started: when the first batch was asked for, as ``time.perf_counter``; 0 before.
+        calibrating: the calibration was fitted, after all maps were made.
+        joining: the shards were joined.
+        begun: when the run began, as ``time.perf_counter``.
+        started: when the first batch was asked for, likewise; 0 before.
         ended: when the last shard was written; 0 before.
     """
 
@@ -62,6 +65,9 @@ class Stages:
     encoding: float = 0.0
     writing: float = 0.0
     blocked: float = 0.0
+    calibrating: float = 0.0
+    joining: float = 0.0
+    begun: float = field(default_factory=time.perf_counter)
     started: float = 0.0
     ended: float = 0.0
 
@@ -88,6 +94,11 @@ class Stages:
         self.images += other.images
         for name in ("waiting", "predicting", "selecting", "encoding", "writing", "blocked"):
             setattr(self, name, getattr(self, name) + getattr(other, name) / devices)
+
+    @property
+    def starting(self) -> float:
+        """Seconds from the beginning until the first batch, if there was one: to load and list."""
+        return self.started - self.begun if self.started else 0.0
 
     @property
     def elapsed(self) -> float:
