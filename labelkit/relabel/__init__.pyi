@@ -5,7 +5,7 @@ from .agreement import (
 )
 from .committing import Receipt as Receipt
 from .devices import DeviceJob as DeviceJob, Helpers as Helpers, helpers as helpers
-from .estimate import Estimate as Estimate, estimate as estimate
+from .estimating import Estimate as Estimate, estimate as estimate
 from .fidelity import (
     Configuration as Configuration,
     Fidelity as Fidelity,
