@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
+import socket
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import ModuleType
 
+_ANSWER_SECONDS = 5.0
 _CPUS = 4  # of an actor without a GPU; more do not speed up small batches
 # Ray prints this for every lost actor, whatever its log level; the driver says more.
 _SKIPPED = ("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed")
@@ -56,9 +59,10 @@ def connect(ray: ModuleType, address: str | None) -> bool:
     """
     if ray.is_initialized():
         return False
+    reached = answering(address)
     try:
         ray.init(
-            address=address, log_to_driver=False, logging_level="ERROR", include_dashboard=False
+            address=reached, log_to_driver=False, logging_level="ERROR", include_dashboard=False
         )
     except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
         where = address or os.environ.get("RAY_ADDRESS") or "on this machine"
@@ -68,6 +72,42 @@ def connect(ray: ModuleType, address: str | None) -> bool:
             "and Python as this environment"
         ) from error
     return True
+
+
+def answering(address: str | None) -> str | None:
+    """The address for ``ray.init``: Ray itself waits many minutes for a cluster that is dead.
+
+    A cluster that ends without ``ray stop``, as when its machine loses power, leaves its address in
+    Ray's temporary folder, from where Ray takes it if none is given.
+
+    Returns:
+        The address; ``local``, for a new cluster, if only the one that was left is known.
+
+    Raises:
+        LabelkitError: nothing answers at the address that is given, or that RAY_ADDRESS names.
+    """
+    named = address or os.environ.get("RAY_ADDRESS")
+    if named:
+        if not _answers(named):
+            raise LabelkitError(
+                f"nothing answers at {named}, the address of the Ray cluster: start it there with "
+                "'ray start --head', and pass the address that this prints"
+            )
+        return address
+    left = importlib.import_module("ray._private.utils").read_ray_address()
+    return "local" if left and not _answers(left) else None
+
+
+def _answers(address: str) -> bool:
+    """Whether something listens there; true for words such as ``auto``."""
+    found = re.fullmatch(r"\[?([^/]+?)\]?:(\d+)", address)
+    if not found:
+        return True
+    try:
+        with socket.create_connection((found[1], int(found[2])), _ANSWER_SECONDS):
+            return True
+    except (OSError, OverflowError):
+        return False
 
 
 @dataclass(frozen=True)
