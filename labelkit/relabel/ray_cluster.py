@@ -68,8 +68,9 @@ def connect(ray: ModuleType, address: str | None) -> bool:
         where = address or os.environ.get("RAY_ADDRESS") or "on this machine"
         raise LabelkitError(
             f"cannot connect to a Ray cluster {where} ({first_line(error)}). See that it runs with "
-            f"'ray status --address {address or 'auto'}', and that it has the same versions of Ray "
-            "and Python as this environment"
+            f"'ray status --address {address or 'auto'}', that it has the same versions of Ray and "
+            "Python as this environment, and that RAY_AUTH_MODE (token or disabled) and the token "
+            "in ~/.ray/auth_token are the same here"
         ) from error
     return True
 
