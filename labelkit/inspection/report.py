@@ -145,6 +145,7 @@ PICTURE_NOTE = (
     "A class keeps its colour, unless a more present class of the photo has the same."
 )
 """The caption of pictures of photos and their maps."""
+OTHER_NOTE = "Stripes are where the teacher sees something that is none of the classes."
 AREA_NOTE = (
     "Area: the share of all cells in which no other class is stronger.\n"
     "Largest in: the number of images in which no other class has more area."
@@ -211,11 +212,12 @@ def _pictures(
     if not rows:
         return []
     source, names = as_source(images), output_names(file)
+    note = PICTURE_NOTE + (f" {OTHER_NOTE}" if file.header.other else "")
     cards: list[Picture] = [
         label_map_card(open_photo(source, key), file.maps_at(row)[-1], names, caption=key)
         for row, key in zip(rows, map(file.key_at, rows), strict=True)
     ]
-    return [Section("What is where", (Paragraph(PICTURE_NOTE), Pictures(tuple(cards))))]
+    return [Section("What is where", (Paragraph(note), Pictures(tuple(cards))))]
 
 
 def _frequent(summary: LabelMapSummary) -> DataTable:

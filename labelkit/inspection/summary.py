@@ -214,7 +214,7 @@ _SCORES = {
 def classes_per_cell(form: MapForm, *, other: bool = False) -> str:
     """The words that follow K, such as ``8 classes in every cell``, without *other*."""
     words = "classes in every cell" if form.selection == "image" else "classes per cell"
-    return f"{words}, and *other*" if other else words
+    return f"{words}, and other" if other else words
 
 
 def _form_facts(
@@ -223,7 +223,7 @@ def _form_facts(
     rows, columns = form.grid
     zoom = f", at zoom {form.zoom:g}" if forms > 1 else ""
     kept = "the image's strongest" if form.selection == "image" else "the cell's strongest"
-    kept += ", and *other*" if other else ""
+    kept += ", and other (no class)" if other else ""
     return [
         ("grid", f"{rows} x {columns} cells{zoom}"),
         ("stored", f"{form.top_k - other} classes in every cell, {kept}{_extras(form)}"),

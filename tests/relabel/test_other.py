@@ -205,7 +205,7 @@ def test_pictures_and_summaries_show_other(teacher: Teacher, photos: Path, tmp_p
     relabel(photos, teacher, maps, Settings(sizes=(96,), classes=FEW))
     summary = labelkit("inspect", maps)
     assert summary.code == 0, summary.text
-    assert "2 classes in every cell, the image's strongest, and *other*" in summary.text
+    assert "2 classes in every cell, the image's strongest, and other (no class)" in summary.text
     one = labelkit("inspect", maps, "--key", "things/rocket.jpg")
     assert "*other*" in one.out.splitlines()[2]
     facts = json.loads(labelkit("inspect", maps, "--json").out)
@@ -221,4 +221,5 @@ def test_pictures_and_summaries_show_other(teacher: Teacher, photos: Path, tmp_p
             draw_label_map(photo, file["things/rocket.jpg"], names, crops=[CropBox.whole()])
         page = label_map_report(file, photos)
     legends = [entry.text for card in page.sections[1].blocks[1].cards for entry in card.legend]
-    assert "*other*" in legends
+    assert "other (no class)" in legends
+    assert "Stripes are where" in page.sections[1].blocks[0].text
