@@ -163,8 +163,8 @@ class ProgressBars(ExitStack):
         self._stage = stage
         self._advance = self.enter_context(progress_bar(self._console, *self._stages[stage], times))
 
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        """Advance the bar of a stage; the first call begins it."""
+    def __call__(self, stage: str, done: int, total: int, times: Stages | None = None) -> None:
+        """Advance the bar of a stage; the first call begins it, with its ``times``."""
         if stage != self._stage:
-            self.begin(stage)
+            self.begin(stage, times)
         self._advance(done, total)

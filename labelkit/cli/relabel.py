@@ -40,7 +40,11 @@ if TYPE_CHECKING:
     from labelkit.sources import ImageSource
     from labelkit.teachers import Teacher
 
-_BARS = {"maps": ("Relabel", "images"), "calibration": ("Calibrate", "images")}
+_BARS = {
+    "content": ("Compare", "images"),
+    "maps": ("Relabel", "images"),
+    "calibration": ("Calibrate", "images"),
+}
 EPILOG = """\b
 Examples:
   labelkit relabel photos/train -o maps.h5
@@ -48,6 +52,7 @@ Examples:
   labelkit relabel photos/train -o maps.h5 --teacher efficientnet-lite0 --size 256+352
   labelkit relabel photos/train -o maps.h5 --selection cell --grid 15 --background 0
   labelkit relabel photos/train -o more.h5 --reuse maps.h5
+  labelkit relabel renamed/train -o more.h5 --reuse maps.h5 --reuse-by content
   labelkit relabel photos/train -o maps.h5 --no-calibration --reuse maps.h5 --overwrite
   labelkit relabel photos/train -o maps.h5 --classes photos/train --names names.tsv
   labelkit relabel photos/train -o maps.h5 --engine ray --ray-address 10.0.0.1:6379
@@ -96,7 +101,7 @@ def command(
     begun = time.perf_counter()
     # Loading a teacher takes seconds: wrong input is reported before.
     require_suffix(output, LABEL_MAP_SUFFIXES)
-    _require_consistent(options)
+    _require_consistent(options, reuse)
     source = open_images(data)
     classes, synsets = read_classes(options["classes"], options["names"])
     folders = read_coarse_folders(options["classes"])
@@ -139,7 +144,7 @@ class _Job:
     engine: RayEngine | None = None
 
 
-def _require_consistent(options: RelabelOptions) -> None:
+def _require_consistent(options: RelabelOptions, reuse: Path | None) -> None:
     """Refuse options that contradict each other.
 
     Raises:
@@ -149,6 +154,8 @@ def _require_consistent(options: RelabelOptions) -> None:
         raise click.UsageError("use just one of --no-calibration and --calibration-sample")
     if options["finish"] and (options["devices"] or options["shard"] or options["dry_run"]):
         raise click.UsageError("--finish makes no maps: leave out --devices, --shard and --dry-run")
+    if options["reuse_by"] == "content" and (not reuse or reuse.is_dir()):
+        raise click.UsageError("--reuse-by content needs a finished file: --reuse OLD.h5")
     if options["devices"] and options["device"] != "auto":
         raise click.UsageError("use just one of --device and --devices")
     local = ("devices", "shard", "finish", "dry_run")
@@ -267,16 +274,18 @@ def _relabel(job: _Job, teachers: list[Teacher], share: Share, stages: Stages) -
         if len(options["devices"]) > 1:
             helping, share = _start_helpers(stack, job, share)
         bars = stack.enter_context(ProgressBars(job.screen, _BARS))
-        bars.begin("maps", stages)
+        bars.begin("maps", stages) if options["reuse_by"] == "key" else bars.begin("content")
         result = relabel(
             job.source,
             teachers,
             job.output,
             job.settings,
-            on_progress=partial(bars, "maps"),
+            on_progress=partial(bars, "maps", times=stages),
             on_calibration=partial(bars, "calibration"),
             on_waiting=partial(_report_waiting, job.screen),
+            on_comparing=partial(bars, "content"),
             reuse=old,
+            reuse_by=options["reuse_by"],
             overwrite=job.overwrite,
             retry_failed=options["retry_failed"],
             share=share,
@@ -306,6 +315,7 @@ def _start_helpers(stack: ExitStack, job: _Job, share: Share) -> tuple[Helpers, 
         job.reuse,
         job.overwrite,
         job.options["retry_failed"],
+        job.options["reuse_by"],
     )
     return stack.enter_context(helpers(started, devices[1:], shares[1:])), shares[0]
 

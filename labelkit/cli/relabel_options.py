@@ -72,6 +72,7 @@ class RunOptions(TypedDict):
     limit: int | None
     dry_run: bool
     retry_failed: bool
+    reuse_by: Literal["key", "content"]
 
 
 class RelabelOptions(TeacherOptions, MapOptions, CalibrationOptions, RunOptions, ClusterOptions):
@@ -253,6 +254,14 @@ _RUN_OPTIONS = (
         help="An earlier file of the same teacher and settings: copy its maps, and make only those "
         "of new images and of rows that are damaged there. Of an unfinished run, its finished "
         "shards (OLD.parts).",
+    ),
+    click.option(
+        "--reuse-by",
+        type=click.Choice(["key", "content"]),
+        default="key",
+        show_default=True,
+        help="What identifies an image in OLD.h5: its key, or the content of its file, so that "
+        "renamed or moved images keep their maps. That reads every image once.",
     ),
     click.option(
         "--batch-size",

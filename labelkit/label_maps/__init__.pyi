@@ -1,6 +1,6 @@
 from .calibration import Calibration as Calibration, log_zoom as log_zoom
 from .file.begun import BegunShard as BegunShard, Row as Row
-from .file.claims import Owner as Owner
+from .file.claims import Claims as Claims, Owner as Owner
 from .file.codec import RecordCodec as RecordCodec, check_maps as check_maps
 from .file.layout import first_difference as first_difference
 from .file.leftover import remove_leftover as remove_leftover

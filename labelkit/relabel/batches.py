@@ -19,6 +19,7 @@ from torchvision.transforms.v2 import functional as VF
 
 from labelkit.data import PackedBatch, read_image
 from labelkit.errors import DatasetError, first_line, is_machine_failure, is_out_of_memory
+from labelkit.relabel.same_images import content_digest
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -43,11 +44,13 @@ class InputSize:
 class ResizedImage:
     """One image at each input size (3, S, S), or the reason why there is none.
 
-    ``unreadable`` is a fault of the image, ``disk_error`` one of the disk.
+    ``unreadable`` is a fault of the image, ``disk_error`` one of the disk; ``digest`` is that of
+    its content.
     """
 
     key: str
     pixels: tuple[torch.Tensor, ...] = ()
+    digest: bytes = b""
     unreadable: str = ""
     disk_error: str = ""
 
@@ -63,6 +66,7 @@ class ImageBatch:
         disk_error: names an image that could not be read because the disk, the network or a
             permission failed. It may be intact, so it must not be recorded as unreadable.
         worker_error: why the worker could not return its images; there are none then.
+        digests: of the content of the images that could be read; empty if nobody needs them.
     """
 
     keys: list[str]
@@ -70,6 +74,7 @@ class ImageBatch:
     unreadable: dict[str, str] = field(default_factory=dict[str, str])
     disk_error: str = ""
     worker_error: str = ""
+    digests: list[bytes] = field(default_factory=list[bytes])
 
     def __len__(self) -> int:
         """The number of images, readable or not."""
@@ -102,8 +107,10 @@ class ResizedImages(Dataset[ResizedImage]):
     def __getitem__(self, position: int) -> ResizedImage:
         key = self.keys[position]
         try:
-            image = _read(self.source, key)
-            return ResizedImage(key, tuple(resized(image, size) for size in self.sizes))
+            file = self.source.file(key)
+            image = _read(file)
+            pixels = tuple(resized(image, size) for size in self.sizes)
+            return ResizedImage(key, pixels, content_digest(file))
         except DatasetError as error:
             return ResizedImage(key, unreadable=str(error))
         except OSError as error:
@@ -128,6 +135,7 @@ class ResizedImages(Dataset[ResizedImage]):
             ),
             unreadable={image.key: image.unreadable for image in images if not image.pixels},
             disk_error=next((image.disk_error for image in images if image.disk_error), ""),
+            digests=[image.digest for image in read],
         )
 
 
@@ -144,18 +152,17 @@ def readable_image(source: ImageSource, key: str) -> torch.Tensor | None:
         OSError: the disk fails, not the image.
     """
     with suppress(DatasetError):
-        return _read(source, key)
+        return _read(source.file(key))
     return None
 
 
-def _read(source: ImageSource, key: str) -> torch.Tensor:
+def _read(file: ImageFile) -> torch.Tensor:
     """An image (3, height, width), uint8.
 
     Raises:
         DatasetError: the image is damaged or too large; the message is the reason.
         OSError: the disk fails, not the image.
     """
-    file = source.file(key)
     with faults_explained(file):
         return read_image(file)
 

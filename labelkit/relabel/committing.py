@@ -67,6 +67,7 @@ class _Open:
     begun: BegunShard
     continued: int
     keys: list[str] = field(default_factory=list[str])
+    digests: list[bytes] = field(default_factory=list[bytes])
     maps: list[list[LabelMaps]] = field(default_factory=list[list[LabelMaps]])
 
     @property
@@ -178,6 +179,7 @@ class Committer:
         opened.begun.unreadable.update(part.unreadable)
         if part.maps and maps:
             opened.keys += part.maps.keys
+            opened.digests += part.maps.digests
             opened.maps.append(maps)
         self._writer.claims.renew()
         if opened.done == len(part.shard):
@@ -198,8 +200,8 @@ class Committer:
         start = time.perf_counter()
         if opened.keys:
             maps = [LabelMaps.concatenate(each) for each in zip(*opened.maps, strict=True)]
-            opened.begun.rows.extend(self._writer.encode(opened.keys, maps))
-            opened.keys, opened.maps = [], []
+            opened.begun.rows.extend(self._writer.encode(opened.keys, maps, opened.digests))
+            opened.keys, opened.digests, opened.maps = [], [], []
         self._stages.encoding += time.perf_counter() - start
         return opened.begun.rows
 

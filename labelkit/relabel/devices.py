@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from pathlib import Path
 
+    from labelkit.relabel.local import ReuseBy
     from labelkit.relabel.settings import Settings
     from labelkit.relabel.sharing import Share
     from labelkit.sources import ImageSource
@@ -40,6 +41,7 @@ class DeviceJob:
         reuse: as ``relabel`` takes it, but a path.
         overwrite: likewise.
         retry_failed: likewise.
+        reuse_by: likewise.
     """
 
     images: ImageSource
@@ -49,6 +51,7 @@ class DeviceJob:
     reuse: Path | None = None
     overwrite: bool = False
     retry_failed: bool = False
+    reuse_by: ReuseBy = "key"
 
 
 @dataclass
@@ -149,6 +152,7 @@ def _make(job: DeviceJob, teachers: list[Teacher], share: Share) -> int:
             job.settings,
             on_progress=stop_with_parent,
             reuse=reuse,
+            reuse_by=job.reuse_by,
             overwrite=job.overwrite,
             retry_failed=job.retry_failed,
             share=share,

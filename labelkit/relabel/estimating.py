@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _BATCHES = 6
 _CALIBRATED = 4
-_ROW = 20  # bytes of a row beside its key and its record
+_ROW = 20 + 16  # bytes of a row beside its key and its record: its place, its image's digest
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from labelkit.label_maps import LabelMapFile, LabelMapWriter, first_difference, 
 from labelkit.relabel.calibrating import calibrate, sample_of, why_uncalibrated
 from labelkit.relabel.maps import MapMaker
 from labelkit.relabel.result import RelabelResult
+from labelkit.relabel.same_images import same_images_once
 from labelkit.relabel.settings import Settings
 from labelkit.relabel.shards import ShardMaker, stopped
 from labelkit.relabel.sharing import Share, Tally, claim_joining, make_share
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 Part = Literal["all", "make", "join"]
 """What ``relabel`` does of a run."""
+ReuseBy = Literal["key", "content"]
+"""What identifies an image in a file whose rows are reused."""
 
 
 def relabel(  # noqa: PLR0913 -- data, teacher, output, and options
@@ -46,7 +49,9 @@ def relabel(  # noqa: PLR0913 -- data, teacher, output, and options
     on_progress: OnProgress | None = None,
     on_calibration: OnProgress | None = None,
     on_waiting: Callable[[int], None] | None = None,
+    on_comparing: OnProgress | None = None,
     reuse: LabelMapFile | Path | None = None,
+    reuse_by: ReuseBy = "key",
     overwrite: bool = False,
     retry_failed: bool = False,
     share: Share | None = None,
@@ -73,10 +78,14 @@ def relabel(  # noqa: PLR0913 -- data, teacher, output, and options
         on_calibration: called with (images done, images in total) while the calibration is fitted.
         on_waiting: called with the number of shards that other processes still make, when nothing
             else is left to do; with 0 while another process joins the shards.
+        on_comparing: called with (images read, images in total) while images are compared by
+            content.
         reuse: an earlier file of the same teacher and settings. Its rows are copied for images that
-            still exist; the teacher sees only new images and those whose row is damaged. An image
-            is identified by its path alone; ``verify`` finds changed ones. Or the folder of an
-            unfinished run's shards, ``maps.h5.parts``.
+            still exist; the teacher sees only new images and those whose row is damaged. Or the
+            folder of an unfinished run's shards, ``maps.h5.parts``.
+        reuse_by: what identifies an image there: its ``key``, so that changed images are not
+            noticed (``verify`` finds them), or its ``content``, whatever its key. That reads every
+            image once, without decoding it.
         overwrite: replace an ``output`` of other images or settings once the new file is complete.
         retry_failed: try images again that the file, or finished shards, record as unreadable.
         share: this process among others; it says where to begin, and is not necessary.
@@ -89,8 +98,10 @@ def relabel(  # noqa: PLR0913 -- data, teacher, output, and options
         DatasetError: there are no images, two of them have one key, or their disk fails.
         ClassListMismatch: the teacher lacks one of the requested classes.
         ClassListError: there are fewer classes than ``top_k``.
+        ValueError: ``reuse_by`` is ``content``, but ``reuse`` is no file.
         LabelMapError: ``output`` exists and is something else, and ``overwrite`` is false; or it
-            was begun with other settings, or ``reuse`` was made with others.
+            was begun with other settings, or ``reuse`` was made with others, or does not say what
+            its images contain.
         TeacherError: the model has no spatial grid, does not accept such an input size, or gives a
             score that is not finite.
         OSError: the disk fails; finished shards are kept.
@@ -112,9 +123,13 @@ def relabel(  # noqa: PLR0913 -- data, teacher, output, and options
     with ExitStack() as stack:
         if finished is not None:
             reuse, overwrite = stack.enter_context(LabelMapFile.open(output)), True
+            reuse_by = "key"
         try:
+            same = _same_images(source, maker, output, reuse, on_comparing, reuse_by)
             writer = open_writer(
-                source, output, keys, maker, reuse, overwrite=overwrite, retry=retry_failed
+                *(source, output, keys, maker, reuse, same),
+                overwrite=overwrite,
+                retry=retry_failed,
             )
             stack.callback(writer.claims.release_all)
             _require_unchanged(output, before, writer, retry=finished is not None)
@@ -142,6 +157,23 @@ def relabel(  # noqa: PLR0913 -- data, teacher, output, and options
             return replace(finished, processed=processed or stages.images)
         except RuntimeError as error:
             raise stopped(error) from error
+
+
+def _same_images(  # noqa: PLR0913, PLR0917 -- as ``relabel``
+    source: ImageSource,
+    maker: MapMaker,
+    output: Path,
+    reuse: LabelMapFile | Path | None,
+    on_comparing: OnProgress | None,
+    reuse_by: ReuseBy,
+) -> dict[str, str] | None:
+    """Which row of the reused file each image has; None if that is the row of its key."""
+    if reuse_by == "key":
+        return None
+    if reuse is None or isinstance(reuse, Path):
+        raise ValueError("images can be found by their content only in a finished file")
+    parts = output.absolute().with_name(f"{output.name}.parts")
+    return same_images_once(source, reuse, parts, maker.settings.workers, on_comparing)
 
 
 def _joined(shards: ShardMaker, keys: list[str], on_calibration: OnProgress | None) -> LabelMapFile:
@@ -177,12 +209,13 @@ def _counted(
     )
 
 
-def open_writer(  # noqa: PLR0913 -- as ``relabel``
+def open_writer(  # noqa: PLR0913, PLR0917 -- as ``relabel``
     source: ImageSource,
     output: Path,
     keys: list[str],
     maker: MapMaker,
     reuse: LabelMapFile | Path | None,
+    same: dict[str, str] | None = None,
     *,
     overwrite: bool,
     retry: bool = False,
@@ -201,6 +234,7 @@ def open_writer(  # noqa: PLR0913 -- as ``relabel``
         shard_rows=maker.settings.shard_rows,
         folder=source.identity,
         reuse=reuse,
+        same=same,
         overwrite=overwrite,
         other=maker.other,
         retry=retry,

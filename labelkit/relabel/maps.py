@@ -44,6 +44,7 @@ class ComputedMaps:
         teachers: their names, for messages.
         end: when the device is done.
         marks: when it begins, and for each form when it has predicted and selected.
+        digests: of the images' content; empty if nobody needs them.
     """
 
     keys: list[str]
@@ -52,6 +53,7 @@ class ComputedMaps:
     teachers: str
     end: Mark
     marks: list[Mark]
+    digests: list[bytes]
 
     def maps(self) -> list[LabelMaps]:
         """Wait for the device; then the label maps, one item for each form. Any thread may call it.
@@ -148,7 +150,8 @@ class MapMaker:
                 marks.append(mark(self.device))
             finite = finite.to("cpu", non_blocking=True)
         names = " or ".join(teacher.card.name for teacher in self.predictions.teachers)
-        return ComputedMaps(batch.keys, parts, finite, names, mark(self.device), marks)
+        end = mark(self.device)
+        return ComputedMaps(batch.keys, parts, finite, names, end, marks, batch.digests)
 
     def form(self, settings: Settings, number: int) -> MapForm:
         """The form that settings give for map ``number`` of an image.

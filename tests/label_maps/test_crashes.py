@@ -88,7 +88,7 @@ def content(path: Path) -> dict[str, tuple]:
 def rows(path: Path) -> dict[bytes, tuple[bytes, int]]:
     """The stored record and the checksum of every key."""
     with LabelMapFile.open(path) as file:
-        return {key: (stored, crc32) for key, stored, crc32 in stored_rows(file).unchecked()}
+        return {key: (stored, crc32) for key, stored, crc32, _ in stored_rows(file).unchecked()}
 
 
 def check_what_is_left(

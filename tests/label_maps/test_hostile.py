@@ -17,7 +17,7 @@ from labelkit.geometry import CropBox
 from labelkit.hierarchy import ClassList
 from labelkit.label_maps import LabelMapFile, MapForm, RecordCodec, pool_by_zoom
 from labelkit.label_maps.file.hdf5_writer import FileContent, RowStream, write_file
-from labelkit.label_maps.file.layout import DATASETS, FORMAT, VERSION, Header, row_crc32
+from labelkit.label_maps.file.layout import DATASETS, FORMAT, NO_DIGEST, VERSION, Header, row_crc32
 from tests.label_maps.support.file_surgery import header_of, seal
 from tests.label_maps.support.small_files import calibration_of, make, writer_of
 from tests.label_maps.test_damage import little_memory
@@ -80,7 +80,7 @@ def write_record(path, form: MapForm, stored: bytes, plain: bytes) -> None:
     """A file of one row that matches its header."""
     classes = ClassList.of(["a", "b"])
     header = Header(FORMAT, VERSION, (form,), "", classes.digest, {}, {})
-    rows = RowStream([(b"k", stored, row_crc32(b"k", plain))], 1, 1, len(stored))
+    rows = RowStream([(b"k", stored, row_crc32(b"k", plain), NO_DIGEST)], 1, 1, len(stored))
     write_file(path, FileContent(header, classes, rows, {}))
 
 

@@ -80,7 +80,7 @@ def test_one_map_compressed_in_two_ways_is_merged_in_any_order(tmp_path):
     """Rows are equal if their checksums are; the shorter one is kept."""
     plain = make(tmp_path / "a.h5", KEYS[:3])
     level_0 = [
-        (row.key, zlib.compress(row.plain, 0), row.crc32)
+        (row.key, zlib.compress(row.plain, 0), row.crc32, row.image)
         for row in stored_rows(make(tmp_path / "b.h5", KEYS[:5])).checked()
     ]
     sizes = [sum(len(row[part]) for row in level_0) for part in (0, 1)]
@@ -107,7 +107,9 @@ def _forged(file):
         assert row_crc32(row.key, plain) == row.crc32
         with contextlib.suppress(LabelMapError):
             stored = zlib.compress(plain)
-            rows = RowStream([(row.key, stored, row.crc32)], 1, len(row.key), len(stored))
+            rows = RowStream(
+                [(row.key, stored, row.crc32, row.image)], 1, len(row.key), len(stored)
+            )
             path = file.path.with_name(f"forged{shift}.h5")
             write_file(path, FileContent(file.header, CLASSES, rows, {}))
             forged = LabelMapFile.open(path)

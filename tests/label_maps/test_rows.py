@@ -10,7 +10,7 @@ from labelkit.hierarchy import ClassList
 from labelkit.label_maps import LabelMapFile, MapForm, RecordCodec
 from labelkit.label_maps.file import rows as row_table
 from labelkit.label_maps.file.hdf5_writer import FileContent, RowStream, write_file
-from labelkit.label_maps.file.layout import FORMAT, VERSION, Header, row_crc32
+from labelkit.label_maps.file.layout import FORMAT, NO_DIGEST, VERSION, Header, row_crc32
 from labelkit.label_maps.file.rows import RowTable
 from tests.label_maps.support.random_maps import random_maps
 
@@ -24,7 +24,7 @@ def write_keys(path, keys):
     record = bytes(codec.encode([random_maps(np.random.default_rng(0), 1, FORM, len(CLASSES))])[0])
     stored = codec.compress(record)
     header = Header(FORMAT, VERSION, (FORM,), "abc", CLASSES.digest, {}, {})
-    stream = ((key, stored, row_crc32(key, record)) for key in map(str.encode, keys))
+    stream = ((key, stored, row_crc32(key, record), NO_DIGEST) for key in map(str.encode, keys))
     size = sum(map(len, map(str.encode, keys)))
     rows = RowStream(stream, len(keys), size, len(keys) * len(stored))
     write_file(path, FileContent(header, CLASSES, rows, {}))

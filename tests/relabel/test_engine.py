@@ -326,7 +326,7 @@ def test_the_size_of_the_file_is_estimated(tmp_path: Path, count: int) -> None:
     found = estimate(as_source(photos), [tiny_teacher()], SETTINGS)
     relabel(photos, tiny_teacher(), tmp_path / "maps.h5", SETTINGS)
     with LabelMapFile.open(tmp_path / "maps.h5") as file:
-        row = (file.record_bytes + sum(len(key) + 20 for key in file)) / (count - 1)
+        row = (file.record_bytes + sum(len(key) + 36 for key in file)) / (count - 1)
         torn = sum(map(len, file.unreadable.values()))
     expected = (tmp_path / "maps.h5").stat().st_size - torn + row
     assert found.nbytes == pytest.approx(expected, abs=0.02 * row * count + 40)

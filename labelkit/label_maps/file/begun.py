@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from labelkit.label_maps.file.layout import Header
 
 BEGUN = ".begun.h5"
-Row = tuple[bytes, bytes, int]
-"""A row to write: its key, its stored record, and the CRC-32 of the key and the plain record."""
+Row = tuple[bytes, bytes, int, bytes]
+"""A row to write: its key, its stored record, the CRC-32 of the key and the plain record, and the
+digest of the image's content, zeros if that is not known."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,8 @@ def content_of(
     header: Header, classes: ClassList, rows: Sequence[Row], unreadable: dict[str, str]
 ) -> FileContent:
     """A file of these rows."""
-    key_bytes = sum(len(key) for key, _, _ in rows)
-    record_bytes = sum(len(record) for _, record, _ in rows)
+    key_bytes = sum(len(key) for key, _, _, _ in rows)
+    record_bytes = sum(len(record) for _, record, _, _ in rows)
     return FileContent(
         header, classes, RowStream(rows, len(rows), key_bytes, record_bytes), unreadable
     )

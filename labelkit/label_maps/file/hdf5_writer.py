@@ -14,6 +14,8 @@ import numpy as np
 
 from labelkit.files import publish_file, replace_file
 from labelkit.label_maps.file.layout import (
+    DIGEST_BYTES,
+    DIGESTS,
     LARGEST_CLASSES,
     LIBVER,
     ROW,
@@ -38,13 +40,14 @@ class RowStream:
     """The rows of a file to write.
 
     Attributes:
-        rows: (key, stored record, CRC-32 of key and plain record), with ascending keys.
+        rows: (key, stored record, CRC-32 of key and plain record, digest of the image's content),
+            with ascending keys.
         count: the number of rows.
         key_bytes: bytes of all their keys.
         record_bytes: bytes of all their records.
     """
 
-    rows: Iterable[tuple[bytes, bytes, int]]
+    rows: Iterable[tuple[bytes, bytes, int, bytes]]
     count: int
     key_bytes: int
     record_bytes: int
@@ -145,7 +148,7 @@ def _write_rows(file: h5py.File, stream: RowStream, output: _DeferringFile) -> C
     records = _Column(file, "records", stream.record_bytes, np.dtype("u1"))
     digest = ContentDigest()
     waiting: list[tuple[int, int, int]] = []
-    some_keys, some_records = bytearray(), bytearray()
+    some_keys, some_records, images = bytearray(), bytearray(), bytearray()
 
     def write() -> None:
         block = np.array(waiting, ROW)
@@ -154,7 +157,8 @@ def _write_rows(file: h5py.File, stream: RowStream, output: _DeferringFile) -> C
         keys.append(np.frombuffer(some_keys, "u1"))
         records.append(np.frombuffer(some_records, "u1"))
 
-    for key, record, checksum in stream.rows:
+    for key, record, checksum, image in stream.rows:
+        images += image
         some_keys += key
         some_records += record
         waiting.append((keys.end + len(some_keys), records.end + len(some_records), checksum))
@@ -166,6 +170,8 @@ def _write_rows(file: h5py.File, stream: RowStream, output: _DeferringFile) -> C
     write()
     for column in (table, keys, records):
         column.require_full()
+    if any(images):
+        file.attrs[DIGESTS] = np.frombuffer(images, "u1").reshape(-1, DIGEST_BYTES)
     return digest
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from labelkit.hierarchy import ClassList
+    from labelkit.label_maps.file.begun import Row
 
 
 class ReusedRows:
@@ -69,15 +70,15 @@ class ReusedRows:
                 if key.decode() in self.keys:
                     yield key, size
 
-    def rows(self) -> Iterator[tuple[bytes, bytes, int]]:
-        """Each row as (key, stored record, CRC-32), checked once more.
+    def rows(self) -> Iterator[Row]:
+        """Each row, checked once more.
 
         Raises:
             LabelMapError: a row has been damaged since.
         """
         if self._old is not None:
             for row in stored_rows(self._old).checked(self.keys):
-                yield row.key, row.stored, row.crc32
+                yield row.key, row.stored, row.crc32, row.image
 
 
 class KeptRows:
@@ -128,15 +129,15 @@ class KeptRows:
                     if key.decode() in keys:
                         yield key, size
 
-    def streams(self) -> list[Iterator[tuple[bytes, bytes, int]]]:
-        """The rows in several streams, each ascending: (key, stored record, CRC-32), checked."""
+    def streams(self) -> list[Iterator[Row]]:
+        """The rows in several streams, each ascending, checked."""
         return [self._rows(chain) for chain in self._chains]
 
-    def _rows(self, chain: list[tuple[Path, frozenset[str]]]) -> Iterator[tuple[bytes, bytes, int]]:
+    def _rows(self, chain: list[tuple[Path, frozenset[str]]]) -> Iterator[Row]:
         for path, keys in chain:
             with LabelMapFile.open(path) as file:
                 for row in stored_rows(file).checked(keys):
-                    yield row.key, row.stored, row.crc32
+                    yield row.key, row.stored, row.crc32, row.image
 
 
 def require_same_source(old: LabelMapFile, header: Header, classes: ClassList) -> None:

@@ -32,6 +32,9 @@ FORMAT = "labelkit-label-maps"
 VERSION = 1
 LIBVER = ("v110", "v110")  # readable by any HDF5 since 1.10
 DATASETS = ("classes", "keys", "records", "rows", "unreadable")
+DIGESTS = "image_sha256"  # a root attribute beside the format: uint8 (N, 16)
+DIGEST_BYTES = 16
+NO_DIGEST = bytes(DIGEST_BYTES)
 ROW = np.dtype([("key_end", "<u8"), ("record_end", "<u8"), ("crc32", "<u4")])
 
 # Whatever is read whole has a limit; the number of rows has none.

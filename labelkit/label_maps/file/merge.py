@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from labelkit.label_maps.calibration import Calibration
+    from labelkit.label_maps.file.begun import Row
     from labelkit.label_maps.file.layout import Header
     from labelkit.label_maps.file.rows import StoredRow
 
@@ -204,11 +205,11 @@ def _contradiction(first: LabelMapFile, second: LabelMapFile, key: bytes) -> Lab
 
 def _merged_rows(
     files: Sequence[LabelMapFile], on_progress: Callable[[int, int], None] | None
-) -> Iterator[tuple[bytes, bytes, int]]:
+) -> Iterator[Row]:
     """The rows of all files in the order of their keys, unchanged, each key once.
 
     One record may have been compressed in two ways: the shorter one is taken, of equally long ones
-    the first by its bytes.
+    the first by its bytes. A digest of an image that only some files know is kept.
 
     Raises:
         LabelMapError: a damaged row, or different rows for one key with the same checksum.
@@ -228,7 +229,7 @@ def _merged_rows(
                 raise _contradiction(files[first], files[number], key)
         rows = [one, *(other for _, _, other in others)]
         best = min(rows, key=lambda row: (len(row.stored), row.stored))
-        yield key, best.stored, best.crc32
+        yield key, best.stored, best.crc32, max(row.image for row in rows)
         if done // _STRIDE != (done + len(rows)) // _STRIDE:
             report(done + len(rows), total)
         done += len(rows)

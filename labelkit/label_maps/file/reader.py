@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -12,12 +12,13 @@ import numpy as np
 
 from labelkit.errors import LabelMapError, first_line
 from labelkit.label_maps.file.codec import RecordCodec
-from labelkit.label_maps.file.layout import check_key, row_crc32
+from labelkit.label_maps.file.layout import DIGEST_BYTES, NO_DIGEST, check_key, row_crc32
 from labelkit.label_maps.file.rows import OpenFile, RowTable, StoredRow, file_changed
 from labelkit.label_maps.file.validation import (
     damage_explained,
     decode_key,
     open_parts,
+    read_digests,
     read_unreadable,
 )
 from labelkit.targets import OTHER
@@ -95,13 +96,25 @@ class StoredRows:
         with damage_explained(self._path):
             yield from self._table.entries(self._file.descriptor)
 
-    def unchecked(self) -> Iterator[tuple[bytes, bytes, int]]:
-        """Each row's key, stored record and CRC-32, for copying; the checksum is not verified.
+    def digests(self) -> Iterator[tuple[str, bytes]]:
+        """Each row's key, and the digest of its image's content; zeros if that is not known."""
+        for position, key in enumerate(self.keys()):
+            yield key, self.digest(position)
+
+    def digest(self, position: int) -> bytes:
+        """The digest of the content of one row's image; zeros if that is not known."""
+        if not self._images:
+            return NO_DIGEST
+        return self._images[position * DIGEST_BYTES : (position + 1) * DIGEST_BYTES]
+
+    def unchecked(self) -> Iterator[tuple[bytes, bytes, int, bytes]]:
+        """Each row's key, stored record, CRC-32 and image's digest, for copying, unverified.
 
         Raises:
             LabelMapError: a row cannot be read, or the file has changed.
         """
-        yield from map(self._unchecked, range(self._table.count))
+        for position in range(self._table.count):
+            yield *self._unchecked(position), self.digest(position)
 
     def checked(self, keys: Container[str] | None = None) -> Iterator[StoredRow]:
         """Each row as bytes, after a check of its checksum and content.
@@ -114,7 +127,8 @@ class StoredRows:
         """
         positions = self._positions(keys)
         for some in iter(lambda: list(islice(positions, self._at_once)), []):
-            yield from self.read(some)[0]
+            for position, row in zip(some, self.read(some)[0], strict=True):
+                yield row._replace(image=self.digest(position))
 
     def faults(self, keys: Container[str] | None = None) -> Iterator[LabelMapError | None]:
         """What is wrong with each row, in order; None for intact rows.
@@ -174,6 +188,13 @@ class StoredRows:
         if row_crc32(key, record) != crc32:
             raise self._damaged(position, ValueError("checksum differs"))
         return StoredRow(key, stored, record, crc32)
+
+    @cached_property
+    def _images(self) -> bytes:
+        """The digests of all images; empty if the file has none."""
+        with damage_explained(self._path):
+            found = read_digests(self._path, self._table.count)
+            return found if self._file.is_at_its_path() else b""
 
     def _fault(self, position: int) -> LabelMapError | None:
         try:
@@ -354,6 +375,15 @@ class LabelMapFile:
             f"its keys look like {self.key_at(0)!r}; was the file made from this data set, with "
             "the same root folder?"
         )
+
+    def image_digests(self) -> Iterator[tuple[str, bytes]]:
+        """Each row's key, with the digest of its image's content where that is known.
+
+        The first 16 bytes of the SHA-256 of the image's file, as it was when its map was made.
+        """
+        for key, digest in self._rows.digests():
+            if digest != NO_DIGEST:
+                yield key, digest
 
     def check_rows(self) -> None:
         """Read every row and verify its checksum and content.

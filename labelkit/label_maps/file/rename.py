@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from labelkit.label_maps.file.begun import Row
+
 _STRIDE = 256
 
 
@@ -79,12 +81,13 @@ def _require_distinct(file: LabelMapFile, keys: Sequence[bytes]) -> None:
 
 def _renamed(
     file: LabelMapFile, keys: Sequence[bytes], on_progress: Callable[[int, int], None]
-) -> Iterator[tuple[bytes, bytes, int]]:
+) -> Iterator[Row]:
     """The rows in the order of their new keys."""
     rows = stored_rows(file)
     order = sorted(range(len(keys)), key=keys.__getitem__)
     for done, position in enumerate(order, 1):
         (row,), _ = rows.read([position])
-        yield keys[position], row.stored, row_crc32(keys[position], row.plain)
+        crc32 = row_crc32(keys[position], row.plain)
+        yield keys[position], row.stored, crc32, rows.digest(position)
         if done % _STRIDE == 0 or done == len(order):
             on_progress(done, len(order))

@@ -17,7 +17,7 @@ import numpy as np
 
 from labelkit.errors import LabelMapError
 from labelkit.image_folders import MAX_KEY_BYTES
-from labelkit.label_maps.file.layout import ROW, ContentDigest
+from labelkit.label_maps.file.layout import NO_DIGEST, ROW, ContentDigest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -160,12 +160,16 @@ def _but_time(signature: tuple[int, ...]) -> tuple[int, ...]:
 
 
 class StoredRow(NamedTuple):
-    """A row as bytes: its key, its record as stored and plain, and its CRC-32."""
+    """A row as bytes: its key, its record as stored and plain, and its CRC-32.
+
+    ``image`` is the digest of its image's content, where rows are copied.
+    """
 
     key: bytes
     stored: bytes
     plain: bytes
     crc32: int
+    image: bytes = NO_DIGEST
 
 
 class RowTable:

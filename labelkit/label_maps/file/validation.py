@@ -18,6 +18,8 @@ from labelkit.file_kinds import BEGINNING, is_hdf5, known_kind
 from labelkit.hierarchy import ClassList
 from labelkit.label_maps.file.layout import (
     DATASETS,
+    DIGEST_BYTES,
+    DIGESTS,
     FORMAT,
     LARGEST_CLASSES,
     LARGEST_HEADER,
@@ -86,6 +88,17 @@ def damage_explained(path: Path) -> Generator[None]:
         raise LabelMapError(
             f"{path} is damaged ({reason}): copy it again, or delete it and make it again"
         ) from error
+
+
+def read_digests(path: Path, rows: int) -> bytes:
+    """The digests of the images' content, one after the other; empty if a file has none."""
+    with h5py.File(path, "r", locking=False) as file:
+        if DIGESTS not in file.attrs:
+            return b""
+        found = file.attrs[DIGESTS]
+    if not isinstance(found, np.ndarray) or found.dtype != np.uint8:
+        return b""
+    return found.tobytes() if found.shape == (rows, DIGEST_BYTES) else b""
 
 
 def open_parts(path: Path) -> Parts:

@@ -36,6 +36,7 @@ from labelkit.label_maps.file.hdf5_writer import FileContent, RowStream, publish
 from labelkit.label_maps.file.kept_rows import KeptRows, ReusedRows
 from labelkit.label_maps.file.layout import (
     FORMAT,
+    NO_DIGEST,
     VERSION,
     Header,
     check_key,
@@ -52,10 +53,11 @@ from labelkit.label_maps.file.plan import (
     read_marker,
 )
 from labelkit.label_maps.file.reader import LabelMapFile, stored_rows
+from labelkit.label_maps.file.renamed_rows import RenamedRows
 from labelkit.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from labelkit.hierarchy import ClassList
     from labelkit.label_maps.calibration import Calibration
@@ -79,6 +81,8 @@ class LabelMapWriter:
         reuse: a file of the same classes, forms and source: its intact rows for ``keys`` are copied
             unchanged. Images that it could not read, and those with damaged rows, are made again.
             Or the folder of shards (``<path>.parts``) of an unfinished run: they are copied.
+        same: which row of the file ``reuse`` serves for an image, key -> key there; None if the
+            keys are the same.
         made_from: a digest of files that the maps are made from; like ``reuse`` it distinguishes
             shards, but is not stored in the file.
         folder: where the images are. Finished shards serve after images were added to it or removed
@@ -114,6 +118,7 @@ class LabelMapWriter:
         made_with: dict[str, Any] | None = None,
         shard_rows: int = 1024,
         reuse: LabelMapFile | Path | None = None,
+        same: Mapping[str, str] | None = None,
         made_from: str = "",
         folder: str = "",
         overwrite: bool = False,
@@ -141,7 +146,10 @@ class LabelMapWriter:
             other=other,
         )
         require_room(self.header, classes)
-        self._reused = ReusedRows(old, every, self.header, classes)
+        if old is None or same is None:
+            self._reused = ReusedRows(old, every, self.header, classes)
+        else:
+            self._reused = RenamedRows(old, same, self.header, classes)
         self.damaged, self.reused = self._reused.damaged, len(self._reused.keys)
         wanted = Plan(
             header=identity(self.header),
@@ -180,12 +188,15 @@ class LabelMapWriter:
         keys = [key for key in self.keys[shard.start : shard.stop] if key not in unreadable]
         self.commit_rows(shard, self.encode(keys, maps), unreadable)
 
-    def encode(self, keys: Sequence[str], maps: Sequence[LabelMaps]) -> list[Row]:
+    def encode(
+        self, keys: Sequence[str], maps: Sequence[LabelMaps], images: Sequence[bytes] = ()
+    ) -> list[Row]:
         """Encode maps as rows. Any thread may call it.
 
         Args:
             keys: of the images.
             maps: for each form, the maps of these images.
+            images: the digest of each image's content (``content_digest``); empty if unknown.
 
         Raises:
             ValueError: the maps do not match their form, or differ in number from the keys.
@@ -193,9 +204,11 @@ class LabelMapWriter:
         records = self._codec.encode(maps)
         if len(keys) != len(records):
             raise ValueError(f"{len(records)} maps for the shard's {len(keys)} readable images")
+        digests = images or [NO_DIGEST] * len(keys)
+        parts = zip(map(check_key, keys), map(bytes, records), digests, strict=True)
         return [
-            (key, self._codec.compress(record), row_crc32(key, record))
-            for key, record in zip(map(check_key, keys), map(bytes, records), strict=True)
+            (key, self._codec.compress(record), row_crc32(key, record), image)
+            for key, record, image in parts
         ]
 
     def commit_rows(self, shard: Shard, rows: Sequence[Row], unreadable: dict[str, str]) -> None:
@@ -397,7 +410,7 @@ class LabelMapWriter:
         except LabelMapError:
             return False
 
-    def _made_rows(self) -> Iterator[Iterator[tuple[bytes, bytes, int]]]:
+    def _made_rows(self) -> Iterator[Iterator[Row]]:
         """The rows of all shards as two ascending streams: of new images, and of damaged rows."""
         for damaged in (False, True):
             shards = [shard for shard in self.shards if (shard.start >= self._new) == damaged]
