@@ -34,7 +34,7 @@ _POLL = 0.5
 _NAME = "same-images"
 
 
-class _Found(msgspec.Struct, frozen=True):
+class _Answer(msgspec.Struct, frozen=True):
     """What one process has found, for the others: for which file and images, and the pairs."""
 
     question: str
@@ -122,7 +122,7 @@ def same_images_once(
         while (found := _read(path, question)) is None:
             if claims.take(_NAME):
                 found = same_images(source, old, threads, _renewing(claims, on_progress))
-                publish_file(path, msgspec.json.encode(_Found(question, found)))
+                publish_file(path, msgspec.json.encode(_Answer(question, found)))
             else:
                 time.sleep(_POLL)
         return found
@@ -146,7 +146,7 @@ def _question(old: LabelMapFile, keys: Sequence[str]) -> str:
 
 def _read(path: Path, question: str) -> dict[str, str] | None:
     with suppress(FileNotFoundError, msgspec.MsgspecError):
-        found = msgspec.json.decode(path.read_bytes(), type=_Found)
+        found = msgspec.json.decode(path.read_bytes(), type=_Answer)
         return found.same if found.question == question else None
     return None
 

@@ -329,7 +329,7 @@ def test_the_size_of_the_file_is_estimated(tmp_path: Path, count: int) -> None:
         row = (file.record_bytes + sum(len(key) + 36 for key in file)) / (count - 1)
         torn = sum(map(len, file.unreadable.values()))
     expected = (tmp_path / "maps.h5").stat().st_size - torn + row
-    assert found.nbytes == pytest.approx(expected, abs=0.02 * row * count + 40)
+    assert found.nbytes == pytest.approx(expected, abs=0.02 * row * count + 200)
 
 
 def test_the_time_of_each_stage_is_counted(photos: Path, tmp_path: Path) -> None:
