@@ -127,7 +127,7 @@ class _Summary:
         """What was written, and which images could not be read."""
         from labelkit.wording import counted, printable
 
-        yield f"{output}: {counted(self.images, 'image', 'images')}"
+        yield f"Wrote {printable(str(output))}: {counted(self.images, 'image', 'images')}"
         if not self.unreadable:
             return
         yield f"Unreadable, with the reason in the last column: {self.unreadable:,}"

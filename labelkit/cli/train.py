@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from typing import TYPE_CHECKING, Self
 
@@ -153,10 +154,10 @@ def _train(recipe: Recipe) -> None:
     metrics = tuple(result.best.metrics)
     table = plain_table("epoch", numbers=("train loss", *metrics))
     for name, record in (("best", result.best), ("last", result.records[-1])):
-        values = (f"{value:.4g}" for value in record.metrics.values())
+        values = map(_figure, record.metrics.items())
         table.add_row(f"{name}: {record.epoch}", f"{record.train_loss:.4f}", *values)
     print_table(screen, table)
-    print_lines(screen, _next_steps(result))
+    print_lines(screen, _next_steps(result, recipe.data.val))
 
 
 def _print_plan(recipe: Recipe) -> None:
@@ -223,7 +224,7 @@ class _Display:
 
 
 def _epoch_line(record: EpochRecord, epochs: int) -> str:
-    metrics = "".join(f"{name} {value:.4g}  " for name, value in record.metrics.items())
+    metrics = "".join(f"{each[0]} {_figure(each)}  " for each in record.metrics.items())
     return (
         f"epoch {record.epoch}/{epochs}  train loss {record.train_loss:.4f}  "
         f"{'val ' if metrics else ''}{metrics}"
@@ -231,7 +232,13 @@ def _epoch_line(record: EpochRecord, epochs: int) -> str:
     )
 
 
-def _next_steps(result: TrainingResult) -> Iterator[str]:
+def _figure(metric: tuple[str, float]) -> str:
+    """A loss with four digits after the point, all others, which are percentages, with two."""
+    name, value = metric
+    return f"{value:.4f}" if "loss" in name else f"{value:.2f}"
+
+
+def _next_steps(result: TrainingResult, val: str) -> Iterator[str]:
     """What each file is for, and how to load the student."""
     if str(result.study):
         yield f"Labels: {result.study}"
@@ -250,3 +257,5 @@ def _next_steps(result: TrainingResult) -> Iterator[str]:
             f"{result.inner:,} of its outputs are inner nodes of the tree (SemanticTree.inner): "
             "exclude them when you rank classes"
         )
+    evaluate = ["labelkit", "evaluate", str(result.output), val]
+    yield f"Next: {shlex.join(map(printable, evaluate))}"

@@ -12,7 +12,7 @@ from labelkit.inspection.drawing import PALETTE, hexadecimal
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_LEFT = 54
+_LEFT, _TICK_GAP = 54, 8
 _CURVE_RIGHT, _CURVE_TOP, _CURVE_BOTTOM = 12, 12, 30
 _MAX_CURVE_POINTS = 400
 _SCATTER_RIGHT, _SCATTER_BOTTOM = 28, 44
@@ -52,21 +52,23 @@ def curve_svg(
     low, high = min(points), max(points)
     span = high - low or abs(high) or 1.0
     low, high = (low, high) if high > low else (low - span / 2, low + span / 2)
-    inner_width = width - _LEFT - _CURVE_RIGHT
+    ticks = (low, (low + high) / 2, high)
+    labels = tick_labels(ticks)
+    left = max(_LEFT, math.ceil(_TICK_GAP + _LETTER_WIDTH * max(map(len, labels))))
+    inner_width = width - left - _CURVE_RIGHT
     inner_height = height - _CURVE_TOP - _CURVE_BOTTOM
 
     def place(step: int, value: float) -> tuple[float, float]:
-        x = _LEFT + inner_width * (step / (len(points) - 1) if len(points) > 1 else 0.5)
+        x = left + inner_width * (step / (len(points) - 1) if len(points) > 1 else 0.5)
         return x, _CURVE_TOP + inner_height * (high - value) / (high - low)
 
     placed = [place(step, value) for step, value in enumerate(points)]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in placed)
     last_x, last_y = placed[-1]
     right = width - _CURVE_RIGHT
-    ticks = (low, (low + high) / 2, high)
     lines = [
-        _grid_line(right, place(0, value)[1], text)
-        for value, text in zip(ticks, tick_labels(ticks), strict=True)
+        _grid_line(right, place(0, value)[1], text, left)
+        for value, text in zip(ticks, labels, strict=True)
     ]
     return (
         f'<svg viewBox="0 0 {width} {height}" role="img" class="curve">'
@@ -74,7 +76,7 @@ def curve_svg(
         f'<polyline points="{path}" fill="none" stroke="var(--accent, #0072b2)" stroke-width="2" '
         'stroke-linejoin="round" />'
         f'<circle cx="{last_x:.1f}" cy="{last_y:.1f}" r="3.5" fill="var(--accent, #0072b2)" />'
-        f'<text x="{_LEFT}" y="{height - 9}">{escape(_one_line(steps))} 1</text>'
+        f'<text x="{left}" y="{height - 9}">{escape(_one_line(steps))} 1</text>'
         f'<text x="{right}" y="{height - 9}" text-anchor="end">{len(values):,}</text>'
         "</svg>"
     )
@@ -154,11 +156,11 @@ def _thin(values: Sequence[float]) -> list[float]:
     return [math.fsum(part) / len(part) for part in runs]
 
 
-def _grid_line(right: int, y: float, label: str) -> str:
+def _grid_line(right: int, y: float, label: str, left: int = _LEFT) -> str:
     return (
-        f'<line x1="{_LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}" '
+        f'<line x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}" '
         'stroke="currentColor" stroke-opacity="0.15" />'
-        f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{label}</text>'
+        f'<text x="{left - _TICK_GAP}" y="{y + 4:.1f}" text-anchor="end">{label}</text>'
     )
 
 

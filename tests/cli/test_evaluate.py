@@ -124,7 +124,7 @@ def test_predictions_are_a_table_that_is_never_overwritten_unasked(
     arguments = ("predict", root / "run", root / "photos/val", "-o", tmp_path / "p.csv")
     found = labelkit(*arguments, "--top-k", 1)
     assert found.code == 0
-    assert f"{tmp_path}/p.csv: 36 images" in found.out
+    assert f"Wrote {tmp_path}/p.csv: 36 images" in found.out
     assert f"{WNIDS[0]}/bad.png: the file is empty" in found.out
     header, *rows = (tmp_path / "p.csv").read_text().splitlines()
     assert header == "key,class_1,name_1,probability_1,unreadable"

@@ -119,6 +119,16 @@ def test_a_curve_passes_through_its_values():
     assert root[0].text == "<loss>"
 
 
+@pytest.mark.parametrize("values", [[4e-3, 7e-8], [0.00384, 7.02e-8], [100.0, 100.001], [1.0, 2.0]])
+def test_numbers_beside_a_curve_are_not_cut_off(values):
+    """Small learning rates have long numbers; a letter of the page is at most 7 units wide."""
+    root = ET.fromstring(curve_svg(values))  # noqa: S314 -- our own output
+    numbers = [each for each in root if each.get("text-anchor") == "end"][:3]
+    assert all(float(each.get("x")) - 7 * len(each.text) >= 0 for each in numbers)
+    lines = {float(each.get("x1")) for each in root if each.tag == "line"}
+    assert min(lines) > max(float(each.get("x")) for each in numbers)
+
+
 @pytest.mark.parametrize("values", [[5.0], [0.0, 0.0], [-1e300, 1e300], list(range(100_000))])
 def test_any_finite_curve_stays_within_its_frame(values):
     root = ET.fromstring(curve_svg(values))  # noqa: S314 -- our own output

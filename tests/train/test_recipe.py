@@ -266,7 +266,10 @@ def test_the_command_lists_the_files_that_it_wrote(tmp_path: Path, recipe: Path)
     """In a separate process, as users run it."""
     command = [sys.executable, "-m", "labelkit", "train", recipe, "-o", tmp_path / "out"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert re.search(r"epoch 1/1  train loss \d\.\d{4}  val loss .*top1", done.stdout)
+    assert re.search(
+        r"epoch 1/1  train loss \d\.\d{4}  val loss \d\.\d{4}  top1 \d+\.\d\d  ", done.stdout
+    )
+    assert done.stdout.splitlines()[-1].startswith(f"Next: labelkit evaluate {tmp_path}/out ")
     for name in ("best.safetensors", "last.pt", "log.jsonl"):
         assert str(tmp_path / "out" / name) in done.stdout
     assert done.stderr == ""
