@@ -75,6 +75,12 @@ SETTINGS = {
     "mosaics-2": Setting(
         "two photos in one, one label", "imagenette", "mosaics-2", ("data.crop_scale=[0.08, 0.5]",)
     ),
+    "tiny-50-x2": Setting(
+        "Tiny ImageNet, 50 photos a class, twice as long",
+        "tiny-imagenet",
+        "tiny-50",
+        ("schedule.images=120000",),
+    ),
     **{
         f"{name}-x{factor}": Setting(
             f"{title}, {factor} times as long",
@@ -98,10 +104,16 @@ ROWS = {
     "global": ("labels.label=global-multi",),
     "local-single": ("labels.label=local-single",),
     "maps": (),
+    "maps-lite2": (),
+    "maps-320px": (),
+    "half-T2-320px": ("labels.original=0.5", "labels.temperature=2"),
     "plain-maps": ("labels.calibrated=false",),
     "maps-T2": ("labels.temperature=2",),
     "half": ("labels.original=0.5",),
     "half-T2": ("labels.original=0.5", "labels.temperature=2"),
+    "rest": ("labels.other=label",),
+    "rest-T2": ("labels.other=label", "labels.temperature=2"),
+    "half-rest-T2": ("labels.other=label", "labels.original=0.5", "labels.temperature=2"),
     "maps-mixup": ("mix.mixup=0.2",),
     "maps-cutmix": ("mix.cutmix=1.0",),
     "live": ('labels={kind="distillation",teacher="efficientnet-lite0"}',),
@@ -173,19 +185,17 @@ def prepare(work: Path, imagenette: Path, tiny: Path) -> None:
     link_classes(tiny, work / "tiny-10", 10)
     write_mosaics(imagenette, work / "mosaics", 4)
     write_mosaics(imagenette, work / "mosaics-2", 2)
-    teacher = load_teacher("efficientnet-lite0", device="cpu")
-    for name in ("imagenette", "tiny-50", "mosaics", "mosaics-2"):
-        folder = work / name / "train"
+    for name, (data, teacher, sizes) in MAPS.items():
+        folder = work / data / "train"
         classes = ClassList.of(sorted(each.name for each in folder.iterdir()))
-        sizes = (448,) if name.startswith("mosaics") else ()
         settings = Settings(classes=classes, sizes=sizes, workers=0)
         path = work / f"{name}.h5"
-        found = relabel(folder, teacher, path, settings)
+        found = relabel(folder, load_teacher(teacher, device="cpu"), path, settings)
         print(f"{path}: {found.images:,} images, {path.stat().st_size:,} bytes", flush=True)
 
 
 # Rows that use no labels of the data are the same runs where only its labels differ.
-WITHOUT_LABELS = frozenset(row for row in ROWS if not row.startswith(("hard", "half"))) - {
+WITHOUT_LABELS = frozenset(row for row in ROWS if not row.startswith(("hard", "half", "rest"))) - {
     *("smoothing", "mixup", "cutmix")
 }
 SAME_PHOTOS = {
@@ -194,7 +204,23 @@ SAME_PHOTOS = {
     **{f"clean-x{factor}": f"tenth-x{factor}" for factor in (2, 4)},
 }
 
-MAPS = {"tiny-10": "tiny-50"}  # made from the larger folder, of which it is a part
+SAME_MAPS = {"tiny-10": "tiny-50"}  # made from the larger folder, of which it is a part
+# The size for Tiny ImageNet was chosen by how often whole images agree with their folders, on
+# photos held out from the training data.
+MAPS = {
+    "imagenette": ("imagenette", "efficientnet-lite0", ()),
+    "imagenette-lite2": ("imagenette", "efficientnet-lite2", ()),
+    "tiny-50": ("tiny-50", "efficientnet-lite0", (160,)),
+    "tiny-50-320px": ("tiny-50", "efficientnet-lite0", (320,)),
+    "mosaics": ("mosaics", "efficientnet-lite0", (448,)),
+    "mosaics-2": ("mosaics-2", "efficientnet-lite0", (448,)),
+}
+
+
+def maps_of(data: str, row: str) -> str:
+    """The name in ``MAPS`` of the label maps of a row."""
+    name = SAME_MAPS.get(data, data)
+    return next((each for each in MAPS if each == f"{name}-{row.rpartition('-')[2]}"), name)
 
 
 def trained_as(name: str, row: str) -> str:
@@ -210,7 +236,7 @@ def fields(work: Path, name: str, row: str, seed: int) -> list[str]:
     return [
         f"data.train={data / parts[0]}",
         f"data.val={data / parts[1]}",
-        f"labels.maps={work / MAPS.get(setting.data, setting.data)}.h5",
+        f"labels.maps={work / maps_of(setting.data, row)}.h5",
         f"run.seed={seed}",
         f"run.output={work / 'runs' / f'{name}-{row}-{seed}'}",
         *setting.changes,
