@@ -212,6 +212,7 @@ def _run(job: _Job, folders: dict[str, int] | None, begun: float, *, as_json: bo
             kind = "cuda" if engine.on_gpus else "cpu"
         settings = _for_device(job.settings, options, kind)
         job, stages = replace(job, settings=settings, engine=engine), Stages(begun=begun)
+        _warn_of_small_images(job, teachers)
         if options["dry_run"]:
             found = estimate(job.source, teachers, job.settings, begun)
             facts = dry_run_facts(found, job.source, job.output, job.settings)
@@ -223,6 +224,19 @@ def _run(job: _Job, folders: dict[str, int] | None, begun: float, *, as_json: bo
         job.screen.print(finished_elsewhere(result, job.output), soft_wrap=True)
         return
     _report(job, result, stages, folders, as_json=as_json)
+
+
+def _warn_of_small_images(job: _Job, teachers: list[Teacher]) -> None:
+    """Say where the default size, which nobody chose, does not suit the images."""
+    from labelkit.cli.output import print_lines
+    from labelkit.cli.relabel_report import small_images_line
+    from labelkit.relabel import size_for_small_images
+
+    if job.settings.sizes:
+        return
+    sizes = [teacher.card.size for teacher in teachers]
+    if found := size_for_small_images(job.source, sizes):
+        print_lines(job.screen, [small_images_line(*found, min(sizes))])
 
 
 def _report(

@@ -5,6 +5,7 @@ from .agreement import (
 )
 from .committing import Receipt as Receipt
 from .devices import DeviceJob as DeviceJob, Helpers as Helpers, helpers as helpers
+from .enlarging import size_for_small_images as size_for_small_images
 from .estimating import Estimate as Estimate, estimate as estimate
 from .fidelity import (
     Configuration as Configuration,
