@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset, default_collate
@@ -21,12 +22,12 @@ from labelkit.data.targets import CropTargets, DrawnCrop, Target
 from labelkit.errors import LabelMapError
 from labelkit.label_maps import LabelMapFile
 from labelkit.targets import SparseProbabilities
+from labelkit.wording import summary
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sequence, Sized
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from labelkit.data.crops import CropTracker, Untraced
@@ -248,14 +249,16 @@ def tracked_box(tracker: CropTracker, options: TargetOptions) -> CropBox:
 
 
 def _missing_maps(finder: RowFinder, keys: list[str], rows: NDArray[np.int64]) -> LabelMapError:
-    maps, first, missing = finder.maps, keys[int(rows.argmin())], int((rows < 0).sum())
+    maps, missing = finder.maps, [keys[at] for at in np.flatnonzero(rows < 0)]
+    first = missing[0]
     reason = finder.why_not(first)
-    if reason == maps.why_not(first) and first not in maps.unreadable and missing < len(keys) / 2:
+    few = len(missing) < len(keys) / 2
+    if few and reason == maps.why_not(first) and first not in maps.unreadable:
         reason = (
             "were they added since? labelkit relabel --reuse makes only their maps; with "
             "missing='hard' they keep their original labels"
         )
     return LabelMapError(
-        f"{maps.path} has no label map for {missing:,} of {len(keys):,} images, the first is "
-        f"{first!r}: {reason}"
+        f"{maps.path} has no label map for {len(missing):,} of {len(keys):,} images "
+        f"({summary(missing)}): {reason}"
     )

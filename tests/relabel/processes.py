@@ -1,16 +1,22 @@
-"""Run work in processes of its own, which can be killed."""
+"""Processes that can be killed, and disks that fail."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
+import subprocess
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from multiprocessing.process import BaseProcess
+    from pathlib import Path
 
 FORK = multiprocessing.get_context("fork")
 
@@ -47,3 +53,16 @@ def slowly(done: int, total: int) -> None:
     """Progress that takes a moment, so that processes meet."""
     del done, total
     time.sleep(0.02)
+
+
+@contextmanager
+def small_disk(folder: Path, options: str = "rw") -> Iterator[Path]:
+    """A disk of 256 KiB, mounted with further options; skips where it cannot be had."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size=256k,{options}", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(command, check=False).returncode:
+        pytest.skip("no disk can be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)

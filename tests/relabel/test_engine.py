@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -38,7 +37,7 @@ from labelkit.relabel.sharing import claim_joining
 from labelkit.sources import as_source
 from tests.command import labelkit
 from tests.photos import CHECKOUT, write_photos
-from tests.relabel.processes import die_at, slowly, start
+from tests.relabel.processes import die_at, slowly, small_disk, start
 from tests.relabel.tiny_teacher import SETTINGS, draw_photos, tiny_teacher, tiny_teachers
 
 if TYPE_CHECKING:
@@ -189,19 +188,6 @@ def test_a_process_leaves_the_report_to_the_one_that_joins(
     )
     again = labelkit("relabel", photos, "-o", output, "--workers", 0, *options)
     assert "is already complete, nothing to do: 15 label maps" in again.out
-
-
-@contextmanager
-def small_disk(folder: Path) -> Iterator[Path]:
-    """A disk of 256 KiB; skips where it cannot be had."""
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(command, check=False).returncode:
-        pytest.skip("no disk can be mounted here")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.mark.parametrize("free", [12, 20, 40])
@@ -375,7 +361,7 @@ def test_a_finished_run_says_so_without_loading_torch(tmp_path: Path) -> None:
     assert projected.code == 1
     assert "made with other settings (class list: imagenet-1k" in projected.text
     trial = labelkit(*words, "--limit", 2)
-    assert "A trial: 2 of 4 images." in trial.text
+    assert "A trial: 2 of 4 images. To keep its maps in the full run, add --reuse " in trial.text
     assert len(LabelMapFile.open(tmp_path / "maps.trial.h5")) == 2
     assert len(LabelMapFile.open(tmp_path / "maps.h5")) == 4
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -218,6 +219,20 @@ def test_messages_show_paths_without_dotdot(
     (tmp_path / "more" / "stone" / "0.png").symlink_to(photos / "val" / "sky" / "000.png")
     error = error_of(f"data.train={tmp_path / 'more'}", f"data.val={val}")
     assert f"Error: {photos / 'val'} has folders" in error
+
+
+def test_images_without_label_maps_are_named_with_what_to_do(
+    error_of: Callable[..., str], tmp_path: Path, photos: Path
+) -> None:
+    """They were added after the maps were made, or could not be read then."""
+    maps = save_maps(tmp_path / "maps.h5", photos / "train")
+    shutil.copytree(photos / "train", tmp_path / "more")
+    for number in range(5):
+        shutil.copy(photos / "val" / "sky" / "000.png", tmp_path / "more/sky" / f"new{number}.png")
+    labels = f'labels={{kind="label-maps", maps="{maps}"}}'
+    error = error_of(f"data.train={tmp_path / 'more'}", f"data.val={photos / 'val'}", labels)
+    assert f"{maps} has no label map for 5 of 77 images (sky/new0.png, sky/new1.png" in error
+    assert "and 2 more): were they added since? labelkit relabel --reuse makes only their" in error
 
 
 def test_a_tree_without_one_of_the_folders_is_refused(
