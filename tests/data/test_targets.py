@@ -167,7 +167,7 @@ def test_images_without_a_map_keep_their_original_label_on_request(photos, tmp_p
     with pytest.raises(LabelMapError, match=r"2 of 4 images \(.*with the same root folder\?"):
         LabelMapDataset(ImageFolder(folder), maps, CENTRE)
     most = write_maps(tmp_path / "most.h5", keys[:3])
-    with pytest.raises(LabelMapError, match=r"1 of 4 images, .* added since.* --reuse"):
+    with pytest.raises(LabelMapError, match=r"1 of 4 images .* added since.* --reuse"):
         LabelMapDataset(ImageFolder(folder), most, CENTRE)
     dataset = LabelMapDataset(ImageFolder(folder), maps, CENTRE, missing="hard")
     assert dataset.missing_count == 2
