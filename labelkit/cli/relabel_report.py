@@ -30,8 +30,8 @@ def summary(
     maps = f"{counted(result.images, 'label map', 'label maps')}, {file_size(facts['bytes'])}"
     output = printable(str(path))
     if facts["trial"]:
-        path = shlex.quote(printable(str(result.path)))
-        yield f"A trial: {facts['trial']}. To keep its maps in the full run, add --reuse {path}."
+        keep = f"--reuse {shlex.quote(output)}"
+        yield f"A trial: {facts['trial']}. To keep its maps in the full run, add {keep}."
     if result.existed:
         yield f"{output} is already complete, nothing to do: {maps}"
     else:
