@@ -48,6 +48,28 @@ _QUIET, _COLUMN = "labelkit.quiet", "labelkit.column."
 Decorator = Any  # what ``click.option`` returns; its own type repeats the command's
 
 
+def shard_option(help_text: str) -> Decorator:
+    """``--shard I/N``: the part of the work that is one process's; I counts from 0, as ranks do."""
+    return click.option(
+        "--shard",
+        metavar="I/N",
+        callback=lambda _context, _option, value: _parse_share(value),
+        help=help_text,
+    )
+
+
+def _parse_share(value: str | None) -> tuple[int, int] | None:
+    """The numbers of ``i/n``."""
+    if not value:
+        return None
+    index, slash, count = value.partition("/")
+    if not (slash and index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+        raise click.BadParameter(
+            f"{value!r}: expected i/n with i from 0 to n - 1, such as 0/4 for the first of four"
+        )
+    return int(index), int(count)
+
+
 def output_option(help_text: str, *, required: bool = True, folder: bool = False) -> Decorator:
     """``-o/--output``: the file (or folder) that the command writes."""
     return click.option(

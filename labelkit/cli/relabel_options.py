@@ -12,6 +12,7 @@ from labelkit.cli.options import (
     classes_option,
     device_option,
     names_option,
+    shard_option,
     teachers_option,
     workers_option,
 )
@@ -77,18 +78,6 @@ class RunOptions(TypedDict):
 
 class RelabelOptions(TeacherOptions, MapOptions, CalibrationOptions, RunOptions, ClusterOptions):
     """All of them."""
-
-
-def _parse_share(value: str | None) -> tuple[int, int] | None:
-    """The numbers of ``i/n``."""
-    if not value:
-        return None
-    index, slash, count = value.partition("/")
-    if not (slash and index.isdecimal() and count.isdecimal() and int(index) < int(count)):
-        raise click.BadParameter(
-            f"{value!r}: expected i/n with i from 0 to n - 1, such as 0/4 for the first of four"
-        )
-    return int(index), int(count)
 
 
 def _parse_devices(value: str | None) -> tuple[str, ...]:
@@ -275,12 +264,9 @@ _RUN_OPTIONS = (
         callback=lambda _context, _option, value: _parse_devices(value),
         help="One process for each of these devices: 0,1,2,3 are GPUs.",
     ),
-    click.option(
-        "--shard",
-        metavar="I/N",
-        callback=lambda _context, _option, value: _parse_share(value),
-        help="This is process I of N, from 0, that share the work on a common disk: each begins at "
-        "its own place, and helps where work is left. [default: torchrun's RANK/WORLD_SIZE]",
+    shard_option(
+        "This is process I of N, from 0, that share the work on a common disk: each begins at its "
+        "own place, and helps where work is left. [default: torchrun's RANK/WORLD_SIZE]"
     ),
     click.option(
         "--finish",

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from labelkit.cli.options import FOLDER, is_quiet, json_option, output_option, quiet_option
+from labelkit.cli.options import (
+    FOLDER,
+    is_quiet,
+    json_option,
+    output_option,
+    quiet_option,
+    shard_option,
+)
 from labelkit.wording import counted, printable
 
 if TYPE_CHECKING:
@@ -24,7 +30,7 @@ Examples:
   labelkit study --init > my-study/study.toml
   labelkit study my-study --dry-run
   labelkit study my-study --set data.train=photos/train --set data.val=photos/val
-  labelkit study my-study --shard 3/8
+  labelkit study my-study --shard 0/8
   labelkit study my-study --table --plot plot.png
 """
 _REPORT_SECONDS = 60
@@ -46,7 +52,7 @@ _REPORT_SECONDS = 60
     metavar="AXIS=VALUE",
     help="Only runs with this value of an axis, or this seed; repeatable.",
 )
-@click.option("--shard", metavar="I/N", help="Only the runs of job I of N, counted from 1.")
+@shard_option("Only the runs of job I of N, from 0.")
 @output_option(
     "Folder for results.jsonl and the runs. [default: FOLDER]", required=False, folder=True
 )
@@ -69,7 +75,7 @@ def command(  # noqa: PLR0913 -- one per option
     init: bool,
     changes: tuple[str, ...],
     only: tuple[str, ...],
-    shard: str | None,
+    shard: tuple[int, int] | None,
     output: Path | None,
     plot: Path | None,
     **options: Any,  # noqa: ANN401 -- flags
@@ -93,7 +99,7 @@ def command(  # noqa: PLR0913 -- one per option
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise click.UsageError("not under torchrun: each run has one process; see --shard")
     study = _read(folder, changes, only, output)
-    runs = _shard(study, shard)
+    runs = study.shard(*shard) if shard else study.runs
     if options["table"] or plot:
         _show(study, plot, table=options["table"], as_json=options["as_json"])
     elif options["as_json"]:
@@ -119,18 +125,6 @@ def _read(
         return read_study(folder, changes, output=output, only=wanted)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--set") from error
-
-
-def _shard(study: Study, text: str | None) -> tuple[StudyRun, ...]:
-    if text is None:
-        return study.runs
-    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
-    if found is None:
-        raise click.BadParameter(f"expected I/N, such as 1/8, got {text!r}", param_hint="--shard")
-    try:
-        return study.shard(int(found[1]), int(found[2]))
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--shard") from error
 
 
 def _status(study: Study, runs: tuple[StudyRun, ...]) -> StudyStatus:

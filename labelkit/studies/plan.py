@@ -98,12 +98,14 @@ class Study:
         """The runs of one of ``count`` jobs; a run is in the same one as the run it starts from.
 
         Raises:
-            ValueError: the number is not from 1 to ``count``.
+            ValueError: the number is not from 0 to ``count - 1``.
         """
-        if not 1 <= number <= count:
-            raise ValueError(f"shard is {number}/{count}, expected 1/{count} to {count}/{count}")
+        if not 0 <= number < count:
+            raise ValueError(
+                f"shard is {number}/{count}, expected 0/{count} to {count - 1}/{count}"
+            )
         roots = list(dict.fromkeys(run.root.identity for run in self.runs))
-        chosen = set(roots[number - 1 :: count])
+        chosen = set(roots[number::count])
         return tuple(run for run in self.runs if run.root.identity in chosen)
 
 

@@ -68,7 +68,7 @@ def run_study(
 
     Args:
         study: what to run.
-        runs: some of its runs, such as ``study.shard(1, 4)``; all by default.
+        runs: some of its runs, such as ``study.shard(0, 4)``; all by default.
         fail_fast: stop after the first run that fails, instead of going on with the others.
         on_event: called with each run and its events: those of ``labelkit.train.train``, and at the
             end a ``RunFinished``.

@@ -63,7 +63,7 @@ def study_status(
     Args:
         study: the study.
         results: what ``read_results`` found.
-        runs: such as ``study.shard(1, 4)``; all by default.
+        runs: such as ``study.shard(0, 4)``; all by default.
     """
     known = {run.identity for run in study.runs}
     mine = [run for run in (study.runs if runs is None else runs) if run.identity in results]

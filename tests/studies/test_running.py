@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 def done(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
     """A finished study, run by two shards."""
     folder = write_study(tmp_path_factory.mktemp("studies") / "done", photos)
-    for shard in ("1/2", "2/2"):
+    for shard in ("0/2", "1/2"):
         result = labelkit("study", folder, "--shard", shard)
         assert result.code == 0, result.err
         assert "All 4 runs are done" in result.out
@@ -208,8 +208,8 @@ def test_foreign_lines_are_refused_and_whole_ones_survive(tmp_path: Path, done: 
     ("arguments", "message"),
     [
         ((), "labelkit study --init"),
-        (("FOLDER", "--shard", "3/2"), "expected 1/2 to 2/2"),
-        (("FOLDER", "--shard", "half"), "expected I/N, such as 1/8"),
+        (("FOLDER", "--shard", "2/2"), "i from 0 to n - 1"),
+        (("FOLDER", "--shard", "half"), "expected i/n"),
         (("FOLDER", "--only", "lr"), "expected AXIS=VALUE"),
         (("FOLDER", "--set", "lr"), "expected table.field=value"),
     ],
