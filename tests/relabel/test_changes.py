@@ -20,7 +20,7 @@ from labelkit.errors import LabelkitError, LabelMapError
 from labelkit.label_maps import LabelMapFile
 from labelkit.relabel import DeviceJob, Share, helpers, relabel
 from labelkit.sources import as_source
-from tests.relabel.processes import die_at, run_together, slowly, start
+from tests.relabel.processes import FORK, die_at, run_together, slowly, start
 from tests.relabel.tiny_teacher import SETTINGS, draw_photos, tiny_teacher, tiny_teachers
 
 if TYPE_CHECKING:
@@ -80,11 +80,27 @@ def test_processes_share_what_is_to_be_retried(
     tear(photos)
     relabel(photos, tiny_teacher(), output, SMALL, part="all" if finished else "make")
     repair_half(photos)
-    work = [partial(retried, photos, output, Share(index, 3)) for index in range(3)]
-    found = run_together(work)
+    together = FORK.Barrier(3)
+
+    def work(index: int) -> RelabelResult:
+        waited: list[int] = []
+
+        def wait_at_first(done: int, _total: int) -> None:
+            if not waited:
+                waited.append(done)
+                together.wait(60)
+
+        return relabel(
+            *(photos, tiny_teacher(), output, SMALL),
+            on_progress=wait_at_first,
+            retry_failed=True,
+            share=Share(index, 3),
+        )
+
+    found = run_together([partial(work, index) for index in range(3)])
     assert [(each.images, len(each.unreadable)) for each in found] == [(12, 4)] * 3
     assert sum(each.processed for each in found) == 8
-    assert sum(each.processed > 0 for each in found) > 1
+    assert all(each.processed >= 2 for each in found)
     once.parent.mkdir()
     relabel(photos, tiny_teacher(), once, SMALL)
     assert output.read_bytes() == once.read_bytes()
