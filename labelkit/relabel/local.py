@@ -250,6 +250,7 @@ def _require_unchanged(
         FileExistsError: it has.
     """
     if retry and file_state(output) != before:
+        writer.claims.release_all()
         if not any(writer.claims.live()):
             writer.discard()
         raise FileExistsError(f"{output} was replaced by another process meanwhile")

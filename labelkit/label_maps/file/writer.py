@@ -335,6 +335,8 @@ class LabelMapWriter:
             ) from error
         self._plan_digest = self._plan.digest
         self.claims = Claims(self.parts)
+        if wanted.retry:  # others see it at work also between two shards
+            self.claims.take(f"retry-{os.getpid()}")
         known = self._reused.keys
         left = (key for key in every if key not in known)
         kept = self._folder.paths(self._plan.kept)
