@@ -182,13 +182,15 @@ class ShardFolder:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         while True:
+            # Before the plan is read: who retries has published a plan before.
+            at_work = wanted.retry and any(Claims(self.path).live())
             number, last = self._last(source)
             if last is None:
                 kept = self._taken_over(source)
             else:
                 self._require_continuable(last, wanted, source)
                 same = last.images() == wanted.images() and self._has(last.kept)
-                if same and not (wanted.retry and self._is_to_retry(last)):
+                if same and not (wanted.retry and self._is_to_retry(last, at_work=at_work)):
                     self.number = number
                     return last
                 self._finish_begun(last)
@@ -296,7 +298,7 @@ class ShardFolder:
                 pass  # damaged, or another process was faster
             begun.unlink(missing_ok=True)
 
-    def _is_to_retry(self, last: Plan) -> bool:
+    def _is_to_retry(self, last: Plan, *, at_work: bool) -> bool:
         """Whether a plan has failures to retry that no process is retrying now.
 
         Raises:
@@ -304,7 +306,6 @@ class ShardFolder:
         """
         if not self._has_unreadable(last):
             return False
-        at_work = any(Claims(self.path).live())
         if at_work and not last.retry:
             raise LabelMapError(
                 f"other processes are making {self.path.stem} now, without --retry-failed: leave "
