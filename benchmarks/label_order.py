@@ -7,9 +7,11 @@ one of the photos. Reported are the overlap of both distributions (100 % if equa
 no class) and how often their most probable classes agree. Nothing is trained.
 
 Without FOLDER, the photos are those of scikit-image and scikit-learn, as in ``labelkit demo``.
-FOLDER has a folder of photos per class; a mosaic never shows a class twice.
+FOLDER has a folder of photos per class; a mosaic never shows a class twice. ``--scale`` takes
+other crops, ``--size`` maps made at another size: what is it that small crops lack?
 
     python benchmarks/label_order.py
+    python benchmarks/label_order.py --scale 0.04 0.08 --size 672
     python benchmarks/label_order.py FOLDER
 """
 
@@ -34,7 +36,7 @@ from labelkit.relabel import Settings, relabel
 from labelkit.teachers import Teacher, load_teacher
 
 SIDE, MOST, CROPS = 320, 60, 8
-SCALE, RATIO = [0.08, 0.5], [3 / 4, 4 / 3]
+RATIO = [3 / 4, 4 / 3]
 LABELS = ("local-multi", "global-multi", "local-single", "global-single")
 
 
@@ -80,18 +82,18 @@ def answers(teacher: Teacher, images: list[torch.Tensor]) -> torch.Tensor:
 
 
 def measure(
-    teacher: Teacher, folder: Path, shown: list[list[Path]]
+    teacher: Teacher, folder: Path, shown: list[list[Path]], scale: list[float], size: int
 ) -> dict[str, tuple[float, float]]:
     """Overlap and agreement of each label, in percent, over all crops of all mosaics."""
     path = folder.with_suffix(".h5")
-    relabel(folder, teacher, path, Settings(sizes=(448,), workers=0))
+    relabel(folder, teacher, path, Settings(sizes=(size,), workers=0))
     file = LabelMapFile.open(path)
     torch.manual_seed(0)
     boxes, rows, predicted, hard = [], [], [], []
     for number, photos in enumerate(shown):
         key = f"{number:03}.jpg"
         image = read_image(folder / key)
-        places = [v2.RandomResizedCrop.get_params(image, SCALE, RATIO) for _ in range(CROPS)]
+        places = [v2.RandomResizedCrop.get_params(image, scale, RATIO) for _ in range(CROPS)]
         crops = [image[:, top : top + high, left : left + wide] for top, left, high, wide in places]
         boxes += [
             CropBox.from_pixels(left, top, wide, high, tuple(image.shape[1:]))
@@ -122,6 +124,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--teacher", default="efficientnet-lite0")
+    parser.add_argument("--scale", type=float, nargs=2, default=[0.08, 0.5], help="of the crops")
+    parser.add_argument("--size", type=int, default=448, help="of the maps, in pixels")
     options = parser.parse_args()
     torch.set_num_threads(1)
     teacher = load_teacher(options.teacher, device="cpu")
@@ -129,7 +133,8 @@ def main() -> None:
         classes = photos_of(options.folder, Path(scratch))
         for count in (2, 4):
             folder = Path(scratch, f"of-{count}")
-            found = measure(teacher, folder, write_mosaics(classes, count, folder))
+            shown = write_mosaics(classes, count, folder)
+            found = measure(teacher, folder, shown, options.scale, options.size)
             figures = ", ".join(f"{name} {a:.0f} % / {b:.0f} %" for name, (a, b) in found.items())
             print(f"mosaics of {count}, overlap / agreement with the teacher: {figures}")
 

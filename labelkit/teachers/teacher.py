@@ -147,10 +147,11 @@ class Teacher:
     def _gap(self, size: int) -> float:
         generator = torch.Generator().manual_seed(0)
         noise = torch.randn(2, 3, size, size, generator=generator).to(self.device)
-        found = self._relative(self.logits(noise), self.logits_map(noise))
+        whole = self.logits(noise)
         if isinstance(self.model, DenseModel):
-            return found
+            return self._relative(whole, self.logits_map(noise))
         features = self._features(noise)
+        found = self._relative(whole, self._map(features, noise))
         varied = torch.randn(features.shape, generator=generator).to(self.device)
         varied = features + varied * features.square().mean().sqrt()
         whole = split(self.model).head(varied).float()
