@@ -91,6 +91,7 @@ SETTINGS = {
         for factor in (2, 4)
         for name, title, changes in (
             ("tenth", "10 % of the labels", ("data.labels=10%",)),
+            ("noise", "20 % wrong labels", ("data.noise=0.2",)),
             ("clean", "all labels right", ()),
         )
     },
@@ -205,7 +206,7 @@ WITHOUT_LABELS = frozenset(row for row in ROWS if not row.startswith(("hard", "h
 SAME_PHOTOS = {
     "noise": "tenth",
     "clean": "tenth",
-    **{f"clean-x{factor}": f"tenth-x{factor}" for factor in (2, 4)},
+    **{f"{name}-x{factor}": f"tenth-x{factor}" for factor in (2, 4) for name in ("noise", "clean")},
 }
 
 SAME_MAPS = {"tiny-10": "tiny-50"}  # made from the larger folder, of which it is a part
