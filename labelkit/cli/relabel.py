@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import shlex
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Unpack, cast
+from typing import TYPE_CHECKING, Unpack
 
 import click
 
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from labelkit.hierarchy import ClassList
-    from labelkit.label_maps import LabelMapFile
     from labelkit.relabel import Helpers, RayEngine, RelabelResult, Settings, Share, Stages
     from labelkit.sources import ImageSource
     from labelkit.teachers import Teacher
@@ -178,18 +176,18 @@ def _print_finished(job: _Job, *, as_json: bool) -> bool:
     if file is None or (options["retry_failed"] and file.unreadable):
         return False
     from labelkit.cli.output import print_json, print_lines
-    from labelkit.cli.relabel_report import summary
+    from labelkit.cli.relabel_report import next_step, run_facts, summary
     from labelkit.label_maps import remove_leftover
     from labelkit.relabel import RelabelResult
 
     with file:
         remove_leftover(file)
         result = RelabelResult(file.path, len(file), file.unreadable, 0, existed=True)
-        facts = _facts(result, file)
+        facts = run_facts(result, file)
     if as_json:
         print_json(facts | {"folders": None})
     else:
-        lines = [*summary(result, facts, job.output, job.reuse), _next_step(job.output, job.data)]
+        lines = [*summary(result, facts, job.output, job.reuse), next_step(job.output, job.data)]
         print_lines(job.screen, lines)
     return True
 
@@ -251,13 +249,13 @@ def _report(
     from labelkit.cli.agreement_report import NO_AGREEMENT, agreement_facts, print_agreement
     from labelkit.cli.output import print_json, print_lines
     from labelkit.cli.ray_options import actor_facts, actor_lines
-    from labelkit.cli.relabel_report import summary, times
+    from labelkit.cli.relabel_report import next_step, other_sizes, run_facts, summary, times
     from labelkit.label_maps import LabelMapFile
     from labelkit.relabel import folder_agreement
 
     options = job.options
     with LabelMapFile.open(result.path) as file:
-        facts = _facts(result, file) | {"seconds": times(stages)} | actor_facts(job.engine)
+        facts = run_facts(result, file) | {"seconds": times(stages)} | actor_facts(job.engine)
         agreement = folder_agreement(file, folders=folders)
     if as_json:
         print_json(facts | {"folders": agreement and agreement_facts(agreement)})
@@ -265,11 +263,11 @@ def _report(
     print_lines(job.screen, summary(result, facts, job.output, job.reuse))
     print_lines(job.screen, actor_lines(job.engine))
     if agreement:
-        sizes = _other_sizes(facts, job.data, options)
+        sizes = other_sizes(facts, job.data, options)
         print_agreement(job.screen, agreement, job.output, job.data, sizes)
     elif options["classes"] and result.images:
         print_lines(job.screen, [NO_AGREEMENT])
-    print_lines(job.screen, [_next_step(job.output, job.data)])
+    print_lines(job.screen, [next_step(job.output, job.data)])
 
 
 def _relabel(job: _Job, teachers: list[Teacher], share: Share, stages: Stages) -> RelabelResult:
@@ -427,60 +425,3 @@ def _settings(
         log_sum_exp=options["log_sum_exp"],
         calibration=None if options["no_calibration"] else calibration,
     )
-
-
-def _facts(result: RelabelResult, file: LabelMapFile) -> dict[str, Any]:
-    """What ``--json`` prints of the run and its file."""
-    from msgspec import to_builtins
-
-    from labelkit.cli.relabel_report import failures
-
-    return {
-        "path": str(result.path),
-        "bytes": result.path.stat().st_size,
-        "classes": len(file.classes),
-        "images": result.images,
-        "existed": result.existed,
-        "processed": result.processed,
-        "reused": result.reused,
-        "kept": result.kept,
-        "damaged": result.damaged,
-        "unreadable": result.unreadable,
-        "head": file.made_with.get("head"),
-        "trial": file.made_with.get("trial"),
-        "calibration": file.calibration and to_builtins(file.calibration),
-        "unused_teacher_classes": file.attrs["unused_teacher_classes"],
-        "other": file.header.other,
-        "input_sizes": file.attrs["input_sizes"],
-        "failures": {reason: len(keys) for reason, keys in failures(result.unreadable)},
-    }
-
-
-def _other_sizes(facts: dict[str, Any], data: Path, options: RelabelOptions) -> str:
-    """The size of the maps, and the command that measures others."""
-    from labelkit.wording import printable
-
-    command = ["labelkit", "fidelity", data]
-    for teacher in dict.fromkeys(options["teachers"]):
-        command += ["--teacher", teacher]
-    for option in ("classes", "names"):
-        command += [f"--{option}", options[option]] if options[option] else []
-    sizes = " and ".join(map(_sides, facts["input_sizes"]))
-    return (
-        f"The maps were made at {sizes} pixels. If the images should agree "
-        f"more often, measure other sizes: {shlex.join(printable(str(word)) for word in command)}"
-    )
-
-
-def _sides(sizes: object) -> str:
-    """The input sides of one map, as ``--size`` takes them."""
-    if isinstance(sizes, list):
-        return "+".join(map(_sides, cast("list[object]", sizes)))
-    return str(sizes)
-
-
-def _next_step(output: Path, data: Path) -> str:
-    from labelkit.wording import printable
-
-    inspect = ["labelkit", "inspect", output, "--images", data, "-o", "report.html"]
-    return f"Next: {shlex.join(printable(str(word)) for word in inspect)}"

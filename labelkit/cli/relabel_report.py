@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from labelkit.cli.relabel_options import RelabelOptions
+    from labelkit.label_maps import LabelMapFile
     from labelkit.relabel import Estimate, RelabelResult, Settings, Stages
     from labelkit.sources import ImageSource
 
@@ -232,3 +234,55 @@ def dry_run_lines(facts: dict[str, Any]) -> Iterator[str]:
     )
     if facts["unreadable"]:
         yield f"{facts['unreadable']:,} of these {facts['sample']:,} could not be read."
+
+
+def run_facts(result: RelabelResult, file: LabelMapFile) -> dict[str, Any]:
+    """What ``--json`` prints of the run and its file."""
+    from msgspec import to_builtins
+
+    return {
+        "path": str(result.path),
+        "bytes": result.path.stat().st_size,
+        "classes": len(file.classes),
+        "images": result.images,
+        "existed": result.existed,
+        "processed": result.processed,
+        "reused": result.reused,
+        "kept": result.kept,
+        "damaged": result.damaged,
+        "unreadable": result.unreadable,
+        "head": file.made_with.get("head"),
+        "trial": file.made_with.get("trial"),
+        "calibration": file.calibration and to_builtins(file.calibration),
+        "unused_teacher_classes": file.attrs["unused_teacher_classes"],
+        "other": file.header.other,
+        "input_sizes": file.attrs["input_sizes"],
+        "failures": {reason: len(keys) for reason, keys in failures(result.unreadable)},
+    }
+
+
+def other_sizes(facts: dict[str, Any], data: Path, options: RelabelOptions) -> str:
+    """The size of the maps, and the command that measures others."""
+    command = ["labelkit", "fidelity", data]
+    for teacher in dict.fromkeys(options["teachers"]):
+        command += ["--teacher", teacher]
+    for option in ("classes", "names"):
+        command += [f"--{option}", options[option]] if options[option] else []
+    sizes = " and ".join(map(_sides, facts["input_sizes"]))
+    return (
+        f"The maps were made at {sizes} pixels. If the images should agree "
+        f"more often, measure other sizes: {shlex.join(printable(str(word)) for word in command)}"
+    )
+
+
+def _sides(sizes: object) -> str:
+    """The input sides of one map, as ``--size`` takes them."""
+    if isinstance(sizes, list):
+        return "+".join(map(_sides, cast("list[object]", sizes)))
+    return str(sizes)
+
+
+def next_step(output: Path, data: Path) -> str:
+    """How to look at the maps."""
+    inspect = ["labelkit", "inspect", output, "--images", data, "-o", "report.html"]
+    return f"Next: {shlex.join(printable(str(word)) for word in inspect)}"
