@@ -46,7 +46,7 @@ class Patience:
     """
 
     stall: float = 600.0
-    start: float = 120.0
+    start: float = 600.0
 
 
 @dataclass

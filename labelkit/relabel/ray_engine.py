@@ -59,7 +59,7 @@ class RayEngine:
     cpus_per_actor: int | None = None
     device: str = "auto"
     stall_seconds: float = 600.0
-    start_seconds: float = 120.0
+    start_seconds: float = 600.0
     on_event: Callable[[str], None] = lambda _line: None
     work: list[ActorWork] = field(default_factory=list[ActorWork], init=False)
     _ray: ModuleType | None = field(default=None, init=False, repr=False)
