@@ -82,7 +82,7 @@ def test_folders_without_images_are_named(tmp_path):
 def test_an_image_folder_that_counts_hidden_folders_is_refused_with_the_reason(littered, tmp_path):
     root, keys = littered
     maps = write_maps(tmp_path / "maps.h5", keys)
-    expected = r"4 of 8 images, .*'\.ipynb_checkpoints/.* hidden, .* labelkit\.data\.ClassFolders"
+    expected = r"4 of 8 images \(\.ipynb_checkpoints/.* hidden, .* labelkit\.data\.ClassFolders"
     with pytest.raises(LabelMapError, match=expected):
         LabelMapDataset(ImageFolder(root), maps, CENTRE)
     assert LabelMapDataset(ClassFolders(root), maps, CENTRE).keys == keys

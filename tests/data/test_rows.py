@@ -100,7 +100,7 @@ def test_two_roots_that_fit_are_refused_with_both_keys(tmp_path):
 def test_without_a_fitting_root_the_message_shows_both_forms_of_keys(tmp_path):
     write_images(tmp_path / "data", ["train/a/1.png"])
     maps = write_maps(tmp_path / "maps.h5", ["x/y.png"])
-    with pytest.raises(LabelMapError, match=r"1 of 1 .*'train/a/1\.png': .*look like 'x/y\.png'"):
+    with pytest.raises(LabelMapError, match=r"1 of 1 .*train/a/1\.png.: .*look like 'x/y\.png'"):
         LabelMapDataset(ImageFolder(tmp_path / "data"), maps, PIXELS)
 
 
