@@ -286,7 +286,10 @@ def _relabel(job: _Job, teachers: list[Teacher], share: Share, stages: Stages) -
         if len(options["devices"]) > 1:
             helping, share = _start_helpers(stack, job, share)
         bars = stack.enter_context(ProgressBars(job.screen, _BARS))
-        bars.begin("maps", stages) if options["reuse_by"] == "key" else bars.begin("content")
+        if options["reuse_by"] == "key":
+            bars.begin("maps", stages)
+        else:
+            bars.begin("content")
         result = relabel(
             job.source,
             teachers,

@@ -29,6 +29,7 @@ from labelkit.teachers import Teacher
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from labelkit.relabel.committing import Receipt
     from labelkit.relabel.ray_engine import RayEngine
     from labelkit.sources import ImageSource
 
@@ -135,12 +136,8 @@ def relabel(  # noqa: PLR0913 -- data, teacher, output, and options
             _require_unchanged(output, before, writer, retry=finished is not None)
             tally = Tally(writer, on_progress or (lambda _done, _total: None))
             shards = ShardMaker(source, writer, maker, stages, tally.add)
-            if engine:
-                processed = sum(each.processed for each in engine.make(shards, tally, on_waiting))
-            elif part != "join":
-                wait = part == "all"
-                receipts = make_share(shards, tally, share or Share(), on_waiting, wait=wait)
-                processed = sum(each.processed for each in receipts)
+            receipts = _made(shards, tally, on_waiting, engine, share or Share(), part)
+            processed = sum(receipt.processed for receipt in receipts)
             if part == "make":
                 return RelabelResult(output, 0, {}, processed)
             writer.require_finished()
@@ -174,6 +171,22 @@ def _same_images(  # noqa: PLR0913, PLR0917 -- as ``relabel``
         raise ValueError("images can be found by their content only in a finished file")
     parts = output.absolute().with_name(f"{output.name}.parts")
     return same_images_once(source, reuse, parts, maker.settings.workers, on_comparing)
+
+
+def _made(  # noqa: PLR0913, PLR0917 -- as ``relabel``
+    shards: ShardMaker,
+    tally: Tally,
+    on_waiting: Callable[[int], None] | None,
+    engine: RayEngine | None,
+    share: Share,
+    part: Part,
+) -> list[Receipt]:
+    """Make the shards that are left, on a cluster or here; what this run has committed."""
+    if engine:
+        return engine.make(shards, tally, on_waiting)
+    if part == "join":
+        return []
+    return make_share(shards, tally, share, on_waiting, wait=part == "all")
 
 
 def _joined(shards: ShardMaker, keys: list[str], on_calibration: OnProgress | None) -> LabelMapFile:

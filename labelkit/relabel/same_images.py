@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     OnProgress = Callable[[int, int], None]
 
-_BYTES = 16
+_BYTES, _BLOCK = 16, 1 << 20
 _AT_ONCE = 1024
 _POLL = 0.5
 _NAME = "same-images"
@@ -47,12 +47,12 @@ def content_digest(file: ImageFile) -> bytes:
     Raises:
         OSError: the disk fails.
     """
-    if isinstance(file, Path):
-        content = file.read_bytes()
-    else:
-        file.seek(0)
-        content = file.read()
-    return hashlib.sha256(content).digest()[:_BYTES]
+    digest = hashlib.sha256()
+    with file.open("rb") if isinstance(file, Path) else nullcontext(file) as opened:
+        opened.seek(0)
+        while content := opened.read(_BLOCK):
+            digest.update(content)
+    return digest.digest()[:_BYTES]
 
 
 def same_images(
@@ -154,6 +154,9 @@ def _read(path: Path, question: str) -> dict[str, str] | None:
 def _digest(source: ImageSource, key: str) -> bytes:
     """The digest of an image; nothing for one without content, which is recorded later."""
     try:
-        return content_digest(source.file(key))
+        file = source.file(key)
+        if isinstance(file, Path) and not file.is_file():  # to open a named pipe would wait
+            return b""
+        return content_digest(file)
     except (DatasetError, FileNotFoundError):
         return b""

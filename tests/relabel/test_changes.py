@@ -14,7 +14,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-import torch
 
 from labelkit.errors import LabelkitError, LabelMapError
 from labelkit.label_maps import LabelMapFile
@@ -24,22 +23,14 @@ from tests.relabel.processes import FORK, die_at, run_together, slowly, start
 from tests.relabel.tiny_teacher import SETTINGS, draw_photos, tiny_teacher, tiny_teachers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from labelkit.relabel import RelabelResult
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SMALL = replace(SETTINGS, shard_rows=2)
 BROKEN = [f"{number:02}.png" for number in (1, 2, 3, 5, 7, 8, 9, 11)]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """A process cannot be forked while torch has threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

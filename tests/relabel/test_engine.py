@@ -16,7 +16,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-import torch
 
 from labelkit.cli.relabel import _Job, _relabel
 from labelkit.errors import LabelMapError
@@ -41,20 +40,12 @@ from tests.relabel.processes import die_at, slowly, small_disk, start
 from tests.relabel.tiny_teacher import SETTINGS, draw_photos, tiny_teacher, tiny_teachers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from labelkit.relabel import RelabelResult
     from labelkit.teachers import Teacher
 
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """A process cannot be forked while torch has threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import torch
 
 from labelkit.errors import LabelkitError, TeacherError
 from labelkit.label_maps import LabelMapFile
@@ -33,19 +32,11 @@ if "LABELKIT_RAY_TESTS" not in os.environ:
 ray = load_ray()
 
 pytestmark = [
+    pytest.mark.usefixtures("one_thread"),  # as actors with one CPU have
     pytest.mark.filterwarnings("ignore::ResourceWarning"),  # Ray's sockets and log files
     pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
     pytest.mark.filterwarnings("ignore::FutureWarning:ray"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """As actors with one CPU have: sums in another order differ in their last bits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class TwoNodes:

@@ -13,7 +13,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
 
 from labelkit.label_maps import LabelMapFile
 from tests.command import Run, labelkit
@@ -22,19 +21,11 @@ from tests.relabel.processes import run_together, small_disk, start
 from tests.relabel.tiny_teacher import draw_photos
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 OPTIONS = ("--size", 32, "--workers", 0, "--no-calibration", "--device", "cpu", "--grid", 1)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """A process cannot be forked while torch has threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

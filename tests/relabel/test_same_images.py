@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tarfile
 from dataclasses import replace
@@ -10,7 +11,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-import torch
 
 from labelkit.errors import LabelMapError
 from labelkit.label_maps import LabelMapFile, merge, rename
@@ -21,21 +21,13 @@ from tests.relabel.processes import die_at, run_together, start
 from tests.relabel.tiny_teacher import SETTINGS, draw_photos, tiny_teacher
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from labelkit.relabel import RelabelResult
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SMALL = replace(SETTINGS, shard_rows=4)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """A process cannot be forked while torch has threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -111,6 +103,16 @@ def test_a_changed_image_is_noticed_and_copies_share_a_row(
     found = by_content(photos, tmp_path / "new.h5", old)
     assert (found.images, found.reused, found.processed) == (17, 16, 2)
     require_fresh(photos, tmp_path / "new.h5")
+
+
+def test_what_is_no_file_is_not_waited_for(photos: Path, tmp_path: Path, old: LabelMapFile) -> None:
+    """To open a named pipe would wait for somebody to write into it."""
+    target = moved(photos)
+    os.mkfifo(target / "pipe.png")
+    (target / "link.png").symlink_to("nowhere")
+    found = by_content(target, tmp_path / "new.h5", old)
+    assert found.reused == 15
+    assert {"pipe.png", "link.png"} <= {*found.unreadable}
 
 
 def test_a_tar_of_the_folder_costs_nothing(photos: Path, tmp_path: Path, old: LabelMapFile) -> None:
