@@ -184,9 +184,10 @@ def _time_lines(seconds: dict[str, float]) -> Iterator[str]:
 def small_images_line(side: int, better: int, size: int) -> str:
     """A warning of images that are enlarged too much, and what to try."""
     return (
-        f"Warning: half of the images are at most {side} pixels high or wide, and the teacher sees "
-        f"them enlarged to {size}. --size {better} may give better labels: try both with --limit "
-        "1000 and an output each, and compare how often the maps agree with the folders."
+        f"Warning: half of the images have a shorter side of at most {side} pixels, and the "
+        f"teacher sees them enlarged to {size}. --size {better} may give better labels: try both "
+        "with --limit 1000 and an output each, and compare how often the maps agree with the "
+        "folders."
     )
 
 

@@ -55,7 +55,7 @@ def test_the_command_warns_unless_a_size_was_chosen(
     command = ["relabel", "photos", "--teacher", "card/tiny.toml", "--no-calibration", *dry]
     warned = labelkit(*command, "-o", "a.h5")
     assert warned.code == 0, warned.err
-    warning = "at most 16 pixels high or wide, and the teacher sees them enlarged to 64. --size 32"
+    warning = "side of at most 16 pixels, and the teacher sees them enlarged to 64. --size 32"
     assert warning in warned.text
     chosen = labelkit(*command, "-o", "b.h5", "--size", "64")
     assert chosen.code == 0, chosen.err
