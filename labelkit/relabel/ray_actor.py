@@ -179,7 +179,7 @@ class ShardActor:
     def make(self, shards: Sequence[Shard]) -> Made:
         """Make those of some shards that nobody else makes.
 
-        Errors that the user can mend are returned, not raised: every engine shows them alike.
+        Errors that the user can fix are returned, not raised: every engine shows them alike.
         """
         self._done, stages = 0, Stages()
         stages.start()

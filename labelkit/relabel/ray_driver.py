@@ -371,5 +371,5 @@ def why_died(error: BaseException) -> str:
     reason, _, detail = text.partition(". Worker exit type: ")
     if detail:
         code = re.search(r"exit code (\d+)", detail)
-        reason += f" ({code[0]})" if code else " (killed or crashed, perhaps for want of memory)"
+        reason += f" ({code[0]})" if code else " (killed or crashed, perhaps out of memory)"
     return reason[:300].rstrip(" .")

@@ -24,8 +24,7 @@ class ActorWork:
         node: where the last one ran.
         images: that they processed.
         seconds: that this took.
-        waiting_share: the share of the time in which its device had nothing to do, for want of
-            images.
+        waiting_share: the share of the time in which its device waited for images.
     """
 
     node: str

@@ -80,9 +80,9 @@ def same_images(
         rows.setdefault(digest, key)
     if not rows and len(old):
         raise LabelMapError(
-            f"{old.path} does not say what its images contain, as files of earlier versions and "
-            "imported ones: give its rows the new keys with labelkit verify --renames and labelkit "
-            "rename, or reuse it by the images' paths"
+            f"{old.path} has no digests of its images, since it was imported or made by an earlier "
+            "version: give its rows the new keys with labelkit verify --renames and labelkit "
+            "rename, or use --reuse-by key"
         )
     keys, same = source.keys, {}
     with ThreadPoolExecutor(max(threads, 1)) as pool:

@@ -107,6 +107,6 @@ class Stages:
 
     @property
     def waiting_share(self) -> float:
-        """The share of the time in which the device had nothing to do, for want of images."""
+        """The share of the time in which the device waited for images."""
         idle = self.elapsed - self.predicting - self.selecting
         return max(0.0, min(self.waiting, idle)) / max(self.elapsed, 1e-9)

@@ -47,7 +47,7 @@ class ByteRanges:
             if not part:
                 raise OSError(errno.EIO, "the file ends too early", self.paths[file])
             content += part
-        self._require_unchanged(descriptor, file)  # an open file may be written anew in place
+        self._require_unchanged(descriptor, file)  # an open file may be rewritten in place
         return bytes(content)
 
     def state(self, file: int) -> str:

@@ -34,7 +34,7 @@ class ImageLabels(NamedTuple):
 
 
 class ImageSource(ABC):
-    """The images of a data set. It can be sent to other processes, which open its files anew.
+    """The images of a data set. It can be sent to other processes, which reopen its files.
 
     Args:
         path: what the user named: a folder, a file, or a pattern of files.

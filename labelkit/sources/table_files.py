@@ -61,7 +61,7 @@ class ParquetFile:
         group = self._groups.get((name, number))
         if group is None:
             file = self._file()
-            _require_unchanged(self.path, self.state)  # it may be written anew while it is open
+            _require_unchanged(self.path, self.state)  # it may be rewritten while it is open
             group = _readable(
                 self.path,
                 lambda: file.read_row_group(number, columns=[name]).column(name),
@@ -115,7 +115,7 @@ class ArrowFile:
             OSError: the file has changed since it was opened first, or its disk fails.
         """
         table = self._table()
-        _require_unchanged(self.path, self.state)  # it may be written anew while it is open
+        _require_unchanged(self.path, self.state)  # it may be rewritten while it is open
         return table.column(name)[row].as_py()
 
     def _table(self) -> Any:  # noqa: ANN401 -- pyarrow has no types

@@ -171,7 +171,7 @@ def test_processes_and_later_runs_compare_once(
 
 def test_a_file_without_digests_is_refused_with_advice(photos: Path, tmp_path: Path) -> None:
     unknown = make(tmp_path / "imported.h5", ["a.jpg"])
-    with pytest.raises(LabelMapError, match=r"imported\.h5 does not say what its images contain"):
+    with pytest.raises(LabelMapError, match=r"imported\.h5 has no digests of its images"):
         by_content(photos, tmp_path / "new.h5", unknown)
     run = labelkit("relabel", photos, "-o", tmp_path / "new.h5", "--reuse-by", "content")
     assert run.code == 2
