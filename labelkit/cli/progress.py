@@ -95,16 +95,18 @@ class _Lines:
         """Print a line if the last one is a while ago."""
         now = time.monotonic()
         if self._first is None:
-            self._first = done
+            self._first, self._start = done, now
         if self._console.is_terminal or now - self._last < _LINE_SECONDS:
             return
         self._last = now
-        speed = (done - self._first) / (now - self._start)
-        left = f", {duration((total - done) / speed)} left" if speed else ""
+        new, seconds = done - self._first, now - self._start
+        pace = ""
+        if new:
+            left = duration((total - done) * seconds / new)
+            pace = f", {new / seconds:,.1f} {self._unit}/s, {left} left"
         waiting = f", waiting {percent(self._stages.waiting_share)}" if self._stages else ""
         self._console.print(
-            f"{self._title}: {done:,} of {total:,} {self._unit}, {speed:,.1f} {self._unit}/s{left}"
-            f"{waiting}",
+            f"{self._title}: {done:,} of {total:,} {self._unit}{pace}{waiting}",
             soft_wrap=True,
         )
 

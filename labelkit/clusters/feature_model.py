@@ -14,7 +14,7 @@ import torch
 from timm.data.config import resolve_model_data_config
 from torch import Tensor, nn
 
-from labelkit.device import choose_device
+from labelkit.device import choose_device, forward_in_parts
 from labelkit.errors import TeacherError, first_line, is_machine_failure
 from labelkit.teachers import find_card, weights_digest
 from labelkit.train import evaluation_transform, load_classifier
@@ -64,17 +64,22 @@ class FeatureModel:
         if len(images) < _SMALLEST_BATCH:
             repeats = -(-_SMALLEST_BATCH // len(images))
             filled = images.repeat(repeats, 1, 1, 1)[:_SMALLEST_BATCH]
-        model: Any = self.model
         with torch.inference_mode():
             placed = filled.to(self.device, memory_format=torch.channels_last)
-            pooled = model.forward_head(model.forward_features(placed), pre_logits=True)
+            pooled = forward_in_parts(self._pooled, placed)
+        return pooled[: len(images)].float().cpu()
+
+    def _pooled(self, images: Tensor) -> Tensor:
+        """Of images on the device."""
+        model: Any = self.model
+        pooled = model.forward_head(model.forward_features(images), pre_logits=True)
         if not isinstance(pooled, Tensor) or pooled.ndim != 2:
             shape = list(getattr(pooled, "shape", []))
             raise TeacherError(
                 f"{self.name} has features of shape {shape}, expected (images, features): use a "
                 "timm model that pools before its classifier"
             )
-        return pooled[: len(images)].float().cpu()
+        return pooled
 
 
 def load_feature_model(source: str | os.PathLike[str], *, device: str = "auto") -> FeatureModel:

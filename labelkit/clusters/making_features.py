@@ -81,6 +81,8 @@ def make_features(  # noqa: PLR0913 -- what to read, with what, and where to
         precision=precision,
     )
     file = open_features(folder, wanted)
+    if on_progress:
+        on_progress(file.state.rows, len(keys))
     with reading_failures("making features", batch_size):
         for rows, unreadable in _chunks(
             source, keys[file.state.rows :], model, batch_size, workers

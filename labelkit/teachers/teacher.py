@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from labelkit.device import forward_in_parts
 from labelkit.errors import TeacherError, first_line, is_out_of_memory
 from labelkit.teachers.grid_head import (
     GRID_MODELS,
@@ -110,7 +111,7 @@ class Teacher:
     def logits(self, images: Tensor) -> Tensor:
         """The model's logits of whole images: (B, 3, S, S) to (B, C), float32."""
         with self._autocast():
-            return self.model(images).float()
+            return forward_in_parts(self.model, images).float()
 
     def gap(self, size: int) -> float:
         """The largest difference between the map's mean and ``logits``, relative to their spread.

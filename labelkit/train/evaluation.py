@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor, nn
 
+from labelkit.device import forward_in_parts
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -76,7 +78,7 @@ class NonFiniteLogits:
 @torch.no_grad()
 def predict_logits(model: nn.Module, images: Tensor, device: torch.device) -> Tensor:
     """The float32 logits (B, C) of images (B, 3, S, S), without gradients, on the device."""
-    return model(images.to(device, non_blocking=True)).float()
+    return forward_in_parts(model, images.to(device, non_blocking=True)).float()
 
 
 def evaluate(

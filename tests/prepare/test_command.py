@@ -94,3 +94,17 @@ def test_without_a_terminal_progress_is_lines_at_intervals(monkeypatch):
         "Images: 300 of 1,210 images, 9.7 images/s, 94 s left",
         "Images: 610 of 1,210 images, 9.8 images/s, 61 s left",
     ]
+
+
+def test_the_rate_does_not_count_the_time_before_the_first_image(monkeypatch):
+    clock = iter([0.0, 100.0, 130.0])
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    screen = io.StringIO()
+    with ProgressBars(Console(file=screen, width=40), {"images": ("Images", "images")}) as progress:
+        for done in (500, 800):
+            progress("images", done, 1100)
+    lines = [line for line in screen.getvalue().splitlines() if line.startswith("Images:")]
+    assert lines == [
+        "Images: 500 of 1,100 images",
+        "Images: 800 of 1,100 images, 10.0 images/s, 30 s left",
+    ]
