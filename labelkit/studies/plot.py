@@ -22,6 +22,8 @@ _CROWDED = 40  # letters of all names along x, above which they are turned
 def draw_study(study: Study, cells: Sequence[Cell], path: Path) -> None:
     """Draw the finished combinations; bars show the standard deviation over seeds.
 
+    Points are joined where the x axis has numbers.
+
     Axes of the study that are neither x, lines nor panels add lines.
 
     Args:
@@ -80,6 +82,7 @@ def _draw_panel(study: Study, cells: Sequence[Cell], axes: Any) -> None:  # noqa
             [cell.mean for cell in line],
             [cell.std or 0 for cell in line],
             marker="o",
+            linestyle="-" if numeric else "none",  # names have no order, so no trend
             capsize=3,
             label=", ".join(label),
         )

@@ -72,23 +72,31 @@ def study_cells(study: Study, results: Mapping[str, RunResult]) -> list[Cell]:
 def markdown_table(study: Study, cells: Sequence[Cell]) -> str:
     """Mean ± standard deviation and, in brackets, the number of seeds of each combination.
 
-    The values of the plot's x axis, or else of the last axis, are the columns.
+    The values of the plot's x axis, or else of the last axis, are the columns. With a single axis
+    they are the rows.
     """
+    if len(study.file.axes) == 1:
+        (only,) = study.file.axes
+        rows = [(cell.axes[only], str(cell)) for cell in cells]
+        return _markdown([only, study.file.metric], rows)
     across = study.file.plot.x if study.file.plot else list(study.file.axes)[-1]
     down = [axis for axis in study.file.axes if axis != across]
     columns = [
         name for name in study.file.axes[across] if any(cell.axes[across] == name for cell in cells)
     ]
-    rows: dict[tuple[str, ...], dict[str, str]] = {}
+    found: dict[tuple[str, ...], dict[str, str]] = {}
     for cell in cells:
-        row = rows.setdefault(tuple(cell.axes[axis] for axis in down), {})
+        row = found.setdefault(tuple(cell.axes[axis] for axis in down), {})
         row[cell.axes[across]] = str(cell)
     # All titles of columns name their axis, since "x2" or "10 %" alone says nothing.
-    lines = [
+    return _markdown(
         [*down, *(f"{across}: {name}" for name in columns)],
-        ["---"] * (len(down) + len(columns)),
-    ]
-    lines += [[*names, *(row.get(name, "") for name in columns)] for names, row in rows.items()]
+        [[*names, *(row.get(name, "") for name in columns)] for names, row in found.items()],
+    )
+
+
+def _markdown(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [titles, ["---"] * len(titles), *rows]
     return "".join(f"| {' | '.join(map(_escaped, line))} |\n" for line in lines)
 
 

@@ -26,7 +26,9 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
         draw_wnid_folders(here / "data" / name, train=2, val=1)
     data = here / "data" / "tiny-imagenet"
     classes = ClassList.of(WNIDS, "seven classes")
-    SemanticTree.build(classes, Taxonomy.wordnet(), inner_levels=3).save(data / "tree.json")
+    tree = SemanticTree.build(classes, Taxonomy.wordnet(), inner_levels=3)
+    tree.save(data / "tree.json")
+    tree.save(data / "semantic-tree.json")
     for name in (*(f"depth-{depth}" for depth in (4, 5, 6, 7)), "target", "random"):
         found = labelkit("coarsen", data / "tree.json", "--classes", 3, "-o", data / f"{name}.json")
         assert found.code == 0, found.err

@@ -96,6 +96,18 @@ def test_the_plot_is_a_picture(done: Path, tmp_path: Path) -> None:
         draw_study(read_study(done / "bare"), study_cells(study, {}), tmp_path / "no.png")
 
 
+def test_one_axis_is_a_table_of_one_column(tmp_path: Path, photos: Path) -> None:
+    smoothing = STUDY[STUDY.index("[axes.smoothing]") : STUDY.index("[plot]")]
+    text = STUDY.replace(smoothing, "").replace('lines = "smoothing"\n', "")
+    study = read_study(write_study(tmp_path / "study", photos, text))
+    assert markdown_table(study, study_cells(study, {})).splitlines() == [
+        "| lr | top1 |",
+        "| --- | --- |",
+        "| 0.001 | not run |",
+        "| 0.003 | not run |",
+    ]
+
+
 def test_a_lost_result_is_found_again_in_its_run(done: Path) -> None:
     """A killed process may leave the last line torn, or lose it."""
     study, path = read_study(done), done / "results.jsonl"
