@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -23,17 +22,22 @@ from labelkit.cli.options import (
     read_coarse_folders,
     require_suffix,
     source_options,
-    worker_count,
 )
 from labelkit.cli.ray_options import engine_of, require_engine
-from labelkit.cli.relabel_options import RelabelOptions, TeacherOptions, relabel_options
+from labelkit.cli.relabel_options import RelabelOptions, relabel_options
+from labelkit.cli.relabel_request import (
+    device_and_share,
+    load_teachers,
+    only_size,
+    settings_for_device,
+    settings_of,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from rich.console import Console
 
-    from labelkit.hierarchy import ClassList
     from labelkit.relabel import Helpers, RayEngine, RelabelResult, Settings, Share, Stages
     from labelkit.sources import ImageSource
     from labelkit.teachers import Teacher
@@ -117,7 +121,7 @@ def command(
         data,
         source,
         output,
-        _settings(options, classes, synsets),
+        settings_of(options, classes, synsets),
         reuse,
         overwrite,
         options,
@@ -166,7 +170,7 @@ def _print_finished(job: _Job, *, as_json: bool) -> bool:
     from labelkit.relabel import asked_teacher, finished_file, request_digest
 
     options = job.options
-    size = _only_size(options)
+    size = only_size(options)
     teachers = [
         asked_teacher(name, size, force=options["force"], precision=options["precision"])
         for name in dict.fromkeys(options["teachers"])
@@ -202,13 +206,13 @@ def _run(job: _Job, folders: dict[str, int] | None, begun: float, *, as_json: bo
     announce_teachers(dict.fromkeys(options["teachers"]))
     from labelkit.relabel import Stages, estimate
 
-    device, share = _device_and_share(options)
-    teachers = _load_teachers(options, device)
+    device, share = device_and_share(options)
+    teachers = load_teachers(options, device)
     with engine_of(options, device, partial(job.screen.print, soft_wrap=True)) as engine:
         kind = teachers[0].device.type
         if engine:
             kind = "cuda" if engine.on_gpus else "cpu"
-        settings = _for_device(job.settings, options, kind)
+        settings = settings_for_device(job.settings, options, kind)
         job, stages = replace(job, settings=settings, engine=engine), Stages(begun=begun)
         _warn_of_small_images(job, teachers)
         if options["dry_run"]:
@@ -320,7 +324,7 @@ def _start_helpers(stack: ExitStack, job: _Job, share: Share) -> tuple[Helpers, 
     devices = job.options["devices"]
     number = len(devices)
     shares = [Share(share.index * number + n, share.count * number) for n in range(number)]
-    load = partial(_load_teachers, job.options)
+    load = partial(load_teachers, job.options)
     settings = job.settings
     started = DeviceJob(
         job.source,
@@ -343,88 +347,3 @@ def _report_waiting(screen: Console, shards: int) -> None:
         screen.print(f"Waiting for {made} that other processes are making.", soft_wrap=True)
     else:
         screen.print("Waiting for the process that joins the shards.", soft_wrap=True)
-
-
-def _device_and_share(options: RelabelOptions) -> tuple[str, Share]:
-    """The device of this process, and its place among others: from torchrun, if not given."""
-    from labelkit.relabel import Share
-
-    device = options["devices"][0] if options["devices"] else options["device"]
-    if options["shard"]:
-        return device, Share(*options["shard"])
-    rank, count = os.environ.get("RANK", ""), os.environ.get("WORLD_SIZE", "")
-    if not (rank.isdecimal() and count.isdecimal()):
-        return device, Share()
-    local = os.environ.get("LOCAL_RANK", "")
-    if device == "auto" and local.isdecimal():
-        import torch
-
-        device = f"cuda:{local}" if torch.cuda.is_available() else device
-    return device, Share(int(rank), int(count))
-
-
-def _only_size(options: TeacherOptions) -> int | None:
-    """The input side if there is only one: a model may be built for it."""
-    match options["sizes"]:
-        case [[size]]:
-            return size
-        case _:
-            return None
-
-
-def _load_teachers(options: TeacherOptions, device: str) -> list[Teacher]:
-    from labelkit.teachers import load_teacher
-
-    return [
-        load_teacher(
-            name,
-            device=device,
-            size=_only_size(options),
-            force=options["force"],
-            precision=options["precision"],
-            compiled=options["compiled"],
-        )
-        for name in dict.fromkeys(options["teachers"])
-    ]
-
-
-def _for_device(settings: Settings, options: RelabelOptions, kind: str) -> Settings:
-    """The settings with what depends on the device; processes share the cores of a machine."""
-    import torch
-
-    workers = worker_count(options["workers"], torch.device(kind))
-    if options["workers"] is None and kind == "cuda" and options["devices"]:
-        workers = max(1, min(8, (os.cpu_count() or 1) // len(options["devices"])))
-    batch = 128 if kind == "cuda" else 8
-    return replace(settings, batch_size=options["batch_size"] or batch, workers=workers)
-
-
-def _settings(
-    options: RelabelOptions,
-    classes: ClassList | None,
-    synsets: dict[str, str],
-) -> Settings:
-    """The settings of the maps; what depends on the device comes later."""
-    from labelkit.relabel import CalibrationSample, Settings
-
-    grid = options["grid"]
-    images, calibration = options["calibration_sample"], CalibrationSample()
-    if images:
-        calibration = replace(calibration, images=images)
-    return Settings(
-        selection=options["selection"],
-        top_k=options["top_k"],
-        grid=(grid, grid) if grid else None,
-        sizes=options["sizes"],
-        flip=options["flip"],
-        average=options["average"],
-        classes=classes,
-        synsets=synsets,
-        merge=options["merge"],
-        other=options["other"],
-        background=options["background"],
-        patterns=options["patterns"],
-        scores=options["scores"],
-        log_sum_exp=options["log_sum_exp"],
-        calibration=None if options["no_calibration"] else calibration,
-    )

@@ -163,7 +163,7 @@ def test_a_process_leaves_the_report_to_the_one_that_joins(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another process joins the shards while this one begins."""
-    monkeypatch.setattr("labelkit.cli.relabel._load_teachers", lambda *_: tiny_teachers("cpu"))
+    monkeypatch.setattr("labelkit.cli.relabel.load_teachers", lambda *_: tiny_teachers("cpu"))
     alone = _relabel
 
     def second(job: _Job, teachers: list[Teacher], share: Share, stages: Stages) -> RelabelResult:
