@@ -103,8 +103,7 @@ def run_study(
 
 
 def _is_finished(study: Study, run: StudyRun) -> bool:
-    found = read_results(study.results).get(run.identity)
-    return found is not None and not found.error
+    return run.identity in study_status(study, read_results(study.results)).done
 
 
 def _trained(run: StudyRun, on_event: Callable[[Event], object]) -> RunResult:

@@ -6,6 +6,8 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from labelkit.train import has_student
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -19,7 +21,8 @@ class StudyStatus:
 
     Attributes:
         runs: these runs.
-        done: the results of those that are finished, by identity.
+        done: the results of those that are finished, by identity. A run whose student was removed
+            is to do again if another run has yet to start from it.
         failed: the results of those that failed last time, and are not finished.
         other: how many results are of runs that the study no longer has: of an earlier recipe, of
             values that were removed, or of other changes on the command line.
@@ -68,9 +71,19 @@ def study_status(
     known = {run.identity for run in study.runs}
     mine = [run for run in (study.runs if runs is None else runs) if run.identity in results]
     found = {run.identity: results[run.identity] for run in mine}
+    done = _done(study, results)
     return StudyStatus(
         tuple(study.runs if runs is None else runs),
-        {identity: result for identity, result in found.items() if not result.error},
+        {identity: result for identity, result in found.items() if identity in done},
         {identity: result for identity, result in found.items() if result.error},
         sum(identity not in known for identity in results),
     )
+
+
+def _done(study: Study, results: Mapping[str, RunResult]) -> set[str]:
+    """The identities of runs that are finished, and have their students where others need them."""
+    done = {identity for identity, result in results.items() if not result.error}
+    for run in reversed(study.runs):  # each comes after the one that it starts from
+        if run.parent and run.identity not in done and not has_student(run.parent.output):
+            done.discard(run.parent.identity)
+    return done

@@ -38,6 +38,7 @@ from .recipe import (
     recipe_fields as recipe_fields,
 )
 from .resolved_recipe import recipe_toml as recipe_toml
+from .run_folder import has_student as has_student
 from .task import Task as Task
 from .tasks import build_task as build_task
 from .template import label_kinds as label_kinds, recipe_template as recipe_template

@@ -118,6 +118,11 @@ def _require_lock(descriptor: int, folder: Path, *, shared: bool = False) -> Non
         )
 
 
+def has_student(folder: Path) -> bool:
+    """Whether a run's folder still has its student, from which another run may start."""
+    return (folder / BEST).is_file()
+
+
 def _holder(descriptor: int) -> str:
     """Who holds a lock, in words."""
     content = os.pread(descriptor, _LARGEST_LOCK, 0)

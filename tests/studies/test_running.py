@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -190,9 +191,23 @@ def test_stages_wait_for_what_they_start_from(tmp_path: Path, photos: Path) -> N
     assert [result.stage for result in outcome.finished] == ["pretrain", "tune", "tune"]
     saved = read_checkpoint(study.runs[3].output / "last.pt")
     assert saved.start
-    table = markdown_table(study, study_cells(study, read_results(study.results)))
-    assert table.splitlines()[0] == "| start | lr: 0.001 | lr: 0.003 |"
-    assert table.count("(1)") == 4
+    before = read_results(study.results)
+    shutil.rmtree(study.output / "runs")  # as in a clone that has results.jsonl only
+    assert not run_study(study).finished
+    more = STAGES + '"0.005" = ["optimizer.lr=5e-3"]\n'
+    (folder / "study.toml").write_text(more)
+    study = read_study(folder)
+    outcome = run_study(study)
+    assert [(run.stage, run.axes["start"]) for run in outcome.finished] == [
+        ("tune", "scratch"),
+        ("pretrain", "smooth"),
+        ("tune", "smooth"),
+    ]
+    again = read_results(study.results)
+    assert all(again[identity].final == result.final for identity, result in before.items())
+    table = markdown_table(study, study_cells(study, again))
+    assert table.splitlines()[0] == "| start | lr: 0.001 | lr: 0.003 | lr: 0.005 |"
+    assert table.count("(1)") == 6
 
 
 def test_a_run_that_another_process_trains_is_left_to_it(tmp_path: Path, photos: Path) -> None:
