@@ -38,6 +38,13 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return here
 
 
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_page_has_the_table_of_its_results(name: str) -> None:
+    folder = ROOT / "train" / "studies" / name
+    table = labelkit("study", folder, "--table").out
+    assert table in (folder / "README.md").read_text()
+
+
 def one_change_each(study: Study) -> list[StudyRun]:
     """Runs that differ from the first one in at most one axis, and the runs they start from."""
     first = {axis: next(iter(values)) for axis, values in study.file.axes.items()}
