@@ -1,4 +1,4 @@
-"""What ``labelkit relabel`` prints of folders that are classes: do the maps agree with them?"""
+"""What ``labelkit relabel`` prints of folders or labels: do the maps agree with them?"""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from labelkit.relabel import ClassAgreement, FolderAgreement
 
 NO_AGREEMENT = (
-    "No comparison with folders: at least half of the images are outside the folders of these "
-    "classes, or their maps are not in ascending order of size."
+    "No comparison with folders or labels: at least half of the images are outside the folders of "
+    "these classes, or have other labels, or their maps are not in ascending order of size."
 )
 _SHOWN = 10
 _WARNED = 3
@@ -37,7 +37,7 @@ def agreement_facts(found: FolderAgreement) -> dict[str, Any]:
 def print_agreement(
     screen: Console, found: FolderAgreement, maps: Path, images: Path, sizes: str
 ) -> None:
-    """Print the classes that agree least with their folders, and what to check.
+    """Print the classes that agree least with their folders or labels, and what to check.
 
     Args:
         screen: where.
@@ -64,9 +64,10 @@ def _heading(found: FolderAgreement) -> str:
     whose = counted(found.sampled, "image", "images")
     if found.sampled < found.images:
         whose = f"a sample of {found.sampled:,} of {found.images:,} images"
-    unknown = f" ({found.unknown:,} in folders of other names)" if found.unknown else ""
+    where = "in folders of other names" if found.by == "folders" else "with other labels or none"
+    unknown = f" ({found.unknown:,} {where})" if found.unknown else ""
     return (
-        f"The targets of whole images agree with their folders for {percent(found.share)} of "
+        f"The targets of whole images agree with their {found.by} for {percent(found.share)} of "
         f"{whose}{unknown}, {classes}:"
     )
 
@@ -82,7 +83,7 @@ def _notes(found: FolderAgreement, maps: Path, images: Path) -> Iterator[str]:
             f"Warning: {disagree:,} of {len(found.classes):,} classes rarely agree or are near "
             "chance, so look at the settings before the images: does --size suit this teacher and "
             "these images, and do the class list and its names (--classes, --names) suit the "
-            "folders?"
+            f"{found.by}?"
         )
         return
     yield from map(_warning, suspicious[:_WARNED])
@@ -93,9 +94,10 @@ def _notes(found: FolderAgreement, maps: Path, images: Path) -> Iterator[str]:
     if suspicious:
         example = suspicious[0].examples[0]
         look = ["labelkit", "inspect", maps, "--images", images, "--key", example]
+        right = "are they in the right folder" if found.by == "folders" else "is their label right"
         yield (
-            "Look at them: are they in the right folder, and does the class list (--classes, "
-            "--names) have what they show?"
+            f"Look at them: {right}, and does the class list (--classes, --names) have what they "
+            "show?"
         )
         yield f"  {shlex.join(printable(str(word)) for word in look)}"
     if any(each.elsewhere for each in suspicious):

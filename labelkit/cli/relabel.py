@@ -32,6 +32,7 @@ from labelkit.cli.relabel_request import (
     settings_for_device,
     settings_of,
 )
+from labelkit.errors import DatasetError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -249,7 +250,7 @@ def _report(
     *,
     as_json: bool,
 ) -> None:
-    """Print what was made, and how often it agrees with the folders' names."""
+    """Print what was made, and how often it agrees with the folders or labels."""
     from labelkit.cli.agreement_report import NO_AGREEMENT, agreement_facts, print_agreement
     from labelkit.cli.output import print_json, print_lines
     from labelkit.cli.ray_options import actor_facts, actor_lines
@@ -260,7 +261,11 @@ def _report(
     options = job.options
     with LabelMapFile.open(result.path) as file:
         facts = run_facts(result, file) | {"seconds": times(stages)} | actor_facts(job.engine)
-        agreement = folder_agreement(file, folders=folders)
+        try:
+            agreement = folder_agreement(file, folders=folders, label_of=job.source.stored_label)
+        except (DatasetError, OSError) as error:  # the maps are made, whatever the labels are
+            click.echo(f"Warning: no comparison with labels: {error}", err=True)
+            agreement = None
     if as_json:
         print_json(facts | {"folders": agreement and agreement_facts(agreement)})
         return

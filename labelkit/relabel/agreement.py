@@ -1,4 +1,4 @@
-"""How often whole-image targets agree with the folders of the images, class by class.
+"""How often whole-image targets agree with the folders or labels of images, class by class.
 
 # B images, C classes
 """
@@ -9,7 +9,7 @@ import heapq
 from collections import defaultdict
 from dataclasses import dataclass, field
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
@@ -19,7 +19,7 @@ from labelkit.geometry import CropBox
 from labelkit.label_maps import zooms_ascend
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from labelkit.label_maps import LabelMapFile
 
@@ -80,14 +80,15 @@ class ClassAgreement:
 
 @dataclass(frozen=True)
 class FolderAgreement:
-    """What the maps say of the folders of a data set.
+    """What the maps say of the folders or labels of a data set.
 
     Attributes:
         classes: those that have images, the class that agrees least first.
         sampled: how many images were looked at, evenly spaced over the file's rows.
         images: how many the file has.
-        unknown: how many of the sampled images are in no folder of a class.
+        unknown: how many of the sampled images are in no folder of a class, or have no such label.
         stores_other: whether the file stores *other*.
+        by: what the targets were compared with.
     """
 
     classes: tuple[ClassAgreement, ...]
@@ -95,6 +96,7 @@ class FolderAgreement:
     images: int
     unknown: int
     stores_other: bool
+    by: Literal["folders", "labels"] = "folders"
 
     @property
     def share(self) -> float:
@@ -109,29 +111,40 @@ class FolderAgreement:
 
 
 def folder_agreement(
-    file: LabelMapFile, sample: int = SAMPLE, folders: Mapping[str, int] | None = None
+    file: LabelMapFile,
+    sample: int = SAMPLE,
+    folders: Mapping[str, int] | None = None,
+    label_of: Callable[[str], str | None] | None = None,
 ) -> FolderAgreement | None:
-    """Compare the whole-image targets of a file with the folders of its images.
+    """Compare the whole-image targets of a file with the folders or labels of its images.
 
     An image's folder is the first part of its key that has a class.
 
     Args:
         file: finished maps, however they were made.
         sample: at most so many rows are read.
-        folders: the file's class of each folder by name, such as ``Coarsening.by_id``; None where
-            folders are named like the classes.
+        folders: the file's class of each folder or label by name, such as ``Coarsening.by_id``;
+            None where they are named like the classes.
+        label_of: the label that is stored beside an image, by its key, such as
+            ``ImageSource.stored_label``. Folders are the labels where more of them have a class.
 
     Returns:
-        None if at least half of the images are outside such folders, so that folders are not
+        None if at least half of the images have no such folder or label, so that these are not
         labels, or if training cannot choose between an image's maps, whose zooms do not ascend.
 
     Raises:
         LabelMapError: a row is damaged.
+        DatasetError: a stored label is not valid.
     """
     rows = evenly_spaced(len(file), sample)
     keys = [file.key_at(row) for row in rows]
     places = file.classes.index if folders is None else folders
-    labels = [_label(places, key) for key in keys]
+    labels = [_folder_class(places, key) for key in keys]
+    by: Literal["folders", "labels"] = "folders"
+    if label_of is not None:
+        stored = [places.get(label_of(key) or "") for key in keys]
+        if len(keys) > stored.count(None) <= labels.count(None):
+            labels, by = stored, "labels"
     known = [at for at, label in enumerate(labels) if label is not None]
     if 2 * len(known) <= len(keys) or not _trains(file):
         return None
@@ -150,7 +163,7 @@ def folder_agreement(
     found = [tally.result(file, label, limit) for label, tally in sorted(tallies.items())]
     found.sort(key=lambda each: (each.share, -each.other))
     unknown = len(keys) - len(known)
-    return FolderAgreement(tuple(found), len(keys), len(file), unknown, file.header.other)
+    return FolderAgreement(tuple(found), len(keys), len(file), unknown, file.header.other, by)
 
 
 def _trains(file: LabelMapFile) -> bool:
@@ -162,7 +175,7 @@ def _options(file: LabelMapFile) -> TargetOptions:
     return TargetOptions(other="output") if file.header.other else TargetOptions()
 
 
-def _label(places: Mapping[str, int], key: str) -> int | None:
+def _folder_class(places: Mapping[str, int], key: str) -> int | None:
     """The class of the folder that an image is in."""
     return next((places[each] for each in key.split("/")[:-1] if each in places), None)
 

@@ -74,10 +74,10 @@ class ListedImages(IndexedImages):
         return f"{self.path}, row {row}: {self._paths[row]}"
 
     @cached_property
-    def labels(self) -> ImageLabels | None:
-        """The class of each image, from the list or from its key's first folder."""
+    def stored_labels(self) -> ImageLabels | None:
+        """The class of each image, from the list."""
         if self._labels is None:
-            return super().labels
+            return None
         return ImageLabels(self._labels.classes, [self._labels.numbers[row] for row in self.rows])
 
     def _below_folder(self) -> list[str]:

@@ -47,7 +47,7 @@ class ManifestImages(ImageSource):
         return list(self.manifest.keys)
 
     @cached_property
-    def labels(self) -> ImageLabels:
+    def stored_labels(self) -> ImageLabels:
         """The main class of each image."""
         numbers = [labels[0] for labels in self.manifest.labels]
         return ImageLabels(list(self.manifest.classes), numbers)

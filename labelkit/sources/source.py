@@ -86,11 +86,37 @@ class ImageSource(ABC):
         return f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"
 
     @cached_property
+    def stored_labels(self) -> ImageLabels | None:
+        """The class of each image, where it is stored beside the images; None where it is not.
+
+        Raises:
+            DatasetError: a label is not valid; the message names it.
+        """
+        return None
+
+    def stored_label(self, key: str) -> str | None:
+        """The stored class of an image; None without one.
+
+        Raises:
+            DatasetError: it is not valid; the message names it.
+        """
+        stored, row = self.stored_labels, bisect_left(self.keys, key)
+        if stored is None or row == len(self.keys) or self.keys[row] != key:
+            return None
+        number = stored.numbers[row]
+        return None if number < 0 else stored.classes[number]
+
+    @cached_property
     def labels(self) -> ImageLabels | None:
-        """The class of each image: its first folder, unless the source says more.
+        """The class of each image: the stored one, or else its first folder.
 
         None if there are images outside of folders.
+
+        Raises:
+            DatasetError: a stored label is not valid; the message names it.
         """
+        if (stored := self.stored_labels) is not None:
+            return stored
         folders = [key.partition("/")[:2] for key in self.keys]
         if not all(slash for _, slash in folders):
             return None

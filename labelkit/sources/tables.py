@@ -136,11 +136,11 @@ class TableImages(IndexedImages):
         return self._table.place(row)
 
     @cached_property
-    def labels(self) -> ImageLabels | None:
-        """The class of each image, from the column of labels or from its key's first folder."""
+    def stored_labels(self) -> ImageLabels | None:
+        """The class of each image, from the column of labels."""
         labels = self._table.labels
         if labels is None:
-            return super().labels
+            return None
         return ImageLabels(labels.classes, [labels.numbers[row] for row in self.rows])
 
 

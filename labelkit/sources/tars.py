@@ -18,7 +18,7 @@ from labelkit.sources.source import ImageLabels, IndexedImages, numbered_labels
 from labelkit.sources.tar_headers import TAR_ENDINGS, tar_members
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from typing import BinaryIO
 
     from labelkit.sources.source import ImageFile
@@ -88,27 +88,38 @@ class TarImages(IndexedImages):
         return f"{tar}: {self._index.names[row]}"
 
     @cached_property
-    def labels(self) -> ImageLabels | None:
-        """The class of each image, from the files beside it or from its first folder.
+    def stored_labels(self) -> ImageLabels | None:
+        """The class of each image, from the file beside it.
 
         Raises:
             DatasetError: a label is not valid; the message names it.
         """
-        for kind, parse in (("cls", _class_text), ("json", _class_field)):
-            places = self._index.labels.get(kind)
-            names = [self._label(row, places, parse) for row in self.rows] if places else []
+        for kind in _LABEL_KINDS:
+            names = [self._label(row, kind) for row in self.rows]
             if any(name is not None for name in names):
                 return numbered_labels(names)
-        return super().labels
+        return None
 
-    def _label(self, row: int, places: _Places, parse: Callable[[bytes], str | None]) -> str | None:
-        if row >= len(places[0]) or places[0][row] == _NONE:
+    def stored_label(self, key: str) -> str | None:
+        """The class of an image, from the file beside it; the other images' files are not read.
+
+        Raises:
+            DatasetError: it is not valid; the message names it.
+        """
+        row = self.row(key)
+        labels = (self._label(row, kind) for kind in _LABEL_KINDS)
+        return next((label for label in labels if label is not None), None)
+
+    def _label(self, row: int, kind: str) -> str | None:
+        """The label that the file of that kind beside an image has; None without one."""
+        places = self._index.labels.get(kind)
+        if places is None or row >= len(places[0]) or places[0][row] == _NONE:
             return None
         offset, size = places[0][row], places[1][row]
         if not 0 <= size <= _LARGEST_LABEL:
             raise DatasetError(f"{self.place(row)}: its label has {size:,} bytes")
         try:
-            return parse(self._bytes.read(self._index.files[row], offset, size))
+            return _LABEL_KINDS[kind](self._bytes.read(self._index.files[row], offset, size))
         except ValueError as error:
             raise DatasetError(f"{self.place(row)}: its label cannot be read: {error}") from error
 
@@ -219,3 +230,6 @@ def _class_field(content: bytes) -> str | None:
     if found is None or (isinstance(found, (str, int)) and not isinstance(found, bool)):
         return None if found is None else str(found)
     raise ValueError(f"{str(found)[:80]!r} in the .json file, expected a class")
+
+
+_LABEL_KINDS = {"cls": _class_text, "json": _class_field}

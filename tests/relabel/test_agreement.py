@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from io import StringIO
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,7 +27,6 @@ from tests.photos import write_photos
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 PETS = ClassList.of(["cat", "dog"], "pets")
 CAT, DOG, FISH = (0.8, 0.1, 0.1), (0.1, 0.85, 0.05), (0.02, 0.08, 0.9)
@@ -174,6 +175,54 @@ def test_fine_folders_agree_with_the_coarse_classes_that_they_map_to(tmp_path: P
     assert counts == [("dog", 3, 2), ("cat", 1, 1)]
 
 
+def test_labels_beside_the_images_come_before_their_folders(tmp_path: Path) -> None:
+    images = {"cat/1.jpg": CAT, "cat/2.jpg": DOG, "cat/3.jpg": DOG, "cat/4.jpg": CAT}
+    labels = {"cat/1.jpg": "cat", "cat/2.jpg": "dog", "cat/3.jpg": "cat", "cat/4.jpg": "cow"}
+    file = write(tmp_path / "maps.h5", images)
+    found = folder_agreement(file, label_of={**labels, "cat/4.jpg": "cat"}.get)
+    assert found is not None
+    assert (found.by, found.share, found.unknown) == ("labels", 0.75, 0)
+    found = folder_agreement(file, label_of=labels.get)  # folders name a class more often
+    assert found is not None
+    assert (found.by, found.share, found.unknown) == ("folders", 0.5, 0)
+    plain = {f"{n}.jpg": target for n, target in enumerate(images.values())}
+    file = write(tmp_path / "plain.h5", plain)
+    found = folder_agreement(file, label_of={"0.jpg": "cat", "1.jpg": "dog", "2.jpg": "cat"}.get)
+    assert found is not None
+    assert (found.by, found.unknown) == ("labels", 1)
+    screen = Console(width=200, record=True, file=StringIO())
+    print_agreement(screen, found, tmp_path / "plain.h5", tmp_path / "photos", "Other sizes.")
+    text = screen.export_text()
+    assert "agree with their labels for 67 % of 4 images (1 with other labels or none)" in text
+
+
+def test_relabel_compares_with_the_labels_of_a_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Labels that cannot be read cost the comparison, and not the maps."""
+    monkeypatch.chdir(tmp_path)
+    write_photos(tmp_path / "photos")
+    names = sorted(path.relative_to(tmp_path) for path in (tmp_path / "photos").glob("*/*.*"))
+    wnids = {"animals": "n02124075", "things": "n04008634"}
+    rows = [f"{name},{wnids[name.parts[1]]}" for name in names]
+    Path("list.csv").write_text("\n".join(["path,label", *rows]) + "\n")
+    Path("two.txt").write_text("n02124075\nn04008634\n")
+    shared = ["--size", "96", "--no-calibration", "--classes", "two.txt"]
+    run = labelkit("relabel", "list.csv", *shared, "-o", "maps.h5")
+    assert run.code == 0, run.text
+    assert "agree with their labels" in run.text
+    with tarfile.open("set.tar", "w") as tar:
+        for name in names:
+            tar.add(name, f"{name.stem}{name.suffix}")
+            Path("label").write_bytes(b"\xff\xfe")
+            tar.add("label", f"{name.stem}.cls")
+    run = labelkit("relabel", "set.tar", *shared, "-o", "more.h5")
+    assert run.code == 0, run.text
+    assert "Warning: no comparison with labels: set.tar: " in run.err
+    assert "its label cannot be read" in run.err
+    assert Path("more.h5").exists()
+
+
 def test_relabel_reports_on_fine_folders_with_a_coarsening(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,7 +243,7 @@ def test_relabel_reports_on_fine_folders_with_a_coarsening(
     (tmp_path / "photos" / "n04008634").rename(tmp_path / "photos" / "there")
     run = labelkit(*shared, "--classes", "two.json", "-o", "more.h5")
     assert (
-        "No comparison with folders: at least half of the images are outside the folders"
+        "No comparison with folders or labels: at least half of the images are outside the folders"
         in run.text
     )
 

@@ -43,6 +43,16 @@ def test_classes_are_those_of_the_folder(source):
     assert [numbered.get(name, name) for name in names] == [key.split("/")[0] for key in KEYS]
 
 
+def test_a_stored_label_is_that_of_all_labels(source):
+    found = source.stored_labels
+    one_by_one = [source.stored_label(key) for key in KEYS]
+    if found is None:
+        assert one_by_one == [None] * len(KEYS)
+    else:
+        assert one_by_one == [found.classes[number] for number in found.numbers]
+        assert source.labels == found
+
+
 def test_keys_in_the_order_of_storage_are_all_keys(source):
     assert sorted(source.in_storage_order()) == KEYS
 
