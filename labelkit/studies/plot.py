@@ -32,12 +32,16 @@ def draw_study(study: Study, cells: Sequence[Cell], path: Path) -> None:
         path: the PNG to create or replace.
 
     Raises:
-        StudyError: the study has no ``plot``, or matplotlib is missing.
+        StudyError: the study has no ``plot``, no run is finished, or matplotlib is missing.
         OSError: the file cannot be written.
     """
     plot = study.file.plot
     if plot is None:
         raise StudyError(f"{study.folder}/study.toml has no [plot]: set x, an axis")
+    if not any(cell.values for cell in cells):
+        raise StudyError(
+            f"{study.results} has no finished run to draw: labelkit study {study.folder}"
+        )
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -51,7 +55,8 @@ def draw_study(study: Study, cells: Sequence[Cell], path: Path) -> None:
         axes.set_title(f"{plot.panels}: {panel}" if plot.panels else study.file.title)
     drawn[0][0].set_ylabel(study.file.metric)
     if drawn[0][-1].get_legend_handles_labels()[1] not in ([], [""]):
-        drawn[0][-1].legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+        title = ", ".join(_lines(study))
+        drawn[0][-1].legend(frameon=False, title=title, loc="center left", bbox_to_anchor=(1, 0.5))
     if plot.panels:
         figure.suptitle(study.file.title)
     replace_file(path, lambda temporary: figure.savefig(temporary, format="png", dpi=150))
@@ -59,6 +64,12 @@ def draw_study(study: Study, cells: Sequence[Cell], path: Path) -> None:
 
 def _of(cells: Sequence[Cell], axis: str | None, value: str) -> list[Cell]:
     return [cell for cell in cells if axis is None or cell.axes[axis] == value]
+
+
+def _lines(study: Study) -> list[str]:
+    """The axes whose values are lines."""
+    plot = study.file.plot
+    return [axis for axis in study.file.axes if plot and axis not in {plot.x, plot.panels}]
 
 
 def _draw_panel(study: Study, cells: Sequence[Cell], axes: Any) -> None:  # noqa: ANN401 -- matplotlib's
@@ -69,10 +80,9 @@ def _draw_panel(study: Study, cells: Sequence[Cell], axes: Any) -> None:  # noqa
     numeric = len(numbers) == len(names)
     places = dict(zip(names, numbers if numeric else map(float, range(len(names))), strict=True))
     lines: dict[tuple[str, ...], list[Cell]] = {}
-    others = [axis for axis in study.file.axes if axis not in {plot.x, plot.panels}]
     for cell in cells:
         if cell.values:
-            lines.setdefault(tuple(cell.axes[axis] for axis in others), []).append(cell)
+            lines.setdefault(tuple(cell.axes[axis] for axis in _lines(study)), []).append(cell)
     width = max(places.values()) - min(places.values()) or 1
     for at, (label, line) in enumerate(lines.items()):
         # Side by side, so that no line hides another's bars.

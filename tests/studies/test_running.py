@@ -90,6 +90,8 @@ def test_the_plot_is_a_picture(done: Path, tmp_path: Path) -> None:
     with Image.open(tmp_path / "plot.png") as picture:
         assert (picture.format, picture.width > 500) == ("PNG", True)
     study = read_study(done)
+    with pytest.raises(StudyError, match="no finished run to draw"):
+        draw_study(study, study_cells(study, {}), tmp_path / "no.png")
     (done / "bare").mkdir(exist_ok=True)
     (done / "bare" / "study.toml").write_text(STUDY[: STUDY.index("[plot]")])
     (done / "bare" / "recipe.toml").write_text((done / "recipe.toml").read_text())
