@@ -1,15 +1,16 @@
 """``prepare`` of many small files against plain loops over the same files.
 
 The loops run in as many processes, in chunks of as many images, and keep no record of anything:
-"resize" reads, decodes and resizes; "resize and save" also encodes and writes files. The difference
-to the second is all that prepare adds: listing, checksums, the split, the manifest, flushing to the
-disk, and folders that appear whole.
+"resize" reads, decodes and resizes; "resize and save" also encodes, writes files and flushes them
+to the disk. The difference to the second is all that prepare adds: listing, checksums, the split,
+the manifest, and folders that appear whole.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import os
 import shutil
 import statistics
 import tempfile
@@ -55,6 +56,8 @@ def run_loop(paths: list[Path], side: int, out: Path | None, workers: int) -> No
     chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
     with ProcessPoolExecutor(workers) as pool:
         list(pool.map(partial(plain_loop, side=side, out=out), chunks))
+    if out is not None:
+        os.sync()  # as prepare does, and so that no way waits for the files of another
 
 
 def main(files: int, side: int, resize: int, workers: int, rounds: int) -> str:
