@@ -72,7 +72,9 @@ def test_it_starts(
     study = read_study(ROOT / "train" / "studies" / name, TINY, output=tmp_path)
     seen: dict[str, set[str]] = {}
     for run in one_change_each(study):
-        schedule = msgspec.structs.replace(run.recipe.schedule, images=1, warmup_epochs=0)
+        schedule = msgspec.structs.replace(
+            run.recipe.schedule, epochs=1, images=None, warmup_epochs=0
+        )
         recipe = msgspec.structs.replace(run.recipe, schedule=schedule)
         result = train(_narrowed(recipe))
         assert 0 < result.records[0].train_loss < 50
