@@ -1,4 +1,4 @@
-"""What ``labelkit relabel`` prints of folders or labels: do the maps agree with them?"""
+"""Prints how well label maps agree with the folders or labels of their images."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _heading(found: FolderAgreement) -> str:
 
 
 def _notes(found: FolderAgreement, maps: Path, images: Path) -> Iterator[str]:
-    """What the table leaves out, and warnings."""
+    """What the table does not show, and warnings."""
     if len(found.classes) > _SHOWN:
         yield f"and {len(found.classes) - _SHOWN:,} classes that agree more often; --json lists all"
     suspicious = [each for each in found.classes if each.suspicious]

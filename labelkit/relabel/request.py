@@ -1,8 +1,8 @@
 """What a run was asked for, in a form that a finished file can be compared with. Loads no torch.
 
-A teacher is identified by its weights, which takes seconds to load them. Its card and the digest of
-its weight file say the same at once: a file records the digest of both and of all settings that
-maps depend on. Another digest means nothing, since a setting may have been spelled out.
+A teacher is identified by its weights, which take seconds to load. The digest of its card and its
+weight file identifies it without loading: a file records a digest of both and of all settings that
+maps depend on. A different digest proves nothing, since a default may have been given explicitly.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def asked_teacher(name: str, size: int | None, *, force: bool, precision: str) -
 
 
 def request_digest(settings: Settings, teachers: Sequence[Asked | None]) -> str:
-    """What tells one request from another; empty if a teacher is not described by files."""
+    """Identifies a request; empty if a teacher is not described by files."""
     known = [each for each in teachers if each is not None]
     if len(known) < len(teachers):
         return ""
@@ -81,7 +81,7 @@ def request_digest(settings: Settings, teachers: Sequence[Asked | None]) -> str:
 
 
 def finished_file(output: Path, request: str, keys: Sequence[str]) -> LabelMapFile | None:
-    """The file of a request for these images; None if there is none, or that cannot be told."""
+    """The file of a request for these images; None if there is none, or if this is unknown."""
     if not request or not output.exists():
         return None
     try:

@@ -33,6 +33,7 @@ class ManifestImages(ImageSource):
         super().__init__(path, images.rule)
         self.manifest = manifest
         self.images = images
+        self._keys = list(manifest.keys)
         known = frozenset(images.keys)
         missing = [key for key in manifest.keys if key not in known]
         if missing:
@@ -44,7 +45,7 @@ class ManifestImages(ImageSource):
     @property
     def keys(self) -> list[str]:
         """The keys of the manifest."""
-        return list(self.manifest.keys)
+        return self._keys
 
     @cached_property
     def stored_labels(self) -> ImageLabels:

@@ -100,8 +100,12 @@ class ImageSource(ABC):
         Raises:
             DatasetError: it is not valid; the message names it.
         """
-        stored, row = self.stored_labels, bisect_left(self.keys, key)
-        if stored is None or row == len(self.keys) or self.keys[row] != key:
+        stored = self.stored_labels
+        if stored is None:
+            return None
+        keys = self.keys
+        row = bisect_left(keys, key)
+        if row == len(keys) or keys[row] != key:
             return None
         number = stored.numbers[row]
         return None if number < 0 else stored.classes[number]

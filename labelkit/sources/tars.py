@@ -94,11 +94,8 @@ class TarImages(IndexedImages):
         Raises:
             DatasetError: a label is not valid; the message names it.
         """
-        for kind in _LABEL_KINDS:
-            names = [self._label(row, kind) for row in self.rows]
-            if any(name is not None for name in names):
-                return numbered_labels(names)
-        return None
+        names = [self._label(row) for row in self.rows] if self._label_kind else []
+        return numbered_labels(names) if any(name is not None for name in names) else None
 
     def stored_label(self, key: str) -> str | None:
         """The class of an image, from the file beside it; the other images' files are not read.
@@ -106,14 +103,21 @@ class TarImages(IndexedImages):
         Raises:
             DatasetError: it is not valid; the message names it.
         """
-        row = self.row(key)
-        labels = (self._label(row, kind) for kind in _LABEL_KINDS)
-        return next((label for label in labels if label is not None), None)
+        return self._label(self.row(key))
 
-    def _label(self, row: int, kind: str) -> str | None:
-        """The label that the file of that kind beside an image has; None without one."""
-        places = self._index.labels.get(kind)
-        if places is None or row >= len(places[0]) or places[0][row] == _NONE:
+    @cached_property
+    def _label_kind(self) -> str | None:
+        """Which files have the labels: ``.cls`` where there are any, else ``.json``."""
+        labels = self._index.labels
+        return next((kind for kind in _LABEL_KINDS if _any_place(labels.get(kind))), None)
+
+    def _label(self, row: int) -> str | None:
+        """The label in the file beside an image; None without one."""
+        kind = self._label_kind
+        if kind is None:
+            return None
+        places = self._index.labels[kind]
+        if row >= len(places[0]) or places[0][row] == _NONE:
             return None
         offset, size = places[0][row], places[1][row]
         if not 0 <= size <= _LARGEST_LABEL:
@@ -209,6 +213,10 @@ class _TarIndex:
                 sample = _SAMPLE.fullmatch(self.names[row])
                 if sample and sample[1] in places:
                     rows[0][row], rows[1][row] = places[sample[1]]
+
+
+def _any_place(places: _Places | None) -> bool:
+    return places is not None and any(offset != _NONE for offset in places[0])
 
 
 def _without_tar(name: str) -> str:

@@ -37,7 +37,8 @@ def test_maps_under_another_suffix_are_not_replaced_by_their_page(tmp_path):
     Image.new("RGB", (32, 32)).save(photos / "a.png")
     write_maps(tmp_path / "m.h5", ["a.png"])
     maps = (tmp_path / "m.h5").rename(tmp_path / "m.html")
-    refuse(maps, "inspect", maps, "--images", photos)
+    said = refuse(maps, "inspect", maps, "--images", photos)
+    assert "m.html is an input of this command" in said
 
 
 def test_a_photo_is_not_replaced_by_its_picture(tmp_path):

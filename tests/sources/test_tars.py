@@ -216,3 +216,16 @@ def test_many_shards_are_read_with_few_open_files(tmp_path):
     before = open_files()
     assert [read(source, f"{n}.jpg") for n in range(100)] == [b"%d" % n for n in range(100)]
     assert open_files() - before <= 64
+
+
+def test_labels_of_two_kinds_are_not_mixed(tmp_path):
+    """One by one as all together: a .json file counts only where no image has a .cls file."""
+    picture = described({"label": "json"})
+    members = [("a.png", b"1"), ("a.cls", b"cls"), ("a.json", picture), ("b.png", b"2")]
+    both = open_source(str(pack(tmp_path / "both.tar", [*members, ("b.json", picture)])))
+    assert [both.stored_label(key) for key in both.keys] == ["cls", None]
+    assert both.stored_labels == (["cls"], [0, -1])
+    only = [("c.cls", b"no image"), *members[:1], *members[2:]]
+    json = open_source(str(pack(tmp_path / "json.tar", only)))
+    assert [json.stored_label(key) for key in json.keys] == ["json", None]
+    assert json.stored_labels == (["json"], [0, -1])

@@ -109,6 +109,7 @@ def _read_archive(path: Path) -> SynsetGraph:
                     f"million. {REMEDY}"
                 )
             content = archive.read(member)
+    # zipfile raises RuntimeError for encrypted members, NotImplementedError for unknown methods.
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise TaxonomyError(f"{path} is damaged ({first_line(error)}). {REMEDY}") from error
     return parse_data_noun(content, f"{path}/{member.filename}")
