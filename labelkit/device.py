@@ -41,7 +41,7 @@ def forward_in_parts(forward: Callable[[Tensor], Tensor], images: Tensor) -> Ten
     """What ``forward`` gives for a batch; on a CPU, for a few images at a time.
 
     The features of a large batch leave a CPU's caches, and each of its buffers is faulted in again
-    (labelkit.memory). Parts of about 400,000 pixels, eight images of 224 pixels a side, take 7 to
+    (labelkit.memory). Parts of about 400,000 pixels, eight images of 224 pixels a side, take 6 to
     40 % less time than batches of 64; ``benchmarks/README.md`` has the figures.
 
     Args:
