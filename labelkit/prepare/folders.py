@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from labelkit.hierarchy import read_class_list
@@ -16,10 +17,18 @@ if TYPE_CHECKING:
 
 
 class FolderClass(DumpClass):
-    """The images below one folder, at any depth; links to folders are followed, as elsewhere."""
+    """The images below one folder, at any depth; links to folders are followed, as elsewhere.
+
+    The folder is listed once, so that a fingerprint stands for the images that were prepared, even
+    if others come while it is in work.
+    """
 
     def listing(self) -> Listing:
         """The images of the folder."""
+        return self._listed
+
+    @cached_property
+    def _listed(self) -> Listing:
         images: list[DumpImage] = []
         skipped: dict[str, str] = {}
         for name in iterate_images(self.where):

@@ -271,6 +271,20 @@ def test_a_source_that_changed_is_refused(tmp_path):
         prepare(source, tmp_path / "out", SETTINGS, workers=0)
 
 
+def test_images_that_come_while_their_class_is_in_work_are_noticed(tmp_path):
+    source = many(tmp_path / "source")
+
+    def add(_stage: str, done: int, _total: int) -> None:
+        (source / "n00" / "zz.jpg").write_bytes(photo(1))
+        if done > 80:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(source, tmp_path / "out", SETTINGS, workers=0, on_progress=add)
+    with pytest.raises(LabelkitError, match="n00 has changed"):
+        prepare(source, tmp_path / "out", SETTINGS, workers=0)
+
+
 def test_a_folder_that_is_in_the_way_is_not_touched(tmp_path):
     source = many(tmp_path / "source")
     stop_after_one_class(source, tmp_path / "out")
