@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
 import io
 import os
@@ -118,7 +119,7 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (LabelkitError, OSError) as error:
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"Error: {error}{_on_full_disk(error)}", err=True)
         return 1
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
@@ -130,3 +131,9 @@ def run(arguments: list[str]) -> int:
         )
         return 1
     return 0
+
+
+def _on_full_disk(error: Exception) -> str:
+    """What to do if a disk or a quota is full."""
+    full = isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
+    return ". Free some space and run the same command again" if full else ""

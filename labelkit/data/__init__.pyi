@@ -10,6 +10,7 @@ from .images import (
     list_images as list_images,
     open_image as open_image,
     read_image as read_image,
+    require_regular as require_regular,
 )
 from .mixing import mix as mix, require_soft_mixing as require_soft_mixing
 from .packing import PackedBatch as PackedBatch

@@ -76,10 +76,18 @@ def open_image(path: str | os.PathLike[str] | BinaryIO) -> Image.Image:
     """
     if not isinstance(path, (str, os.PathLike)):
         return decode(path)
-    file = Path(path)
-    if not file.is_file() and os.path.lexists(file):
-        raise DatasetError("a broken link" if file.is_symlink() else "not a regular file")
-    return decode(file)
+    require_regular(Path(path))
+    return decode(path)
+
+
+def require_regular(path: Path) -> None:
+    """Refuse to open what is no file: opening a pipe would wait for a writer, forever.
+
+    Raises:
+        DatasetError: there is a folder, a pipe, a device or a broken link of that name.
+    """
+    if not path.is_file() and os.path.lexists(path):
+        raise DatasetError("a broken link" if path.is_symlink() else "not a regular file")
 
 
 def read_image(path: str | os.PathLike[str] | BinaryIO) -> torch.Tensor:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 HIDDEN = ".labelkit"
 _SECONDS = 5.0  # between flushes: what a kill costs at most, besides unfinished classes
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _REMEDY = "Choose another DST, or remove this one"
 
 
@@ -155,9 +156,11 @@ def open_destination(path: Path, source: str, settings: PrepareSettings) -> Gene
         destination = Destination(path, settings)
         try:
             yield destination
-        except BaseException:
+        except BaseException as error:
             with suppress(OSError):
                 destination.publish()
+            if isinstance(error, OSError) and error.errno in _NO_ROOM and not error.filename:
+                error.filename = str(path)  # writing to a file that is open names none
             raise
         finally:
             shutil.rmtree(destination.work, ignore_errors=True)

@@ -15,7 +15,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from labelkit import __version__
-from labelkit.data import open_image
+from labelkit.data import open_image, require_regular
 from labelkit.errors import DatasetError, first_line, is_out_of_memory
 from labelkit.files import decode_json, replace_file
 from labelkit.train.data import leave_out
@@ -103,7 +103,7 @@ def check_images(
 def unreadable_images(faults: dict[str, Fault], remedy: str) -> DatasetError:
     """The error that names all unreadable images, up to twenty of them."""
     listed = [
-        f"{printable(path)}: {printable(fault.reason)}"
+        f"{printable(path)}: {printable(fault.reason).rstrip('.')}"
         for path, fault in list(faults.items())[:_SHOWN]
     ]
     more = [f"and {len(faults) - _SHOWN:,} more"] if len(faults) > _SHOWN else []
@@ -224,6 +224,8 @@ def _look_at_all(
 def _look_at_header(reader: ImageReader, path: str) -> Fault | None:
     try:
         found = reader.file(path)
+        if isinstance(found, Path):
+            require_regular(found)
         with found.open("rb") if isinstance(found, Path) else found as file:
             with Image.open(file, formats=list(_ENDS)) as image:
                 kind, mode = image.format or "", image.mode

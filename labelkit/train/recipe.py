@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args, get_origin
 
 import msgspec
 
@@ -186,6 +187,13 @@ class Recipe(RecipeTable, frozen=True):
     run: Run
     mix: Mix = Mix()
 
+    def __post_init__(self) -> None:
+        if self.data.repeats > self.run.batch_size:
+            raise ValueError(
+                f"data.repeats is {self.data.repeats}, expected at most run.batch_size, "
+                f"{self.run.batch_size}: a batch has all repetitions of an image"
+            )
+
 
 FIELDS = "train/README.md describes the fields"
 
@@ -266,10 +274,27 @@ def read_recipe(path: str | os.PathLike[str], changes: Iterable[str] = ()) -> Re
         recipe = msgspec.convert(tables, Recipe)
     except msgspec.ValidationError as error:
         raise RecipeError(f"{source}: {_explain(tables, str(error))}") from None
+    _require_finite(tables, source)
     if recipe.run.output:
         return recipe
     run = msgspec.structs.replace(recipe.run, output=f"runs/{source.stem}")
     return msgspec.structs.replace(recipe, run=run)
+
+
+def _require_finite(value: object, source: Path, place: str = "") -> None:
+    """Refuse infinity and NaN, which are numbers in TOML.
+
+    Raises:
+        RecipeError: the message names the field.
+    """
+    if isinstance(value, dict):
+        for name, inner in cast("_Tables", value).items():
+            _require_finite(inner, source, f"{place}.{name}" if place else name)
+    elif isinstance(value, list):
+        for number, inner in enumerate(cast("list[object]", value)):
+            _require_finite(inner, source, f"{place}[{number}]")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise RecipeError(f"{source}: {place} is {value}, expected a finite number")
 
 
 def _parse_change(change: str) -> tuple[list[str], object]:
@@ -313,7 +338,7 @@ def _explain(tables: _Tables, message: str) -> str:
     if problem.startswith("Expected"):
         expected = re.sub(r", got .*| \| null|`", "", problem).lower()
         return f"{place} is {shown(_at(tables, place))}, {expected}"
-    return f"{place}: {problem}"
+    return f"{place}: {problem}" if place else problem
 
 
 def _table(place: str) -> str:

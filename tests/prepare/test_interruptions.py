@@ -21,6 +21,7 @@ import pytest
 
 from labelkit.errors import LabelkitError
 from labelkit.prepare import PrepareSettings, destination as output_folder, images, prepare
+from tests.command import labelkit
 from tests.prepare.support import (
     SETTINGS,
     as_compressed,
@@ -216,6 +217,11 @@ def test_a_full_disk_stops_the_run_and_with_room_it_goes_on(tmp_path, settings):
     try:
         with pytest.raises(OSError, match="No space left"):
             prepare(source, disk / "out", settings, workers=0)
+        shutil.rmtree(disk / "out")
+        options = ["--min-images", 5, "--val", 2, "--resize", 32]
+        options += ["--shards", settings.shards] if settings.shards else []
+        run = labelkit("prepare", source, disk / "out", *options)
+        assert f"No space left on device: '{disk / 'out'}'. Free some space and run" in run.err
         assert not (disk / "out" / "manifest.json").exists()
         subprocess.run(["mount", "-o", "remount,size=9m", str(disk)], check=True)
         prepare(source, disk / "out", settings, workers=0)

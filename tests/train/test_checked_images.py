@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from typing import TYPE_CHECKING
 
@@ -33,10 +34,10 @@ def recipe(root: Path, *changes: str, labels: str = 'kind = "hard"') -> Recipe:
 
 
 def damage(root: Path) -> list[Path]:
-    """An empty file, a text, a JPEG and a PNG cut short, and a broken link."""
+    """An empty file, a text, a JPEG and a PNG cut short, a broken link, and a pipe."""
     folder = root / "train" / "leaf"
-    names = ("empty.jpg", "text.png", "cut.jpg", "cut.png", "link.jpg")
-    empty, text, jpeg, png, link = (folder / name for name in names)
+    names = ("empty.jpg", "text.png", "cut.jpg", "cut.png", "link.jpg", "pipe.jpg")
+    empty, text, jpeg, png, link, pipe = (folder / name for name in names)
     empty.write_bytes(b"")
     text.write_text("not an image")
     photo = Image.effect_noise((64, 64), 80).convert("RGB")
@@ -44,7 +45,8 @@ def damage(root: Path) -> list[Path]:
         photo.save(path)
         path.write_bytes(path.read_bytes()[:-100])
     link.symlink_to(root / "nowhere.jpg")
-    return [empty, text, jpeg, png, link]
+    os.mkfifo(pipe)  # to open it would wait for somebody to write
+    return [empty, text, jpeg, png, link, pipe]
 
 
 def break_pixels(path: Path) -> None:
@@ -60,7 +62,7 @@ def test_all_are_named_before_anything_is_written(root: Path, workers: int) -> N
     broken = damage(root)
     broken.append(root / "val" / "sky" / "text.jpg")
     broken[-1].write_text("no image either")
-    with pytest.raises(DatasetError, match=r"6 images.*data\.unreadable=skip") as caught:
+    with pytest.raises(DatasetError, match=r"7 images.*data\.unreadable=skip") as caught:
         train(recipe(root, f"data.workers={workers}"))
     assert all(str(path) in str(caught.value) for path in broken)
     assert not (root.parent / "run").exists()
@@ -73,12 +75,12 @@ def test_they_are_left_out_on_request(root: Path) -> None:
     events: list[Event] = []
     found = train(recipe(root, "data.unreadable=skip"), on_event=events.append)
     assert isinstance(events[0], RunStarted)
-    assert (events[0].images, events[0].skipped) == ((18, 6), (6, 1))
+    assert (events[0].images, events[0].skipped) == ((18, 6), (7, 1))
     assert len(found.classes) == 3
     lines = (root.parent / "run" / "log.jsonl").read_text().splitlines()
-    assert [json.loads(line)["skipped"] for line in lines] == [7, 7]
+    assert [json.loads(line)["skipped"] for line in lines] == [8, 8]
     report = json.loads((root.parent / "run" / "images.json").read_text())
-    assert len(report["unreadable"]) == 7
+    assert len(report["unreadable"]) == 8
 
 
 def test_the_results_are_those_without_the_damaged_files(root: Path) -> None:
@@ -97,7 +99,7 @@ def test_they_are_left_out_with_label_maps(root: Path) -> None:
     labels = f'kind = "label-maps"\nmaps = "{maps}"'
     task = build_task(recipe(root, "data.unreadable=skip", labels=labels))
     assert len(task.train_set) == 18
-    with pytest.raises(DatasetError, match="5 images"):
+    with pytest.raises(DatasetError, match="6 images"):
         build_task(recipe(root, labels=labels))
     Image.new("RGB", (8, 8)).save(root / "train" / "sky" / "new.png")
     with pytest.raises(LabelMapError, match=r"new\.png"):
