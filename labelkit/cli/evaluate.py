@@ -61,7 +61,8 @@ _UNREADABLE_SHOWN = 10
 @click.option(
     "--tree",
     type=FILE,
-    help="Tree for distances between classes (from build-tree). [default: the run's, if any]",
+    help="Tree for distances between classes (from build-tree); semantic accuracy is always of the "
+    "run's. [default: the run's, if any]",
 )
 @click.option(
     "--real",

@@ -20,6 +20,8 @@ from labelkit.cli.options import (
 from labelkit.wording import counted, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rich.console import Console
 
     from labelkit.studies import Cell, RunFinished, Study, StudyRun, StudyStatus
@@ -137,6 +139,8 @@ def _show(study: Study, plot: Path | None, *, table: bool, as_json: bool) -> Non
     from labelkit.studies import draw_study, markdown_table, read_results, study_cells
 
     cells = study_cells(study, read_results(study.results))
+    for notice in () if is_quiet() else _notices(study, _status(study, study.runs)):
+        click.echo(notice, err=True)
     if plot:
         draw_study(study, cells, plot)
     if as_json:
@@ -203,8 +207,7 @@ def _print_runs(study: Study, runs: tuple[StudyRun, ...]) -> None:
     print_lines(screen, [_summary(status)])
     for result in status.failed.values():
         print_lines(screen, [f"Failed: {result.run}: {printable(result.error)}"])
-    if status.other:
-        print_lines(screen, [_others(status)])
+    print_lines(screen, _notices(study, status))
 
 
 def _summary(status: StudyStatus) -> str:
@@ -216,11 +219,20 @@ def _summary(status: StudyStatus) -> str:
     return f"{done}; the other {left} take {_time(seconds)}" if seconds else f"{done}, {left} left"
 
 
-def _others(status: StudyStatus) -> str:
-    return (
-        f"results.jsonl has {status.other} more runs, which this study and command do not have: of "
-        "an earlier recipe, or with other values. They are kept, and not counted"
-    )
+def _notices(study: Study, status: StudyStatus) -> Iterator[str]:
+    """What results.jsonl has that is not counted."""
+    from labelkit.studies import torn_lines
+
+    if status.other:
+        yield (
+            f"results.jsonl has {status.other} more runs, which this study and command do not "
+            "have: of an earlier recipe, or with other values. They are kept, and not counted"
+        )
+    if torn := torn_lines(study.results):
+        yield (
+            f"results.jsonl has {counted(len(torn), 'damaged line', 'damaged lines')}, the first "
+            f"is line {torn[0]}: a process was killed there, or somebody edited it. Not counted"
+        )
 
 
 def _time(seconds: float | None) -> str:
@@ -244,9 +256,7 @@ def _run(study: Study, runs: tuple[StudyRun, ...], *, fail_fast: bool) -> None:
 
     screen = console()
     status = _status(study, runs)
-    print_lines(screen, [_summary(status)])
-    if status.other:
-        print_lines(screen, [_others(status)])
+    print_lines(screen, [_summary(status), *_notices(study, status)])
     if not status.left:
         print_lines(screen, [f"See them: labelkit study {study.folder} --table"])
         return

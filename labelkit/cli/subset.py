@@ -111,9 +111,8 @@ class PerClass(click.ParamType[Any]):
     "--area",
     metavar="SHARE",
     type=click.FloatRange(0, 1, min_open=True),
-    default=0.1,
-    show_default=True,
-    help="A map holds a class that is strongest in this share of its cells.",
+    help="For --several: a map holds a class that is strongest in this share of its cells. "
+    "[default: 0.1]",
 )
 @click.option("--classes", metavar="N", type=click.IntRange(1), help="Choose N classes.")
 @click.option(
@@ -133,8 +132,7 @@ class PerClass(click.ParamType[Any]):
     "--imbalance",
     metavar="F",
     type=click.FloatRange(1),
-    default=1.0,
-    help="A long tail: the largest class has F times the images of the smallest.",
+    help="A long tail: the largest class has F times the images of the smallest; 1 is balanced.",
 )
 @click.option(
     "--choose-images",
@@ -186,10 +184,7 @@ def command(  # noqa: PLR0913 -- one per option
     """
     _require_output(output, links=links, overwrite=overwrite)
     settings = _settings(choices)
-    if tree_path is None and settings.needs_tree:
-        raise click.UsageError("--depth, --below and --leaves need --tree")
-    if maps is None and (settings.needs_scores or settings.several > 1):
-        raise click.UsageError("easy, hard and --several need --maps, from labelkit relabel")
+    _require_useful(settings, {"--tree": tree_path, "--maps": maps, "--area": choices["area"]})
     paths = {"tree": tree_path, "coarsening": coarsening, "maps": maps}
     inputs = {name: path for name, path in paths.items() if path is not None}
     subset = _from_table(data, settings, inputs, output)
@@ -205,8 +200,30 @@ def command(  # noqa: PLR0913 -- one per option
 def _require_output(output: Path, *, links: bool, overwrite: bool) -> None:
     if not links:
         require_writable(output, overwrite=overwrite, suffixes=(".json", ".txt"))
+    elif overwrite:
+        raise click.UsageError("--overwrite replaces a file, not a folder with --links: remove it")
     elif output.exists():
         raise click.UsageError(f"{output} exists: remove it, or choose another name")
+
+
+def _require_useful(settings: SubsetSettings, given: dict[str, object]) -> None:
+    """Refuse options that lack the one that they need, or that would change nothing."""
+    labels = settings.several > 1
+    needs = {
+        "--tree": (settings.needs_tree, "--depth, --below and --leaves"),
+        "--maps": (settings.needs_scores or labels, "easy, hard and --several"),
+    }
+    for option, (needed, by) in needs.items():
+        if needed and given[option] is None:
+            raise click.UsageError(f"{by} need {option}")
+        if not needed and given[option] is not None:
+            raise click.UsageError(f"{option} is only for {by}: add one of them, or leave it out")
+    if given["--area"] is not None and not labels:
+        raise click.UsageError("--area is only for --several: add it, or leave --area out")
+    if settings.class_order != "random" and settings.classes is None:
+        raise click.UsageError("--choose-classes is only for --classes N: add it")
+    if settings.image_order != "random" and settings.per_class is settings.imbalance is None:
+        raise click.UsageError("--choose-images is only for --per-class and --imbalance: add one")
 
 
 def _settings(choices: dict[str, Any]) -> SubsetSettings:
@@ -215,7 +232,11 @@ def _settings(choices: dict[str, Any]) -> SubsetSettings:
     depth = choices.pop("depth")
     whole = None if depth is None else (int(depth[0]), int(depth[1]))
     names = {"choose_classes": "class_order", "choose_images": "image_order"}
-    named = {names.get(name, name): value for name, value in choices.items()}
+    named = {
+        names.get(name, name): value
+        for name, value in choices.items()
+        if (name, value) != ("area", None)
+    }
     try:
         return SubsetSettings(depth=whole, **named)
     except ValueError as error:

@@ -4,6 +4,7 @@ from .results import (
     RunResult as RunResult,
     append_result as append_result,
     read_results as read_results,
+    torn_lines as torn_lines,
 )
 from .running import (
     RunFinished as RunFinished,

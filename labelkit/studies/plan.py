@@ -30,6 +30,11 @@ PLACES = frozenset(
         *("model.init", "run.seed"),  # these are the parent and the seed
     }
 )
+_TAKEN = {
+    "run.seed": "Use seeds in study.toml, or --only seed=N",
+    "run.output": "Use -o",
+    "run": "Set its fields, one by one",
+}
 
 
 @dataclass(frozen=True)
@@ -82,12 +87,14 @@ class Study:
         output: where results and runs go.
         file: the content of ``study.toml``.
         runs: all runs, those of the first seed first, each after the one that it starts from.
+        unchosen: the identities of those that ``only`` leaves out.
     """
 
     folder: Path
     output: Path
     file: StudyFile
     runs: tuple[StudyRun, ...]
+    unchosen: frozenset[str] = frozenset()
 
     @property
     def results(self) -> Path:
@@ -139,7 +146,11 @@ def read_study(
         planner.add(axes, seed)
     if not planner.runs:
         raise StudyError(f"{source}: skip and only leave no run: keep some combination")
-    return Study(source, target, file, tuple(planner.runs.values()))
+    chosen = tuple(planner.runs.values())
+    for axes, seed in _combinations(file, {}):
+        planner.add(axes, seed)
+    unchosen = planner.runs.keys() - {run.identity for run in chosen}
+    return Study(source, target, file, chosen, frozenset(unchosen))
 
 
 @dataclass
@@ -172,6 +183,7 @@ class _Planner:
         self, stage: StudyStage, axes: dict[str, str], seed: int, parent: StudyRun | None
     ) -> StudyRun:
         settings = [each for axis in stage.axes for each in self.file.axes[axis][axes[axis]]]
+        _require_free([*self.changes, *settings])
         changes = [*self.changes, *settings, f"run.seed={seed}"]
         recipe = read_recipe(self.folder / stage.recipe, changes)
         fields = _own_fields(recipe)
@@ -184,6 +196,18 @@ class _Planner:
             model = msgspec.structs.replace(model, init=str(parent.output), pretrained=False)
         recipe = msgspec.structs.replace(recipe, run=run, model=model)
         return StudyRun(stage.name, axes, seed, recipe, fields, identity, parent)
+
+
+def _require_free(changes: Iterable[str]) -> None:
+    """Refuse what a study sets in each run.
+
+    Raises:
+        StudyError: the message names what to use instead.
+    """
+    for change in changes:
+        name = change.partition("=")[0].strip()
+        if remedy := _TAKEN.get(name):
+            raise StudyError(f"cannot set {name}: a study sets it in each run. {remedy}")
 
 
 def _combinations(

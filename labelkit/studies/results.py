@@ -88,16 +88,33 @@ def read_results(path: Path) -> dict[str, RunResult]:
     return found
 
 
+def torn_lines(path: Path) -> list[int]:
+    """The numbers of the lines that ``read_results`` skips, from 1.
+
+    Raises:
+        OSError: the file is there, but cannot be read.
+    """
+    lines = path.read_bytes().split(b"\n") if path.exists() else []
+    return [number for number, line in enumerate(lines, start=1) if _is_torn(line)]
+
+
+def _is_torn(line: bytes) -> bool:
+    """Whether a line is no JSON: its writer was killed, or somebody has edited it."""
+    try:
+        msgspec.json.decode(line.strip() or b"0")
+    except msgspec.DecodeError:
+        return True
+    return False
+
+
 def _parsed(path: Path, lines: Iterable[bytes]) -> Generator[RunResult]:
     for number, line in enumerate(lines, start=1):
-        if not line.strip():
+        if not line.strip() or _is_torn(line):
             continue
         try:
             yield msgspec.json.decode(line, type=RunResult)
         except msgspec.ValidationError as error:
             raise StudyError(f"{path}, line {number}: {error}. Remove the line") from error
-        except msgspec.DecodeError:  # torn: its writer was killed
-            continue
 
 
 @contextlib.contextmanager

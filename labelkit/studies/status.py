@@ -68,7 +68,7 @@ def study_status(
         results: what ``read_results`` found.
         runs: such as ``study.shard(0, 4)``; all by default.
     """
-    known = {run.identity for run in study.runs}
+    known = {run.identity for run in study.runs} | study.unchosen
     mine = [run for run in (study.runs if runs is None else runs) if run.identity in results]
     found = {run.identity: results[run.identity] for run in mine}
     done = _done(study, results)

@@ -18,7 +18,7 @@ _ROUNDING = 1e-9  # 5000 images / 100 are 50, whatever the last bit of the power
 def images_per_class(
     counts: Mapping[str, int],
     per_class: int | Literal["smallest"] | None = None,
-    imbalance: float = 1.0,
+    imbalance: float | None = None,
     seed: int = 0,
 ) -> dict[str, int]:
     """How many images to take of each class.
@@ -31,8 +31,8 @@ def images_per_class(
     Args:
         counts: the images that each class has.
         per_class: N, of the largest class; ``smallest`` is as many as the smallest class has, and
-            None as many as there can be, or all images if balanced.
-        imbalance: the largest class over the smallest.
+            None as many as there can be, or all images without an imbalance.
+        imbalance: the largest class over the smallest; 1 and None are balanced.
         seed: of the order among classes with equally many images.
 
     Raises:
@@ -46,8 +46,9 @@ def images_per_class(
     """
     if not counts:
         raise DatasetError("no class is left: choose weaker filters")
-    if imbalance == 1 and per_class is None:
+    if imbalance is None and per_class is None:
         return dict(counts)
+    imbalance = imbalance or 1.0
     order = sorted(seeded_order(counts, seed), key=lambda class_id: -counts[class_id])
     last = max(len(order) - 1, 1)
     shares = [imbalance ** (-place / last) for place in range(len(order))]

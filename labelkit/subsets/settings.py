@@ -31,7 +31,8 @@ class SubsetSettings:
             the share of images for which the teacher's most probable class is the image's own.
         per_class: how many images of each class: a number, ``smallest`` for as many as the smallest
             class has, None for all. Of a long tail, of its largest class.
-        imbalance: the images of the largest class over those of the smallest; 1 is balanced.
+        imbalance: the images of the largest class over those of the smallest; 1 is balanced, and
+            None leaves the numbers as they are, unless ``per_class`` is given.
         image_order: which images: at random, or the easiest or hardest by the probability of their
             own class in the whole image's map.
         seed: of what is chosen at random.
@@ -50,7 +51,7 @@ class SubsetSettings:
     classes: int | None = None
     class_order: ClassOrder = "random"
     per_class: int | Literal["smallest"] | None = None
-    imbalance: float = 1.0
+    imbalance: float | None = None
     image_order: ImageOrder = "random"
     seed: int = 0
 
@@ -63,7 +64,7 @@ class SubsetSettings:
             value = getattr(self, name)
             if isinstance(value, int) and value < 1:
                 raise ValueError(f"{name} is {value}, expected at least 1")
-        if not 1 <= self.imbalance < float("inf"):
+        if self.imbalance is not None and not 1 <= self.imbalance < float("inf"):
             raise ValueError(f"imbalance is {self.imbalance}, expected at least 1")
         if not 0 < self.area <= 1:
             raise ValueError(f"area is {self.area}, expected a share above 0, at most 1")

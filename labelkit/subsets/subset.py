@@ -221,7 +221,7 @@ def _some_classes(
         DatasetError: there are fewer classes than wanted.
     """
     fewest = settings.per_class if isinstance(settings.per_class, int) else 1
-    fewest = max(1, int(fewest / settings.imbalance))
+    fewest = max(1, int(fewest / (settings.imbalance or 1)))
     enough = [each for each in counts if counts[each] >= fewest]
     if len(enough) < len(counts):
         dropped[f"fewer than {fewest:,} images to choose from"] = [

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from labelkit.train.recipe import Recipe
 
 FORMAT = "labelkit-checkpoint"
+_DELETE = "Delete it to start again"
 VERSION = 2
 START_AGAIN = "Choose another folder (-o), or delete this one to start again"
 
@@ -221,7 +222,7 @@ def read_checkpoint(path: str | os.PathLike[str], *, remedy: str = "") -> Checkp
     try:
         content = read_torch_file(source)
     except TorchFileError as error:
-        raise _not_a_checkpoint(source, f"it {error}", remedy) from error
+        raise TrainingError(f"{source} {error}. {remedy or _DELETE}") from error
     if not isinstance(content, dict) or "format" not in content:
         raise TrainingError(
             f"{source} is not a checkpoint of labelkit train but another program's. "
@@ -236,8 +237,7 @@ def read_checkpoint(path: str | os.PathLike[str], *, remedy: str = "") -> Checkp
 
 def _not_a_checkpoint(path: Path, reason: str, remedy: str) -> TrainingError:
     return TrainingError(
-        f"{path} is damaged or not a {FORMAT} of version {VERSION} ({reason}). "
-        f"{remedy or 'Delete it to start again'}"
+        f"{path} is damaged or not a {FORMAT} of version {VERSION} ({reason}). {remedy or _DELETE}"
     )
 
 

@@ -295,9 +295,10 @@ def _tree(path: Path, saved: _Saved, given: SemanticTree | None) -> SemanticTree
     try:
         found = SemanticTree.load(without_dotdot(name))
     except FileNotFoundError:
+        other = "" if given is None else f", and the given tree, {given.classes}, is another one"
         raise TrainingError(
-            f"{path} was trained on the tree {name!r}, which is not there (from {Path.cwd()}). "
-            "Pass it: --tree TREE"
+            f"{path} was trained on the tree {name!r}, which is not there (from {Path.cwd()})"
+            f"{other}. Pass that tree: --tree TREE"
         ) from None
     if not _is_tree_of(found, saved):
         raise TrainingError(

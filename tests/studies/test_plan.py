@@ -132,6 +132,15 @@ def test_errors_name_the_field(old: str, new: str, message: str, folder: Path) -
     assert str(folder / "study.toml") in str(caught.value)
 
 
+def test_what_a_study_sets_in_each_run_cannot_be_set(folder: Path) -> None:
+    for change, remedy in (("run.seed=4", "--only seed=N"), ("run.output=x", "Use -o")):
+        with pytest.raises(StudyError, match=remedy):
+            read_study(folder, [change])
+    (folder / "study.toml").write_text(STUDY.replace("none = []", 'none = ["run.seed=4"]'))
+    with pytest.raises(StudyError, match=r"cannot set run\.seed: a study sets it"):
+        read_study(folder)
+
+
 def test_only_must_name_values(folder: Path) -> None:
     with pytest.raises(StudyError, match=r"no axis 'rate', only lr, smoothing, seed"):
         read_study(folder, only={"rate": ["1"]})

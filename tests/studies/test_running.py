@@ -222,6 +222,16 @@ def test_a_run_that_another_process_trains_is_left_to_it(tmp_path: Path, photos:
     assert [result.run for result in outcome.finished] == [study.runs[1].name]
 
 
+def test_damaged_lines_are_not_counted_and_said(done: Path) -> None:
+    lines = (done / "results.jsonl").read_text().splitlines(keepends=True)
+    (done / "results.jsonl").write_text("".join([lines[0], '{"run": NaN}\n', *lines[1:]]))
+    shown = labelkit("study", done, "--table")
+    assert "has 1 damaged line, the first is line 2" in shown.err
+    assert "damaged" not in shown.out
+    assert "1 damaged line" in labelkit("study", done).text
+    (done / "results.jsonl").write_text("".join(lines))
+
+
 def test_foreign_lines_are_refused_and_whole_ones_survive(tmp_path: Path, done: Path) -> None:
     path = tmp_path / "results.jsonl"
     (result, *_) = read_results(done / "results.jsonl").values()

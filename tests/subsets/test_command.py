@@ -79,6 +79,11 @@ def test_a_table_gives_a_class_list():
         (["images", "--depth", "x", "-o", "x.json"], "not a range such as 2-4"),
         (["images", "--depth", "3-2", "-o", "x.json"], "depth is 3 to 2"),
         (["images", "--per-class", "0", "-o", "x.json"], "neither a number from 1"),
+        (["images", "--area", "0.5", "-o", "x.json"], "--area is only for --several"),
+        (["images", "--tree", "counts.csv", "-o", "x.json"], "--tree is only for --depth, --bel"),
+        (["images", "--maps", "counts.csv", "-o", "x.json"], "--maps is only for easy, hard and"),
+        (["images", "--choose-classes", "largest", "-o", "x.json"], "only for --classes N: add it"),
+        (["images", "--links", "--overwrite", "-o", "new"], "replaces a file, not a folder"),
         (["images", "-o", "x.csv"], "must end in .json or .txt"),
         (["counts.csv", "-o", "x.json"], "names classes, not images"),
     ],
@@ -95,9 +100,8 @@ def test_wrong_usage_is_explained(arguments: list[str], message: str):
 def test_images_without_a_map_are_named(tmp_path: Path):
     keys = {f"cat/{n:03}.png": [[0.5, 0.3, 0.2]] for n in range(8)}
     write_maps(tmp_path / "maps.h5", keys, ("cat", "dog", "cow")).close()
-    run = labelkit(
-        "subset", "images", "--maps", "maps.h5", "--choose-images", "easy", "-o", "x.json"
-    )
+    easy = ("--maps", "maps.h5", "--choose-images", "easy", "--per-class", 2)
+    run = labelkit("subset", "images", *easy, "-o", "x.json")
     assert run.code == 1
     assert "10 of 18 images have no map in" in run.err
     assert "cow/000.png, cow/001.png" in run.err

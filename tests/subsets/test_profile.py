@@ -23,6 +23,12 @@ def test_classes_with_more_images_are_the_head():
     assert images_per_class(counts, imbalance=100) == {"few": 4, "many": 400, "some": 40}
 
 
+def test_an_imbalance_of_one_is_balanced_and_none_changes_nothing():
+    counts = {"few": 4, "many": 400, "some": 90}
+    assert images_per_class(counts, imbalance=1) == dict.fromkeys(counts, 4)
+    assert images_per_class(counts) == counts
+
+
 def test_equal_classes_are_ordered_by_the_seed():
     counts = dict.fromkeys("abcdefgh", 100)
     orders = {tuple(images_per_class(counts, 100, 10, seed=seed).items()) for seed in range(5)}

@@ -149,7 +149,7 @@ def test_a_damaged_file_is_refused_with_what_to_pass(copy: Path, file: str) -> N
         ("nothing", "no such file, folder or model"),
         (".", r"no best\.safetensors and no last\.pt"),
         ("r.toml", r"teacher card .*r\.toml.*expected the folder of a labelkit train run"),
-        ("log.jsonl", r"damaged or not a labelkit-checkpoint.*Pass last\.pt"),
+        ("log.jsonl", r"log.jsonl is not a PyTorch file.*Pass last\.pt"),
     ],
 )
 def test_something_else_is_refused_with_what_is_expected(
