@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from typing import TYPE_CHECKING
 
@@ -34,7 +33,6 @@ Examples:
 
 
 MOST_SHOWN = 10
-WNID = re.compile(r"n\d{8}")
 
 
 @click.command("coarsen", epilog=EPILOG)
@@ -209,11 +207,12 @@ def _some(ids: Sequence[str]) -> str:
 
 def _next(path: Path, coarse: ClassList) -> Iterator[str]:
     """The commands that use the file, and the line of Python that does."""
+    from labelkit.hierarchy import are_wnids
     from labelkit.wording import printable
 
     file = printable(str(path))
     setting = shlex.quote(f"data.coarsening={file}")
     yield f"Next: labelkit train RECIPE --set {setting}"
-    if all(WNID.fullmatch(class_id) for class_id in coarse):
+    if are_wnids(coarse):
         yield f"      labelkit relabel DATA --classes {shlex.quote(file)} -o maps.h5"
     yield f"      in Python: load_coarsening({file!r}).for_folders(DATA), a target_transform"

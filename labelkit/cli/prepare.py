@@ -302,10 +302,14 @@ def _difference_lines(difference: CountDifference) -> Iterator[str]:
 
 
 def _next(result: PrepareResult) -> Iterator[str]:
+    from labelkit.hierarchy import are_wnids
     from labelkit.wording import printable
 
     path = result.path
     images = path / ("train-*.tar" if result.manifest.shards else "train")
     classes, images = (shlex.quote(printable(str(each))) for each in (path / "classes.txt", images))
+    if not are_wnids(result.manifest.kept):
+        yield f"Next: labelkit match-names {classes} -o names.tsv"
+        return
     yield f"Next: labelkit build-tree {classes} -o tree.json"
     yield f"      labelkit relabel {images} --classes {classes} -o maps.h5"

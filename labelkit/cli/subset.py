@@ -30,6 +30,7 @@ Examples:
   labelkit subset DATA --imbalance 100 -o long-tailed.json
   labelkit subset DATA --maps maps.h5 --classes 50 --choose-classes hard -o hard.json
   labelkit subset DATA --maps maps.h5 --several 2 -o several.json
+  labelkit subset VALIDATION --same-classes balanced.json -o balanced-val.json
   labelkit subset DATA --coarsening coarse.json -o coarse-labels.json
   labelkit subset counts.csv --percentiles 40-60 -o classes.txt
 """
@@ -99,6 +100,11 @@ class PerClass(click.ParamType[Any]):
 @click.option(
     "--coarsening", type=FILE, help="Label images with coarse classes, from labelkit coarsen."
 )
+@click.option(
+    "--same-classes",
+    metavar="CLASSES",
+    help="Only the classes of another subset, a class list or a folder; each must have images.",
+)
 @click.option("--maps", type=FILE, help="Label maps of DATA, for easy, hard and --several.")
 @click.option(
     "--several",
@@ -165,6 +171,7 @@ def command(  # noqa: PLR0913 -- one per option
     tree_path: Path | None,
     coarsening: Path | None,
     maps: Path | None,
+    same_classes: str | None,
     links: bool,
     output: Path,
     overwrite: bool,
@@ -175,8 +182,8 @@ def command(  # noqa: PLR0913 -- one per option
 
     DATA is a folder of class folders, shards, a manifest, or a table of classes and their numbers
     of images (.csv, .tsv, .txt), for a class list. Filters of classes (--depth to --percentiles)
-    come first, then --coarsening, --several, --classes, and last the images of each class. Without
-    --per-class and --imbalance, all images of the chosen classes are kept.
+    come first, then --coarsening, --same-classes, --several, --classes, and last the images of each
+    class. Without --per-class and --imbalance, all images of the chosen classes are kept.
 
     The manifest has the keys and labels of the chosen images, and a digest of both. Commands take
     it in place of DATA. The same command gives the same file; the choice of an image depends on the
@@ -185,7 +192,7 @@ def command(  # noqa: PLR0913 -- one per option
     _require_output(output, links=links, overwrite=overwrite)
     settings = _settings(choices)
     _require_useful(settings, {"--tree": tree_path, "--maps": maps, "--area": choices["area"]})
-    paths = {"tree": tree_path, "coarsening": coarsening, "maps": maps}
+    paths = {"tree": tree_path, "coarsening": coarsening, "maps": maps, "classes": same_classes}
     inputs = {name: path for name, path in paths.items() if path is not None}
     subset = _from_table(data, settings, inputs, output)
     if subset is None:
@@ -194,7 +201,7 @@ def command(  # noqa: PLR0913 -- one per option
     if as_json:
         _print_json(output, subset)
     else:
-        _print(output, subset)
+        _print(output, subset, for_training=same_classes is None)
 
 
 def _require_output(output: Path, *, links: bool, overwrite: bool) -> None:
@@ -244,15 +251,15 @@ def _settings(choices: dict[str, Any]) -> SubsetSettings:
 
 
 def _from_table(
-    data: Path, settings: SubsetSettings, inputs: dict[str, Path], output: Path
+    data: Path, settings: SubsetSettings, inputs: dict[str, Path | str], output: Path
 ) -> Subset | None:
     """Classes of a table of numbers; None if DATA is another thing."""
     if data.suffix.lower() not in _TABLES:
         return None
-    if output.suffix.lower() != ".txt" or {"coarsening", "maps"} & inputs.keys():
+    if output.suffix.lower() != ".txt" or inputs.keys() - {"tree"}:
         raise click.UsageError(
             f"{data} names classes, not images: from a table, write a class list (.txt), without "
-            "--maps and --coarsening"
+            "--maps, --coarsening and --same-classes"
         )
     from labelkit.hierarchy import SemanticTree
     from labelkit.subsets import choose_classes, read_class_counts
@@ -262,11 +269,11 @@ def _from_table(
 
 
 def _from_images(
-    data: Path, settings: SubsetSettings, inputs: dict[str, Path], *, quiet: bool
+    data: Path, settings: SubsetSettings, inputs: dict[str, Path | str], *, quiet: bool
 ) -> Subset:
     from labelkit.cli.output import console
     from labelkit.cli.progress import progress_bar
-    from labelkit.hierarchy import SemanticTree, load_coarsening
+    from labelkit.hierarchy import SemanticTree, load_coarsening, read_class_list
     from labelkit.label_maps import LabelMapFile
     from labelkit.subsets import choose_subset, read_labelled_images
 
@@ -274,13 +281,21 @@ def _from_images(
     tree = SemanticTree.load(inputs["tree"]) if "tree" in inputs else None
     coarsening = load_coarsening(inputs["coarsening"]) if "coarsening" in inputs else None
     maps = LabelMapFile.open(inputs["maps"]) if "maps" in inputs else None
+    classes = read_class_list(inputs["classes"]) if "classes" in inputs else None
     digests = {
         **({"tree": tree.digest} if tree else {}),
         **({"coarsening": coarsening.digest} if coarsening else {}),
         **({"maps": maps.digest} if maps else {}),
+        **({"same_classes": classes.digest} if classes else {}),
     }
     choose = partial(
-        choose_subset, images, settings, tree=tree, coarsening=coarsening, inputs=digests
+        choose_subset,
+        images,
+        settings,
+        tree=tree,
+        coarsening=coarsening,
+        same_classes=classes,
+        inputs=digests,
     )
     if maps is None:
         return choose()
@@ -320,7 +335,7 @@ def _print_json(output: Path, subset: Subset) -> None:
     )
 
 
-def _print(output: Path, subset: Subset) -> None:
+def _print(output: Path, subset: Subset, *, for_training: bool) -> None:
     from labelkit.cli.output import console, facts, print_heading, print_lines, print_table
     from labelkit.wording import counted, summary
 
@@ -340,19 +355,23 @@ def _print(output: Path, subset: Subset) -> None:
     screen = console()
     print_heading(screen, "Subset", output)
     print_table(screen, facts(rows))
-    print_lines(screen, _next(output))
+    print_lines(screen, _next(output, for_training=for_training))
 
 
 def _span(sizes: list[int]) -> str:
     return f"{sizes[0]:,}" if sizes[0] == sizes[-1] else f"{sizes[0]:,} to {sizes[-1]:,}"
 
 
-def _next(output: Path) -> Iterator[str]:
+def _next(output: Path, *, for_training: bool) -> Iterator[str]:
     from labelkit.wording import printable
 
     name = shlex.quote(printable(str(output)))
     if output.suffix.lower() == ".txt":
         yield f"Next: labelkit build-tree {name} -o tree.json"
         return
+    if not for_training:
+        yield f"Next: labelkit train RECIPE --set data.val={name}"
+        return
     yield f"Next: labelkit relabel {name} -o maps.h5"
-    yield f"      labelkit train RECIPE --set data.train={name}"
+    yield f"      labelkit subset VALIDATION --same-classes {name} -o val.json"
+    yield f"      labelkit train RECIPE --set data.train={name} --set data.val=val.json"

@@ -1,6 +1,7 @@
 from .class_list import (
     ClassList as ClassList,
     advice_on_indices as advice_on_indices,
+    are_wnids as are_wnids,
     hint_for_plain_names as hint_for_plain_names,
 )
 from .class_sources import (

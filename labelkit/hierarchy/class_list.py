@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
@@ -11,6 +12,7 @@ from labelkit.errors import ClassListError, ClassListMismatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+_WNID = re.compile(r"n\d{8}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,15 @@ class ClassList:
         """
         if self.ids != other.ids:
             raise ClassListMismatch(f"{ours} has {self}, {theirs} has {other}. {hint}")
+
+
+def are_wnids(ids: Iterable[str]) -> bool:
+    """Whether all ids have the form of WordNet's.
+
+    >>> are_wnids(["n01440764", "n02102040"]), are_wnids(["tench", "n02102040"])
+    (True, False)
+    """
+    return all(_WNID.fullmatch(class_id) for class_id in ids)
 
 
 def looks_like_indices(ids: Iterable[str]) -> bool:

@@ -12,6 +12,7 @@ from labelkit.errors import DatasetError, PrepareError
 from labelkit.prepare.class_ids import require_usable
 from labelkit.prepare.dump import Dump, DumpClass, DumpImage, Listing, name_fault, taken
 from labelkit.sources import TarMember, tar_members
+from labelkit.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +47,9 @@ class TarClass(DumpClass):
                 for member in tar_members(file, self.where, self._offset, end):
                     found.add(member)
             except DatasetError as error:
-                found.skipped[PurePosixPath(self.where).name] = str(error)
+                found.skipped[PurePosixPath(self.where).name] = (
+                    f"{error}. Its {counted(found.count, 'image', 'images')} before that are taken"
+                )
         return found.listing()
 
     def fingerprint(self) -> str:
@@ -62,6 +65,11 @@ class _Found:
         self._images: dict[str, DumpImage] = {}
         self._others = 0
         self.skipped: dict[str, str] = {}
+
+    @property
+    def count(self) -> int:
+        """How many images there are."""
+        return len(self._images)
 
     def add(self, member: TarMember) -> None:
         """Add a member; a tar of the class's folder has the same names as a tar of its files."""

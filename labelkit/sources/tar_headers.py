@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tarfile
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
@@ -106,9 +107,10 @@ def _require_end(file: BinaryIO, offset: int, where: str, end: int | None) -> No
     file.seek(offset)
     block = file.read(_BLOCK if end is None else min(_BLOCK, end - offset))
     if len(block) < _BLOCK:
+        append = f"append them: head -c 1024 /dev/zero >> {shlex.quote(where)}"
         raise DatasetError(
             f"{where} ends without the two empty blocks that end a tar: it was probably cut short. "
-            f"Copy it again; or, if it is whole, append them: head -c 1024 /dev/zero >> {where}"
+            f"Copy it again{f'; or, if it is whole, {append}' if end is None else ''}"
         )
     if any(block):
         raise DatasetError(f"{where} is damaged at byte {offset:,}: copy it again")

@@ -85,7 +85,7 @@ def _tree_filters(
             )
         filters[f"not {name}"] = passing
     if settings.below:
-        _require_nodes(tree, settings.below, "classes are to be below nodes")
+        _require_nodes(tree, settings.below, "below (--below) names nodes")
         tops = {tree.classes.index[each] for each in settings.below}
         passing = {each for each in classes if tops.intersection(tree.chain(each).tolist())}
         filters[f"not below {summary(settings.below)}"] = passing

@@ -19,7 +19,7 @@ from labelkit.wording import summary
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from labelkit.hierarchy import Coarsening, SemanticTree
+    from labelkit.hierarchy import ClassList, Coarsening, SemanticTree
     from labelkit.label_maps import LabelMapFile
     from labelkit.subsets.difficulty import ImageScores
     from labelkit.subsets.settings import SubsetSettings
@@ -72,6 +72,7 @@ def choose_subset(  # noqa: PLR0913 -- what a benchmark depends on
     tree: SemanticTree | None = None,
     coarsening: Coarsening | None = None,
     maps: LabelMapFile | None = None,
+    same_classes: ClassList | None = None,
     inputs: Mapping[str, Any] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Subset:
@@ -87,6 +88,8 @@ def choose_subset(  # noqa: PLR0913 -- what a benchmark depends on
         tree: for filters by depth, node or leaves.
         coarsening: of the images' classes, for coarse labels.
         maps: of the images, to choose easy or hard ones, or those with several labels.
+        same_classes: keep these classes, after the coarsening, such as those of the training images
+            for validation.
         inputs: what was read, for the manifest's settings.
         on_progress: called with (done, total) while maps are read.
 
@@ -94,13 +97,16 @@ def choose_subset(  # noqa: PLR0913 -- what a benchmark depends on
         ValueError: a setting needs a tree or maps, and there are none.
         ClassListMismatch: a class is not in the tree, the coarsening or the maps' class list.
         LabelMapError: a row of the maps is damaged.
-        DatasetError: no class or image is left, or classes have too few images.
+        DatasetError: no class or image is left, classes have too few images, or one of
+            ``same_classes`` has none.
     """
     kept, dropped = filter_classes(images.counts, settings, tree)
     images = LabelledImages(images.root, {each: images.keys[each] for each in kept})
     scores, labels = _from_maps(images, settings, maps, on_progress)
     if coarsening is not None:
         images, labels = _coarse(images, coarsening, labels, dropped)
+    if same_classes is not None:
+        images = _only(images, same_classes, dropped)
     if labels is not None:
         labels = _among(images, labels)
         images = _with_several(images, labels, settings)
@@ -175,6 +181,25 @@ def _coarse(
         for key in keys
     }
     return coarse, moved
+
+
+def _only(
+    images: LabelledImages, classes: ClassList, dropped: dict[str, list[str]]
+) -> LabelledImages:
+    """The images of these classes.
+
+    Raises:
+        DatasetError: one of them has no images.
+    """
+    if missing := [each for each in classes if each not in images.keys]:
+        raise DatasetError(
+            f"{len(missing):,} classes of {classes} have no images here, or were filtered out: "
+            f"{summary(missing)}"
+        )
+    if others := [each for each in images.keys if each not in classes.index]:
+        dropped[f"not in {classes.name}"] = others
+    kept = {each: keys for each, keys in images.keys.items() if each in classes.index}
+    return LabelledImages(images.root, kept)
 
 
 def _among(

@@ -30,7 +30,7 @@ def test_it_lists_what_was_made_dropped_broken_and_what_to_do_next(tmp_path, sou
     assert "  few: 4 images, fewer than 5 images" in run.out
     assert "3 files could not be read:" in run.out
     assert "  n02/n02_7.JPEG: the file is empty" in run.out
-    assert f"Next: labelkit build-tree {tmp_path / 'out' / 'classes.txt'} -o tree.json" in run.out
+    assert f"Next: labelkit match-names {tmp_path / 'out' / 'classes.txt'} -o names" in run.out
     again = labelkit("prepare", source, tmp_path / "out", *OPTIONS)
     assert again.out.startswith(f"{tmp_path / 'out'} is already complete, nothing to do: 3 classes")
 

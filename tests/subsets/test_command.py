@@ -35,6 +35,20 @@ def test_a_manifest_is_the_same_each_time_and_says_how_it_was_made():
 
 
 @pytest.mark.usefixtures("folder")
+def test_the_same_classes_for_validation():
+    labelkit("subset", "images", "--classes", 2, "--seed", 3, "-o", "train.json")
+    chosen = read_manifest("train.json").classes
+    run = labelkit("subset", "images", "--same-classes", "train.json", "-o", "val.json")
+    assert run.code == 0, run.err
+    assert read_manifest("val.json").classes == chosen
+    assert "Next: labelkit train RECIPE --set data.val=val.json" in run.text
+    Path("lynx.txt").write_text("cat\nlynx\n")
+    run = labelkit("subset", "images", "--same-classes", "lynx.txt", "-o", "x.json")
+    assert (run.code, Path("x.json").exists()) == (1, False)
+    assert "1 classes of lynx.txt" in run.err
+
+
+@pytest.mark.usefixtures("folder")
 def test_json_has_the_numbers():
     run = labelkit("subset", "images", "--imbalance", "2", "--json", "-o", "tail.json")
     found = json.loads(run.out)
