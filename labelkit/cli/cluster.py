@@ -90,7 +90,13 @@ _SHOWN = 10
     show_default=True,
     help="What computes k-means.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the starts.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Seed of the random starts.",
+)
 @click.option(
     "--batch-size",
     type=click.Choice([str(2**power) for power in range(11)]),

@@ -135,7 +135,7 @@ batch_size_option = click.option(
     help="Images per forward pass. [default: the run's; 32 for a model that no run trained]",
 )
 seed_option = click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the random crops."
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the random crops."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout instead.")
 

@@ -71,7 +71,7 @@ _BARS = {"images": ("Images", "images"), "shards": ("Shards", "shards")}
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="Of --split hash, and of the order of images in shards.",
+    help="Seed for --split hash and for the order of images in shards.",
 )
 @click.option(
     "--resize",
@@ -94,7 +94,7 @@ _BARS = {"images": ("Images", "images"), "shards": ("Shards", "shards")}
     type=click.IntRange(1, 100),
     default=95,
     show_default=True,
-    help="Of the JPEG encoder.",
+    help="Quality of the JPEG files.",
 )
 @click.option(
     "--shards",

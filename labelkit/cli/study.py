@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,7 +110,11 @@ def command(  # noqa: PLR0913 -- one per option
     elif options["dry"]:
         _print_runs(study, runs)
     else:
-        _run(study, runs, fail_fast=options["fail_fast"])
+        again = ["labelkit", "study", str(folder)]
+        again += [word for change in changes for word in ("--set", change)]
+        again += ["-o", str(output)] if output else []
+        see = f"See them: {shlex.join(map(printable, [*again, '--table']))}"
+        _run(study, runs, fail_fast=options["fail_fast"], see=see)
 
 
 def _read(
@@ -249,7 +254,7 @@ def _time(seconds: float | None) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _run(study: Study, runs: tuple[StudyRun, ...], *, fail_fast: bool) -> None:
+def _run(study: Study, runs: tuple[StudyRun, ...], *, fail_fast: bool, see: str) -> None:
     from labelkit.cli.output import console, print_lines
     from labelkit.errors import StudyError
     from labelkit.studies import run_study
@@ -258,7 +263,7 @@ def _run(study: Study, runs: tuple[StudyRun, ...], *, fail_fast: bool) -> None:
     status = _status(study, runs)
     print_lines(screen, [_summary(status), *_notices(study, status)])
     if not status.left:
-        print_lines(screen, [f"See them: labelkit study {study.folder} --table"])
+        print_lines(screen, [see])
         return
 
     outcome = run_study(
@@ -268,7 +273,7 @@ def _run(study: Study, runs: tuple[StudyRun, ...], *, fail_fast: bool) -> None:
         print_lines(screen, [f"Left to another process, which trains it now: {run.name}"])
     for run in outcome.waiting:
         print_lines(screen, [f"Waits for the run that it starts from: {run.name}"])
-    print_lines(screen, [_summary(_status(study, runs))])
+    print_lines(screen, [_summary(_status(study, runs)), see])
     if count := len(outcome.failed):
         raise StudyError(
             f"{counted(count, 'run', 'runs')} failed, with the messages above; results.jsonl has "
@@ -288,6 +293,7 @@ class _StudyDisplay:
     def show(self, run: StudyRun, event: Event | RunFinished) -> None:
         """Show one event of a run."""
         from labelkit.cli.output import print_lines
+        from labelkit.cli.train import step_line
         from labelkit.studies import RunFinished
         from labelkit.train import EpochRecord, RunStarted
 
@@ -297,10 +303,12 @@ class _StudyDisplay:
             line, self.epochs = f"{run.name}: {event.epochs} epochs{done}", event.epochs
         elif isinstance(event, RunFinished):
             line = _line(self.study, event)
-        elif isinstance(event, EpochRecord) and now - self.shown > _REPORT_SECONDS:
+        elif now - self.shown < _REPORT_SECONDS:
+            return
+        elif isinstance(event, EpochRecord):
             line = f"  epoch {event.epoch}/{self.epochs}, loss {event.train_loss:.3f}"
         else:
-            return
+            line = f"  {step_line(event, self.epochs)}"
         self.shown = now
         print_lines(self.screen, [printable(line)])
 

@@ -152,7 +152,7 @@ class PerClass(click.ParamType[Any]):
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="Of classes and images chosen at random.",
+    help="Seed for classes and images chosen at random.",
 )
 @click.option("--links", is_flag=True, help="Write a folder of class folders with links.")
 @click.option(

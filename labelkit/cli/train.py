@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import time
 from typing import TYPE_CHECKING, Self
 
 import click
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from labelkit.train import EpochRecord, Event, Recipe, TrainingResult
+    from labelkit.train import EpochRecord, Event, Recipe, StepRecord, TrainingResult
+
+_KINDS = {"kd": "distillation"}
+_LINE_SECONDS = 60  # between lines within an epoch, without a terminal
 
 EPILOG = """\b
 Examples:
@@ -37,7 +41,8 @@ Examples:
     "--init",
     "kind",
     metavar="KIND",
-    help="Print a commented recipe; KIND of labels: hard, label-maps, semantic-softmax, ...",
+    help="Print a commented recipe for this KIND of labels: hard, label-maps, distillation (kd), "
+    "semantic-softmax, hierarchical-cross-entropy or multi-label.",
 )
 @click.option(
     "--set",
@@ -121,7 +126,7 @@ def _print_template(kind: str) -> None:
     from labelkit.train import recipe_template
 
     try:
-        click.echo(recipe_template(kind), nl=False)
+        click.echo(recipe_template(_KINDS.get(kind, kind)), nl=False)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--init") from error
 
@@ -146,7 +151,7 @@ def _train(recipe: Recipe) -> None:
     screen.quiet = screen.quiet or not _is_first()
     with screen.status("Loading torch and timm, opening the data"):
         from labelkit.train import train
-    with _Display(screen, recipe.data.coarsening) as display:
+    with _Display(screen, recipe) as display:
         result = train(recipe, on_event=display.show)
     if not _is_first():
         return
@@ -173,14 +178,15 @@ def _print_plan(recipe: Recipe) -> None:
 
 
 class _Display:
-    """One line per epoch and, in a terminal, a progress bar for the current epoch."""
+    """One line per epoch, and within long ones a progress bar, or lines without a terminal."""
 
-    def __init__(self, screen: Console, coarsening: str | None) -> None:
+    def __init__(self, screen: Console, recipe: Recipe) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
         self.screen = screen
-        self.coarsening = coarsening
+        self.recipe = recipe
         self.epochs = 0
+        self.printed = time.monotonic()
         self.bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -207,10 +213,16 @@ class _Display:
 
         if isinstance(event, RunStarted):
             self.epochs = event.epochs
-            print_lines(self.screen, start_lines(event, self.coarsening))
+            print_lines(self.screen, start_lines(event, self.recipe))
+            print_lines(self.screen, [f"Output: {printable(self.recipe.run.output)}"])
         elif isinstance(event, EpochRecord):
             self.bars.update(self.bar, visible=False)
             print_lines(self.screen, [_epoch_line(event, self.epochs)])
+            self.printed = time.monotonic()
+        elif not self.screen.is_terminal:
+            if time.monotonic() - self.printed > _LINE_SECONDS:
+                print_lines(self.screen, [step_line(event, self.epochs)])
+                self.printed = time.monotonic()
         else:
             self.bars.update(
                 self.bar,
@@ -221,6 +233,14 @@ class _Display:
                 rate=event.images_per_second,
                 visible=True,
             )
+
+
+def step_line(step: StepRecord, epochs: int) -> str:
+    """How far an epoch is."""
+    return (
+        f"epoch {step.epoch}/{epochs}, update {step.step:,} of {step.steps:,}: "
+        f"loss {step.loss:.4f}, {step.images_per_second:,.0f} images/s"
+    )
 
 
 def _epoch_line(record: EpochRecord, epochs: int) -> str:

@@ -9,13 +9,13 @@ from labelkit.wording import counted, file_size
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from labelkit.train import RunStarted, TrainingPlan
+    from labelkit.train import Recipe, RunStarted, TrainingPlan
 
 
 def plan_lines(plan: TrainingPlan) -> Iterator[str]:
     """What a run would do, one fact a line."""
     run, start = plan.recipe.run, plan.start
-    yield from start_lines(start, plan.recipe.data.coarsening)
+    yield from start_lines(start, plan.recipe)
     yield f"Trained with {plan.labels}"
     epochs = start.epochs
     yield (
@@ -37,14 +37,19 @@ def _found(start: RunStarted) -> str:
     return f"a run to resume after epoch {start.done}" if start.done else "no run yet"
 
 
-def start_lines(event: RunStarted, coarsening: str | None) -> Iterator[str]:
+def start_lines(event: RunStarted, recipe: Recipe) -> Iterator[str]:
     """The facts about a run before its first step, one a line."""
     train, val = event.images
     yield (
         f"{event.classes}; {train:,} training images, {val:,} evaluation images; "
         f"{event.parameters / 1e6:.2f} M parameters on {event.device}"
     )
-    yield from _class_lines(event, coarsening)
+    yield from _class_lines(event, recipe.data.coarsening)
+    if train < recipe.run.batch_size:
+        yield (
+            f"One update an epoch, of {train:,} images: fewer than run.batch_size, "
+            f"{recipe.run.batch_size:,}"
+        )
     if event.calibrated is not None:
         yield f"Targets: from label maps, {'calibrated' if event.calibrated else 'not calibrated'}"
     if event.study and str(event.study):

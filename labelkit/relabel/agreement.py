@@ -126,7 +126,8 @@ def folder_agreement(
         folders: the file's class of each folder or label by name, such as ``Coarsening.by_id``;
             None where they are named like the classes.
         label_of: the label that is stored beside an image, by its key, such as
-            ``ImageSource.stored_label``. Folders are the labels where more of them have a class.
+            ``ImageSource.stored_label``. Folders are the labels where twice as many of them have
+            a class.
 
     Returns:
         None if at least half of the images have no such folder or label, so that these are not
@@ -143,7 +144,7 @@ def folder_agreement(
     by: Literal["folders", "labels"] = "folders"
     if label_of is not None:
         stored = [places.get(label_of(key) or "") for key in keys]
-        if len(keys) > stored.count(None) <= labels.count(None):
+        if 2 * (len(keys) - stored.count(None)) > len(keys) - labels.count(None):
             labels, by = stored, "labels"
     known = [at for at, label in enumerate(labels) if label is not None]
     if 2 * len(known) <= len(keys) or not _trains(file):

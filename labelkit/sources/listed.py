@@ -37,6 +37,7 @@ class ListedImages(IndexedImages):
         labels: of the images, by row; None for their keys' first folders.
         folder: that of the list.
         rule: how the keys are made.
+        first_row: the number of the first image's row, for messages.
 
     Raises:
         DatasetError: the list is empty; a key is not allowed, or two are equal.
@@ -51,11 +52,12 @@ class ListedImages(IndexedImages):
         labels: ImageLabels | None,
         folder: Path,
         rule: str,
+        first_row: int = 0,
     ) -> None:
         if not paths:
             raise DatasetError(f"{path} lists no images")
         self._paths, self._labels = list(paths), labels
-        self._folder = folder.absolute()
+        self._folder, self._first_row = folder.absolute(), first_row
         super().__init__(path, rule, self._below_folder() if keys is None else keys, _ADVICE)
 
     def file(self, key: str) -> ImageFile:
@@ -71,7 +73,7 @@ class ListedImages(IndexedImages):
 
     def place(self, row: int) -> str:
         """The path of an image as listed."""
-        return f"{self.path}, row {row}: {self._paths[row]}"
+        return f"{self.path}, row {row + self._first_row}: {self._paths[row]}"
 
     @cached_property
     def stored_labels(self) -> ImageLabels | None:
@@ -100,10 +102,9 @@ def open_list(path: str, columns: Columns) -> ListedImages:
     header = [cell.strip().lower() for cell in rows[0]] if rows else []
     named = {columns.image, columns.key} - {None}
     if len(header) <= 1 and not named and not set(header) & set(PATH_COLUMNS):
-        header, body = ["path"], rows
-    else:
-        header, body = [cell.strip() for cell in rows[0]] if rows else [], rows[1:]
-    return _from_table(path, header, body, columns)
+        return _from_table(path, ["path"], rows, columns, 1)
+    header = [cell.strip() for cell in rows[0]] if rows else []
+    return _from_table(path, header, rows[1:], columns, 2)
 
 
 def _cells(path: str, text: str) -> list[list[str]]:
@@ -120,10 +121,10 @@ def _cells(path: str, text: str) -> list[list[str]]:
 
 
 def _from_table(
-    path: str, header: list[str], rows: list[list[str]], columns: Columns
+    path: str, header: list[str], rows: list[list[str]], columns: Columns, first_row: int
 ) -> ListedImages:
     listed = f"The columns are {', '.join(header)}"
-    for number, row in enumerate(rows, 2):
+    for number, row in enumerate(rows, first_row):
         if len(row) != len(header):
             raise DatasetError(
                 f"{path}, row {number} has {len(row)} cells, expected {len(header)}: quote cells "
@@ -144,5 +145,11 @@ def _from_table(
         keys, rule = cells[columns.key], f"column {columns.key!r}"
     labels = None if label is None else numbered_labels([each or None for each in cells[label]])
     return ListedImages(
-        path, paths=cells[image], keys=keys, labels=labels, folder=Path(path).parent, rule=rule
+        path,
+        paths=cells[image],
+        keys=keys,
+        labels=labels,
+        folder=Path(path).parent,
+        rule=rule,
+        first_row=first_row,
     )

@@ -16,6 +16,7 @@ from labelkit.data import ClassFolders, read_image
 from labelkit.errors import DatasetError, first_line
 from labelkit.sources import Columns, FolderImages, ImageSource, open_source
 from labelkit.train.recipe import without_dotdot
+from labelkit.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +49,7 @@ class SourceImages(ImageFolder):
         self._labels = source.labels if labelled else None
         if labelled and (self._labels is None or -1 in self._labels.numbers):
             raise FileNotFoundError(
-                "some images have no class: put them in class folders, or add labels as "
+                f"{_without_class(source)}: put it in a class folder, or add labels as "
                 "docs/sources.md describes"
             )
         super().__init__(source.path, loader=ImageReader({source.path: source}))
@@ -194,3 +195,14 @@ def _open(root: str, field: str, columns: Columns | None) -> ImageSource:
         ) from None
     except (OSError, DatasetError) as error:
         raise DatasetError(f"{field}: {error}") from error
+
+
+def _without_class(source: ImageSource) -> str:
+    """Which image has no class, and how many others."""
+    if source.labels is None:
+        without = [key for key in source.keys if "/" not in key]
+    else:
+        pairs = zip(source.keys, source.labels.numbers, strict=True)
+        without = [key for key, number in pairs if number < 0]
+    more = f" (and {counted(len(without) - 1, 'other', 'others')})" if without[1:] else ""
+    return f"{source.where(without[0])} has no class{more}"

@@ -61,7 +61,7 @@ class Model(RecipeTable, frozen=True):
     """The student, ``timm.create_model(name, pretrained, **kwargs)``.
 
     Attributes:
-        name: of a timm model.
+        name: the name of a timm model.
         pretrained: start from timm's weights for that name; the classifier is always new.
         init: start from the weights of another run's best epoch, by its folder; the classifier is
             new unless that run has the same class list.
@@ -85,7 +85,7 @@ class Optimizer(RecipeTable, frozen=True):
     """``timm.optim.create_optimizer_v2(model, opt=name, ...)``.
 
     Attributes:
-        name: of a timm optimizer, such as ``sgd``, ``adamw`` or ``lamb``.
+        name: the name of a timm optimizer, such as ``sgd``, ``adamw`` or ``lamb``.
         lr: the peak learning rate, for the recipe's batch size.
         weight_decay: not applied to biases and norms, as in timm.
         momentum: for optimizers that have one.
@@ -140,7 +140,7 @@ class Run(RecipeTable, frozen=True):
     Attributes:
         batch_size: images per update.
         accumulate: number of parts of a batch whose gradients are added up, to save memory.
-        seed: of the weights, the order, the crops and dropout.
+        seed: for the weights, the order, the crops and dropout.
         output: folder for the log and the checkpoints; ``runs/<the recipe's name>`` by default.
         device: ``auto``, which is a GPU if there is one, or a torch device.
         evaluate_every: epochs from one evaluation to the next; the last epoch is always evaluated.

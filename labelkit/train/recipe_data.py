@@ -36,12 +36,12 @@ class Data(RecipeTable, frozen=True):
         unreadable: ``error`` checks the headers of all images before the first epoch, and names
             those that cannot be read. ``skip`` decodes all images once, and leaves those out.
         labels: how many training images keep their label, the same number in each class: a share
-            of all images, such as ``"10%"``, or a number per class; None for all.
-        labels_seed: of the choice of these images, and of the wrong labels.
+            of all images, such as ``"10%"``, or a number per class; all by default.
+        labels_seed: chooses these images, and the wrong labels.
         noise: share of the labels that are replaced by wrong ones.
         unlabelled: folder of more training images, at any depth, for label maps.
         key_column: where images are in tables, the column with their keys.
-        image_column: likewise, the column with the images or their paths.
+        image_column: where images are in tables, the column with the images or their paths.
     """
 
     train: Text

@@ -33,8 +33,8 @@ class SemanticSoftmaxLabels(RecipeTable, frozen=True, tag_field="kind", tag="sem
         tree: a file made by ``labelkit build-tree``; it must contain the name of every folder.
         label_smoothing: spread within each level.
         level_weights: ``paper``, ``uniform``, or one number per level from the roots down.
-        teacher: for semantic distillation, as for ``DistillationLabels``; None for none.
-        teacher_weight: of the distillation, beside the loss with the labels.
+        teacher: for semantic distillation, as for ``DistillationLabels``; none by default.
+        teacher_weight: how much the distillation counts, beside the loss with the labels.
     """
 
     tree: Text
@@ -79,7 +79,7 @@ class DistillationLabels(RecipeTable, frozen=True, tag_field="kind", tag="distil
     Attributes:
         teacher: a card's name or path, a timm model, or the folder of a run of ``labelkit train``.
             Its classes are projected onto the folders', which must be classes that it knows.
-        temperature: of both, teacher and student.
+        temperature: divides the logits of both, teacher and student.
         original: weight of the own label, from 0 to 1, for images that have one.
         names: a file made by ``labelkit match-names``, for folders with plain names.
     """
@@ -97,8 +97,9 @@ class LabelMapLabels(RecipeTable, frozen=True, tag_field="kind", tag="label-maps
 
     Attributes:
         maps: a file made by ``labelkit relabel`` from the train folder.
-        label: of the crop or of the whole image, soft or only the strongest class; or the original
-            label. ``labelkit.data.TargetOptions`` describes each.
+        label: what is pooled, the crop or the whole image, and whether all of it is the target or
+            only the strongest class; or the original label. ``labelkit.data.TargetOptions``
+            describes each.
         original: weight of the original label, from 0 to 1.
         temperature: divides pooled logits, from 0.001 to 1000.
         method: pool logits (``relabel``) or probabilities.
@@ -107,7 +108,8 @@ class LabelMapLabels(RecipeTable, frozen=True, tag_field="kind", tag="label-maps
         other: what becomes of the probability of the teacher's classes outside the file's list, as
             ``TargetOptions`` describes. With ``output``, the student's last output is *other*.
         tree: a file made by ``labelkit build-tree``; it must contain every class of the maps.
-        level_weights: of the tree, as for ``SemanticSoftmaxLabels``; ``paper`` by default.
+        level_weights: how much each level of the tree counts, as for ``SemanticSoftmaxLabels``;
+            ``paper`` by default.
         label_smoothing: moves each target that far towards the uniform distribution; with a tree
             within each level.
         unlabelled_maps: a file made by ``labelkit relabel`` from ``data.unlabelled``, over the same

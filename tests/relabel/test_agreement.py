@@ -182,7 +182,10 @@ def test_labels_beside_the_images_come_before_their_folders(tmp_path: Path) -> N
     found = folder_agreement(file, label_of={**labels, "cat/4.jpg": "cat"}.get)
     assert found is not None
     assert (found.by, found.share, found.unknown) == ("labels", 0.75, 0)
-    found = folder_agreement(file, label_of=labels.get)  # folders name a class more often
+    found = folder_agreement(file, label_of=labels.get)  # one is of another class list
+    assert found is not None
+    assert (found.by, found.unknown) == ("labels", 1)
+    found = folder_agreement(file, label_of={"cat/1.jpg": "cat", "cat/2.jpg": "dog"}.get)
     assert found is not None
     assert (found.by, found.share, found.unknown) == ("folders", 0.5, 0)
     plain = {f"{n}.jpg": target for n, target in enumerate(images.values())}

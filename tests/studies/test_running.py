@@ -68,6 +68,11 @@ def test_a_finished_study_says_so_without_torch(done: Path) -> None:
     assert "All 8 runs are done" in found.stdout
 
 
+def test_the_last_line_shows_what_was_run(done: Path) -> None:
+    run = labelkit("study", done, "--set", "data.workers=1")
+    assert f"See them: labelkit study {done} --set data.workers=1 --table" in run.text
+
+
 def test_the_table_has_mean_spread_and_seeds(done: Path) -> None:
     lines = [json.loads(line) for line in (done / "results.jsonl").read_text().splitlines()]
     values = [

@@ -55,6 +55,25 @@ def test_the_output_is_the_recipe_and_a_plan_counted_by_hand(recipe: Path, photo
     assert labelkit("train", str(recipe), "--dry-run", "-q").out == ""
 
 
+def test_a_batch_that_is_larger_than_the_data_is_said(recipe: Path) -> None:
+    plan = labelkit("train", recipe, "--dry-run", "--set", "run.batch_size=5000")
+    assert "One update an epoch, of 72 images: fewer than run.batch_size, 5,000" in plan.text
+
+
+def test_kd_is_another_word_for_distillation() -> None:
+    assert labelkit("train", "--init", "kd").out == recipe_template("distillation")
+
+
+def test_without_a_terminal_long_epochs_print_lines(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("labelkit.cli.train._LINE_SECONDS", -1)
+    output = recipe.parent / "run"
+    run = labelkit("train", recipe, "--set", "schedule.epochs=1", "-o", output)
+    assert f"Output: {output}" in run.text
+    assert re.search(r"epoch 1/1, update (\d+) of \1: loss \d", run.text)
+
+
 @pytest.mark.parametrize("kind", label_kinds())
 def test_a_recipe_as_toml_is_the_same_recipe(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "recipe.toml"

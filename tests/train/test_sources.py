@@ -68,8 +68,12 @@ def test_classes_come_from_the_labels_of_a_source(tmp_path):
 
 
 def test_images_without_a_class_are_refused(tmp_path):
-    with pytest.raises(DatasetError, match=r"data.train: .*some images have no class"):
-        open_folder(str(pack(tmp_path / "t.tar", [("1.jpg", b"x")])), "data.train")
+    members = [("a/0.jpg", b"x"), ("1.jpg", b"x"), ("2.jpg", b"x")]
+    with pytest.raises(DatasetError, match=r"data.train: .*: 1.jpg has no class \(and 1 other\)"):
+        open_folder(str(pack(tmp_path / "t.tar", members)), "data.train")
+    (tmp_path / "list.csv").write_text("path,label\n1.jpg,cat\n2.jpg,\n")
+    with pytest.raises(DatasetError, match=r"list.csv, row 3: 2.jpg has no class: put it"):
+        open_folder(str(tmp_path / "list.csv"), "data.train")
     with pytest.raises(DatasetError, match=r"data.val: .*holds no images"):
         open_folder(str(pack(tmp_path / "t.tar", [])), "data.val")
 
