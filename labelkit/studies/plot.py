@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from labelkit.errors import StudyError
@@ -49,11 +50,11 @@ def draw_study(study: Study, cells: Sequence[Cell], path: Path) -> None:
     panels = list(study.file.axes[plot.panels]) if plot.panels else [""]
     panels = [each for each in panels if _of(cells, plot.panels, each)]
     figure = Figure((_WIDTH * len(panels) + 1, _HEIGHT), layout="constrained")
-    drawn: Any = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)
+    drawn: Any = figure.subplots(1, len(panels), sharex=True, squeeze=False)
     for axes, panel in zip(drawn[0], panels, strict=True):
         _draw_panel(study, _of(cells, plot.panels, panel), axes)
         axes.set_title(f"{plot.panels}: {panel}" if plot.panels else study.file.title)
-    drawn[0][0].set_ylabel(study.file.metric)
+    drawn[0][0].set_ylabel(f"{study.file.metric}: mean, and standard deviation over seeds")
     if drawn[0][-1].get_legend_handles_labels()[1] not in ([], [""]):
         title = ", ".join(_lines(study))
         drawn[0][-1].legend(frameon=False, title=title, loc="center left", bbox_to_anchor=(1, 0.5))
@@ -90,7 +91,7 @@ def _draw_panel(study: Study, cells: Sequence[Cell], axes: Any) -> None:  # noqa
         axes.errorbar(
             [places[cell.axes[plot.x]] + shift for cell in line],
             [cell.mean for cell in line],
-            [cell.std or 0 for cell in line],
+            [math.nan if cell.std is None else cell.std for cell in line],
             marker="o",
             linestyle="-" if numeric else "none",  # names have no order, so no trend
             capsize=3,
