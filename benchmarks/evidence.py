@@ -183,15 +183,18 @@ def write_mosaics(source: Path, root: Path, count: int) -> None:
         link(sorted((source / "val" / folder.name).iterdir()), root, folder.name, "val")
 
 
-def prepare(work: Path, imagenette: Path, tiny: Path) -> None:
+def prepare(work: Path, imagenette: Path, tiny: Path | None) -> None:
     """Make the folders and their label maps."""
     link_classes(imagenette, work / "imagenette")
-    link_classes(tiny, work / "tiny-50")
-    link_classes(tiny, work / "tiny-10", 10)
+    if tiny is not None:
+        link_classes(tiny, work / "tiny-50")
+        link_classes(tiny, work / "tiny-10", 10)
     write_mosaics(imagenette, work / "mosaics", 4)
     write_mosaics(imagenette, work / "mosaics-2", 2)
     for name, (data, teacher, sizes) in MAPS.items():
         folder = work / data / "train"
+        if not folder.exists():
+            continue
         classes = ClassList.of(sorted(each.name for each in folder.iterdir()))
         settings = Settings(classes=classes, sizes=sizes, workers=0)
         path = work / f"{name}.h5"
@@ -307,7 +310,8 @@ def print_table(results: Path, *, tuning: bool) -> None:
         for row, runs in sorted(rows.items(), key=lambda each: list(ROWS).index(each[0])):
             mean, deviation = spread(runs)
             seconds = statistics.median(each["seconds"] for each in runs)
-            print(f"| {row} | {mean:.1f} ± {deviation:.1f} | {len(runs)} | {seconds:.0f} |")
+            spread_over = f" ± {deviation:.1f}" if len(runs) > 1 else ""
+            print(f"| {row} | {mean:.1f}{spread_over} | {len(runs)} | {seconds:.0f} |")
 
 
 HARD = ("hard", "smoothing", "mixup", "cutmix")
@@ -344,20 +348,38 @@ def main() -> None:
     """Do one of the five steps."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     steps = parser.add_subparsers(dest="step", required=True)
-    preparing = steps.add_parser("prepare")
+    preparing = steps.add_parser(
+        "prepare",
+        help="link photos, build mosaics, and make label maps, which takes longest",
+    )
     preparing.add_argument("work", type=Path)
-    preparing.add_argument("--imagenette", type=Path, required=True)
-    preparing.add_argument("--tiny-imagenet", type=Path, required=True)
-    running = steps.add_parser("run")
+    folders = "folder with train and val, and in these a folder per class"
+    preparing.add_argument("--imagenette", type=Path, required=True, help=folders)
+    preparing.add_argument("--tiny-imagenet", type=Path, help=f"{folders}; for its settings")
+    running = steps.add_parser("run", help="train what results.jsonl in WORK lacks")
     running.add_argument("work", type=Path)
-    running.add_argument("--setting", nargs="+", choices=SETTINGS, default=list(SETTINGS))
-    running.add_argument("--row", nargs="+", choices=ROWS, default=["hard", "pseudo", "maps"])
+    running.add_argument(
+        "--setting",
+        nargs="+",
+        choices=SETTINGS,
+        default=list(SETTINGS),
+        help="; ".join(f"{name}: {each.title}" for name, each in SETTINGS.items()).replace(
+            "%", "%%"
+        ),
+    )
+    running.add_argument(
+        "--row",
+        nargs="+",
+        choices=ROWS,
+        default=["hard", "pseudo", "maps"],
+        help="what a run sets; ROWS in this file has the fields of each",
+    )
     running.add_argument("--seed", nargs="+", type=int, default=[0, 1, 2])
     running.add_argument("--tune", action="store_true", help="one run each, on held-out photos")
-    printing = steps.add_parser("table")
+    printing = steps.add_parser("table", help="print a table of each setting")
     printing.add_argument("work", type=Path)
     printing.add_argument("--tune", action="store_true")
-    drawing = steps.add_parser("picture")
+    drawing = steps.add_parser("picture", help="draw bars")
     drawing.add_argument("results", type=Path)
     drawing.add_argument("picture", type=Path)
     options = parser.parse_args()
