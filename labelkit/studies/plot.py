@@ -51,13 +51,24 @@ def draw_study(study: Study, cells: Sequence[Cell], path: Path) -> None:
     panels = [each for each in panels if _of(cells, plot.panels, each)]
     figure = Figure((_WIDTH * len(panels) + 1, _HEIGHT), layout="constrained")
     drawn: Any = figure.subplots(1, len(panels), sharex=True, squeeze=False)
+    # Of all panels, so that a line has its colour also where another one has no runs.
+    lines = list(dict.fromkeys(_line(study, cell) for cell in cells if cell.values))
     for axes, panel in zip(drawn[0], panels, strict=True):
-        _draw_panel(study, _of(cells, plot.panels, panel), axes)
+        _draw_panel(study, _of(cells, plot.panels, panel), lines, axes)
         axes.set_title(f"{plot.panels}: {panel}" if plot.panels else study.file.title)
     drawn[0][0].set_ylabel(f"{study.file.metric}: mean, and standard deviation over seeds")
-    if drawn[0][-1].get_legend_handles_labels()[1] not in ([], [""]):
-        title = ", ".join(_lines(study))
-        drawn[0][-1].legend(frameon=False, title=title, loc="center left", bbox_to_anchor=(1, 0.5))
+    if lines != [()]:
+        named = [axes.get_legend_handles_labels() for axes in drawn[0]]
+        handles = {name: each for pair in named for each, name in zip(*pair, strict=True)}
+        names = [", ".join(line) for line in lines]
+        drawn[0][-1].legend(
+            [handles[name] for name in names],
+            names,
+            frameon=False,
+            title=", ".join(_lines(study)),
+            loc="center left",
+            bbox_to_anchor=(1, 0.5),
+        )
     if plot.panels:
         figure.suptitle(study.file.title)
     replace_file(path, lambda temporary: figure.savefig(temporary, format="png", dpi=150))
@@ -73,19 +84,28 @@ def _lines(study: Study) -> list[str]:
     return [axis for axis in study.file.axes if plot and axis not in {plot.x, plot.panels}]
 
 
-def _draw_panel(study: Study, cells: Sequence[Cell], axes: Any) -> None:  # noqa: ANN401 -- matplotlib's
+def _line(study: Study, cell: Cell) -> tuple[str, ...]:
+    """Which line a cell is on."""
+    return tuple(cell.axes[axis] for axis in _lines(study))
+
+
+def _draw_panel(
+    study: Study,
+    cells: Sequence[Cell],
+    lines: Sequence[tuple[str, ...]],
+    axes: Any,  # noqa: ANN401 -- matplotlib's
+) -> None:
     plot = study.file.plot
     assert plot is not None  # noqa: S101 -- draw_study has refused it
     names = list(study.file.axes[plot.x])
     numbers = [number for name in names if (number := _number(name)) is not None]
     numeric = len(numbers) == len(names)
     places = dict(zip(names, numbers if numeric else map(float, range(len(names))), strict=True))
-    lines: dict[tuple[str, ...], list[Cell]] = {}
-    for cell in cells:
-        if cell.values:
-            lines.setdefault(tuple(cell.axes[axis] for axis in _lines(study)), []).append(cell)
     width = max(places.values()) - min(places.values()) or 1
-    for at, (label, line) in enumerate(lines.items()):
+    for at, label in enumerate(lines):
+        line = [cell for cell in cells if cell.values and _line(study, cell) == label]
+        if not line:
+            continue
         # Side by side, so that no line hides another's bars.
         shift = 0.012 * width * (at - (len(lines) - 1) / 2)
         axes.errorbar(
@@ -95,6 +115,7 @@ def _draw_panel(study: Study, cells: Sequence[Cell], axes: Any) -> None:  # noqa
             marker="o",
             linestyle="-" if numeric else "none",  # names have no order, so no trend
             capsize=3,
+            color=f"C{at}",
             label=", ".join(label),
         )
     crowded = not numeric and sum(map(len, names)) > _CROWDED
